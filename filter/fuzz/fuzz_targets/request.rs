@@ -1,0 +1,53 @@
+//! Whatever bytes a client sends: there is a choice, it is one of the versions, and it is the same again.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use serin_filter::config::Config;
+use serin_filter::request::Request;
+use serin_filter::select::{Selection, select};
+use serin_filter::table::BUCKETS;
+use serin_filter::trace;
+
+const CONFIG: &[u8] = include_bytes!("../everything.json");
+
+static SERVICES: LazyLock<Config> =
+    LazyLock::new(|| Config::parse(CONFIG).expect("a configuration with everything in it"));
+
+/// Lines of a name and a value; the first is the source address.
+struct Lines<'b>(&'b [u8]);
+
+impl Request for Lines<'_> {
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let mut lines = self.0.split(|byte| *byte == b'\n').skip(1);
+        lines.find_map(|line| {
+            Some(line.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec())
+        })
+    }
+
+    fn source(&self) -> Option<Vec<u8>> {
+        self.0.split(|byte| *byte == b'\n').next().map(<[u8]>::to_vec)
+    }
+
+    fn random(&self) -> u64 {
+        self.0.iter().fold(7, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let request = Lines(bytes);
+    if let Some(index) = SERVICES.service(|| request.header(":authority")) {
+        let service = SERVICES.services.get(index).expect("a service of the configuration");
+        let selection = select(service, &request);
+        assert_eq!(selection, select(service, &request));
+        if let Selection::Version(choice) = selection {
+            assert!(choice.version < service.versions.len());
+            if let Some(bucket) = choice.bucket {
+                assert!(bucket < BUCKETS);
+                let handed_on = trace::with_bucket(request.header("tracestate").as_deref(), bucket);
+                assert_eq!(trace::bucket(&handed_on), Some(bucket));
+            }
+        }
+    }
+});
