@@ -1,0 +1,88 @@
+//! The command line: arguments in, text or JSON and an exit code out.
+
+mod judge;
+mod made;
+mod number;
+mod plan;
+mod report;
+mod run;
+mod simulate;
+mod text;
+mod view;
+mod voice;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
+/// worse.
+#[derive(Debug, Parser)]
+#[command(name = "serin", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Judge(judge::Judge),
+    Simulate(Box<simulate::Simulate>),
+    Plan(plan::Plan),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  promoted (run); no harm shown (judge); done (simulate, plan)
+  1  could not begin, or could not go on: nothing was changed, or the message says what
+  2  the command line, the rollout or the counts are not valid; nothing was changed
+  3  rolled back (run); the candidate is worse (judge)
+  4  interrupted; the baseline has all traffic
+  5  the baseline was given all traffic, but the proxy has not confirmed it";
+
+/// How a command ends, for scripts. The numbers are documented in `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Good = 0,
+    Failed = 1,
+    Invalid = 2,
+    Harm = 3,
+    Interrupted = 4,
+    Unconfirmed = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Reports an error and how the command ends by it.
+fn fail(exit: Exit, message: impl std::fmt::Display) -> Exit {
+    eprintln!("serin: {message}");
+    exit
+}
+
+/// Does what the command line says.
+pub async fn main() -> ExitCode {
+    let exit = match Cli::parse().command {
+        Command::Run(run) => run.execute().await,
+        Command::Judge(judge) => judge.execute(),
+        Command::Simulate(simulate) => simulate.execute(),
+        Command::Plan(plan) => plan.execute(),
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,209 @@
+//! `serin run`: one rollout, from its first step to its end.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serin_filter::table::Weight;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::report::Format;
+use super::voice::Voice;
+use super::{Exit, fail};
+use crate::counts::Writer;
+use crate::engine::{Engine, Observer};
+use crate::judge::Ruling;
+use crate::rollout::event::{Event, Summary, Verdict};
+use crate::rollout::plan::Plan;
+use crate::rollout::spec::Spec;
+use crate::route::envoy_file::EnvoyFile;
+use crate::sli::admin::Admin;
+
+/// Carry out a rollout
+///
+/// Takes the service of ROLLOUT.yaml to its candidate step by step, against one Envoy that runs the serin filter. Each step's gate opens
+/// when its bake (time and requests) has passed with no harm shown; as soon as harm is shown, all traffic goes back to the
+/// baseline. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Run {
+    /// The rollout
+    #[arg(value_name = "ROLLOUT.yaml")]
+    rollout: PathBuf,
+
+    /// What to print: a live view, one line per event, or one JSON object per event
+    #[arg(long, value_enum, default_value_t = OutputFormat::Auto)]
+    output: OutputFormat,
+
+    /// Begin at the first step even if that takes users away from a version that they have met
+    #[arg(long)]
+    anew: bool,
+
+    /// Record what the judge sees, for `serin judge`
+    #[arg(long, value_name = "COUNTS.csv")]
+    record: Option<PathBuf>,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  serin run rollout.yaml
+  serin run rollout.yaml --output json --record counts.csv | jq -c 'select(.event == \"gateOpened\")'
+
+Exit codes:
+  0 promoted, 3 rolled back, 4 interrupted, 5 rolled back but not confirmed by Envoy,
+  1 could not begin, 2 the rollout is not valid. With 1 and 2 nothing was changed.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// `live` on a terminal, `plain` elsewhere
+    Auto,
+    /// A view that is repainted
+    Live,
+    /// One line per event
+    Plain,
+    /// One JSON object per event
+    Json,
+}
+
+impl OutputFormat {
+    fn resolve(self) -> Format {
+        match self {
+            Self::Auto if std::io::stdout().is_terminal() => Format::Live,
+            Self::Live => Format::Live,
+            Self::Auto | Self::Plain => Format::Plain,
+            Self::Json => Format::Json,
+        }
+    }
+}
+
+impl Run {
+    pub(super) async fn execute(self) -> Exit {
+        let rollout = self.rollout.display();
+        let Spec { mut plan, service, envoy } = match Spec::read(&self.rollout) {
+            Ok(spec) => spec,
+            Err(error) => return fail(Exit::Invalid, format_args!("{rollout}: {error}")),
+        };
+        let opened = EnvoyFile::open(&envoy.filter_config, &service).and_then(|mut file| {
+            if file.candidate() > Weight::ZERO {
+                // They stay with it: to choose another salt now would take them away.
+                plan.forgo_watch();
+            }
+            plan.watched().map_or(Ok(()), |watch| file.allow(watch))?;
+            Ok(file)
+        });
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => {
+                return fail(
+                    Exit::Failed,
+                    format_args!("spec.envoy.filterConfig: {error}; nothing was changed"),
+                );
+            }
+        };
+        if let Some(message) = self.step_back(&plan, &file) {
+            return fail(Exit::Failed, message);
+        }
+        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned());
+        let engine = match admin {
+            Ok(admin) => Engine::connect(admin, file).await,
+            Err(error) => Err(error.into()),
+        };
+        let engine = match engine {
+            Ok(engine) => engine,
+            Err(error) => return fail(Exit::Failed, format_args!("{error}; nothing was changed")),
+        };
+        let record = match self.open_record(&plan.judge.boundaries_ms) {
+            Ok(record) => record,
+            Err(message) => return fail(Exit::Failed, message),
+        };
+        let interrupts = match interrupts() {
+            Ok(interrupts) => interrupts,
+            Err(error) => return fail(Exit::Failed, format_args!("no signal handler: {error}")),
+        };
+        let mut session = Session { voice: Voice::new(self.output.resolve()), record };
+        let summary = engine.run(plan, &mut session, interrupts).await;
+        session.voice.finish();
+        exit(&summary)
+    }
+
+    /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
+    fn step_back(&self, plan: &Plan, file: &EnvoyFile) -> Option<String> {
+        let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+        let Plan { service, baseline, candidate, .. } = plan;
+        let found = match (file.candidate(), file.others()) {
+            _ if self.anew => return None,
+            (weight, _) if weight > first => {
+                format!("{candidate} has {weight} of the users of {service} already")
+            }
+            (_, others) if others > Weight::ZERO => {
+                format!(
+                    "a version of {service} that is neither {baseline} nor {candidate} has {others} of the users"
+                )
+            }
+            _ => return None,
+        };
+        Some(format!(
+            "{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed"
+        ))
+    }
+
+    fn open_record(&self, boundaries_ms: &[f64]) -> Result<Option<Writer<File>>, String> {
+        let Some(path) = &self.record else { return Ok(None) };
+        let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let writer = Writer::new(file, boundaries_ms);
+        writer.map(Some).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+fn exit(summary: &Summary) -> Exit {
+    match summary.verdict {
+        _ if !summary.confirmed => Exit::Unconfirmed,
+        Verdict::Promoted => Exit::Good,
+        Verdict::RolledBack => Exit::Harm,
+        Verdict::Interrupted => Exit::Interrupted,
+    }
+}
+
+/// One message for each SIGINT or SIGTERM.
+fn interrupts() -> std::io::Result<mpsc::Receiver<()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (send, receive) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if send.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receive)
+}
+
+/// Reports, and records if asked to.
+struct Session {
+    voice: Voice,
+    record: Option<Writer<File>>,
+}
+
+impl Observer for Session {
+    fn event(&mut self, at: Duration, event: &Event) {
+        self.voice.say(at, event);
+    }
+
+    /// A record that can't be written is given up; the rollout goes on.
+    fn ruling(&mut self, ruling: &Ruling) {
+        if let Some(record) = &mut self.record
+            && let Err(error) = record.add(ruling)
+        {
+            eprintln!("serin: the record ends here: {error}");
+            self.record = None;
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `serin simulate`: what a rollout would do, many times over.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use console::Term;
+use serde::Serialize;
+
+use super::made::{Made, Span};
+use super::text::span;
+use super::{Exit, fail};
+use crate::rollout::event::Verdict;
+use crate::rollout::spec::Spec;
+use crate::simulate::peers::Rule;
+use crate::simulate::trial::{Outcome, Trial};
+
+/// Try a rollout in virtual time
+///
+/// Runs ROLLOUT.yaml many times against made traffic, by the state machine and the judge that `serin run` uses: how often the candidate is
+/// promoted and rolled back, how long that takes, and how many requests and users meet it. Nothing is changed anywhere.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Simulate {
+    /// The rollout
+    #[arg(value_name = "ROLLOUT.yaml")]
+    rollout: PathBuf,
+
+    /// How many runs
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    runs: u32,
+
+    /// Where chance begins: the same seed gives the same runs
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Who decides: serin, flagger:<interval>:<threshold>, argo:<interval>:<limit> or z:<level>
+    #[arg(long, default_value = "serin")]
+    rule: Rule,
+
+    /// A run that takes longer is given up
+    #[arg(long, value_name = "TIME", default_value = "1d")]
+    horizon: Span,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+
+    #[command(flatten)]
+    made: Made,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  serin simulate rollout.yaml --rate 200
+  serin simulate rollout.yaml --rate 200 --fault errors:5% --fault-at 3m
+  serin simulate rollout.yaml --rate 200 --fault errors:5% --rule flagger:60s:5";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// What came of all runs.
+#[derive(Debug, Serialize)]
+struct Report {
+    runs: u32,
+    seed: u64,
+    /// Shares of the runs.
+    promoted: f64,
+    rolled_back: f64,
+    undecided: f64,
+    /// To the verdict.
+    seconds: Quantiles,
+    /// From the fault, or the first user, to the rollback; of the runs that were rolled back.
+    seconds_to_rollback: Option<Quantiles>,
+    candidate_requests: Quantiles,
+    candidate_failures: Quantiles,
+    /// Requests that met the candidate while it was bad.
+    requests_met_bad: Quantiles,
+    /// Users who met the candidate.
+    users: Option<Quantiles>,
+}
+
+/// How a quantity is spread.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Quantiles {
+    p5: f64,
+    p50: f64,
+    p95: f64,
+}
+
+impl Quantiles {
+    /// `None` of nothing.
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // an index
+        let at = |q: f64| values.get((q * (values.len() as f64 - 1.0)).round() as usize).copied();
+        Some(Self { p5: at(0.05)?, p50: at(0.5)?, p95: at(0.95)? })
+    }
+}
+
+impl Simulate {
+    pub(super) fn execute(self) -> Exit {
+        let plan = match Spec::read(&self.rollout) {
+            Ok(spec) => spec.plan,
+            Err(error) => {
+                return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));
+            }
+        };
+        let traffic = match self.made.traffic() {
+            Ok(traffic) => traffic,
+            Err(message) => return fail(Exit::Invalid, message),
+        };
+        let trial = Trial { plan, traffic, rule: self.rule, horizon: self.horizon.0 };
+        let progress = Progress::new(self.runs);
+        let outcomes = trial.run(self.runs, self.seed, || progress.one_more());
+        progress.finish();
+        let Some(report) = self.report(&outcomes) else {
+            return fail(Exit::Failed, "nothing was run");
+        };
+        let text = match self.output {
+            OutputFormat::Text => text(&report, &trial),
+            OutputFormat::Json => serde_json::to_string(&report).unwrap_or_default(),
+        };
+        println!("{text}");
+        Exit::Good
+    }
+
+    fn report(&self, outcomes: &[Outcome]) -> Option<Report> {
+        let ended =
+            |verdict: Option<Verdict>| outcomes.iter().filter(move |o| o.verdict == verdict);
+        let share = |verdict| ended(verdict).count() as f64 / outcomes.len() as f64;
+        let all = |of: fn(&Outcome) -> f64| Quantiles::of(outcomes.iter().map(of));
+        let back = Some(Verdict::RolledBack);
+        let faulty = outcomes.iter().any(|outcome| outcome.bad_seconds > 0.0);
+        let to_rollback = Quantiles::of(ended(back).map(|outcome| outcome.bad_seconds));
+        Some(Report {
+            runs: self.runs,
+            seed: self.seed,
+            promoted: share(Some(Verdict::Promoted)),
+            rolled_back: share(back),
+            undecided: share(None),
+            seconds: all(|outcome| outcome.seconds)?,
+            seconds_to_rollback: to_rollback.filter(|_| faulty),
+            candidate_requests: all(|outcome| outcome.requests as f64)?,
+            candidate_failures: all(|outcome| outcome.failures as f64)?,
+            requests_met_bad: all(|outcome| outcome.met_bad as f64)?,
+            users: Quantiles::of(outcomes.iter().filter_map(|outcome| outcome.users)),
+        })
+    }
+}
+
+fn text(report: &Report, trial: &Trial) -> String {
+    let percent = |share: f64| format!("{:.2} %", share * 100.0);
+    let times = |Quantiles { p5, p50, p95 }: Quantiles| {
+        let [p5, p50, p95] = [p5, p50, p95].map(|s| span(Duration::from_secs_f64(s)));
+        format!("{p50} (5 % below {p5}, 5 % above {p95})")
+    };
+    let counts = |Quantiles { p5, p50, p95 }: Quantiles| {
+        format!("{p50:.0} (5 % below {p5:.0}, 5 % above {p95:.0})")
+    };
+    let mut lines = vec![
+        format!("{} runs by {}", report.runs, trial.rule),
+        format!("  promoted             {}", percent(report.promoted)),
+        format!("  rolled back          {}", percent(report.rolled_back)),
+    ];
+    if report.undecided > 0.0 {
+        lines.push(format!("  given up             {}", percent(report.undecided)));
+    }
+    lines.push(format!("  time to the end      {}", times(report.seconds)));
+    if let Some(to_rollback) = report.seconds_to_rollback {
+        lines.push(format!("  fault to rollback    {}", times(to_rollback)));
+    }
+    lines.push(format!("  requests that met it {}", counts(report.candidate_requests)));
+    lines.push(format!("    of them failed     {}", counts(report.candidate_failures)));
+    if trial.traffic.fault.is_some() {
+        lines.push(format!("    while it was bad   {}", counts(report.requests_met_bad)));
+    }
+    if let Some(users) = report.users {
+        lines.push(format!("  users who met it     {}", counts(users)));
+    }
+    lines.join("\n")
+}
+
+/// A bar on standard error, if that is a terminal.
+struct Progress {
+    term: Term,
+    runs: u32,
+    done: AtomicU32,
+}
+
+impl Progress {
+    /// Cells of the bar.
+    const CELLS: usize = 40;
+
+    fn new(runs: u32) -> Self {
+        Self { term: Term::stderr(), runs, done: AtomicU32::new(0) }
+    }
+
+    fn one_more(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let every = self.runs.div_ceil(200);
+        if self.term.is_term() && (done.is_multiple_of(every) || done == self.runs) {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to CELLS
+            let full = (f64::from(done) / f64::from(self.runs) * Self::CELLS as f64) as usize;
+            let rest = Self::CELLS.saturating_sub(full);
+            let bar = format!("{}{}", "█".repeat(full), "░".repeat(rest));
+            // A bar that can't be painted stops nothing.
+            let _ = self.term.write_str(&format!("\r  {bar} {done} of {} runs", self.runs));
+        }
+    }
+
+    fn finish(&self) {
+        if self.term.is_term() {
+            let _ = self.term.clear_line();
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Events in words.
+
+use std::time::Duration;
+
+use console::style;
+use serin_filter::outcome::Failure;
+
+use crate::judge::explain::{percent, share};
+use crate::rollout::event::{ArmStatus, Event, Sensitivity, Status, Summary, Verdict};
+
+/// The lines that tell an event.
+pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
+    let say = |what: String| vec![format!("{}  {what}", stamp(at))];
+    match event {
+        Event::Started { service, baseline, candidate, steps } => {
+            let weights: Vec<_> = steps.iter().map(ToString::to_string).collect();
+            say(format!("{service}: from {baseline} to {candidate} by {}", weights.join(", ")))
+        }
+        Event::Watching { salts, time, requests, .. } => say(format!(
+            "watching users by {salts} salts, for {} and {requests} requests: the baseline serves everybody",
+            span(Duration::from_secs_f64(*time))
+        )),
+        Event::SaltChosen { salt, bias } => {
+            let bias: Vec<_> = bias.iter().map(|bias| percent(*bias)).collect();
+            say(format!(
+                "salt {salt:?} divides users best; the margins are wider by what they may differ still: {} in the steps",
+                bias.join(", ")
+            ))
+        }
+        Event::Shifting { step: Some(step), weight, generation } => {
+            say(format!("step {step}: {weight} asked for (generation {generation})"))
+        }
+        Event::Shifting { step: None, weight, generation } => {
+            say(format!("{weight} asked for (generation {generation})"))
+        }
+        Event::Live { weight, after, .. } => {
+            say(format!("{weight} live in every worker after {after:.1} s"))
+        }
+        Event::Blocked { message, .. } => say(format!("{} {message}", style("blocked:").yellow())),
+        Event::Unblocked => say(format!("{} going on", style("unblocked:").green())),
+        Event::ProxyRestarted => {
+            say("Envoy was started anew; its counters begin from zero".to_owned())
+        }
+        Event::Progress(status) => vec![progress(at, status)],
+        Event::GateOpened { step, status } => {
+            let passed = style("passed:").green();
+            let mut lines =
+                say(format!("step {step} {passed} {}; {}", compared(status), worth(status)));
+            let caveat = status.caveat.iter().filter(|_| *step == 1);
+            lines.extend(caveat.flat_map(|caveat| say(format!("not covered: {caveat}"))));
+            lines
+        }
+        Event::RollingBack { reason } => say(format!("{} {reason}", style("rolling back:").red())),
+        Event::Ended(summary) => ended(summary),
+    }
+}
+
+/// Progress in one line.
+pub(super) fn progress(at: Duration, status: &Status) -> String {
+    let step = match status.step {
+        Some(step) => format!("step {step} of {}", status.steps),
+        None => match status.watched {
+            Some(requests) => return watching(at, status, requests),
+            None => "going back".to_owned(),
+        },
+    };
+    let baked = format!("{} of {}", span(status.baked), span(status.bake));
+    let evidence = format!("evidence {:.1} of {:.0}", status.evidence, status.limit);
+    let compared = compared(status);
+    format!("{}  {step}: {}, {baked}; {compared}; {evidence}", stamp(at), status.weight)
+}
+
+fn watching(at: Duration, status: &Status, requests: u64) -> String {
+    let (watched, time) = (span(status.baked), span(status.bake));
+    let needed = status.requests_needed;
+    format!("{}  watching users: {watched} of {time}, {requests} of {needed} requests", stamp(at))
+}
+
+/// How both versions did.
+fn compared(status: &Status) -> String {
+    let failed = |arm: &ArmStatus| share(arm.failures, arm.requests);
+    let Status { baseline, candidate, .. } = status;
+    format!(
+        "{} failed {}, {} {}",
+        candidate.version,
+        failed(candidate),
+        baseline.version,
+        failed(baseline)
+    )
+}
+
+/// What it is worth that a step has passed.
+fn worth(status: &Status) -> String {
+    let candidate = &status.candidate.version;
+    match status.sensitivity {
+        Sensitivity::Detects { failure_rate } => {
+            let rate = percent(failure_rate);
+            format!("had {candidate} failed {rate} or more, this step would have seen it")
+        }
+        Sensitivity::Nothing => format!(
+            "too few requests to see even a {candidate} that always fails; ask for more in bake.requests"
+        ),
+        Sensitivity::Objectives => {
+            format!("no baseline left at {}: {candidate} was held to its objectives", status.weight)
+        }
+        Sensitivity::NoBaseline => {
+            format!("no baseline left at {}: {candidate} was watched, not compared", status.weight)
+        }
+    }
+}
+
+fn ended(summary: &Summary) -> Vec<String> {
+    let Summary { service, baseline, candidate, .. } = summary;
+    let title = match summary.verdict {
+        Verdict::Promoted => style(format!("PROMOTED: {service} is {candidate}")).green(),
+        Verdict::RolledBack => style(format!("ROLLED BACK: {service} stays {baseline}")).red(),
+        Verdict::Interrupted => style(format!("INTERRUPTED: {service} stays {baseline}")).yellow(),
+    };
+    let mut lines = vec![String::new(), title.bold().to_string()];
+    if let Some(reason) = &summary.reason {
+        lines.push(format!("  reason    {reason}"));
+    }
+    lines.push(format!("  duration  {:.1} s", summary.duration.as_secs_f64()));
+    let failed: u64 = summary.candidate_failures.values().sum();
+    let kinds: Vec<_> = summary
+        .candidate_failures
+        .iter()
+        .map(|(failure, count)| format!("{count} {}", words(*failure)))
+        .collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    let met = summary.candidate_requests;
+    lines.push(format!(
+        "  exposure  {met} requests met {candidate}, {failed} of them failed{kinds}"
+    ));
+    let confirmed = if summary.confirmed {
+        "confirmed by every worker"
+    } else {
+        "written, but not confirmed by Envoy"
+    };
+    lines.push(format!(
+        "  weights   {baseline} {}, {candidate} {} (generation {}), {confirmed}",
+        summary.weight.rest(),
+        summary.weight,
+        summary.generation
+    ));
+    lines
+}
+
+/// What became of requests that failed.
+fn words(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Status => "with a status of 5xx",
+        Failure::Grpc => "with a gRPC status",
+        Failure::Reset => "by a reset connection",
+        Failure::Connect => "for want of a connection",
+        Failure::Timeout => "by a timeout",
+        Failure::Unavailable => "for want of an instance",
+        Failure::Unrouted => "for want of a route",
+    }
+}
+
+/// The time since the rollout began.
+fn stamp(at: Duration) -> String {
+    format!("{:>7.1}s", at.as_secs_f64())
+}
+
+/// A span of time to the second.
+pub(super) fn span(span: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
+}
+
+/// A rate that may be unknown.
+pub(super) fn rate(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "-".to_owned(), percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::event::Reason;
+
+    #[test]
+    fn the_end_names_verdict_cause_exposure_and_weights() {
+        let summary = Summary {
+            verdict: Verdict::RolledBack,
+            reason: Some(Reason::Harm {
+                sli: "errors".to_owned(),
+                sentence: "30.0 % (3 of 10) of v2's requests failed, 0 % (0 of 90) of v1's"
+                    .to_owned(),
+                evidence: 636.4,
+                limit: 100.0,
+                block: 19,
+            }),
+            service: "shop".parse().unwrap(),
+            baseline: "v1".parse().unwrap(),
+            candidate: "v2".parse().unwrap(),
+            weight: serin_filter::table::Weight::ZERO,
+            generation: serin_filter::names::Generation(4),
+            confirmed: true,
+            duration: Duration::from_millis(28_640),
+            candidate_requests: 881,
+            candidate_failures: [(Failure::Status, 70), (Failure::Reset, 4)].into(),
+        };
+        let lines = lines(Duration::ZERO, &Event::Ended(summary));
+        let lines: Vec<_> = lines.iter().map(|line| console::strip_ansi_codes(line)).collect();
+        assert_eq!(
+            lines,
+            [
+                "",
+                "ROLLED BACK: shop stays v1",
+                "  reason    30.0 % (3 of 10) of v2's requests failed, 0 % (0 of 90) of v1's \
+                 (evidence 636, limit 100, block 19)",
+                "  duration  28.6 s",
+                "  exposure  881 requests met v2, 74 of them failed (70 with a status of 5xx, 4 by a reset connection)",
+                "  weights   v1 100 %, v2 0 % (generation 4), confirmed by every worker",
+            ]
+        );
+    }
+}

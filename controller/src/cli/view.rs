@@ -1,0 +1,185 @@
+//! The live view: where the rollout stands, in a few lines.
+
+use std::time::Duration;
+
+use console::style;
+
+use super::text::{rate, span};
+use crate::judge::Interval;
+use crate::judge::explain::percent;
+use crate::rollout::event::{ArmStatus, Safety, Sensitivity, Status};
+
+/// Cells of a progress bar.
+const BAR: usize = 24;
+
+/// The view as lines.
+pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
+    let position = match status.step {
+        Some(step) => format!("step {step} of {}", status.steps),
+        None if status.watched.is_some() => "watching users".to_owned(),
+        None => "going back".to_owned(),
+    };
+    let requests = status.watched.unwrap_or(status.candidate.requests);
+    let state = if status.live { style("live").green() } else { style("shifting").yellow() };
+    let left = status.left.map_or_else(String::new, |left| format!("   about {} left", span(left)));
+    let weight = style(status.weight).bold();
+    let Interval { low, high } = status.difference;
+    let mut lines = vec![
+        String::new(),
+        format!("  {position}   {weight}   {state}   {} passed{left}", span(at)),
+        format!(
+            "  bake      {} {} of {}, {} of {} requests",
+            bar(done(status), console::Color::Green),
+            span(status.baked),
+            span(status.bake),
+            requests,
+            status.requests_needed
+        ),
+        format!(
+            "  evidence  {} {:.1} of {:.0} against {}",
+            bar(status.evidence.max(1.0).ln() / status.limit.ln(), console::Color::Red),
+            status.evidence,
+            status.limit,
+            status.candidate.version
+        ),
+        format!("  sees      {}", sees(status)),
+        format!(
+            "  differs   failure rate by {} to {} (95 %, at all times)",
+            signed(low),
+            signed(high)
+        ),
+        style(format!(
+            "  {:<16} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "version", "requests", "failures", "rate", "p50", "p99"
+        ))
+        .dim()
+        .to_string(),
+        arm(&status.baseline),
+        arm(&status.candidate),
+    ];
+    if let Some(safety) = &status.safety {
+        lines.insert(4, safe(safety));
+    }
+    if let Some(caveat) = &status.caveat {
+        lines.push(style(format!("  not covered: {caveat}")).dim().to_string());
+    }
+    if let Some(obstacle) = &status.obstacle {
+        lines.push(format!("  {} {obstacle}", style("blocked:").yellow()));
+    }
+    lines
+}
+
+/// What the step could have seen so far.
+fn sees(status: &Status) -> String {
+    match status.sensitivity {
+        Sensitivity::Detects { failure_rate } => {
+            format!("failure rates of {} and more", percent(failure_rate))
+        }
+        Sensitivity::Nothing => "nothing yet: too few requests".to_owned(),
+        Sensitivity::Objectives => "no baseline left: the objectives decide".to_owned(),
+        Sensitivity::NoBaseline => "nothing: no baseline left to compare with".to_owned(),
+    }
+}
+
+/// How far the step is from showing that there is no harm.
+fn safe(Safety { evidence, limit, requests_needed }: &Safety) -> String {
+    let needed = requests_needed.map_or_else(
+        || "which no number of requests can show: the margin is too narrow".to_owned(),
+        |requests| format!("which takes about {requests} requests"),
+    );
+    let bar = bar(evidence.max(1.0).ln() / limit.ln(), console::Color::Green);
+    format!("  safe      {bar} {evidence:.1} of {limit:.0} that it is no worse, {needed}")
+}
+
+/// A difference of shares in percent, with its sign.
+fn signed(difference: f64) -> String {
+    let sign = if difference < 0.0 { "-" } else { "+" };
+    format!("{sign}{}", percent(difference.abs()))
+}
+
+/// How far the gate is, 0 to 1: the lesser of time and requests.
+fn done(status: &Status) -> f64 {
+    let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
+    let time = ratio(status.baked.as_secs_f64(), status.bake.as_secs_f64());
+    let requests = status.watched.unwrap_or(status.candidate.requests);
+    time.min(ratio(requests as f64, status.requests_needed as f64))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // clamped
+fn bar(share: f64, color: console::Color) -> String {
+    let full = (share.clamp(0.0, 1.0) * BAR as f64).round() as usize;
+    format!("{}{}", style("█".repeat(full)).fg(color), style("░".repeat(BAR - full)).dim())
+}
+
+fn arm(arm: &ArmStatus) -> String {
+    let ms = |ms: Option<f64>| ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms"));
+    format!(
+        "  {:<16} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        arm.version.as_str(),
+        arm.requests,
+        arm.failures,
+        rate(arm.failure_rate),
+        ms(arm.p50_ms),
+        ms(arm.p99_ms)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_filter::table::Weight;
+
+    use super::*;
+
+    fn arm(version: &str, requests: u64, failures: u64) -> ArmStatus {
+        ArmStatus {
+            version: version.parse().unwrap(),
+            requests,
+            failures,
+            failure_rate: Some(failures as f64 / requests as f64),
+            p50_ms: Some(3.71),
+            p99_ms: None,
+        }
+    }
+
+    #[test]
+    fn it_shows_where_the_rollout_stands() {
+        let status = Status {
+            step: Some(2),
+            steps: 5,
+            weight: Weight::from_ppm(50_000).unwrap(),
+            live: true,
+            baseline: arm("v1", 2658, 2),
+            candidate: arm("v2", 143, 0),
+            evidence: 10.0,
+            limit: 100.0,
+            sensitivity: Sensitivity::Detects { failure_rate: 0.0178 },
+            difference: Interval { low: -0.01, high: 0.021 },
+            safety: Some(Safety { evidence: 4.0, limit: 20.0, requests_needed: Some(3_500) }),
+            baked: Duration::from_millis(7_900),
+            bake: Duration::from_secs(10),
+            requests_needed: 286,
+            left: Some(Duration::from_secs(34)),
+            watched: None,
+            caveat: None,
+            obstacle: Some("no route".to_owned()),
+        };
+        let lines = view(Duration::from_secs(18), &status);
+        let lines: Vec<_> = lines.iter().map(|line| console::strip_ansi_codes(line)).collect();
+        assert_eq!(
+            lines,
+            [
+                "",
+                "  step 2 of 5   5 %   live   18s passed   about 34s left",
+                "  bake      ████████████░░░░░░░░░░░░ 7s of 10s, 143 of 286 requests",
+                "  evidence  ████████████░░░░░░░░░░░░ 10.0 of 100 against v2",
+                "  safe      ███████████░░░░░░░░░░░░░ 4.0 of 20 that it is no worse, which takes about 3500 requests",
+                "  sees      failure rates of 1.78 % and more",
+                "  differs   failure rate by -1.00 % to +2.10 % (95 %, at all times)",
+                "  version            requests   failures       rate        p50        p99",
+                "  v1                     2658          2    0.075 %     3.7 ms          -",
+                "  v2                      143          0        0 %     3.7 ms          -",
+                "  blocked: no route",
+            ]
+        );
+    }
+}

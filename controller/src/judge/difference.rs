@@ -1,0 +1,127 @@
+//! How much the failure rates differ: an interval to show, which holds at all times together.
+//!
+//! The coin-flip test (see [`super::coin_flip`]) can be asked for every absolute margin d at once: with A0 the part of each bet's gain
+//! without d and B what each unit of d takes from it, `ln E(d) = LSE(ln w + A0 - d*B)`. The interval is made of the differences that
+//! are not refuted, at half the chance of error on each side: from below by the test of harm, from above by the test of safety. Looking
+//! at it as often as one likes does not make it wrong more often.
+
+use serde::{Deserialize, Serialize};
+
+use super::Block;
+use super::coin_flip::{BETS, Bad, Direction, Odds};
+
+/// The chance that the interval ever misses the difference.
+const MISS: f64 = 0.05;
+
+/// The candidate's share of bad requests less the baseline's, between these limits with 95 % confidence, at all times together. From
+/// -1 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower limit.
+    pub low: f64,
+    /// Upper limit.
+    pub high: f64,
+}
+
+/// What there is to tell the interval from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Difference {
+    harm: Side,
+    safe: Side,
+}
+
+/// One direction's bets: each with A0 and B.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Side {
+    direction: Direction,
+    bets: [(f64, f64); BETS],
+}
+
+impl Difference {
+    pub(super) fn new() -> Self {
+        let side = |direction| Side { direction, bets: [(0.0, 0.0); BETS] };
+        Self { harm: side(Direction::Harm), safe: side(Direction::Safe) }
+    }
+
+    pub(super) fn add(&mut self, block: &Block) {
+        self.harm.add(block);
+        self.safe.add(block);
+    }
+
+    pub(super) fn interval(&self) -> Interval {
+        let refuted = (2.0 / MISS).ln();
+        Interval {
+            // The more is allowed, the less speaks for harm, and the more for safety.
+            low: bisect(|d| self.harm.ln_e(d) < refuted),
+            high: bisect(|d| self.safe.ln_e(d) >= refuted),
+        }
+    }
+}
+
+impl Side {
+    fn add(&mut self, block: &Block) {
+        let (baseline, candidate) = (block.baseline.requests, block.candidate.requests);
+        let Some(odds) = Odds::new(self.direction, 1.0, baseline as f64, candidate as f64) else {
+            return;
+        };
+        let gains = odds.gains(Bad::of(block, |arm| arm.failures)).zip(odds.allowance());
+        for ((gained, taken), (gain, unit)) in self.bets.iter_mut().zip(gains) {
+            *gained += gain;
+            *taken += unit;
+        }
+    }
+
+    fn ln_e(&self, d: f64) -> f64 {
+        let worth = self.bets.map(|(gained, taken)| gained - d * taken);
+        let largest = worth.into_iter().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = worth.into_iter().map(|worth| (worth - largest).exp()).sum();
+        largest + (sum / BETS as f64).ln()
+    }
+}
+
+/// The least difference from -1 to 1 from which on the condition holds; 1 if it never does.
+fn bisect(holds: impl Fn(f64) -> bool) -> f64 {
+    let (mut below, mut above) = (-1.0, 1.0);
+    if holds(below) {
+        return below;
+    }
+    for _ in 0..40 {
+        let middle = f64::midpoint(below, above);
+        if holds(middle) { above = middle } else { below = middle }
+    }
+    above
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Arm;
+    use super::*;
+
+    fn seen(blocks: u64, failures: (u64, u64)) -> Interval {
+        let arm = |requests, failures| Arm { requests, failures, slower: Vec::new() };
+        let mut difference = Difference::new();
+        for _ in 0..blocks {
+            let (baseline, candidate) = failures;
+            let block = Block { baseline: arm(950, baseline), candidate: arm(50, candidate) };
+            difference.add(&block);
+        }
+        difference.interval()
+    }
+
+    #[test]
+    fn it_begins_with_everything_and_narrows_around_the_difference() {
+        assert_eq!(seen(0, (0, 0)), Interval { low: -1.0, high: 1.0 });
+        let [few, many] = [5, 500].map(|blocks| seen(blocks, (19, 3)));
+        for Interval { low, high } in [few, many] {
+            assert!(low < 0.04 && high > 0.04, "{low} {high}");
+        }
+        assert!(many.low > 0.03 && many.high < 0.05, "{many:?}");
+        assert!(few.high - few.low > 3.0 * (many.high - many.low), "{few:?}");
+    }
+
+    #[test]
+    fn a_better_candidate_has_a_negative_difference() {
+        let Interval { low, high } = seen(500, (95, 1));
+        assert!(low > -0.1 && high < -0.06, "{low} {high}");
+    }
+}

@@ -1,0 +1,56 @@
+//! The margins in force: those of the settings, as the history of the baseline and the habits of the candidate's users ask for.
+
+use serde::{Deserialize, Serialize};
+
+use super::Arm;
+use super::coin_flip::Margin;
+use super::settings::{Settings, Terms};
+
+/// Boundaries that fewer of the baseline's requests than this exceed get [`RARE_MARGIN`] as their absolute margin: the usual one
+/// would be many times what is normal there.
+const RARE: f64 = 0.01;
+const RARE_MARGIN: f64 = 0.001;
+
+/// All that the baseline has done in the blocks so far. Margins follow it, so it never holds the block being judged.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(super) struct History {
+    baseline: Arm,
+}
+
+impl History {
+    pub(super) fn add(&mut self, baseline: &Arm) {
+        self.baseline.add(baseline);
+    }
+
+    pub(super) fn baseline(&self) -> &Arm {
+        &self.baseline
+    }
+
+    /// The baseline's requests, and those slower than a boundary.
+    pub(super) fn counts(&self, boundary: usize) -> (f64, f64) {
+        (self.baseline.requests as f64, self.baseline.slower_than(boundary) as f64)
+    }
+
+    fn is_rare(&self, boundary: usize) -> bool {
+        (self.baseline.slower_than(boundary) as f64) < RARE * self.baseline.requests as f64
+    }
+
+    /// What the candidate's failures may be.
+    pub(super) fn errors(settings: &Settings, terms: &Terms) -> Margin {
+        widened(settings.errors, terms.slice.bias.errors)
+    }
+
+    /// What its requests slower than a boundary may be.
+    pub(super) fn latency(&self, margin: Margin, terms: &Terms, boundary: usize) -> Margin {
+        let usual = margin.absolute;
+        let absolute = if self.is_rare(boundary) { usual.min(RARE_MARGIN) } else { usual };
+        let bias = terms.slice.bias.latency.get(boundary).copied().unwrap_or(0.0);
+        widened(Margin { absolute, ..margin }, bias)
+    }
+}
+
+/// The margin for users who meet bad requests more often by `bias` even at the baseline. If the candidate is within its margin for
+/// each user, `p_c <= r * (p_b + bias) + d`.
+fn widened(Margin { relative, absolute }: Margin, bias: f64) -> Margin {
+    Margin { relative, absolute: (absolute + relative * bias).min(1.0) }
+}

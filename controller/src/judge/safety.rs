@@ -1,0 +1,137 @@
+//! Evidence of no harm: the mirror of the tests of harm, for gates that open by evidence.
+//!
+//! Each SLI, each latency boundary for itself, has to be shown to be no worse than its margin. As all of them have to, none needs a share
+//! of the chance of error (an intersection-union test).
+
+use serde::{Deserialize, Serialize};
+
+use super::coin_flip::{Bad, CoinFlip, Direction, Margin, Odds};
+use super::margins::History;
+use super::settings::{Settings, Terms};
+use super::{Arm, Block};
+
+/// The tests of safety under one split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Safety {
+    errors: CoinFlip,
+    /// One for each boundary.
+    latency: Vec<CoinFlip>,
+}
+
+impl Safety {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let boundaries = settings.judged_latency().map_or(0, |_| settings.boundaries_ms.len());
+        Self { errors: CoinFlip::all_in(), latency: vec![CoinFlip::all_in(); boundaries] }
+    }
+
+    /// ln E of the SLI for which least is shown.
+    pub(super) fn ln_e(&self) -> f64 {
+        self.latency.iter().map(CoinFlip::ln_e).fold(self.errors.ln_e(), f64::min)
+    }
+
+    pub(super) fn add(
+        &mut self,
+        settings: &Settings,
+        terms: &Terms,
+        history: &History,
+        block: &Block,
+    ) {
+        let odds = |relative: f64| {
+            let (n_b, n_c) = (block.baseline.requests as f64, block.candidate.requests as f64);
+            Odds::new(Direction::Safe, relative, n_b, n_c)
+        };
+        let margin = History::errors(settings, terms);
+        let Some(for_errors) = odds(margin.relative) else { return };
+        let bad = Bad::of(block, |arm| arm.failures);
+        self.errors.add(&for_errors, bad, margin.absolute, settings.dispersion);
+        let Some(margin) = settings.judged_latency() else { return };
+        let Some(for_latency) = odds(margin.relative) else { return };
+        for (boundary, test) in self.latency.iter_mut().enumerate() {
+            let absolute = history.latency(margin, terms, boundary).absolute;
+            let bad = Bad::of(block, |arm| arm.slower_than(boundary));
+            test.add(&for_latency, bad, absolute, settings.dispersion);
+        }
+    }
+}
+
+/// How many requests of the candidate it takes, about, until the evidence of no harm suffices, for a candidate just as good as the baseline
+/// has been: `usual`, at a split that gives the candidate `share` of the requests (above 0 and below 1). `None` if a billion would
+/// not do: where the margin is nothing, no number of requests shows that it is kept.
+pub(super) fn requests_needed(
+    settings: &Settings,
+    terms: &Terms,
+    history: &History,
+    usual: &Arm,
+    share: f64,
+) -> Option<u64> {
+    let enough = settings.safe_at()?;
+    let rate = |bad: u64| bad as f64 / usual.requests.max(1) as f64;
+    let mut slis = vec![(History::errors(settings, terms), rate(usual.failures))];
+    if let Some(margin) = settings.judged_latency() {
+        slis.extend((0..settings.boundaries_ms.len()).map(|boundary| {
+            (history.latency(margin, terms, boundary), rate(usual.slower_than(boundary)))
+        }));
+    }
+    let suffice = |requests: u64| {
+        slis.iter().all(|(margin, rate)| {
+            expected_ln_e(*margin, *rate, requests as f64, share, settings.dispersion) >= enough
+        })
+    };
+    least_requests(suffice)
+}
+
+/// The least number of requests that suffices, if a billion do.
+pub(super) fn least_requests(suffice: impl Fn(u64) -> bool) -> Option<u64> {
+    let (mut too_few, mut enough) = (0, 1_000_000_000);
+    if !suffice(enough) {
+        return None;
+    }
+    while enough - too_few > 1 {
+        let middle = u64::midpoint(too_few, enough);
+        if suffice(middle) { enough = middle } else { too_few = middle }
+    }
+    Some(enough)
+}
+
+/// ln E of safety after so many requests of a candidate that is as bad as the baseline, with the counts as expected.
+fn expected_ln_e(margin: Margin, rate: f64, candidate: f64, share: f64, dispersion: f64) -> f64 {
+    let baseline = candidate * (1.0 - share) / share;
+    let Some(odds) = Odds::new(Direction::Safe, margin.relative, baseline, candidate) else {
+        return 0.0;
+    };
+    let bad = Bad { baseline: baseline * rate, candidate: candidate * rate };
+    let mut test = CoinFlip::all_in();
+    test.add(&odds, bad, margin.absolute, dispersion);
+    test.ln_e()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needed(errors: Margin, failures: u64, share: f64) -> Option<u64> {
+        let settings =
+            Settings { errors, latency: None, confidence: Some(0.95), ..Settings::default() };
+        let usual = Arm { requests: 100_000, failures, slower: Vec::new() };
+        requests_needed(&settings, &Terms::default(), &History::default(), &usual, share)
+    }
+
+    /// The figures of the design, from a simulation: 1,093 requests at 0.1 % errors, a margin of 0.5 % and a split of 5 %; by the
+    /// default margins 3,500 without any error and 9,000 at 0.1 %.
+    #[test]
+    fn it_takes_as_many_requests_as_measured() {
+        let wide = Margin { relative: 1.0, absolute: 0.005 };
+        let default = Settings::default().errors;
+        for (margin, failures, measured) in
+            [(wide, 100, 1_093.0), (default, 0, 3_500.0), (default, 100, 9_000.0)]
+        {
+            let needed = needed(margin, failures, 0.05).unwrap() as f64;
+            assert!((needed / measured - 1.0).abs() < 0.25, "{needed} instead of {measured}");
+        }
+    }
+
+    #[test]
+    fn without_a_margin_nothing_suffices() {
+        assert_eq!(needed(Margin { relative: 1.0, absolute: 0.0 }, 100, 0.05), None);
+    }
+}

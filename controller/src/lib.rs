@@ -1,0 +1,19 @@
+//! serin's controller: takes a service from one version to the next in steps, and back by itself when the new version is worse.
+//!
+//! - [`rollout`]: what shall happen (specification, plan) and the state machine that makes it happen. Pure.
+//! - [`judge`]: whether the candidate is worse, by sequential tests. Pure.
+//! - [`sli`]: evidence, from the statistics that the filters report.
+//! - [`route`]: splits, carried to the proxies.
+//! - [`engine`]: connects the state machine to a proxy and to the clock.
+//! - [`counts`]: what the judge saw, as a file that can be judged again.
+//! - [`simulate`]: all of this in virtual time against made traffic, with the rules of others beside it.
+//! - [`cli`]: the command line.
+
+pub mod cli;
+pub mod counts;
+pub mod engine;
+pub mod judge;
+pub mod rollout;
+pub mod route;
+pub mod simulate;
+pub mod sli;

@@ -1,0 +1,369 @@
+//! What a rollout tells: events as they happen, its status in between, a summary at the end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serin_filter::names::{Generation, ServiceName, VersionName};
+use serin_filter::outcome::Failure;
+use serin_filter::table::Weight;
+use serin_filter::{VERSION_HEADER, stat};
+
+use super::plan::ppm;
+use crate::judge::Interval;
+use crate::judge::explain::share;
+
+/// Something that happened in a rollout.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Event {
+    /// The rollout begins.
+    Started {
+        /// The service whose traffic moves.
+        service: ServiceName,
+        /// The version that runs.
+        baseline: VersionName,
+        /// The version that shall replace it.
+        candidate: VersionName,
+        /// The candidate's weight in each step, in parts per million.
+        #[serde(serialize_with = "ppms")]
+        steps: Vec<Weight>,
+    },
+    /// The users of the future slices are going to be watched while the baseline serves everybody.
+    Watching {
+        /// The generation from which on they are.
+        generation: Generation,
+        /// How many salts there are to choose from.
+        salts: usize,
+        /// For how many seconds at least.
+        time: f64,
+        /// How many requests with an identity it takes at least.
+        requests: u64,
+    },
+    /// The salt whose slices differ least from the rest assigns the users from now on.
+    SaltChosen {
+        /// Which.
+        salt: String,
+        /// For each step that is compared: by how much its users' failure rate may still be above the others' without the
+        /// candidate's doing, 0 to 1. The margins are wider by that.
+        bias: Vec<f64>,
+    },
+    /// A new split has been asked for.
+    Shifting {
+        /// Number of the step, from 1; `None` when all traffic goes back.
+        step: Option<usize>,
+        /// The candidate's weight in parts per million.
+        #[serde(with = "ppm")]
+        weight: Weight,
+        /// The generation that carries it.
+        generation: Generation,
+    },
+    /// Every worker of the proxy follows the split.
+    Live {
+        /// The candidate's weight in parts per million.
+        #[serde(with = "ppm")]
+        weight: Weight,
+        /// The generation that carries it.
+        generation: Generation,
+        /// Seconds since it was asked for.
+        after: f64,
+    },
+    /// Something keeps the rollout from going on. Until it is gone, time does not count.
+    Blocked {
+        /// What it is and what to do.
+        obstacle: Obstacle,
+        /// The same as a sentence.
+        message: String,
+    },
+    /// What blocked the rollout is gone.
+    Unblocked,
+    /// The proxy was started anew; its counters began again from zero.
+    ProxyRestarted,
+    /// Where the rollout stands, after each look at the proxy and whatever followed from it.
+    Progress(Status),
+    /// A step has passed its gate.
+    GateOpened {
+        /// Number of the step, from 1.
+        step: usize,
+        /// How the step went.
+        status: Status,
+    },
+    /// All traffic goes back to the baseline.
+    RollingBack {
+        /// Why.
+        reason: Reason,
+    },
+    /// The rollout is over.
+    Ended(Summary),
+}
+
+#[allow(clippy::ptr_arg)] // the signature is serde's
+fn ppms<S: serde::Serializer>(weights: &Vec<Weight>, to: S) -> Result<S::Ok, S::Error> {
+    weights.iter().map(|weight| weight.ppm()).collect::<Vec<_>>().serialize(to)
+}
+
+/// What keeps a rollout from going on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[allow(missing_docs)] // the messages say it
+pub enum Obstacle {
+    Unreachable { why: String },
+    NotWritten { why: String },
+    Rejected { generation: Generation },
+    NoFilter,
+    NotRunning { wanted: Generation, running: Generation },
+    WorkersBehind { generation: Generation },
+    WorkersSilent,
+    Misrouted { version: VersionName, misrouted: u64, chosen: u64 },
+    NoRequests { service: ServiceName },
+    NobodyWatched { service: ServiceName },
+    Unhealthy { why: String },
+    ShareContradicts { version: VersionName, requests: u64, all: u64 },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { why } => write!(f, "{why}; nothing is known of either version"),
+            Self::NotWritten { why } => write!(f, "the split could not be written: {why}"),
+            Self::Rejected { generation } => write!(
+                f,
+                "Envoy refused generation {generation} of the filter's configuration and keeps the split before it; \
+                 Envoy's log has the reason"
+            ),
+            Self::NoFilter => f.write_str(
+                "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load?",
+            ),
+            Self::NotRunning { wanted, running } => write!(
+                f,
+                "Envoy runs generation {running} of the filter's configuration, not {wanted}: does its listener follow \
+                 the file of spec.envoy.filterConfig?"
+            ),
+            Self::WorkersBehind { generation } => {
+                write!(f, "some of Envoy's workers do not run generation {generation} yet")
+            }
+            Self::WorkersSilent => write!(
+                f,
+                "none of Envoy's workers has reported ({}) since the last look",
+                stat::TICKS
+            ),
+            Self::Misrouted { version, misrouted, chosen } => write!(
+                f,
+                "no route for {VERSION_HEADER}: {version}: {misrouted} of the {chosen} requests chosen for {version} were \
+                 served by a cluster that is not its own; add a route that matches this header and leads to {version}'s cluster"
+            ),
+            Self::Unhealthy { why } => f.write_str(why),
+            Self::ShareContradicts { version, requests, all } => write!(
+                f,
+                "{} of the requests were {version}'s, which contradicts its weight: are its instances there, and do they answer?",
+                share(*requests, *all)
+            ),
+            Self::NobodyWatched { service } => write!(
+                f,
+                "no user of {service} has called of whom the candidate would have in some step: do clients send what spec.sticky names, \
+                 and are there enough of them for the smallest step?"
+            ),
+            Self::NoRequests { service } => write!(
+                f,
+                "no request for {service} has come since the step went live: does spec.authorities name what clients send as \
+                 Host, and do they call this Envoy?"
+            ),
+        }
+    }
+}
+
+/// Why all traffic goes back to the baseline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Reason {
+    /// The candidate is worse.
+    Harm {
+        /// By what: `errors` or `latency`.
+        sli: String,
+        /// Why, as a sentence with the numbers.
+        sentence: String,
+        /// How many times likelier the evidence makes it than an acceptable candidate would at best: E.
+        evidence: f64,
+        /// The E at which the candidate counts as worse: 1/alpha.
+        limit: f64,
+        /// The block that decided, from 1.
+        block: u64,
+    },
+    /// It failed so hard that a proxy has cut it off by itself.
+    Tripwire {
+        /// How hard, as a sentence with the numbers.
+        sentence: String,
+    },
+    /// The user asked to stop.
+    Interrupted,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Harm { sentence, evidence, limit, block, .. } => {
+                write!(f, "{sentence} (evidence {evidence:.0}, limit {limit:.0}, block {block})")
+            }
+            Self::Tripwire { sentence } => {
+                write!(f, "the tripwire: the proxy has cut it off by itself; {sentence}")
+            }
+            Self::Interrupted => f.write_str("stopped by Ctrl-C or SIGTERM"),
+        }
+    }
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Number of the step, from 1; `None` while users are watched and while all traffic goes back.
+    pub step: Option<usize>,
+    /// How many steps there are.
+    pub steps: usize,
+    /// The candidate's weight in parts per million, as last asked for.
+    #[serde(with = "ppm")]
+    pub weight: Weight,
+    /// Whether every worker follows it.
+    pub live: bool,
+    /// The running version, since the step went live.
+    pub baseline: ArmStatus,
+    /// The new version, since the step went live.
+    pub candidate: ArmStatus,
+    /// E: at `limit` the candidate is worse.
+    pub evidence: f64,
+    /// 1/alpha.
+    pub limit: f64,
+    /// What the step could have seen so far.
+    pub sensitivity: Sensitivity,
+    /// How much the candidate's failure rate is above the baseline's.
+    pub difference: Interval,
+    /// How far the step is from showing that there is no harm, if its gate asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safety: Option<Safety>,
+    /// How long the step has been live, of how long it has to be.
+    #[serde(with = "seconds")]
+    pub baked: Duration,
+    /// How long the step has to be live.
+    #[serde(with = "seconds")]
+    pub bake: Duration,
+    /// Requests that the candidate has to answer in the step.
+    pub requests_needed: u64,
+    /// Time to promotion if nothing goes wrong, once it can be told.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_seconds")]
+    pub left: Option<Duration>,
+    /// Requests with an identity so far, while users are watched; `baked`, `bake` and `requests_needed` are about that then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watched: Option<u64>,
+    /// What the chance of a false rollback does not cover.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<String>,
+    /// What keeps the rollout from going on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
+}
+
+/// What a step could have seen: what it is worth that it saw no harm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Sensitivity {
+    /// A candidate that fails as often as this, or more.
+    Detects {
+        /// The smallest such failure rate, 0 to 1.
+        failure_rate: f64,
+    },
+    /// Not even a candidate that always fails: too few requests.
+    Nothing,
+    /// There is no baseline to compare with, but the candidate is held to its objectives.
+    Objectives,
+    /// There is no baseline to compare with, and no objective.
+    NoBaseline,
+}
+
+/// How far a step is from showing that the candidate is no worse than its margins.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Safety {
+    /// E: at `limit` it is shown.
+    pub evidence: f64,
+    /// 1 / (1 - confidence).
+    pub limit: f64,
+    /// About how many requests of the candidate it takes at this split, if it is as good as the baseline; `None` if no number does.
+    pub requests_needed: Option<u64>,
+}
+
+/// How one version does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmStatus {
+    /// Which.
+    pub version: VersionName,
+    /// Requests that ended.
+    pub requests: u64,
+    /// Failures among them.
+    pub failures: u64,
+    /// Their share, 0 to 1.
+    pub failure_rate: Option<f64>,
+    /// Median latency in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// 99th percentile of latency in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why, unless promoted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The service.
+    pub service: ServiceName,
+    /// The version that ran.
+    pub baseline: VersionName,
+    /// The version that was to replace it.
+    pub candidate: VersionName,
+    /// The candidate's weight at the end, in parts per million.
+    #[serde(with = "ppm")]
+    pub weight: Weight,
+    /// The generation that carries it.
+    pub generation: Generation,
+    /// Whether every worker confirmed it.
+    pub confirmed: bool,
+    /// How long the rollout took.
+    #[serde(with = "seconds")]
+    pub duration: Duration,
+    /// Requests that the candidate served.
+    pub candidate_requests: u64,
+    /// Failures that their callers saw, by kind.
+    pub candidate_failures: BTreeMap<Failure, u64>,
+}
+
+/// How a rollout can end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// The candidate has all traffic.
+    Promoted,
+    /// The candidate was worse; the baseline has all traffic.
+    RolledBack,
+    /// The user stopped it; the baseline has all traffic.
+    Interrupted,
+}
+
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        span.as_secs_f64().serialize(to)
+    }
+}
+
+#[allow(clippy::ref_option)] // the signature is serde's
+fn some_seconds<S: serde::Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    span.map(|span| span.as_secs_f64()).serialize(to)
+}

@@ -1,0 +1,439 @@
+//! The state machine of a rollout: looks at the proxy go in, splits to apply and events to tell come out.
+//!
+//! ```text
+//!             asked for          every worker follows       gate open
+//!   step 1 --> Shifting --------------> Baking -----------------> step 2 ... --> promoted
+//!                 |                        |
+//!                 +---- harm, interrupt ---+--> Shifting to the baseline --> rolled back
+//! ```
+//!
+//! Where users are to be watched, that comes before the first step, at a weight of 0: Shifting --> Watching --> step 1.
+//!
+//! Two rules hold throughout. What is not known is neither good nor bad: a look that fails, or that shows a proxy not doing what it was
+//! asked, opens no gate and starts no rollback. And a rollback needs nothing but the evidence: it is asked for at once, and again until
+//! the proxy follows.
+//!
+//! Pure: it reads no clock, `now` is the time since the rollout began.
+
+mod judging;
+mod obstacle;
+mod status;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serin_filter::names::{Generation, VersionName};
+use serin_filter::stat::FLUSH_INTERVAL;
+use serin_filter::table::Weight;
+
+use super::event::{Event, Obstacle, Reason};
+use super::plan::{Gate, Plan, Step, Watch};
+use crate::judge::explain::Names;
+use crate::judge::{Judge, Ruling, Terms};
+use crate::route::{Split, Users};
+use crate::sli::{Activity, Look, Sighting, Slices};
+
+/// A generation is live when no worker has said otherwise for this long; each speaks every [`FLUSH_INTERVAL`].
+const CONFIRMATION: Duration = FLUSH_INTERVAL.saturating_mul(2);
+
+/// Time between looks while a split is on its way.
+const SHIFTING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// While a split is on its way both splits are in what is counted, so it is not judged; but not for longer than this.
+const SHIFTING_GRACE: Duration = Duration::from_secs(2);
+
+/// A split that the proxy does not follow is asked for again after this time, as a new generation.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// No latency is waited for longer than this after a split has gone live.
+const LONGEST_WARM_UP: Duration = Duration::from_secs(30);
+
+/// What the machine is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A look at the proxy.
+    Look(Look),
+    /// The split last asked for could not be applied.
+    NotApplied {
+        /// Why.
+        why: String,
+    },
+    /// The user asks to stop: all traffic goes back. If it is on its way already, nobody waits for the proxy to confirm it any more.
+    Interrupt,
+}
+
+/// What the machine wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// This split in force.
+    Apply(Split),
+    /// This told to the user.
+    Tell(Box<Event>),
+    /// This recorded: what the judge saw, or learned from, and said.
+    Record(Ruling),
+}
+
+impl Output {
+    fn tell(event: Event) -> Self {
+        Self::Tell(Box::new(event))
+    }
+}
+
+/// A rollout under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    plan: Plan,
+    judge: Judge,
+    phase: Phase,
+    /// The split last asked for.
+    split: Split,
+    /// When it was asked for, last time.
+    asked: Duration,
+    /// When the last look was.
+    looked: Duration,
+    /// When the last look was that showed anything: what is counted goes back to there.
+    seen: Duration,
+    /// When a worker last reported.
+    heard: Duration,
+    /// What is not as it should be, as of the last look.
+    obstacle: Option<Obstacle>,
+    /// What each version did since the step went live, as far as it was judged.
+    step: BTreeMap<VersionName, Activity>,
+    /// What each version did since the rollout began.
+    total: BTreeMap<VersionName, Activity>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Phase {
+    /// A split is on its way to the proxy.
+    Shifting {
+        goal: Goal,
+        since: Duration,
+        /// Since when no worker has contradicted.
+        followed: Option<Duration>,
+    },
+    /// A step is live and being watched.
+    Baking {
+        step: usize,
+        /// How long it has been live, as far as is known.
+        baked: Duration,
+        /// What ends before this time is not judged: fast failures arrive before slow successes.
+        warm: Duration,
+    },
+    /// The baseline serves everybody, and the users of the future slices are watched.
+    Watching {
+        /// For how long, as far as is known.
+        watched: Duration,
+        slices: Slices,
+    },
+    Ended,
+}
+
+/// What a split is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+enum Goal {
+    /// To watch users.
+    Watch,
+    /// The step with this index.
+    Step(usize),
+    /// All traffic back.
+    Baseline(Reason),
+}
+
+impl Rollout {
+    /// Begins a rollout. Its first split is the generation after `generation`.
+    #[must_use]
+    pub fn start(plan: Plan, generation: Generation) -> (Self, Vec<Output>) {
+        let mut rollout = Self {
+            judge: Judge::new(plan.judge.clone()),
+            phase: Phase::Ended,
+            split: Split { generation, candidate: Weight::ZERO, users: Users::Usual },
+            asked: Duration::ZERO,
+            looked: Duration::ZERO,
+            seen: Duration::ZERO,
+            heard: Duration::ZERO,
+            obstacle: None,
+            step: BTreeMap::new(),
+            total: BTreeMap::new(),
+            plan,
+        };
+        let mut outputs = vec![Output::tell(Event::Started {
+            service: rollout.plan.service.clone(),
+            baseline: rollout.plan.baseline.clone(),
+            candidate: rollout.plan.candidate.clone(),
+            steps: rollout.plan.steps.iter().map(|step| step.weight).collect(),
+        })];
+        let goal = if rollout.plan.watch.is_some() { Goal::Watch } else { Goal::Step(0) };
+        rollout.shift(Duration::ZERO, goal, &mut outputs);
+        (rollout, outputs)
+    }
+
+    /// Whether the rollout is over.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// The split last asked for.
+    #[must_use]
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// How long after the last look the next is due.
+    #[must_use]
+    pub fn next_look(&self) -> Duration {
+        match self.phase {
+            Phase::Shifting { since, .. } if self.looked.saturating_sub(since) < SHIFTING_GRACE => {
+                SHIFTING_INTERVAL.min(self.plan.interval)
+            }
+            Phase::Baking { warm, .. } if warm > self.looked => {
+                warm.saturating_sub(self.looked).min(self.plan.interval)
+            }
+            _ => self.plan.interval,
+        }
+    }
+
+    /// Takes an input into account.
+    pub fn step(&mut self, now: Duration, input: Input) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        match input {
+            _ if self.ended() => {}
+            Input::Look(Look::Seen(seen)) => self.see(now, &seen, &mut outputs),
+            Input::Look(Look::Unreachable { why }) => {
+                self.looked = now;
+                self.find(Some(Obstacle::Unreachable { why }), &mut outputs);
+                self.ask_again(now, None, &mut outputs);
+            }
+            Input::NotApplied { why } => {
+                self.find(Some(Obstacle::NotWritten { why }), &mut outputs);
+            }
+            Input::Interrupt => match &self.phase {
+                Phase::Shifting { goal: Goal::Baseline(reason), .. } => {
+                    self.give_up(now, reason.clone(), &mut outputs);
+                }
+                _ => self.roll_back(now, Reason::Interrupted, &mut outputs),
+            },
+        }
+        outputs
+    }
+
+    fn see(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+        if seen.restarted {
+            outputs.push(Output::tell(Event::ProxyRestarted));
+        }
+        let was_sound = self.obstacle.is_none();
+        let since = std::mem::replace(&mut self.seen, now);
+        self.looked = now;
+        if seen.workers_on {
+            self.heard = now;
+        }
+        self.find(self.obstacle_in(now, seen), outputs);
+        add(&mut self.total, seen);
+        let (span, sound) = (now.saturating_sub(since), was_sound && self.obstacle.is_none());
+        self.watch(span, sound, seen);
+        if self.counts(since) {
+            add(&mut self.step, seen);
+            if let Phase::Baking { baked, .. } = &mut self.phase
+                && sound
+            {
+                *baked += span;
+            }
+            self.judge(now, seen, outputs);
+        } else if !matches!(self.phase, Phase::Shifting { goal: Goal::Baseline(_), .. }) {
+            self.learn(now, seen, outputs);
+        }
+        if seen.generation == Some(self.split.generation)
+            && seen.tripped.contains(&self.plan.candidate)
+        {
+            self.roll_back(now, Reason::Tripwire { sentence: self.failures() }, outputs);
+        }
+        self.ask_again(now, seen.generation, outputs);
+        self.advance(now, seen, outputs);
+    }
+
+    /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.
+    fn counts(&self, since: Duration) -> bool {
+        match self.phase {
+            Phase::Shifting { goal: Goal::Step(_), since: asked, .. } => {
+                since >= asked + SHIFTING_GRACE
+            }
+            Phase::Baking { warm, .. } => since >= warm,
+            Phase::Shifting { goal: Goal::Watch | Goal::Baseline(_), .. }
+            | Phase::Watching { .. }
+            | Phase::Ended => false,
+        }
+    }
+
+    /// Asks again for a split that the proxy does not follow.
+    fn ask_again(&mut self, now: Duration, running: Option<Generation>, outputs: &mut Vec<Output>) {
+        let patience = match &self.obstacle {
+            Some(Obstacle::NotWritten { .. }) => self.plan.interval,
+            _ => RETRY,
+        };
+        if running == Some(self.split.generation) || now < self.asked + patience {
+            return;
+        }
+        if let Some(Obstacle::Rejected { .. }) = self.obstacle {
+            // Envoy does not look again at a configuration that it has refused.
+            self.split.generation = self.split.generation.next();
+            if let Phase::Shifting { followed, .. } = &mut self.phase {
+                *followed = None;
+            }
+        }
+        self.asked = now;
+        outputs.push(Output::Apply(self.split));
+    }
+
+    fn advance(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+        let wanted = self.split.generation;
+        match &mut self.phase {
+            Phase::Shifting { since, followed, .. } => {
+                let follows = seen.generation == Some(wanted) && !seen.workers_behind;
+                *followed = follows.then_some(followed.unwrap_or(now));
+                let confirmed = followed.is_some_and(|followed| now >= followed + CONFIRMATION);
+                if confirmed && seen.workers_on {
+                    let after = now.saturating_sub(*since).as_secs_f64();
+                    let Split { generation, candidate: weight, .. } = self.split;
+                    outputs.push(Output::tell(Event::Live { weight, generation, after }));
+                    self.go_live(now, outputs);
+                }
+            }
+            Phase::Baking { step, baked, .. } => {
+                let (index, baked) = (*step, *baked);
+                if self.obstacle.is_none() && self.gate_is_open(index, baked) {
+                    self.open_gate(now, index, outputs);
+                }
+            }
+            Phase::Watching { .. } => self.settle(now, outputs),
+            Phase::Ended => {}
+        }
+    }
+
+    fn go_live(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        let Phase::Shifting { goal, .. } = std::mem::replace(&mut self.phase, Phase::Ended) else {
+            return;
+        };
+        match goal {
+            Goal::Step(step) => {
+                self.judge.split_changes(self.terms(step));
+                self.step.clear();
+                let warm = now + self.warm_up();
+                self.phase = Phase::Baking { step, baked: Duration::ZERO, warm };
+            }
+            Goal::Watch => {
+                let slices = Slices::default();
+                self.phase = Phase::Watching { watched: Duration::ZERO, slices };
+            }
+            Goal::Baseline(reason) => self.end(now, Some(reason), outputs),
+        }
+    }
+
+    /// How long the slowest of a thousand requests takes at the baseline.
+    fn warm_up(&self) -> Duration {
+        let usual = self.total.get(&self.plan.baseline).and_then(|usual| usual.quantile_ms(0.999));
+        Duration::from_secs_f64(usual.unwrap_or(0.0) / 1_000.0).min(LONGEST_WARM_UP)
+    }
+
+    /// What the blocks of a step are judged by.
+    fn terms(&self, step: usize) -> Terms {
+        self.plan.steps.get(step).map(Step::terms).unwrap_or_default()
+    }
+
+    fn names(&self) -> Names<'_> {
+        Names { baseline: self.plan.baseline.as_str(), candidate: self.plan.candidate.as_str() }
+    }
+
+    /// Time and requests have passed, and what was seen leaves no suspicion; or it shows that there is no harm, if the gate asks for that.
+    fn gate_is_open(&self, step: usize, baked: Duration) -> bool {
+        let Some(step) = self.plan.steps.get(step) else { return false };
+        let answered = |version| self.step.get(version).map_or(0, |seen| seen.requests);
+        if baked < step.bake
+            || answered(&self.plan.candidate) < step.requests
+            || self.judge.alarmed()
+            || self.judge.missed().is_some()
+            || self.judge.share_contradicts()
+        {
+            return false;
+        }
+        !step.has_baseline()
+            || answered(&self.plan.baseline) > 0
+                && !self.judge.shows(&self.block_of(&self.step))
+                && (step.gate == Gate::Bake || self.judge.safe())
+    }
+
+    fn open_gate(&mut self, now: Duration, step: usize, outputs: &mut Vec<Output>) {
+        outputs.push(Output::tell(Event::GateOpened { step: step + 1, status: self.status() }));
+        if step + 1 < self.plan.steps.len() {
+            self.shift(now, Goal::Step(step + 1), outputs);
+        } else {
+            self.phase = Phase::Ended;
+            self.end(now, None, outputs);
+        }
+    }
+
+    fn roll_back(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
+        if matches!(self.phase, Phase::Shifting { goal: Goal::Baseline(_), .. }) {
+            return;
+        }
+        outputs.push(Output::tell(Event::RollingBack { reason: reason.clone() }));
+        self.shift(now, Goal::Baseline(reason), outputs);
+    }
+
+    fn shift(&mut self, now: Duration, goal: Goal, outputs: &mut Vec<Output>) {
+        let step = match goal {
+            Goal::Step(step) => Some(step),
+            Goal::Watch | Goal::Baseline(_) => None,
+        };
+        let weight =
+            step.and_then(|step| self.plan.steps.get(step)).map_or(Weight::ZERO, |s| s.weight);
+        let generation = self.split.generation.next();
+        // Until the proxy follows, it is still the split before that is in force.
+        let terms = Terms { alone: false, ..self.judge.terms().clone() };
+        self.judge.split_changes(terms);
+        let users = match (&goal, self.split.users) {
+            (Goal::Watch, _) => Users::Watched,
+            (_, Users::Watched) => Users::Usual,
+            (_, users) => users,
+        };
+        self.split = Split { generation, candidate: weight, users };
+        self.asked = now;
+        // What was wrong with the split before says nothing of this one.
+        self.obstacle = None;
+        outputs.push(Output::tell(match (&goal, &self.plan.watch) {
+            (Goal::Watch, Some(Watch { time, requests, salts, .. })) => Event::Watching {
+                generation,
+                salts: salts.len(),
+                time: time.as_secs_f64(),
+                requests: *requests,
+            },
+            _ => Event::Shifting { step: step.map(|step| step + 1), weight, generation },
+        }));
+        self.phase = Phase::Shifting { goal, since: now, followed: None };
+        outputs.push(Output::Apply(self.split));
+    }
+
+    fn end(&self, now: Duration, reason: Option<Reason>, outputs: &mut Vec<Output>) {
+        outputs.push(Output::tell(Event::Ended(self.summary(now, reason, true))));
+    }
+
+    /// Ends the rollout without the proxy's word on its split.
+    fn give_up(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
+        self.phase = Phase::Ended;
+        outputs.push(Output::tell(Event::Ended(self.summary(now, Some(reason), false))));
+    }
+}
+
+fn add(to: &mut BTreeMap<VersionName, Activity>, seen: &Sighting) {
+    for (version, activity) in &seen.versions {
+        match to.get_mut(version) {
+            Some(before) => before.add(activity),
+            None => drop(to.insert(version.clone(), activity.clone())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

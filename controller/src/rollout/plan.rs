@@ -1,0 +1,119 @@
+//! What a rollout will do, decided before it starts.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serin_filter::config::wire;
+use serin_filter::names::{ServiceName, VersionName};
+use serin_filter::table::Weight;
+
+use crate::judge::{self, Slice, Terms};
+
+/// A plan that needs no second check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The service whose traffic moves.
+    pub service: ServiceName,
+    /// The version that runs.
+    pub baseline: VersionName,
+    /// The version that shall replace it.
+    pub candidate: VersionName,
+    /// At least one; weights rise and the last is 100 %.
+    pub steps: Vec<Step>,
+    /// What the judge goes by.
+    pub judge: judge::Settings,
+    /// Time from one look at the proxy to the next.
+    pub interval: Duration,
+    /// Whether users stay with their version.
+    pub sticky: bool,
+    /// How users are watched before the first step, if they are.
+    pub watch: Option<Watch>,
+}
+
+/// How users are watched while the baseline still serves all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// For how long at least.
+    pub time: Duration,
+    /// How many requests with an identity it takes at least.
+    pub requests: u64,
+    /// Salts to choose from.
+    pub salts: Vec<String>,
+    /// The chance, above 0 and below 1, that a slice differs by more than is found. The judge's alpha comes on top of it.
+    pub miss: f64,
+}
+
+impl Plan {
+    /// The weights of the steps in which the baseline still serves somebody.
+    pub fn compared_weights(&self) -> impl Iterator<Item = Weight> {
+        self.steps.iter().filter(|step| step.has_baseline()).map(|step| step.weight)
+    }
+
+    /// What the filter has to watch, if anything.
+    #[must_use]
+    pub fn watched(&self) -> Option<wire::Watch> {
+        let slices = self.compared_weights().map(Weight::ppm).collect();
+        self.watch.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
+    }
+
+    /// Leaves the watching out: the judge may use all of the chance of a false rollback.
+    pub fn forgo_watch(&mut self) {
+        self.judge.alpha += self.watch.take().map_or(0.0, |watch| watch.miss);
+    }
+}
+
+/// One step: a weight, and what has to pass before the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The candidate's share of the users.
+    #[serde(with = "ppm")]
+    pub weight: Weight,
+    /// How long the step has to be live.
+    pub bake: Duration,
+    /// How many requests the candidate has to answer in that time.
+    pub requests: u64,
+    /// What else it takes.
+    pub gate: Gate,
+    /// What is known beforehand of the users who will meet the candidate.
+    pub slice: Option<Slice>,
+}
+
+/// What opens the way to the next step, once time and requests have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Gate {
+    /// That no harm is in sight.
+    #[default]
+    Bake,
+    /// That the candidate is shown to be no worse than its margins. Without a baseline nothing can show that: then as for a bake.
+    Evidence,
+}
+
+impl Step {
+    /// Whether the baseline still serves somebody to compare with.
+    #[must_use]
+    pub fn has_baseline(&self) -> bool {
+        self.weight < Weight::ALL
+    }
+
+    /// What its blocks are judged by.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms { alone: !self.has_baseline(), slice: self.slice.clone().unwrap_or_default() }
+    }
+}
+
+/// Weights as parts per million.
+pub(crate) mod ppm {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serin_filter::table::Weight;
+
+    pub(crate) fn serialize<S: Serializer>(weight: &Weight, to: S) -> Result<S::Ok, S::Error> {
+        weight.ppm().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Weight, D::Error> {
+        let ppm = u32::deserialize(from)?;
+        Weight::from_ppm(ppm).ok_or_else(|| D::Error::custom(format!("{ppm} is above 1000000")))
+    }
+}

@@ -1,0 +1,382 @@
+//! The rollout as the user writes it: YAML, of the shape of a Kubernetes resource, checked as a whole before anything happens.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serin_filter::config::wire;
+use serin_filter::names::{ServiceName, VersionName};
+use serin_filter::table::Weight;
+use thiserror::Error;
+
+use self::analysis::Analysis;
+use self::value::{Count, Percent, Span};
+use super::plan::{Gate, Plan, Step};
+
+mod analysis;
+mod routing;
+mod value;
+
+/// The longest specification, in bytes.
+pub const MAX_BYTES: u64 = 1 << 20;
+
+/// Why a specification is refused. The message begins with the path of the field at fault, where there is one.
+#[derive(Debug, Error)]
+#[error("{}{message}", path.as_ref().map_or_else(String::new, |path| format!("{path}: ")))]
+pub struct SpecError {
+    path: Option<String>,
+    message: String,
+}
+
+fn at<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, SpecError> {
+    Err(SpecError { path: Some(path.into()), message: message.into() })
+}
+
+/// A checked specification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Spec {
+    /// What to do.
+    pub plan: Plan,
+    /// What the filter is given, but for the table of buckets.
+    pub service: wire::Service,
+    /// Where to do it.
+    pub envoy: Envoy,
+}
+
+/// The proxy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Envoy {
+    /// Base address of the admin interface, such as `http://127.0.0.1:9901`.
+    pub admin: String,
+    /// The file from which the proxy takes the filter's configuration.
+    pub filter_config: PathBuf,
+}
+
+/// The document, before what serde can't check is checked.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Document {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    spec: Body,
+}
+
+/// What of a Kubernetes resource's metadata people write. Labels and annotations are theirs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    name: ServiceName,
+    #[serde(rename = "namespace")]
+    _namespace: Option<String>,
+    #[serde(rename = "labels")]
+    _labels: Option<BTreeMap<String, String>>,
+    #[serde(rename = "annotations")]
+    _annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Body {
+    service: ServiceName,
+    #[serde(default = "routing::every_authority")]
+    authorities: Vec<wire::Authority>,
+    #[serde(default)]
+    route: wire::Route,
+    #[serde(default)]
+    sticky: Vec<wire::Sticky>,
+    #[serde(default = "routing::correlation")]
+    correlation: Vec<wire::Correlation>,
+    #[serde(default)]
+    rules: Vec<wire::Rule>,
+    #[serde(default)]
+    trust: wire::Trust,
+    #[serde(default, rename = "override")]
+    override_: wire::Override,
+    reveal: Option<String>,
+    #[serde(default)]
+    failures: wire::Failures,
+    #[serde(default = "routing::overdue")]
+    overdue: Span,
+    #[serde(default)]
+    tripwire: routing::Tripwire,
+    versions: Vec<wire::Version>,
+    baseline: VersionName,
+    candidate: VersionName,
+    strategy: Strategy,
+    #[serde(default)]
+    analysis: Analysis,
+    envoy: Envoy,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Strategy {
+    traffic_shifting: TrafficShifting,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TrafficShifting {
+    #[serde(default)]
+    bake: Bake,
+    #[serde(default)]
+    gate: Gate,
+    /// The share of users kept at the baseline while the last step bakes.
+    holdback: Option<Percent>,
+    steps: Vec<StepSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StepSpec {
+    weight: Percent,
+    bake: Option<Bake>,
+    gate: Option<Gate>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(default, deny_unknown_fields)]
+struct Bake {
+    time: Span,
+    requests: Count,
+}
+
+impl Default for Bake {
+    fn default() -> Self {
+        Self { time: Span(Duration::from_secs(60)), requests: Count(100) }
+    }
+}
+
+impl Spec {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// The file can't be read, or what is wrong with it and where.
+    pub fn read(path: &Path) -> Result<Self, SpecError> {
+        use std::io::Read;
+        let mut text = String::new();
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
+        match read {
+            Ok(length) if length as u64 > MAX_BYTES => Err(SpecError {
+                path: None,
+                message: format!("longer than {MAX_BYTES} bytes: not a rollout"),
+            }),
+            Ok(_) => Self::parse(&text),
+            Err(error) => Err(SpecError { path: None, message: error.to_string() }),
+        }
+    }
+
+    /// Checks a specification.
+    ///
+    /// # Errors
+    /// What is wrong with it and where.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        if text.trim().is_empty() {
+            return Err(SpecError { path: None, message: "empty: not a rollout".to_owned() });
+        }
+        let document = deserialize(text)?;
+        if document.api_version != "serin.dev/v1alpha1" {
+            return at(
+                "apiVersion",
+                format!("{:?} is not \"serin.dev/v1alpha1\"", document.api_version),
+            );
+        }
+        if document.kind != "Rollout" {
+            return at("kind", format!("{:?} is not \"Rollout\"", document.kind));
+        }
+        document.spec.checked(document.metadata.name.to_string())
+    }
+}
+
+fn deserialize(text: &str) -> Result<Document, SpecError> {
+    let mut path = None;
+    let document = serde_saphyr::with_deserializer_from_str(text, |yaml| {
+        serde_path_to_error::deserialize::<_, Document>(yaml).map_err(|error| {
+            let known = error.path().to_string();
+            path = Some(known.trim_end_matches(".?").to_owned()).filter(|path| path != ".");
+            error.into_inner()
+        })
+    });
+    document.map_err(|error| {
+        let mut message = in_words(&error.without_snippet().to_string());
+        // Binary input would fill the screen.
+        if message.len() > 400 {
+            message = message.chars().take(400).chain("...".chars()).collect();
+        }
+        SpecError { path, message }
+    })
+}
+
+/// The parser's words for developers, in words for users.
+fn in_words(message: &str) -> String {
+    let instead = [
+        ("DuplicateKeyPolicy", "a field is there twice"),
+        ("from_str_multiple", "more than one document; a file has one rollout"),
+        ("cannot deserialize null", "empty; a value is needed"),
+        ("expected mapping start", "not a list of fields with values"),
+        ("untagged enum", "not a single value"),
+        ("non-finite float", "not a number such as 1.2"),
+    ];
+    let (theirs, place) = message.rsplit_once(" at line ").unwrap_or((message, ""));
+    let known = instead.iter().find(|(part, _)| theirs.contains(part));
+    let ours = known.map_or(theirs, |(_, ours)| ours);
+    if place.is_empty() { ours.to_owned() } else { format!("{ours} (line {place})") }
+}
+
+impl Body {
+    fn checked(self, name: String) -> Result<Spec, SpecError> {
+        let versions = self.ordered_versions()?;
+        let admin = reqwest::Url::parse(&self.envoy.admin);
+        if !admin.is_ok_and(|url| url.scheme() == "http" && url.has_host()) {
+            let message =
+                format!("{:?} is not an address such as http://127.0.0.1:9901", self.envoy.admin);
+            return at("spec.envoy.admin", message);
+        }
+        if self.envoy.filter_config.as_os_str().is_empty() {
+            return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
+        }
+        let steps = self.strategy.traffic_shifting.checked()?;
+        let mut judge = self.analysis.checked(&steps)?;
+        let watch = self.analysis.watch(&name, judge.alpha, &steps, !self.sticky.is_empty())?;
+        judge.alpha -= watch.as_ref().map_or(0.0, |watch| watch.miss);
+        let sticky = !self.sticky.is_empty();
+        let interval = self.analysis.interval.0;
+        let service = wire::Service {
+            name: self.service.clone(),
+            authorities: self.authorities,
+            versions,
+            split: wire::Split::Filter,
+            route: self.route,
+            sticky: self.sticky,
+            correlation: self.correlation,
+            salt: name,
+            buckets: Vec::new(),
+            rules: self.rules,
+            trust: self.trust,
+            override_: self.override_,
+            reveal: self.reveal,
+            failures: self.failures,
+            overdue_ms: routing::overdue_ms(self.overdue)?,
+            tripwire: routing::tripwire(&self.tripwire)?,
+            watch: None,
+        };
+        routing::check(&service)?;
+        Ok(Spec {
+            plan: Plan {
+                service: self.service,
+                baseline: self.baseline,
+                candidate: self.candidate,
+                steps,
+                judge,
+                interval,
+                sticky,
+                watch,
+            },
+            service,
+            envoy: self.envoy,
+        })
+    }
+
+    /// Baseline and candidate, in this order.
+    fn ordered_versions(&self) -> Result<Vec<wire::Version>, SpecError> {
+        for (index, version) in self.versions.iter().enumerate() {
+            let before = self.versions.iter().take(index);
+            let path = |field| format!("spec.versions[{index}].{field}");
+            if before.clone().any(|other| other.name == version.name) {
+                return at(path("name"), format!("\"{}\" is there twice", version.name));
+            }
+            if version.cluster.is_empty() {
+                return at(path("cluster"), "empty");
+            }
+            if before.clone().any(|other| other.cluster == version.cluster) {
+                let cluster = &version.cluster;
+                return at(path("cluster"), format!("{cluster:?} already serves another version"));
+            }
+        }
+        let find = |path: &str, name: &VersionName| {
+            let known =
+                || self.versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
+            match self.versions.iter().find(|version| version.name == *name) {
+                Some(version) => Ok(version.clone()),
+                None => at(path, format!("\"{name}\" is none of spec.versions ({})", known())),
+            }
+        };
+        let baseline = find("spec.baseline", &self.baseline)?;
+        let candidate = find("spec.candidate", &self.candidate)?;
+        if baseline == candidate {
+            return at("spec.candidate", format!("\"{}\" is the baseline too", self.candidate));
+        }
+        Ok(vec![baseline, candidate])
+    }
+}
+
+impl TrafficShifting {
+    fn checked(&self) -> Result<Vec<Step>, SpecError> {
+        const PATH: &str = "spec.strategy.trafficShifting.steps";
+        let mut before = Weight::ZERO;
+        let mut steps = Vec::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let path = |field| format!("{PATH}[{index}].{field}");
+            let weight = step.weight.weight();
+            if weight <= before {
+                return match index {
+                    0 => at(
+                        path("weight"),
+                        "0 % is no step; a weight is above 0 % and at most 100 %",
+                    ),
+                    _ => at(
+                        path("weight"),
+                        format!("{weight} does not rise above the step before ({before})"),
+                    ),
+                };
+            }
+            let bake = step.bake.unwrap_or(self.bake);
+            if bake.requests.0 == 0 {
+                return at(
+                    path("bake.requests"),
+                    "0 would open the gate without any evidence; at least 1",
+                );
+            }
+            steps.push(Step {
+                weight,
+                bake: bake.time.0,
+                requests: bake.requests.0,
+                gate: step.gate.unwrap_or(self.gate),
+                slice: None,
+            });
+            before = weight;
+        }
+        match steps.len() {
+            0 => at(PATH, "empty; at least one step is needed, the last at 100%"),
+            n if before != Weight::ALL => at(
+                format!("{PATH}[{}].weight", n - 1),
+                format!("the last step is {before}; it has to be 100%"),
+            ),
+            _ => self.hold_back(steps),
+        }
+    }
+}
+
+impl TrafficShifting {
+    /// Bakes the last step with some users left at the baseline, and gives them to the candidate when it has passed.
+    fn hold_back(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
+        let Some(held_back) = self.holdback.map(Percent::weight) else { return Ok(steps) };
+        let Some(last) = steps.pop() else { return Ok(steps) };
+        let before = steps.last().map_or(Weight::ZERO, |step| step.weight);
+        let weight = held_back.rest();
+        if held_back == Weight::ZERO || weight <= before {
+            let message = format!("{held_back} is not above 0 % and below {}", before.rest());
+            return at("spec.strategy.trafficShifting.holdback", message);
+        }
+        let rest = Step { bake: Duration::ZERO, requests: 0, gate: Gate::Bake, ..last.clone() };
+        steps.extend([Step { weight, ..last }, rest]);
+        Ok(steps)
+    }
+}
+
+#[cfg(test)]
+mod tests;

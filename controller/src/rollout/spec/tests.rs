@@ -1,0 +1,287 @@
+use super::*;
+use crate::judge::coin_flip::Margin;
+use crate::judge::{Objective, Sli};
+
+const GOOD: &str = "
+apiVersion: serin.dev/v1alpha1
+kind: Rollout
+metadata:
+  name: shop-v2
+spec:
+  service: shop
+  sticky:
+    - header: x-user-id
+  versions:
+    - name: v1
+      cluster: shop-v1
+    - name: v2
+      cluster: shop-v2
+  baseline: v1
+  candidate: v2
+  strategy:
+    trafficShifting:
+      bake: { time: 30s, requests: 50 }
+      steps:
+        - weight: 0.25%
+        - weight: 5%
+          bake: { time: 1m, requests: 500 }
+        - weight: 100%
+  analysis:
+    errors: { relative: 1.5, absolute: 0.2% }
+  envoy:
+    admin: http://127.0.0.1:9901
+    filterConfig: /etc/envoy/serin/filter.json
+";
+
+#[test]
+fn a_good_specification() {
+    let Spec { plan, service, envoy } = Spec::parse(GOOD).unwrap();
+    let steps: Vec<_> =
+        plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect();
+    assert_eq!(steps, [(2_500, 30, 50), (50_000, 60, 500), (1_000_000, 30, 50)]);
+    assert_eq!(plan.judge.errors, Margin { relative: 1.5, absolute: 0.002 });
+    assert_eq!(plan.judge.alpha, 0.01);
+    assert_eq!(plan.interval, Duration::from_secs(1));
+    assert_eq!(service.salt, "shop-v2");
+    assert_eq!(service.authorities, [wire::Authority("*".to_owned())]);
+    assert_eq!(envoy.filter_config, Path::new("/etc/envoy/serin/filter.json"));
+}
+
+/// What the shipped sample shows as defaults are the defaults.
+#[test]
+fn the_shipped_sample() {
+    let sample = include_str!("../../../../envoy/rollout.yaml");
+    let shown = Spec::parse(sample).unwrap();
+    let without = |text: String, section: &str| {
+        let (before, after) = text.split_once(section).unwrap();
+        let rest = after.find("\n\n").map_or("", |end| &after[end..]);
+        format!("{before}{rest}")
+    };
+    let sample = without(sample.to_owned(), "  analysis:\n");
+    let sample = ["authorities", "correlation", "overdue", "tripwire"]
+        .into_iter()
+        .fold(sample, |sample, field| without(sample, &format!("  {field}: ")))
+        .replace("bake: { time: 60s, requests: 100 }", "");
+    // Not given, the filter has them by itself.
+    let mut shown = shown;
+    assert_eq!(shown.service.failures.grpc.take(), Some(vec![2, 4, 13, 14, 15]));
+    assert_eq!(shown.service.failures.status.take(), Some(vec!["5xx".to_owned()]));
+    let sample = without(sample, "  failures: ");
+    let sample = sample.replace("      gate: bake\n", "");
+    assert_eq!(Spec::parse(&sample).unwrap(), shown);
+}
+
+#[test]
+fn users_are_watched_if_that_is_asked_for() {
+    assert_eq!(Spec::parse(GOOD).unwrap().plan.watch, None);
+    let watched = GOOD.replace("  analysis:", "  analysis:\n    watch: { time: 5m, salts: 3 }");
+    let mut plan = Spec::parse(&watched).unwrap().plan;
+    let watch = plan.watch.clone().unwrap();
+    assert_eq!((watch.time, watch.requests), (Duration::from_secs(300), 10_000));
+    assert_eq!(watch.salts, ["shop-v2", "shop-v2/1", "shop-v2/2"]);
+    assert_eq!(plan.watched().unwrap().slices, [2_500, 50_000]);
+    // What the choice may err by is not the judge's.
+    assert!((watch.miss - 0.002).abs() < 1e-12 && (plan.judge.alpha - 0.008).abs() < 1e-12);
+    plan.forgo_watch();
+    assert!((plan.judge.alpha - 0.01).abs() < 1e-12);
+    let strangers = watched.replace("  sticky:\n    - header: x-user-id\n", "");
+    let error = Spec::parse(&strangers).unwrap_err().to_string();
+    assert!(error.starts_with("spec.analysis.watch: spec.sticky names no source"), "{error}");
+}
+
+#[test]
+fn the_first_of_the_versions_handed_to_the_filter_is_the_baseline() {
+    let swapped =
+        GOOD.replace("baseline: v1", "baseline: v2").replace("candidate: v2", "candidate: v1");
+    let names =
+        |spec: Spec| spec.service.versions.iter().map(|v| v.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(Spec::parse(&swapped).unwrap()), ["v2", "v1"]);
+}
+
+/// Each message has the path of the field, the value, and what is allowed.
+#[test]
+fn bad_specifications_say_where_and_what() {
+    let steps = "spec.strategy.trafficShifting.steps";
+    for (from, to, expected) in [
+        ("kind: Rollout", "kind: Deployment", "kind: \"Deployment\" is not \"Rollout\"".to_owned()),
+        ("v1alpha1", "v9", "apiVersion: \"serin.dev/v9\" is not \"serin.dev/v1alpha1\"".into()),
+        ("name: shop-v2", "name: ''", "metadata.name: \"\" is not a name".into()),
+        ("  name: shop-v2", "  nmae: x", "metadata.nmae: unknown field `nmae`".into()),
+        ("service: shop", "service: my shop", "spec.service: \"my shop\" is not a name".into()),
+        (
+            "baseline: v1",
+            "baseline: v7",
+            "spec.baseline: \"v7\" is none of spec.versions (v1, v2)".into(),
+        ),
+        ("candidate: v2", "candidate: v1", "spec.candidate: \"v1\" is the baseline too".into()),
+        ("- name: v2", "- name: v1", "spec.versions[1].name: \"v1\" is there twice".into()),
+        (
+            "cluster: shop-v2",
+            "cluster: shop-v1",
+            "spec.versions[1].cluster: \"shop-v1\" already".into(),
+        ),
+        (
+            "weight: 5%",
+            "weight: 101%",
+            format!("{steps}[1].weight: \"101%\" is not a share from 0%"),
+        ),
+        ("weight: 5%", "weight: -1%", format!("{steps}[1].weight: \"-1%\" is not a share from 0%")),
+        (
+            "weight: 5%",
+            "weight: 0.00001%",
+            format!("{steps}[1].weight: \"0.00001%\" is not a share"),
+        ),
+        ("weight: 5%", "weight: 5", format!("{steps}[1].weight: 5 is not a share from 0% to 100%")),
+        ("weight: 5%", "weight: 0.25%", format!("{steps}[1].weight: 0.25 % does not rise above")),
+        ("weight: 0.25%", "weight: 0%", format!("{steps}[0].weight: 0 % is no step")),
+        ("weight: 100%", "weight: 50%", format!("{steps}[2].weight: the last step is 50 %")),
+        ("time: 1m", "time: 1", format!("{steps}[1].bake.time: ")),
+        ("time: 1m", "time: soon", format!("{steps}[1].bake.time: \"soon\" is not a span of time")),
+        ("requests: 500", "requests: -1", format!("{steps}[1].bake.requests: ")),
+        (
+            "requests: 500",
+            "requests: 0",
+            format!("{steps}[1].bake.requests: 0 would open the gate"),
+        ),
+        (
+            "requests: 500",
+            "request: 5",
+            format!("{steps}[1].bake.request: unknown field `request`"),
+        ),
+        (
+            "relative: 1.5",
+            "relative: 0.5",
+            "spec.analysis.errors.relative: 0.5 is not between 1".into(),
+        ),
+        ("relative: 1.5", "relative: .nan", "spec.analysis.errors.relative: not a number".into()),
+        (
+            "analysis:",
+            "analysis:\n    watch: { salts: 17 }",
+            "spec.analysis.watch.salts: 17 is not from 1 to 16".into(),
+        ),
+        (
+            "analysis:",
+            "analysis:\n    watch: { slats: 3 }",
+            "spec.analysis.watch.slats: unknown field".into(),
+        ),
+        ("analysis:", "analysis:\n    alpha: 0", "spec.analysis.alpha: 0 is not above 0".into()),
+        (
+            "analysis:",
+            "analysis:\n    interval: 1ms",
+            "spec.analysis.interval: 1ms is not between 100ms and 1m".into(),
+        ),
+        (
+            "http://",
+            "https://",
+            "spec.envoy.admin: \"https://127.0.0.1:9901\" is not an address".into(),
+        ),
+        ("trafficShifting:", "bigBang:", "spec.strategy.bigBang: unknown field `bigBang`".into()),
+        ("- header: x-user-id", "- cookies: x", "spec.sticky[0]".into()),
+        (
+            "sticky:",
+            "overdue: 1ms\n  sticky:",
+            "spec.overdue: 1ms is not between 50ms and 10m".into(),
+        ),
+        (
+            "sticky:",
+            "tripwire: { tolerated: 60% }\n  sticky:",
+            "spec.tripwire.tolerated: 60 % is not between 1% and 50%".into(),
+        ),
+        (
+            "sticky:",
+            "override: { header: x-version }\n  sticky:",
+            "spec.override: nobody is trusted".into(),
+        ),
+        (
+            "sticky:",
+            "rules: [{ when: { method: GET }, then: { version: v9 } }]\n  sticky:",
+            "spec.rules[0].then.version: \"v9\" is none of the service's versions".into(),
+        ),
+        ("baseline: v1", "baseline:", "spec.baseline: empty; a value is needed".into()),
+        (
+            "baseline: v1",
+            "baseline: v1\n  baseline: v1",
+            "spec: a field is there twice (line ".into(),
+        ),
+        (
+            "header: x-user-id",
+            "header: x user",
+            "spec.sticky[0]: \"x user\": a header is named by its lower-case name".into(),
+        ),
+        ("kind: Rollout\n", "", "missing field `kind`".into()),
+        ("  candidate: v2\n", "", "spec: missing field `candidate`".into()),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let error = Spec::parse(&GOOD.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.starts_with(&expected), "{to}: {error}\nexpected: {expected}");
+    }
+}
+
+#[test]
+fn what_is_no_specification_at_all_is_refused_shortly() {
+    let deep = "[".repeat(100_000);
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e]\n";
+    for text in ["", " \n", "null", "[]", "just words", "\t: :", "\u{0}\u{1}", &deep, bomb] {
+        let error = Spec::parse(text).unwrap_err().to_string();
+        assert!(!error.is_empty() && error.len() < 500, "{error}");
+        assert!(!error.contains("DuplicateKeyPolicy") && !error.contains("Option<"), "{error}");
+    }
+}
+
+fn changed(from: &str, to: &str) -> Result<Spec, SpecError> {
+    assert!(GOOD.contains(from), "{from}");
+    Spec::parse(&GOOD.replacen(from, to, 1))
+}
+
+#[test]
+fn a_gate_of_evidence_asks_the_judge_for_it() {
+    assert_eq!(Spec::parse(GOOD).unwrap().plan.judge.confidence, None);
+    let plan = changed("- weight: 5%", "- weight: 5%\n          gate: evidence").unwrap().plan;
+    let gates: Vec<_> = plan.steps.iter().map(|step| step.gate).collect();
+    assert_eq!(gates, [Gate::Bake, Gate::Evidence, Gate::Bake]);
+    assert_eq!(plan.judge.confidence, Some(0.95));
+}
+
+#[test]
+fn a_holdback_bakes_the_last_step_with_a_baseline() {
+    let plan = changed("bake: { time: 30s", "holdback: 1%\n      bake: { time: 30s").unwrap().plan;
+    let steps: Vec<_> =
+        plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect();
+    assert_eq!(steps[2..], [(990_000, 30, 50), (1_000_000, 0, 0)]);
+    for (holdback, expected) in
+        [("0%", "0 % is not above"), ("95%", "95 % is not above 0 % and below 95 %")]
+    {
+        let error = changed(
+            "bake: { time: 30s",
+            &format!("holdback: {holdback}\n      bake: {{ time: 30s"),
+        );
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn objectives_are_shares_at_boundaries_that_are_counted() {
+    let with = |text: &str| changed("analysis:", &format!("analysis:\n    objectives: {text}"));
+    let judge =
+        with("{ errors: 1%, latency: { longerThan: 500ms, atMost: 2% } }").unwrap().plan.judge;
+    let [errors, latency] = judge.objectives[..] else { panic!("{:?}", judge.objectives) };
+    assert_eq!(errors, Objective { sli: Sli::Errors, at_most: 0.01 });
+    let Sli::Latency { boundary } = latency.sli else { panic!("{latency:?}") };
+    assert_eq!((judge.boundaries_ms[boundary], latency.at_most), (500.0, 0.02));
+    for (text, expected) in [
+        ("{ errors: 60% }", "objectives.errors: 60 % is not above 0 % and below 50 %"),
+        (
+            "{ latency: { longerThan: 510ms, atMost: 1% } }",
+            "longerThan: 510 ms is none of the boundaries",
+        ),
+        (
+            "{ latency: { longerThan: 1ms, atMost: 1% } }",
+            "longerThan: 1 ms is none of the boundaries",
+        ),
+    ] {
+        let error = with(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Values as people write them: shares in percent, spans of time, numbers. What is not one is quoted, with what would be.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serin_filter::table::Weight;
+
+/// A single value of whatever type YAML takes it for.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole(number) => number.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// A share, such as `5%` or `0.25%`, in steps of 0.0001 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub(super) struct Percent(Weight);
+
+impl Percent {
+    /// So many percent; at most 100.
+    pub(super) fn whole(percent: u32) -> Self {
+        Self(Weight::from_ppm(percent * 10_000).unwrap_or(Weight::ALL))
+    }
+
+    pub(super) fn weight(self) -> Weight {
+        self.0
+    }
+
+    pub(super) fn of_ppm(ppm: u32) -> Self {
+        Self(Weight::from_ppm(ppm).unwrap_or(Weight::ALL))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let percent: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
+        let ppm = percent * 10_000.0;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked here
+        let weight = (0.0..=1_000_000.0).contains(&ppm).then_some(ppm.round() as u32)?;
+        // What would be rounded is refused: 0.00001% must not become 0.
+        ((f64::from(weight) - ppm).abs() < 1e-6).then_some(Self(Weight::from_ppm(weight)?))
+    }
+}
+
+impl TryFrom<Scalar> for Percent {
+    type Error = String;
+
+    fn try_from(value: Scalar) -> Result<Self, String> {
+        let percent = if let Scalar::Text(text) = &value { Self::parse(text) } else { None };
+        percent.ok_or_else(|| {
+            format!("{value} is not a share from 0% to 100%, in steps of 0.0001%, such as 0.25%")
+        })
+    }
+}
+
+/// A span of time, such as `90s` or `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub(super) struct Span(pub(super) Duration);
+
+impl TryFrom<Scalar> for Span {
+    type Error = String;
+
+    fn try_from(value: Scalar) -> Result<Self, String> {
+        let text = if let Scalar::Text(text) = &value { text } else { "" };
+        humantime::parse_duration(text).map(Self).map_err(|_| {
+            format!("{value} is not a span of time with its unit, such as 500ms, 90s, 5m or 1h 30m")
+        })
+    }
+}
+
+/// A whole number, 0 or more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub(super) struct Count(pub(super) u64);
+
+impl TryFrom<Scalar> for Count {
+    type Error = String;
+
+    fn try_from(value: Scalar) -> Result<Self, String> {
+        let count =
+            if let Scalar::Whole(number) = value { u64::try_from(number).ok() } else { None };
+        count.map(Self).ok_or_else(|| format!("{value} is not a whole number, 1 or more"))
+    }
+}
+
+/// A number, whole or not.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub(super) struct Number(pub(super) f64);
+
+impl TryFrom<Scalar> for Number {
+    type Error = String;
+
+    fn try_from(value: Scalar) -> Result<Self, String> {
+        match value {
+            Scalar::Whole(number) => Ok(Self(number as f64)),
+            Scalar::Number(number) => Ok(Self(number)),
+            Scalar::Text(_) => Err(format!("{value} is not a number such as 1.2")),
+        }
+    }
+}

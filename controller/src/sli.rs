@@ -1,0 +1,282 @@
+//! Evidence: what the filters report, read from a proxy ([`admin`]) and made into what happened since the last look.
+
+pub mod admin;
+mod counters;
+mod slices;
+
+pub use self::counters::Counters;
+pub use self::slices::Slices;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serin_filter::histogram;
+use serin_filter::names::{Generation, VersionName};
+use serin_filter::outcome::Failure;
+use serin_filter::select::Reason;
+use serin_filter::stat::Stat;
+
+use crate::judge::Arm;
+
+/// The filter's statistics of one service, as a proxy shows them: counted since the proxy started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The generation that the filter runs; `None` if no filter has reported yet.
+    pub generation: Option<Generation>,
+    /// Ticks of workers that run the newest generation.
+    pub ticks: u64,
+    /// Ticks of workers that still run an older one.
+    pub ticks_behind: u64,
+    /// Filter configurations that the proxy refused.
+    pub rejections: u64,
+    /// Versions that the filter's tripwire has cut off.
+    pub tripped: BTreeSet<VersionName>,
+    /// The counters of each version.
+    pub versions: BTreeMap<VersionName, Counters>,
+    /// The counters of future slices, if they are watched.
+    pub slices: Slices,
+}
+
+/// What a look at the proxy showed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// Nothing: how the proxy does is unknown, which is neither good nor bad.
+    Unreachable {
+        /// What went wrong.
+        why: String,
+    },
+    /// The filter's statistics.
+    Seen(Sighting),
+}
+
+/// What happened since the last look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sighting {
+    /// The generation that the filter runs.
+    pub generation: Option<Generation>,
+    /// Whether any worker said that it runs the newest generation.
+    pub workers_on: bool,
+    /// Whether any worker said that it runs an older one.
+    pub workers_behind: bool,
+    /// Whether the proxy refused a filter configuration.
+    pub rejected: bool,
+    /// Whether the proxy was started anew.
+    pub restarted: bool,
+    /// Versions that the filter's tripwire has cut off.
+    pub tripped: BTreeSet<VersionName>,
+    /// What each version did.
+    pub versions: BTreeMap<VersionName, Activity>,
+    /// What the users of future slices did, if they are watched.
+    pub slices: Slices,
+}
+
+impl Sighting {
+    /// What several proxies did. The generation is that of the one furthest behind.
+    pub fn add(&mut self, other: &Self) {
+        self.generation = self.generation.min(other.generation);
+        self.workers_on |= other.workers_on;
+        self.workers_behind |= other.workers_behind;
+        self.rejected |= other.rejected;
+        self.restarted |= other.restarted;
+        self.tripped.extend(other.tripped.iter().cloned());
+        self.slices.add(&other.slices);
+        for (version, activity) in &other.versions {
+            self.versions.entry(version.clone()).or_default().add(activity);
+        }
+    }
+}
+
+/// What one version did between two looks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Activity {
+    /// Requests for which it was chosen.
+    pub chosen: u64,
+    /// Of those: requests that another version's cluster served.
+    pub misrouted: u64,
+    /// Of those chosen: requests that a cluster served which is no version's.
+    pub elsewhere: u64,
+    /// Requests that it served and that ended.
+    pub requests: u64,
+    /// Failures among those, by kind.
+    pub failures: BTreeMap<Failure, u64>,
+    /// Those that took longer than each boundary of the [`histogram`].
+    pub slower: Vec<u64>,
+}
+
+impl Activity {
+    fn new(counts: &Counters) -> Self {
+        let count = |stat| counts.count(stat);
+        let all = count(Stat::LatencyBucket(histogram::BOUNDARIES));
+        let slower = |bucket| all.saturating_sub(count(Stat::LatencyBucket(bucket)));
+        let failures = Failure::ALL.map(|failure| (failure, count(Stat::Failures(failure))));
+        Self {
+            chosen: Reason::ALL.iter().map(|reason| count(Stat::Chosen(*reason))).sum(),
+            misrouted: count(Stat::Misrouted),
+            elsewhere: count(Stat::Elsewhere),
+            requests: all,
+            failures: failures.into_iter().filter(|(_, count)| *count > 0).collect(),
+            slower: (0..histogram::BOUNDARIES).map(slower).collect(),
+        }
+    }
+
+    /// Adds what happened in another stretch.
+    pub fn add(&mut self, other: &Self) {
+        self.chosen += other.chosen;
+        self.misrouted += other.misrouted;
+        self.elsewhere += other.elsewhere;
+        self.requests += other.requests;
+        for (failure, count) in &other.failures {
+            *self.failures.entry(*failure).or_default() += count;
+        }
+        self.slower.resize(histogram::BOUNDARIES, 0);
+        for (mine, theirs) in self.slower.iter_mut().zip(&other.slower) {
+            *mine += theirs;
+        }
+    }
+
+    /// As the judge counts. The proxy is read while it counts, so a failure may show before its request.
+    #[must_use]
+    pub fn arm(&self) -> Arm {
+        let failures = self.failures.values().sum::<u64>().min(self.requests);
+        Arm { requests: self.requests, failures, slower: self.slower.clone() }
+    }
+
+    /// The latency in milliseconds that a share `q` of the requests (0 to 1) did not exceed, interpolated within its bucket;
+    /// `None` without requests.
+    #[must_use]
+    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+        if self.requests == 0 {
+            return None;
+        }
+        let rank = q * self.requests as f64;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (slower, boundary) in self.slower.iter().zip(histogram::BOUNDARIES_US) {
+            let (upto, upper) = ((self.requests - slower) as f64, f64::from(boundary) / 1_000.0);
+            if upto >= rank {
+                let within = if upto > below { (rank - below) / (upto - below) } else { 1.0 };
+                return Some(lower + (upper - lower) * within);
+            }
+            (below, lower) = (upto, upper);
+        }
+        Some(lower)
+    }
+}
+
+/// Makes what happened between looks from counters that only ever rise.
+#[derive(Debug, Default)]
+pub struct Differ {
+    last: Option<Snapshot>,
+}
+
+impl Differ {
+    /// What happened since the last snapshot; nothing, at the first. A counter that went back means that the proxy was started anew: then
+    /// all that is counted happened since.
+    pub fn difference(&mut self, now: Snapshot) -> Sighting {
+        let zero = Snapshot::default();
+        let last = self.last.as_ref().unwrap_or(&now);
+        let restarted = went_back(last, &now);
+        let before = if restarted { &zero } else { last };
+        let sighting = Sighting {
+            generation: now.generation,
+            workers_on: now.ticks > before.ticks,
+            workers_behind: now.ticks_behind > before.ticks_behind,
+            rejected: now.rejections > before.rejections,
+            restarted,
+            tripped: now.tripped.clone(),
+            slices: now.slices.since(&before.slices),
+            versions: now
+                .versions
+                .iter()
+                .map(|(version, counts)| {
+                    let zero = Counters::default();
+                    let before = before.versions.get(version).unwrap_or(&zero);
+                    (version.clone(), Activity::new(&counts.since(before)))
+                })
+                .collect(),
+        };
+        self.last = Some(now);
+        sighting
+    }
+}
+
+fn went_back(last: &Snapshot, now: &Snapshot) -> bool {
+    let back = |(version, counts): (&VersionName, &Counters)| {
+        now.versions.get(version).unwrap_or(&Counters::default()).any_below(counts)
+    };
+    now.ticks < last.ticks || now.rejections < last.rejections || last.versions.iter().any(back)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(ticks: u64, requests: u64, failures: u64) -> Snapshot {
+        let counts = [
+            (Stat::Requests, requests),
+            (Stat::Failures(Failure::Reset), failures),
+            (Stat::LatencyBucket(histogram::bucket(1_000)), requests / 2),
+            (Stat::LatencyBucket(histogram::BOUNDARIES), requests),
+        ]
+        .into_iter()
+        .collect();
+        Snapshot {
+            generation: Some(Generation(3)),
+            ticks,
+            versions: [("v1".parse().unwrap(), counts)].into(),
+            ..Snapshot::default()
+        }
+    }
+
+    fn v1(sighting: &Sighting) -> Arm {
+        sighting.versions.values().next().unwrap().arm()
+    }
+
+    #[test]
+    fn the_first_look_counts_nothing_and_the_next_the_difference() {
+        let mut differ = Differ::default();
+        let first = differ.difference(snapshot(10, 100, 5));
+        assert_eq!((v1(&first).requests, first.workers_on, first.restarted), (0, false, false));
+        let second = differ.difference(snapshot(15, 140, 6));
+        assert_eq!((v1(&second).requests, v1(&second).failures), (40, 1));
+        assert!(second.workers_on && !second.restarted);
+    }
+
+    #[test]
+    fn after_a_restart_everything_counted_is_new() {
+        for restarted in [snapshot(3, 200, 9), snapshot(20, 30, 2)] {
+            let mut differ = Differ::default();
+            differ.difference(snapshot(10, 100, 5));
+            let requests = restarted.versions.values().next().unwrap().count(Stat::Requests);
+            let after = differ.difference(restarted);
+            assert!(after.restarted);
+            assert_eq!(v1(&after).requests, requests);
+        }
+    }
+
+    #[test]
+    fn a_version_whose_counters_are_gone_means_a_restart() {
+        let mut differ = Differ::default();
+        differ.difference(snapshot(10, 100, 5));
+        let gone = Snapshot { ticks: 11, ..Snapshot::default() };
+        assert!(differ.difference(gone).restarted);
+    }
+
+    #[test]
+    fn failures_never_exceed_requests() {
+        let mut differ = Differ::default();
+        differ.difference(snapshot(10, 100, 5));
+        assert_eq!(v1(&differ.difference(snapshot(15, 101, 9))).failures, 1);
+    }
+
+    #[test]
+    fn quantiles_are_interpolated() {
+        let mut activity = Activity { requests: 100, ..Activity::default() };
+        // 90 requests between 10 and 12.5 ms, 10 beyond the last boundary.
+        let ten = histogram::bucket(10_000);
+        activity.slower =
+            (0..histogram::BOUNDARIES).map(|b| if b <= ten { 100 } else { 10 }).collect();
+        assert_eq!(activity.quantile_ms(0.45), Some(11.25));
+        assert_eq!(activity.quantile_ms(0.99), Some(100_000.0));
+        assert_eq!(Activity::default().quantile_ms(0.5), None);
+    }
+}
