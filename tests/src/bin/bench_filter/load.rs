@@ -1,0 +1,154 @@
+//! Load that costs the machine little: raw HTTP/1 on kept-alive connections, to this machine only.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::http;
+use crate::subject::{SERVICES, authority};
+
+/// Envoy gives a connection to one worker for good: with so many no worker is left out.
+const CONNECTIONS: u32 = 16;
+
+/// Users that the requests come from.
+const USERS: u32 = 10_000;
+
+/// When requests start.
+#[derive(Clone, Copy)]
+pub(crate) enum Pace {
+    /// Each as soon as the one before it on its connection is answered.
+    Saturate,
+    /// So many a second over all connections, whatever becomes of them.
+    Rate(u32),
+}
+
+/// Whose requests.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Callers {
+    /// All of one service.
+    OneService,
+    /// Those of each service in turn.
+    AllServices,
+}
+
+/// A request that has ended.
+pub(crate) struct Sample {
+    pub(crate) start: Instant,
+    pub(crate) latency: Duration,
+    /// The version that answered; `None`: it was not 200.
+    pub(crate) version: Option<[u8; 2]>,
+}
+
+impl Sample {
+    pub(crate) fn end(&self) -> Instant {
+        self.start + self.latency
+    }
+}
+
+/// Connections that are kept from one load to the next.
+pub(crate) struct Clients(Vec<Client>);
+
+struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+    place: u32,
+}
+
+impl Clients {
+    /// Connects to an Envoy.
+    pub(crate) async fn connect(target: SocketAddr) -> Self {
+        assert!(target.ip().is_loopback(), "load goes to this machine only");
+        let mut clients = Vec::new();
+        for place in 0..CONNECTIONS {
+            let stream = TcpStream::connect(target).await.expect("Envoy listens");
+            stream.set_nodelay(true).expect("a connected socket takes options");
+            clients.push(Client { stream, unread: Vec::with_capacity(4096), place });
+        }
+        Self(clients)
+    }
+
+    /// Sends for so long, and gives all requests, in no order.
+    ///
+    /// # Panics
+    /// When Envoy closes a connection.
+    pub(crate) async fn send(
+        &mut self,
+        pace: Pace,
+        callers: Callers,
+        time: Duration,
+    ) -> Vec<Sample> {
+        let start = Instant::now();
+        let mut running = JoinSet::new();
+        for mut client in std::mem::take(&mut self.0) {
+            running.spawn(async move {
+                let samples = client.send(pace, callers, start, time).await;
+                (client, samples)
+            });
+        }
+        let mut all = Vec::new();
+        for (client, samples) in running.join_all().await {
+            self.0.push(client);
+            all.extend(samples);
+        }
+        all
+    }
+}
+
+impl Client {
+    async fn send(
+        &mut self,
+        pace: Pace,
+        callers: Callers,
+        begin: Instant,
+        time: Duration,
+    ) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        for number in 0_u32.. {
+            let start = match pace {
+                Pace::Saturate => Instant::now(),
+                Pace::Rate(rate) => self.due(rate, number, begin).await,
+            };
+            if start.duration_since(begin) >= time {
+                break;
+            }
+            let service = match callers {
+                Callers::OneService => 7,
+                Callers::AllServices => number as usize % SERVICES,
+            };
+            let version = self.call(service).await;
+            samples.push(Sample { start, latency: start.elapsed(), version });
+        }
+        samples
+    }
+
+    /// Waits for the time of the request with this number. A request that could not start in time, because the one before it was not
+    /// answered, has waited since then; that the timer is late is not Envoy's fault.
+    async fn due(&self, rate: u32, number: u32, begin: Instant) -> Instant {
+        let due = begin + Duration::from_secs(1) * (number * CONNECTIONS + self.place) / rate;
+        if due <= Instant::now() {
+            return due;
+        }
+        tokio::time::sleep_until(due.into()).await;
+        Instant::now()
+    }
+
+    async fn call(&mut self, service: usize) -> Option<[u8; 2]> {
+        let request = format!(
+            "GET /cart HTTP/1.1\r\nhost: {}\r\nx-user-id: user-{}\r\nuser-agent: bench-filter\r\naccept: */*\r\n\r\n",
+            authority(service),
+            fastrand::u32(..USERS)
+        );
+        self.stream.write_all(request.as_bytes()).await.expect("Envoy reads");
+        self.unread.clear();
+        loop {
+            if let Some(answer) = http::answer(&self.unread) {
+                return (answer.status == 200).then(|| answer.body.try_into().ok()).flatten();
+            }
+            let bytes = self.stream.read_buf(&mut self.unread).await.expect("Envoy answers");
+            assert!(bytes > 0, "Envoy closed a connection");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What a process takes, by the kernel's accounts.
+
+use std::fs;
+use std::time::Duration;
+
+/// The CPU time of all threads of a process. Threads that have ended are not in it; those of Envoy live as long as it does.
+pub(crate) fn cpu(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process of this machine");
+    let run = |path: std::path::PathBuf| -> u64 {
+        let text = fs::read_to_string(path.join("schedstat")).expect("the kernel counts time");
+        let (run, _) = text.split_once(' ').expect("three numbers");
+        run.parse().expect("nanoseconds")
+    };
+    Duration::from_nanos(threads.map(|thread| run(thread.expect("a thread").path())).sum())
+}
+
+/// The resident memory of a process, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
+}
+
+/// The linear memories of the VMs in a process, in KiB: the accessible beginning of each of the large reservations that V8 makes so that no
+/// 32-bit address can leave them.
+pub(crate) fn linear_memories_kib(pid: u32) -> Vec<u64> {
+    const RESERVED: u64 = 3 << 30;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process");
+    let maps: Vec<_> = maps.lines().filter_map(mapping).collect();
+    let memories = maps.windows(2).filter(|pair| {
+        let [memory, guard] = pair else { return false };
+        memory.accessible && !guard.accessible && guard.size() > RESERVED && memory.to == guard.from
+    });
+    memories.map(|pair| pair[0].size() / 1024).collect()
+}
+
+struct Mapping {
+    from: u64,
+    to: u64,
+    accessible: bool,
+}
+
+impl Mapping {
+    fn size(&self) -> u64 {
+        self.to - self.from
+    }
+}
+
+fn mapping(line: &str) -> Option<Mapping> {
+    let (range, rest) = line.split_once(' ')?;
+    let (from, to) = range.split_once('-')?;
+    let address = |digits| u64::from_str_radix(digits, 16).ok();
+    Some(Mapping { from: address(from)?, to: address(to)?, accessible: rest.starts_with("rw") })
+}

@@ -1,0 +1,292 @@
+//! A real Envoy on the files serin ships.
+//!
+//! The suites run `envoy/bootstrap.yaml` and `envoy/filter.json` as they are in the repository, with only ports and the directory
+//! replaced, so that what a user copies is what is tested. Envoy runs as a process (`SERIN_ENVOY=local`, the default; the binary is
+//! `target/tools/envoy-1.40.0/bin/envoy` or `SERIN_ENVOY_BIN`) or in a container (`SERIN_ENVOY=container`, with an engine at
+//! `DOCKER_HOST`); the suites can't tell. The module is `target/serin.wasm` or `SERIN_WASM`.
+
+mod files;
+mod filter;
+mod process;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::Response;
+use serin_filter::config::Config;
+use serin_filter::stat;
+use tempfile::TempDir;
+
+use self::files::Ports;
+use self::process::Process;
+use crate::{http, ports, until};
+
+/// From the start of the process to LIVE.
+const START: Duration = Duration::from_secs(30);
+
+/// From a new configuration's move into place to its use in all workers, and from an event to its count.
+const LIVE: Duration = Duration::from_secs(20);
+
+/// What an Envoy is to be like.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    upstreams: [SocketAddr; 2],
+    replacements: Vec<(String, String)>,
+    filter_replacements: Vec<(String, String)>,
+    configuration: Option<String>,
+    routes: Option<&'static str>,
+    module: &'static str,
+    workers: u32,
+}
+
+impl Setup {
+    /// The shipped files in front of these two versions, with two workers.
+    pub fn new(v1: SocketAddr, v2: SocketAddr) -> Self {
+        Self {
+            upstreams: [v1, v2],
+            replacements: vec![],
+            filter_replacements: vec![],
+            configuration: None,
+            routes: None,
+            module: "serin.wasm",
+            workers: 2,
+        }
+    }
+
+    /// Changes the bootstrap: every `from` becomes `to`. It must be there when Envoy starts.
+    #[must_use]
+    pub fn replace(mut self, from: &str, to: &str) -> Self {
+        self.replacements.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
+    /// Changes the filter's file in the same way.
+    #[must_use]
+    pub fn replace_in_filter(mut self, from: &str, to: &str) -> Self {
+        self.filter_replacements.push((from.to_owned(), to.to_owned()));
+        self
+    }
+
+    /// The filter begins with this configuration, and not with the shipped one that says nothing.
+    #[must_use]
+    pub fn configuration(mut self, text: String) -> Self {
+        self.configuration = Some(text);
+        self
+    }
+
+    /// The sample of this name takes the place of the bootstrap's `route_config`, as it tells its users to do.
+    #[must_use]
+    pub fn routes(mut self, sample: &'static str) -> Self {
+        self.routes = Some(sample);
+        self
+    }
+
+    /// The module of this name in `target`, instead of the one that is shipped.
+    #[must_use]
+    pub fn module(mut self, name: &'static str) -> Self {
+        self.module = name;
+        self
+    }
+
+    /// Sets the number of worker threads.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+}
+
+/// An Envoy with its directory, which stands for `/etc/envoy/serin`. Killed and removed when dropped.
+#[derive(Debug)]
+pub struct Envoy {
+    /// `None` after [`Envoy::stop`] and [`Envoy::kill`]. Before the directory, which must outlive it.
+    process: Option<Process>,
+    directory: TempDir,
+    ports: Ports,
+    workers: u32,
+}
+
+impl Envoy {
+    /// Installs the files, starts Envoy and waits until it is LIVE.
+    ///
+    /// # Panics
+    /// When a file, the module or Envoy is missing, a replacement matches nothing, or Envoy does not come up.
+    pub async fn start(setup: &Setup) -> Self {
+        let directory =
+            tempfile::Builder::new().prefix("serin-envoy-").tempdir().expect("a directory");
+        let ports = files::install(setup, directory.path());
+        let mut envoy = Self { process: None, directory, ports, workers: setup.workers };
+        envoy.restart().await;
+        envoy
+    }
+
+    /// Where the service is.
+    pub fn listener(&self) -> SocketAddr {
+        ports::local(self.ports.listener)
+    }
+
+    /// Where the admin interface is.
+    pub fn admin(&self) -> SocketAddr {
+        ports::local(self.ports.admin)
+    }
+
+    /// The directory of the filter's configuration and its module.
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The configuration Envoy follows.
+    pub fn filter_file(&self) -> PathBuf {
+        files::filter_path(self.dir())
+    }
+
+    /// The module Envoy loads.
+    pub fn module(&self) -> PathBuf {
+        files::module_path(self.dir())
+    }
+
+    /// The weight of v2 in the configuration Envoy was last given, in parts per million.
+    ///
+    /// # Panics
+    /// When the filter would not take that configuration.
+    pub fn weight_of_v2(&self) -> u32 {
+        let text = filter::configuration(&self.filter_text());
+        let config = Config::parse(text.as_bytes()).expect("a configuration");
+        config
+            .services
+            .first()
+            .map_or(0, |service| service.table().map_or(0, |table| table.weight(1).ppm()))
+    }
+
+    /// Puts a configuration into the file that Envoy follows, and the file in its place. That it is taken is for [`Envoy::until_live`]
+    /// to say.
+    ///
+    /// # Panics
+    /// When the file can't be written.
+    pub fn give(&self, configuration: &str) {
+        let next = self.dir().join("next.json");
+        let text = filter::with_configuration(&self.filter_text(), configuration);
+        std::fs::write(&next, text).expect("the filter's next file");
+        std::fs::rename(next, self.filter_file()).expect("the filter's file can be replaced");
+    }
+
+    /// Waits until the filter runs this generation in every worker: none has said for a while that it is behind.
+    pub async fn until_live(&self, generation: u64) {
+        let mut quiet: Option<(u64, u64)> = None;
+        until(LIVE, "the generation is live", async || {
+            let stats = self.stats().await;
+            let [shown, ticks, behind] = [stat::GENERATION, stat::TICKS, stat::TICKS_BEHIND]
+                .map(|name| stats.get(&format!("wasmcustom.{name}")).copied().unwrap_or(0));
+            let (since, then_behind) = *quiet.get_or_insert((ticks, behind));
+            if shown != generation || behind != then_behind {
+                quiet = None;
+            }
+            if quiet.is_some() && ticks >= since + self.ticks_of_all() {
+                Ok(())
+            } else {
+                Err((shown, ticks, behind))
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the filter has counted what has happened until now: every worker has had the time to hand on its counts.
+    pub async fn until_flushed(&self) -> BTreeMap<String, u64> {
+        const TICKS: &str = "wasmcustom.serin.ticks";
+        let before = self.stats().await.get(TICKS).copied().unwrap_or(0);
+        until(LIVE, "every worker ticks", async || {
+            let stats = self.stats().await;
+            let ticks = stats.get(TICKS).copied().unwrap_or(0);
+            if ticks >= before + self.ticks_of_all() { Ok(stats) } else { Err((before, ticks)) }
+        })
+        .await
+    }
+
+    /// Ticks after which every worker, and the main thread, has very likely ticked twice.
+    fn ticks_of_all(&self) -> u64 {
+        2 * (u64::from(self.workers) + 1)
+    }
+
+    /// Everything Envoy has logged, over all restarts.
+    pub fn log(&self) -> String {
+        let log = std::fs::read(process::log_path(self.dir())).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// A counter or gauge by its full name; `None` when Envoy has none of that name, or does not answer.
+    pub async fn stat(&self, name: &str) -> Option<u64> {
+        self.stats().await.get(name).copied()
+    }
+
+    /// All counters and gauges by their full names; none when Envoy does not answer.
+    pub async fn stats(&self) -> BTreeMap<String, u64> {
+        let Ok(page) = http::get(self.admin(), "/stats?format=json").await else {
+            return BTreeMap::new();
+        };
+        let page: serde_json::Value = serde_json::from_slice(page.body()).expect("JSON");
+        let stats = page["stats"].as_array().expect("a list").iter();
+        stats
+            .filter_map(|stat| Some((stat["name"].as_str()?.to_owned(), stat["value"].as_u64()?)))
+            .collect()
+    }
+
+    /// The process, to be measured.
+    ///
+    /// # Panics
+    /// When Envoy does not run, or runs in a container.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.as_ref().and_then(Process::id);
+        process.expect("an Envoy that runs as a process of this machine")
+    }
+
+    /// Ends Envoy with SIGTERM and waits for its end.
+    pub async fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.stop().await;
+        }
+    }
+
+    /// Ends Envoy with SIGKILL.
+    pub async fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill().await;
+        }
+    }
+
+    /// Starts Envoy anew, on the same ports and files, after stopping it if it runs. Its counters begin at zero.
+    ///
+    /// # Panics
+    /// When Envoy does not come up.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let mut process = Process::start(self.dir(), self.workers).await;
+        until(START, "Envoy is LIVE", async || {
+            let ready = http::get(self.admin(), "/ready").await;
+            match ready.map(Response::into_body) {
+                Ok(body) if body.starts_with(b"LIVE") => Ok(()),
+                _ if !process.is_running().await => {
+                    panic!("Envoy has ended; its log: {}", self.log_tail())
+                }
+                other => Err((other, self.log_tail())),
+            }
+        })
+        .await;
+        self.process = Some(process);
+    }
+
+    fn filter_text(&self) -> String {
+        std::fs::read_to_string(self.filter_file()).expect("the filter's file")
+    }
+
+    /// What a failed test needs to say.
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests;

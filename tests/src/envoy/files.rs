@@ -1,0 +1,115 @@
+//! The shipped files, made fit for a test: the same text with other ports and another directory.
+
+use std::path::{Path, PathBuf};
+
+use super::{Setup, filter};
+use crate::ports;
+
+/// The directory the samples use.
+const DIRECTORY: &str = "/etc/envoy/serin";
+
+/// The ports Envoy got; they stay the same over restarts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) admin: u16,
+    pub(super) listener: u16,
+}
+
+/// Puts the shipped files into `directory` and returns the ports chosen for Envoy.
+pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
+    let ports = Ports { admin: ports::free(), listener: ports::free() };
+    let path = directory.to_str().expect("a temporary directory in UTF-8");
+    let [v1, v2] = setup.upstreams.map(|address| address.port());
+
+    let mut bootstrap = shipped("bootstrap.yaml");
+    for (sample, port) in [(9901, ports.admin), (10000, ports.listener), (8001, v1), (8002, v2)] {
+        let port_value = |port| format!("port_value: {port} ");
+        bootstrap = replace(&bootstrap, &port_value(sample), &port_value(port));
+    }
+    bootstrap = replace(&bootstrap, DIRECTORY, path);
+    if let Some(sample) = setup.routes {
+        bootstrap = with_routes(&bootstrap, &shipped(sample));
+    }
+    for (from, to) in &setup.replacements {
+        bootstrap = replace(&bootstrap, from, to);
+    }
+    write(&bootstrap_path(directory), &bootstrap);
+    let mut filter = replace(&shipped("filter.json"), DIRECTORY, path);
+    for (from, to) in &setup.filter_replacements {
+        filter = replace(&filter, from, to);
+    }
+    if let Some(text) = &setup.configuration {
+        filter = filter::with_configuration(&filter, text);
+    }
+    write(&filter_path(directory), &filter);
+
+    let module = root().join("target").join(setup.module);
+    let module = match setup.module {
+        "serin.wasm" => std::env::var_os("SERIN_WASM").map_or(module, PathBuf::from),
+        _ => module,
+    };
+    std::fs::copy(&module, module_path(directory)).unwrap_or_else(|error| {
+        panic!("no module, run `make wasm`: {}: {error}", module.display())
+    });
+    ports
+}
+
+pub(super) fn bootstrap_path(directory: &Path) -> PathBuf {
+    directory.join("bootstrap.yaml")
+}
+
+pub(super) fn filter_path(directory: &Path) -> PathBuf {
+    directory.join("filter.json")
+}
+
+pub(super) fn module_path(directory: &Path) -> PathBuf {
+    directory.join("serin.wasm")
+}
+
+/// The repository's root.
+pub(super) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the repository")
+}
+
+fn shipped(name: &str) -> String {
+    let path = root().join("envoy").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The bootstrap with another `route_config`, which goes from that key to the clusters.
+fn with_routes(bootstrap: &str, sample: &str) -> String {
+    const BEGIN: &str = "\n                route_config:";
+    const END: &str = "\n  clusters:";
+    let place = bootstrap.find(BEGIN).zip(bootstrap.find(END));
+    let (begin, end) = place.expect("the shipped bootstrap has routes and clusters");
+    let indented: String = sample.lines().map(|line| format!("\n                {line}")).collect();
+    [&bootstrap[..begin], &indented, &bootstrap[end..]].concat()
+}
+
+/// A sample that was changed must fail here and not leave a test that tests something else.
+fn replace(text: &str, from: &str, to: &str) -> String {
+    assert!(
+        text.contains(from),
+        "the shipped file has no `{from}` to be replaced by `{to}`:\n{text}"
+    );
+    text.replace(from, to)
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(
+        expected = "the shipped file has no `timeout: 99s` to be replaced by `timeout: 1s`"
+    )]
+    fn a_replacement_that_matches_nothing_is_an_error() {
+        let upstreams = [ports::local(1), ports::local(2)];
+        let setup = Setup::new(upstreams[0], upstreams[1]).replace("timeout: 99s", "timeout: 1s");
+        install(&setup, tempfile::tempdir().expect("a directory").path());
+    }
+}

@@ -1,0 +1,24 @@
+//! What serin's end-to-end suites stand on: the shipped files in a real Envoy, upstreams that misbehave on demand, and load
+//! whose every request is accounted for.
+//!
+//! A rollout is judged by what callers see, so the suites need a world in which that is known exactly: which version
+//! answered, since when it was at fault, and what became of each request. Nothing here is mocked; a precondition that does not
+//! hold (no Envoy, no module, a changed sample) panics and says what to do, because a suite that skips proves nothing.
+
+pub mod call;
+pub mod envoy;
+pub mod gate;
+pub mod http;
+pub mod load;
+pub mod ports;
+pub mod rollout;
+pub mod until;
+pub mod upstream;
+
+pub use call::{Answer, Call};
+pub use envoy::{Envoy, Setup};
+pub use gate::Gate;
+pub use load::{Load, Outcome, Plan, Protocol, Record, Report, Tally};
+pub use rollout::{Ended, Rollout, Spec};
+pub use until::until;
+pub use upstream::{Account, Fault, Upstream};

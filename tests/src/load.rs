@@ -1,0 +1,157 @@
+//! An open-loop load generator: requests start on a schedule whatever becomes of the ones before, as callers in the world do.
+//!
+//! A closed loop would send less to a slow version and so hide how bad it is. Requests are evenly spaced; a generator that is late
+//! catches up and skips none. Every request started ends in exactly one [`Record`], so that "no request was lost" can be
+//! asserted rather than sampled.
+
+mod client;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use self::client::Caller;
+pub(crate) use self::client::{chain, grpc_status, text};
+pub use self::report::{Outcome, Record, Report, Tally};
+
+/// A typing mistake must not become a denial of service.
+const MAX_RATE: u32 = 20_000;
+
+/// What to send, where and how fast. Start from [`Plan::new`].
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where to; on this machine only.
+    pub target: SocketAddr,
+    /// Requests per second, 1 to 20,000.
+    pub rate: u32,
+    /// Each request comes from one of so many users, picked at random and named in `x-user-id: user-<n>`. `None`: no such header.
+    pub users: Option<u32>,
+    /// What the requests look like.
+    pub protocol: Protocol,
+    /// How long a request may take before it is given up as failed.
+    pub patience: Duration,
+    /// When the load ends if nobody stops it.
+    pub max_duration: Duration,
+}
+
+/// What requests look like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Protocol {
+    /// GET over HTTP/1.1 on kept-alive connections.
+    Http1,
+    /// GET over HTTP/2 with prior knowledge, on a few connections.
+    Http2,
+    /// gRPC calls over HTTP/2 with prior knowledge, on a few connections.
+    Grpc,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Grpc];
+}
+
+impl Plan {
+    /// HTTP/1.1 from 1,000 users, with ten seconds of patience, for five minutes at most.
+    pub fn new(target: SocketAddr, rate: u32) -> Self {
+        Self {
+            target,
+            rate,
+            users: Some(1_000),
+            protocol: Protocol::Http1,
+            patience: Duration::from_secs(10),
+            max_duration: Duration::from_secs(300),
+        }
+    }
+}
+
+/// A load under way. Dropped, it starts no more requests.
+#[derive(Debug)]
+pub struct Load {
+    ledger: Arc<Ledger>,
+    stop: oneshot::Sender<()>,
+    driver: JoinHandle<()>,
+}
+
+impl Load {
+    /// Starts sending.
+    ///
+    /// # Panics
+    /// When the plan is out of bounds.
+    pub fn start(plan: Plan) -> Self {
+        assert!(
+            plan.target.ip().is_loopback(),
+            "load goes to this machine only, not {}",
+            plan.target
+        );
+        assert!(
+            (1..=MAX_RATE).contains(&plan.rate),
+            "a rate is 1 to {MAX_RATE}, not {}",
+            plan.rate
+        );
+        assert!(plan.users != Some(0), "requests without a user are `None`");
+        let ledger = Arc::new(Ledger::default());
+        let (stop, stopped) = oneshot::channel();
+        let driver = tokio::spawn(drive(plan, ledger.clone(), stopped));
+        Self { ledger, stop, driver }
+    }
+
+    /// The requests that have ended by now.
+    pub fn so_far(&self) -> Report {
+        Report::new(self.ledger.records().iter().flatten().cloned().collect())
+    }
+
+    /// Starts no more requests, waits for the ends of those under way (no longer than the plan's patience) and reports.
+    pub async fn stop(self) -> Report {
+        // The driver may have come to its end by itself.
+        let _ = self.stop.send(());
+        self.driver.await.expect("the load generator does not panic");
+        let records = std::mem::take(&mut *self.ledger.records());
+        let started = records.len();
+        let ended: Vec<_> = records.into_iter().flatten().collect();
+        assert_eq!(ended.len(), started, "every request started has an end");
+        Report::new(ended)
+    }
+}
+
+/// One place for each request started, in that order; empty until the request has ended.
+#[derive(Debug, Default)]
+struct Ledger(Mutex<Vec<Option<Arc<Record>>>>);
+
+impl Ledger {
+    fn records(&self) -> MutexGuard<'_, Vec<Option<Arc<Record>>>> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+async fn drive(plan: Plan, ledger: Arc<Ledger>, mut stopped: oneshot::Receiver<()>) {
+    let caller = Arc::new(Caller::new(&plan));
+    let mut under_way = JoinSet::new();
+    let start = Instant::now();
+    for number in 0_u32.. {
+        let due = Duration::from_secs(1) * number / plan.rate;
+        if due >= plan.max_duration {
+            break;
+        }
+        tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            () = sleep_until(start + due) => {}
+        }
+        let (caller, ledger) = (caller.clone(), ledger.clone());
+        let place = number as usize;
+        ledger.records().push(None);
+        under_way.spawn(async move {
+            let record = caller.call(place).await;
+            ledger.records()[place] = Some(Arc::new(record));
+        });
+        while under_way.try_join_next().is_some() {}
+    }
+    while under_way.join_next().await.is_some() {}
+}

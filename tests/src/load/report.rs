@@ -1,0 +1,154 @@
+//! What became of each request, and the sums over them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The `grpc-status` codes that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+const GRPC_FAILURES: [u16; 5] = [2, 4, 13, 14, 15];
+
+/// One request and what it came to.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The number in `x-user-id: user-<n>`; `None` when there was no such header.
+    pub user: Option<u32>,
+    /// When the request was started.
+    pub started: Instant,
+    /// From the start to the end of the answer, or to the failure.
+    pub latency: Duration,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+/// The one end a request has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// A complete answer, whatever it says.
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// The version that answered; `None` when it was not an upstream but Envoy itself.
+        version: Option<String>,
+        /// `grpc-status`, from the trailers or from a trailers-only answer.
+        grpc_status: Option<u16>,
+    },
+    /// No complete answer.
+    Failed {
+        /// The client's error with its causes.
+        reason: String,
+    },
+}
+
+impl Record {
+    /// The version that answered; `None` when there was no answer, or Envoy itself gave it.
+    pub fn version(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Answered { version, .. } => version.as_deref(),
+            Outcome::Failed { .. } => None,
+        }
+    }
+
+    /// Whether the caller was let down: no answer, a status of 500 or more, or a gRPC status that is the server's fault.
+    pub fn is_failure(&self) -> bool {
+        match self.outcome {
+            Outcome::Answered { status, grpc_status, .. } => {
+                status >= 500 || grpc_status.is_some_and(|status| GRPC_FAILURES.contains(&status))
+            }
+            Outcome::Failed { .. } => true,
+        }
+    }
+}
+
+/// A count of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// All of them.
+    pub requests: usize,
+    /// Those that let the caller down, see [`Record::is_failure`].
+    pub failures: usize,
+}
+
+/// What became of the requests of a load that have ended. Cheap to ask a running load for: it shares the load's records.
+#[derive(Clone, Debug)]
+pub struct Report(Vec<Arc<Record>>);
+
+impl Report {
+    pub(super) fn new(records: Vec<Arc<Record>>) -> Self {
+        Self(records)
+    }
+
+    /// Every request, in the order of their starts.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
+        self.0.iter().map(Arc::as_ref)
+    }
+
+    /// Over all requests.
+    pub fn total(&self) -> Tally {
+        self.records().fold(Tally::default(), Tally::with)
+    }
+
+    /// Over the requests this version answered; `None`: nobody did, or Envoy itself.
+    pub fn tally(&self, version: Option<&str>) -> Tally {
+        self.records()
+            .filter(|record| record.version() == version)
+            .fold(Tally::default(), Tally::with)
+    }
+
+    /// The tallies of all versions seen.
+    pub fn tallies(&self) -> BTreeMap<Option<&str>, Tally> {
+        self.records().fold(BTreeMap::new(), |mut tallies, record| {
+            let tally: &mut Tally = tallies.entry(record.version()).or_default();
+            *tally = tally.with(record);
+            tallies
+        })
+    }
+}
+
+impl Tally {
+    fn with(self, record: &Record) -> Self {
+        Self {
+            requests: self.requests + 1,
+            failures: self.failures + usize::from(record.is_failure()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(version: Option<&str>, status: u16, grpc_status: Option<u16>) -> Record {
+        let version = version.map(str::to_owned);
+        record(Outcome::Answered { status, version, grpc_status })
+    }
+
+    fn record(outcome: Outcome) -> Record {
+        Record { user: None, started: Instant::now(), latency: Duration::ZERO, outcome }
+    }
+
+    #[test]
+    fn every_request_is_counted_once_and_where_it_belongs() {
+        let report = Report::new(
+            [
+                answered(Some("v1"), 200, None),
+                answered(Some("v1"), 404, None),
+                answered(Some("v1"), 200, Some(0)),
+                answered(Some("v1"), 200, Some(5)),
+                answered(Some("v2"), 500, None),
+                answered(Some("v2"), 200, Some(14)),
+                answered(Some("v2"), 200, None),
+                answered(None, 503, None),
+                record(Outcome::Failed { reason: "reset".into() }),
+            ]
+            .map(Arc::new)
+            .to_vec(),
+        );
+        let tally = |requests, failures| Tally { requests, failures };
+        assert_eq!(report.total(), tally(9, 4));
+        assert_eq!(report.tally(Some("v1")), tally(4, 0));
+        assert_eq!(
+            report.tallies(),
+            [(None, tally(2, 2)), (Some("v1"), tally(4, 0)), (Some("v2"), tally(3, 2))].into()
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! The shipped `serin` command on a rollout of the service that the shipped bootstrap serves.
+//!
+//! It runs as a process of its own, told what to do by a file and heard by what it prints: what a user has of it is what is tested. The
+//! binary is `target/debug/serin` or `SERIN_BIN`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::{Envoy, until};
+
+/// No rollout of a test takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What to ask for.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    admin: SocketAddr,
+    filter_file: PathBuf,
+    steps: Vec<(String, Duration, u32)>,
+    interval: Duration,
+    watch: Option<Duration>,
+    tripwire: bool,
+}
+
+impl Spec {
+    /// From v1 to v2 in this Envoy, in no steps yet.
+    pub fn new(envoy: &Envoy) -> Self {
+        Self {
+            admin: envoy.admin(),
+            filter_file: envoy.filter_file(),
+            steps: vec![],
+            interval: Duration::from_secs(1),
+            watch: None,
+            tripwire: true,
+        }
+    }
+
+    /// Adds a step: a weight such as `5%`, and the time and requests of its bake.
+    #[must_use]
+    pub fn step(mut self, weight: &str, time: Duration, requests: u32) -> Self {
+        self.steps.push((weight.to_owned(), time, requests));
+        self
+    }
+
+    /// Sets the time between looks, one second otherwise.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Has users watched before the first step, for this time and a thousand requests.
+    #[must_use]
+    pub fn watch(mut self, time: Duration) -> Self {
+        self.watch = Some(time);
+        self
+    }
+
+    /// Leaves it to the controller to cut a bad candidate off.
+    #[must_use]
+    pub fn without_tripwire(mut self) -> Self {
+        self.tripwire = false;
+        self
+    }
+
+    /// Reads the statistics elsewhere.
+    #[must_use]
+    pub fn admin(mut self, admin: SocketAddr) -> Self {
+        self.admin = admin;
+        self
+    }
+
+    /// The specification as a user writes it.
+    pub fn yaml(&self) -> String {
+        let watch = self.watch.map_or_else(String::new, |time| {
+            format!("    watch: {{ time: {}ms, requests: 1000 }}\n", time.as_millis())
+        });
+        let step = |(weight, time, requests): &(String, Duration, u32)| {
+            let time = time.as_millis();
+            format!(
+                "        - {{ weight: {weight}, bake: {{ time: {time}ms, requests: {requests} }} }}\n"
+            )
+        };
+        format!(
+            "apiVersion: serin.dev/v1alpha1
+kind: Rollout
+metadata:
+  name: shop-v2
+spec:
+  service: shop
+  sticky:
+    - header: x-user-id
+  versions:
+    - {{ name: v1, cluster: shop-v1 }}
+    - {{ name: v2, cluster: shop-v2 }}
+  baseline: v1
+  candidate: v2
+  tripwire: {{ enabled: {} }}
+  strategy:
+    trafficShifting:
+      steps:
+{}  analysis:
+    interval: {}ms
+{}  envoy:
+    admin: http://{}
+    filterConfig: {}
+",
+            self.tripwire,
+            self.steps.iter().map(step).collect::<String>(),
+            self.interval.as_millis(),
+            watch,
+            self.admin,
+            self.filter_file.display()
+        )
+    }
+}
+
+/// The `serin` command.
+///
+/// # Panics
+/// When it has not been built.
+pub fn serin() -> Command {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/serin");
+    let binary = std::env::var_os("SERIN_BIN").map_or(built, PathBuf::from);
+    assert!(binary.exists(), "no serin, run `make build`: {}", binary.display());
+    let mut command = Command::new(binary);
+    command.kill_on_drop(true);
+    command
+}
+
+/// A rollout under way. Killed when dropped.
+#[derive(Debug)]
+pub struct Rollout {
+    child: Child,
+    events: Arc<Mutex<Vec<Event>>>,
+    listener: JoinHandle<()>,
+}
+
+/// An event with the time at which it was heard.
+pub type Event = (Instant, Value);
+
+/// A rollout that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Everything it told.
+    pub events: Vec<Event>,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Rollout {
+    /// Begins; the specification is written beside the filter's configuration, further arguments are handed on.
+    pub fn start(envoy: &Envoy, spec: &Spec, arguments: &[&str]) -> Self {
+        let path = envoy.dir().join("rollout.yaml");
+        std::fs::write(&path, spec.yaml()).expect("a specification");
+        let mut child = serin()
+            .arg("run")
+            .arg(path)
+            .args(["--output", "json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("serin starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let events = Arc::new(Mutex::new(vec![]));
+        let heard = events.clone();
+        let listener = tokio::spawn(async move {
+            while let Some(line) = lines.next_line().await.expect("serin writes UTF-8") {
+                let event = serde_json::from_str(&line).expect("serin writes JSON");
+                heard.lock().expect("a lock").push((Instant::now(), event));
+            }
+        });
+        Self { child, events, listener }
+    }
+
+    /// What has been told so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().expect("a lock").clone()
+    }
+
+    /// Waits until it tells something that `matches`, and returns that.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn until(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Event {
+        until(PATIENCE, what, async || {
+            let events = self.events();
+            match events.iter().find(|(_, event)| matches(event)) {
+                Some(event) => Ok(event.clone()),
+                // Everything it told has been heard by now.
+                None if self.listener.is_finished() => panic!("serin has ended without {what}"),
+                None => Err(events.last().cloned()),
+            }
+        })
+        .await
+    }
+
+    /// Waits until the step with this number, from 1, is live.
+    pub async fn until_live(&self, step: usize) -> Event {
+        self.until(&format!("step {step} live"), |event| {
+            event["event"] == "progress" && event["step"] == step && event["live"] == true
+        })
+        .await
+    }
+
+    /// Presses Ctrl-C.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn interrupt(&self) {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        kill_process(id.expect("serin runs"), Signal::INT).expect("a signal");
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn end(mut self) -> Ended {
+        let status = timeout(PATIENCE, self.child.wait()).await;
+        let status = status.unwrap_or_else(|_| panic!("no end: {:?}", self.events().last()));
+        self.listener.await.expect("the listener does not panic");
+        let mut stderr = String::new();
+        let pipe = self.child.stderr.as_mut().expect("a pipe");
+        pipe.read_to_string(&mut stderr).await.expect("serin writes UTF-8");
+        let events = std::mem::take(&mut *self.events.lock().expect("a lock"));
+        Ended { code: status.expect("a child can be waited for").code(), events, stderr }
+    }
+}
+
+impl Ended {
+    /// The events of this kind.
+    pub fn all(&self, kind: &str) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(move |(_, event)| event["event"] == kind)
+    }
+
+    /// The summary at the end.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn summary(&self) -> &Value {
+        let (_, summary) = self.all("ended").next().unwrap_or_else(|| panic!("no end: {self:?}"));
+        summary
+    }
+}

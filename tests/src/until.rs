@@ -1,0 +1,69 @@
+//! Waiting for a condition instead of sleeping: as fast as the machine allows, and a failure says what was missing.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks `probe` again and again until it answers `Ok`, and returns that.
+///
+/// `Err` carries the state it saw instead, for the message of a failed test. A probe that hangs counts as a failure at the
+/// deadline too.
+///
+/// # Panics
+/// After `deadline`, with `what` was waited for and the last state seen.
+pub async fn until<T, S: Debug>(
+    deadline: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Result<T, S>,
+) -> T {
+    let end = Instant::now() + deadline;
+    let mut last = None;
+    while let Ok(answer) = timeout_at(end, probe()).await {
+        match answer {
+            Ok(value) => return value,
+            Err(state) => last = Some(state),
+        }
+        if Instant::now() + PAUSE > end {
+            break;
+        }
+        sleep(PAUSE).await;
+    }
+    match last {
+        Some(state) => panic!("not within {deadline:?}: {what}; last state: {state:?}"),
+        None => panic!("not within {deadline:?}: {what}; the probe never answered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn returns_the_first_success() {
+        let mut asked = 0;
+        let value = until(Duration::from_secs(1), "third time lucky", async || {
+            asked += 1;
+            if asked == 3 { Ok("here") } else { Err(asked) }
+        })
+        .await;
+        assert_eq!((value, asked), ("here", 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "not within 1s: the moon is blue; last state: \"grey\"")]
+    async fn names_the_condition_and_the_last_state() {
+        until(Duration::from_secs(1), "the moon is blue", async || Err::<(), _>("grey")).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "the probe never answered")]
+    async fn a_probe_that_hangs_does_not_hang_the_test() {
+        until(Duration::from_secs(1), "anything", async || {
+            std::future::pending::<Result<(), ()>>().await
+        })
+        .await;
+    }
+}

@@ -1,0 +1,338 @@
+//! A sample version of a service: answers quickly and well, or badly on demand, and keeps exact accounts of both.
+//!
+//! The accounts are what a verdict is compared to: "rolled back within so many requests" is counted from the first faulty request
+//! the version really got. An upstream speaks HTTP/1.1 and HTTP/2 with prior knowledge on one port and lives until it is stopped or
+//! dropped, which resets the connections it has, as the death of a process would.
+
+mod fault;
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Sleep, sleep};
+
+pub use self::fault::Fault;
+use self::fault::{Ending, Fate};
+use crate::ports;
+
+/// The version that answered, in every answer an upstream makes itself.
+pub const VERSION_HEADER: &str = "x-upstream-version";
+/// The `x-serin-version` the request came with, if any: what the filter told the mesh.
+pub const ECHO_HEADER: &str = "x-echo-serin-version";
+
+/// The mean latency of an upstream nobody has set otherwise.
+const LATENCY: Duration = Duration::from_millis(2);
+
+/// A running sample version.
+#[derive(Debug)]
+pub struct Upstream {
+    address: SocketAddr,
+    version: Arc<Version>,
+    server: JoinHandle<()>,
+}
+
+/// What an upstream has been through since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Account {
+    /// Requests whose headers arrived.
+    pub requests: u64,
+    /// Those of them that met at least one fault.
+    pub faults: u64,
+    /// Requests being worked on, hanging ones included.
+    pub in_flight: u64,
+    /// When the first request that met a fault arrived.
+    pub first_fault: Option<Instant>,
+    /// When the last request arrived.
+    pub last_request: Option<Instant>,
+}
+
+impl Upstream {
+    /// Starts a version on a free port of 127.0.0.1, without faults and with a mean latency of 2 ms.
+    pub async fn start(version: &str) -> Self {
+        Self::serve(ports::listen(), version)
+    }
+
+    /// Starts a version on this port of 127.0.0.1: one that comes back, or that takes another's place.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    pub async fn start_on(port: u16, version: &str) -> Self {
+        let listener = std::net::TcpListener::bind(ports::local(port));
+        Self::serve(listener.unwrap_or_else(|error| panic!("port {port}: {error}")), version)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Replaces the faults, from the next request on. An empty list heals.
+    pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.version.state().faults = faults.into_iter().collect();
+    }
+
+    /// From the next request on every request of these users (`x-user-id: user-<n>`) is answered with status 500.
+    pub fn fail_users(&self, users: impl IntoIterator<Item = u32>) {
+        let named = users.into_iter().map(|user| format!("user-{user}"));
+        self.version.state().failing_users = named.collect();
+    }
+
+    /// Sets the mean latency without faults; the latency of a request is uniform between half and one and a half of it.
+    pub fn set_latency(&self, mean: Duration) {
+        self.version.state().latency = mean;
+    }
+
+    /// The accounts as they are now.
+    pub fn account(&self) -> Account {
+        self.version.state().account
+    }
+
+    /// The headers of the request that arrived last: what the proxy made of what the client sent.
+    ///
+    /// # Panics
+    /// When none has arrived.
+    pub fn last_headers(&self) -> HeaderMap {
+        self.version.state().last_headers.clone().expect("a request has arrived")
+    }
+
+    /// Ends it; when this returns the port is closed.
+    pub async fn stop(mut self) {
+        self.server.abort();
+        // It was aborted, so its result says nothing.
+        let _ = (&mut self.server).await;
+    }
+
+    fn serve(listener: std::net::TcpListener, name: &str) -> Self {
+        listener.set_nonblocking(true).expect("a socket can be made non-blocking");
+        let listener = TcpListener::from_std(listener).expect("a listening socket");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let version = Arc::new(Version {
+            name: HeaderValue::from_str(name).expect("a version's name fits a header"),
+            state: Mutex::new(State {
+                faults: vec![],
+                failing_users: HashSet::new(),
+                latency: LATENCY,
+                account: Account::default(),
+                last_headers: None,
+            }),
+        });
+        let server = tokio::spawn(accept(listener, version.clone()));
+        Self { address, version, server }
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Version {
+    name: HeaderValue,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    faults: Vec<Fault>,
+    failing_users: HashSet<String>,
+    latency: Duration,
+    account: Account,
+    last_headers: Option<HeaderMap>,
+}
+
+impl Version {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Enters a request into the accounts; it is in flight as long as the guard lives.
+    fn arrive(self: &Arc<Self>, headers: &HeaderMap, is_grpc: bool) -> (InFlight, Fate) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let user = headers.get("x-user-id").and_then(|user| user.to_str().ok());
+        let mut fate = match user.is_some_and(|user| state.failing_users.contains(user)) {
+            true => Fate::roll(&mut [Fault::errors(1.0)], is_grpc),
+            false => Fate::roll(&mut state.faults, is_grpc),
+        };
+        state.last_headers = Some(headers.clone());
+        let account = &mut state.account;
+        account.requests += 1;
+        account.in_flight += 1;
+        account.last_request = Some(now);
+        if fate.is_faulty() {
+            account.faults += 1;
+            account.first_fault.get_or_insert(now);
+        }
+        fate.delay += state.latency.mul_f64(0.5 + fastrand::f64());
+        (InFlight(self.clone()), fate)
+    }
+}
+
+struct InFlight(Arc<Version>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.state().account.in_flight -= 1;
+    }
+}
+
+/// Owns every connection, so that all of them end with it.
+async fn accept(listener: TcpListener, version: Arc<Version>) {
+    let mut connections = JoinSet::new();
+    loop {
+        // Out of file descriptors, at worst: the next one may fare better.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        connections.spawn(connection(stream, version.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, version: Arc<Version>) {
+    stream.set_nodelay(true).expect("an accepted socket takes options");
+    // Whatever ends this connection while the client still wants it is meant to be seen as a reset.
+    stream.set_zero_linger().expect("an accepted socket takes options");
+    let reset = Arc::new(Notify::new());
+    let service = {
+        let reset = reset.clone();
+        service_fn(move |request| answer(version.clone(), reset.clone(), request))
+    };
+    let server = auto::Builder::new(TokioExecutor::new());
+    tokio::select! {
+        // An error here is the client's going away.
+        _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service) => {}
+        () = reset.notified() => {}
+    }
+}
+
+type Answer = Response<BoxBody<Bytes, io::Error>>;
+
+async fn answer(
+    version: Arc<Version>,
+    reset: Arc<Notify>,
+    request: Request<Incoming>,
+) -> Result<Answer, hyper::Error> {
+    let grpc = request.headers().get(CONTENT_TYPE).cloned();
+    let grpc = grpc.filter(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let (in_flight, fate) = version.arrive(request.headers(), grpc.is_some());
+    let echo = request.headers().get("x-serin-version").cloned();
+    let protocol = request.headers().get(UPGRADE).cloned();
+
+    let mut answer = if let (Ending::Answer, Some(protocol)) = (fate.ending, protocol) {
+        sleep(fate.delay).await;
+        tokio::spawn(echo_all(request, in_flight));
+        switch_to(protocol)
+    } else {
+        request.into_body().collect().await?;
+        sleep(fate.delay).await;
+        match (fate.ending, grpc) {
+            (Ending::Answer, None) => Response::new(full("hello\n")),
+            (Ending::Answer, Some(kind)) => grpc_answer(kind, 0),
+            (Ending::Status(status), _) => {
+                let mut answer = Response::new(full("fault\n"));
+                *answer.status_mut() = StatusCode::from_u16(status).expect("a fault's status");
+                answer
+            }
+            (Ending::GrpcError(status), kind) => {
+                let mut answer =
+                    Response::new(Empty::new().map_err(|never| match never {}).boxed());
+                answer.headers_mut().insert("grpc-status", HeaderValue::from(u16::from(status)));
+                answer.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
+                answer
+            }
+            (Ending::GrpcTrailers(status), kind) => {
+                grpc_answer(kind.expect("a fault of gRPC calls only"), status)
+            }
+            (Ending::Break, kind) => {
+                let mut answer = Response::new(Breaking::default().boxed());
+                answer.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
+                answer
+            }
+            (Ending::Reset, _) => {
+                reset.notify_one();
+                std::future::pending().await
+            }
+            (Ending::Hang, _) => std::future::pending().await,
+        }
+    };
+    let headers = answer.headers_mut();
+    headers.insert(VERSION_HEADER, version.name.clone());
+    if let Some(echo) = echo {
+        headers.insert(ECHO_HEADER, echo);
+    }
+    Ok(answer)
+}
+
+fn full(body: &'static str) -> BoxBody<Bytes, io::Error> {
+    Full::from(body).map_err(|never| match never {}).boxed()
+}
+
+/// One empty message, and its end in the trailers.
+fn grpc_answer(kind: HeaderValue, status: u8) -> Answer {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from(u16::from(status)));
+    let message = Full::from(&[0_u8; 5][..]);
+    let message = message.with_trailers(async { Some(Ok(trailers)) });
+    let mut answer = Response::new(message.map_err(|never| match never {}).boxed());
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}
+
+fn switch_to(protocol: HeaderValue) -> Answer {
+    let mut answer = Response::new(full(""));
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    answer.headers_mut().insert(UPGRADE, protocol);
+    answer
+}
+
+/// The other protocol: whatever comes goes back, until the client ends it.
+async fn echo_all(request: Request<Incoming>, _in_flight: InFlight) {
+    if let Ok(stream) = hyper::upgrade::on(request).await {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(stream));
+        // However it ends, it has ended.
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    }
+}
+
+/// A body that begins and then fails, which ends the connection (HTTP/1) or the stream (HTTP/2). In between is time for the beginning to
+/// arrive: a reset takes with it what its receiver has not read yet.
+#[derive(Default)]
+struct Breaking(Option<Pin<Box<Sleep>>>);
+
+const UNTIL_IT_BREAKS: Duration = Duration::from_millis(50);
+
+impl Body for Breaking {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some(sleep) = &mut self.0 {
+            ready!(sleep.as_mut().poll(context));
+            return Poll::Ready(Some(Err(io::Error::other("a fault"))));
+        }
+        self.0 = Some(Box::pin(sleep(UNTIL_IT_BREAKS)));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"hel")))))
+    }
+}

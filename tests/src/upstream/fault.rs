@@ -1,0 +1,163 @@
+//! The ways in which a version can be bad, each for a share of its requests.
+
+use std::time::Duration;
+
+/// One way to misbehave. An upstream can have several at once.
+///
+/// Each fault hits a random share of the requests (0.0 to 1.0), independently of the others. Delays that hit the same request add up;
+/// of the faults that replace the answer the first in the list that hits decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fault {
+    share: f64,
+    effect: Effect,
+    /// How many requests it can still hit; `None`: any number.
+    left: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effect {
+    Delay(Duration),
+    Replace(Ending),
+}
+
+/// What a request comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Ending {
+    Answer,
+    Status(u16),
+    GrpcError(u8),
+    GrpcTrailers(u8),
+    Break,
+    Reset,
+    Hang,
+}
+
+impl Fault {
+    /// Status 500 instead of the answer, for gRPC too.
+    pub fn errors(share: f64) -> Self {
+        Self::status(share, 500)
+    }
+
+    /// This status instead of the answer, for gRPC too.
+    pub fn status(share: f64, status: u16) -> Self {
+        Self::new(share, Effect::Replace(Ending::Status(status)))
+    }
+
+    /// A gRPC call is answered trailers-only with this `grpc-status`. Other requests are not affected.
+    pub fn grpc_errors(share: f64, status: u8) -> Self {
+        Self::new(share, Effect::Replace(Ending::GrpcError(status)))
+    }
+
+    /// A gRPC call is answered with a message and then this `grpc-status` in the trailers. Other requests are not affected.
+    pub fn grpc_trailers(share: f64, status: u8) -> Self {
+        Self::new(share, Effect::Replace(Ending::GrpcTrailers(status)))
+    }
+
+    /// The answer comes later. Several delays make a tail: all requests 150 ms later, one in ten another 600 ms.
+    pub fn delay(share: f64, by: Duration) -> Self {
+        Self::new(share, Effect::Delay(by))
+    }
+
+    /// The TCP connection is reset instead of an answer. Over HTTP/2 that ends all other requests on the connection as well.
+    pub fn resets(share: f64) -> Self {
+        Self::new(share, Effect::Replace(Ending::Reset))
+    }
+
+    /// The answer breaks off in mid-body: HTTP/1 sees the connection reset, HTTP/2 the stream.
+    pub fn breaks(share: f64) -> Self {
+        Self::new(share, Effect::Replace(Ending::Break))
+    }
+
+    /// No answer, ever. The upstream forgets the request when the client gives up.
+    pub fn hangs(share: f64) -> Self {
+        Self::new(share, Effect::Replace(Ending::Hang))
+    }
+
+    /// The same, but over after so many requests.
+    #[must_use]
+    pub fn times(mut self, requests: u32) -> Self {
+        self.left = Some(requests);
+        self
+    }
+
+    fn new(share: f64, effect: Effect) -> Self {
+        assert!(
+            (0.0..=1.0).contains(&share),
+            "the share of a fault is between 0 and 1, not {share}"
+        );
+        Self { share, effect, left: None }
+    }
+}
+
+/// What the faults in force do to one request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Fate {
+    pub(super) delay: Duration,
+    pub(super) ending: Ending,
+}
+
+impl Fate {
+    const HEALTHY: Self = Self { delay: Duration::ZERO, ending: Ending::Answer };
+
+    /// Rolls the dice once for each fault.
+    pub(super) fn roll(faults: &mut [Fault], is_grpc: bool) -> Self {
+        let mut fate = Self::HEALTHY;
+        for fault in faults.iter_mut().filter(|fault| fastrand::f64() < fault.share) {
+            if fault.left == Some(0) {
+                continue;
+            }
+            match fault.effect {
+                Effect::Delay(by) => fate.delay += by,
+                Effect::Replace(Ending::GrpcError(_) | Ending::GrpcTrailers(_)) if !is_grpc => {
+                    continue;
+                }
+                Effect::Replace(ending) if fate.ending == Ending::Answer => fate.ending = ending,
+                Effect::Replace(_) => continue,
+            }
+            fault.left = fault.left.map(|left| left - 1);
+        }
+        fate
+    }
+
+    pub(super) fn is_faulty(&self) -> bool {
+        *self != Self::HEALTHY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_add_up_and_the_first_replacement_decides() {
+        let mut faults = [
+            Fault::grpc_errors(1.0, 14),
+            Fault::delay(1.0, Duration::from_millis(150)),
+            Fault::hangs(0.0),
+            Fault::resets(1.0),
+            Fault::errors(1.0),
+            Fault::delay(1.0, Duration::from_millis(600)),
+        ];
+        let delay = Duration::from_millis(750);
+        assert_eq!(Fate::roll(&mut faults, false), Fate { delay, ending: Ending::Reset });
+        assert_eq!(Fate::roll(&mut faults, true), Fate { delay, ending: Ending::GrpcError(14) });
+    }
+
+    #[test]
+    fn a_grpc_fault_leaves_other_requests_alone() {
+        assert!(!Fate::roll(&mut [Fault::grpc_errors(1.0, 14)], false).is_faulty());
+    }
+
+    #[test]
+    fn a_fault_can_be_over_after_some_requests() {
+        let mut faults = [Fault::errors(1.0).times(2)];
+        let faulty = [(); 4].map(|()| Fate::roll(&mut faults, false).is_faulty());
+        assert_eq!(faulty, [true, true, false, false]);
+    }
+
+    #[test]
+    #[should_panic(expected = "between 0 and 1, not 5")]
+    fn a_percentage_is_not_a_share() {
+        Fault::errors(5.0);
+    }
+}

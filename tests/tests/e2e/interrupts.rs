@@ -1,0 +1,34 @@
+use serin_tests::Rollout;
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_gives_all_traffic_back_and_says_so() {
+    let world = World::new().await;
+    let load = world.load();
+    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    rollout.until_live(2).await;
+    rollout.interrupt();
+    let ended = rollout.end().await;
+    assert_eq!(ended.code, Some(4));
+    let summary = ended.summary();
+    assert_eq!((&summary["verdict"], &summary["weight"]), (&"interrupted".into(), &0.into()));
+    assert_eq!(summary["confirmed"], true);
+    assert_eq!(world.envoy.weight_of_v2(), 0);
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ctrl_c_does_not_wait_for_the_proxy() {
+    let mut world = World::new().await;
+    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    rollout.until_live(1).await;
+    world.envoy.kill().await;
+    rollout.interrupt();
+    rollout.until("going back", |event| event["event"] == "rollingBack").await;
+    rollout.interrupt();
+    let ended = rollout.end().await;
+    assert_eq!(ended.code, Some(5));
+    assert_eq!(ended.summary()["confirmed"], false);
+    assert_eq!(world.envoy.weight_of_v2(), 0, "written all the same");
+}

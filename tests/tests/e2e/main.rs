@@ -1,0 +1,13 @@
+//! serin end to end: the shipped files, module and command on a real Envoy, under load.
+
+mod company;
+mod interrupts;
+mod outages;
+mod promotion;
+mod record;
+mod refusals;
+mod rollback;
+mod routes;
+mod updates;
+mod users;
+mod world;

@@ -1,0 +1,52 @@
+use serin_tests::Rollout;
+
+use crate::world::World;
+
+const HEADER_MATCH: &str = "headers: [{ name: x-serin-version, string_match: { exact: v2 } }]";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mesh_that_does_not_follow_is_noticed() {
+    // The route is there, but for another header: all that is chosen for v2 goes to v1.
+    let world =
+        World::with(|setup| setup.replace(HEADER_MATCH, &HEADER_MATCH.replace("serin", "other")))
+            .await;
+    let load = world.load();
+    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    let (_, blocked) = rollout.until("blocked", |event| event["event"] == "blocked").await;
+    let message = blocked["message"].as_str().expect("a message");
+    assert_eq!(blocked["obstacle"]["kind"], "misrouted");
+    assert!(message.starts_with("no route for x-serin-version: v2: "), "{message}");
+
+    // Longer than the step would take: it does not go on.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    let told =
+        |kind: &str| rollout.events().iter().filter(|(_, event)| event["event"] == kind).count();
+    assert_eq!((told("unblocked"), told("gateOpened")), (0, 0));
+    rollout.interrupt();
+    let ended = rollout.end().await;
+    assert_eq!(ended.code, Some(4));
+    let report = load.stop().await;
+    assert_eq!((report.tally(Some("v2")).requests, report.total().failures), (0, 0));
+}
+
+/// With no route at all for v2 Envoy answers by itself, 404: no version's failure by its status, but v2's all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_without_any_route_is_rolled_back() {
+    const DEFAULT: &str = "- match: { prefix: / }";
+    let world = World::with(|setup| {
+        let v1 = HEADER_MATCH.replace("exact: v2", "exact: v1");
+        setup.replace(HEADER_MATCH, &HEADER_MATCH.replace("serin", "other")).replace(
+            DEFAULT,
+            &format!(
+                "- match:\n                            prefix: /\n                            {v1}"
+            ),
+        )
+    })
+    .await;
+    let load = world.load();
+    let ended = Rollout::start(&world.envoy, &world.spec(), &[]).end().await;
+    load.stop().await;
+    assert_eq!(ended.code, Some(3), "{:?}", ended.events.last());
+    let failures = &ended.summary()["candidateFailures"];
+    assert!(failures["unrouted"].as_u64() > Some(0), "{failures}");
+}

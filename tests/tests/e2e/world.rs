@@ -1,0 +1,55 @@
+//! Two versions, an Envoy in front of them, and load.
+
+use std::time::Duration;
+
+use serin_tests::{Envoy, Load, Plan, Report, Setup, Spec, Upstream};
+
+/// Requests per second of a test's load: plenty for a verdict, and little for two shared cores.
+pub(crate) const RATE: u32 = 300;
+
+pub(crate) struct World {
+    pub(crate) v1: Upstream,
+    pub(crate) v2: Upstream,
+    pub(crate) envoy: Envoy,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|setup| setup).await
+    }
+
+    /// A world whose bootstrap is changed.
+    pub(crate) async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
+        let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
+        let envoy = Envoy::start(&change(Setup::new(v1.address(), v2.address()))).await;
+        Self { v1, v2, envoy }
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        Plan::new(self.envoy.listener(), RATE)
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        Load::start(self.plan())
+    }
+
+    /// 5 %, then 50 % for long enough that a fault must show, then all.
+    pub(crate) fn spec(&self) -> Spec {
+        let seconds = Duration::from_secs;
+        Spec::new(&self.envoy).step("5%", seconds(3), 20).step("50%", seconds(10), 100).step(
+            "100%",
+            seconds(3),
+            100,
+        )
+    }
+
+    /// Every request that reached the healthy version was answered well, and no other was lost on the way than those that met a fault.
+    pub(crate) fn assert_only_faults_failed(&self, report: &Report) {
+        let v1 = report.tally(Some("v1"));
+        assert_eq!(v1.failures, 0, "v1 is healthy");
+        assert_eq!(v1.requests as u64, self.v1.account().requests, "v1's answers all arrived");
+        let faults = self.v2.account().faults;
+        let failures = report.total().failures as u64;
+        assert!(failures <= faults, "{failures} requests failed, but only {faults} met a fault");
+    }
+}

@@ -1,0 +1,188 @@
+//! Configurations that are refused, and that no count is lost when one is replaced or Envoy ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin_tests::{Load, Plan, Protocol, until};
+use tokio::net::UdpSocket;
+use tokio::time::interval;
+
+use crate::world::{SOON, World, all, generation, only_shop, shop};
+
+/// Each is refused as a whole: all that was stays as it was.
+async fn assert_refused(text: &str, reason: &str) {
+    let world = World::new(only_shop(json!({"buckets": all("v2")}))).await;
+    world.envoy.give(text);
+    let rejected = "extension_config_discovery.http_filter.serin.update_rejected";
+    until(SOON, "the configuration is refused", async || match world.envoy.stat(rejected).await {
+        Some(1) => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert!(world.sum("wasmcustom.serin.config_rejected").await > 0);
+    let told = format!("configuration refused: {reason}");
+    until(SOON, "Envoy's log says why", async || {
+        let log = world.envoy.log();
+        if log.contains(&told) { Ok(()) } else { Err(log) }
+    })
+    .await;
+    world.assert_version("v2", |call| call).await;
+    let stats = world.envoy.until_flushed().await;
+    assert_eq!(stats["wasmcustom.serin.generation"], 1);
+    assert_eq!(stats.get("wasmcustom.serin.ticks_behind"), None, "none is taken for newer");
+    // It is no dead end: the next good one is taken.
+    world.configure(3, only_shop(json!({"buckets": all("v1")}))).await;
+    world.assert_version("v1", |call| call).await;
+    world.assert_no_trap().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_is_wrong_is_named() {
+    let services = only_shop(json!({"versions": [{"name": "v1", "cluster": "shop-v1"}]}));
+    let reason = "services[0].buckets[0].version: \"v2\" is none of the service's versions";
+    assert_refused(&generation(2, &services), reason).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema() {
+    let text = json!({"schema": 2, "generation": 2, "services": {"of": "another kind"}});
+    assert_refused(&text.to_string(), "schema 2 is not the one this filter reads, 1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_schema() {
+    let text = json!({"schema": 0, "generation": 2, "services": []});
+    assert_refused(&text.to_string(), "schema 0 is not the one this filter reads, 1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_json() {
+    assert_refused("{\"schema\": 1,", "not JSON: ").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_one_every_250_ms_loses_no_count() {
+    let world = World::new(only_shop(json!({}))).await;
+    let plan = |protocol| Plan { protocol, ..Plan::new(world.envoy.listener(), 200) };
+    let loads = [Protocol::Http1, Protocol::Grpc].map(|protocol| Load::start(plan(protocol)));
+    let mut pause = interval(Duration::from_millis(250));
+    const LAST: u64 = 20;
+    for number in 2..=LAST {
+        pause.tick().await;
+        let share = number * 40_000;
+        let buckets = json!([{"version": "v2", "count": share}, {"version": "v1", "count": 1_000_000 - share}]);
+        world.envoy.give(&generation(number, &only_shop(json!({"buckets": buckets}))));
+    }
+    world.envoy.until_live(LAST).await;
+    for load in loads {
+        assert_eq!(load.stop().await.total().failures, 0);
+    }
+    let served = [("v1", &world.v1), ("v2", &world.v2)];
+    for (version, upstream) in served {
+        let requests = upstream.account().requests;
+        assert!(requests > 100, "{version}: {requests}");
+        for stat in ["chosen header", "requests", "answers 2xx"] {
+            let name = format!("{version} {stat}");
+            until(SOON, &name, async || match world.count(&name).await {
+                count if count == requests => Ok(()),
+                other => Err((other, requests)),
+            })
+            .await;
+        }
+    }
+    world.assert_no_trap().await;
+}
+
+/// Counters as Envoy sent them to a sink, which gets the last ones when Envoy has stopped its workers. Nobody can ask the admin page
+/// then.
+struct Sink {
+    counters: Arc<Mutex<BTreeMap<String, u64>>>,
+    port: u16,
+}
+
+impl Sink {
+    async fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let port = socket.local_addr().expect("an address").port();
+        let counters = Arc::new(Mutex::new(BTreeMap::new()));
+        let all = counters.clone();
+        tokio::spawn(async move {
+            let mut buffer = vec![0; 1 << 16];
+            while let Ok(length) = socket.recv(&mut buffer).await {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                let mut counters = all.lock().expect("no panic");
+                for (name, by) in text.lines().filter_map(counter) {
+                    *counters.entry(name).or_insert(0) += by;
+                }
+            }
+        });
+        Self { counters, port }
+    }
+
+    fn get(&self, name: &str) -> u64 {
+        self.counters.lock().expect("no panic").get(name).copied().unwrap_or(0)
+    }
+
+    /// What makes Envoy send: in few datagrams, lest the kernel drop some.
+    fn bootstrap(&self) -> String {
+        format!(
+            r#"stats_sinks:
+  - name: envoy.stat_sinks.dog_statsd
+    typed_config:
+      "@type": type.googleapis.com/envoy.config.metrics.v3.DogStatsdSink
+      address: {{ socket_address: {{ protocol: UDP, address: 127.0.0.1, port_value: {} }} }}
+      max_bytes_per_datagram: 32000
+
+stats_config:"#,
+            self.port
+        )
+    }
+}
+
+/// `envoy.wasmcustom.serin.requests:5|c|#service:shop,version:v2`: the name with its tags, and by how much it has grown.
+fn counter(line: &str) -> Option<(String, u64)> {
+    let (name, rest) = line.strip_prefix("envoy.wasmcustom.serin.")?.split_once(':')?;
+    let (by, tags) = rest.split_once("|c")?;
+    let mut tags: Vec<_> = tags.strip_prefix("|#").unwrap_or("").split(',').collect();
+    tags.sort_unstable();
+    Some((format!("{name} {}", tags.join(" ")), by.parse().ok()?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_loses_no_count() {
+    let sink = Sink::start().await;
+    let mut world = World::with(only_shop(json!({})), |setup| {
+        setup.replace("\nstats_config:", &format!("\n{}", sink.bootstrap()))
+    })
+    .await;
+    world.load(400, |plan| Plan { rate: 400, ..plan }).await;
+    // The last requests have just ended: they are in the workers' memory only.
+    world.envoy.stop().await;
+    for (version, upstream) in [("v1", &world.v1), ("v2", &world.v2)] {
+        let requests = upstream.account().requests;
+        assert!(requests > 100, "{version}: {requests}");
+        let name = format!("requests service:shop version:{version}");
+        until(SOON, "the last flush", async || match sink.get(&name) {
+            count if count == requests => Ok(()),
+            other => Err((other, requests, sink.counters.lock().expect("no panic").clone())),
+        })
+        .await;
+    }
+}
+
+/// Services come and go; what was counted of those that are gone stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_come_and_go() {
+    let other = || shop(json!({"name": "other", "authorities": ["other.example"]}));
+    let world = World::new(json!([shop(json!({"buckets": all("v2")})), other()])).await;
+    world.assert_version("v2", |call| call).await;
+    world.configure(2, Value::Array(vec![other()])).await;
+    world.assert_version("v1", |call| call).await;
+    let v2 = [("v2 chosen random", 3), ("v2 requests", 3), ("v2 answers 2xx", 3)];
+    world.assert_counts(&v2).await;
+    world.configure(3, json!([other(), shop(json!({"buckets": all("v2")}))])).await;
+    world.assert_version("v2", |call| call).await;
+    world.assert_counts(&v2.map(|(name, count)| (name, 2 * count))).await;
+}

@@ -1,0 +1,98 @@
+//! What stands for an identity where there is none: whatever the requests of one call graph have in common.
+
+use serde_json::json;
+use serin_tests::{Call, Protocol};
+
+use crate::world::{World, identities, only_shop, version_of};
+
+fn trace(n: u64) -> (String, String) {
+    let id = format!("{:032x}", n * 7 + 1);
+    (format!("00-{id}-00f067aa0ba902b7-01"), id)
+}
+
+const TRUSTED: [u8; 4] = [127, 0, 0, 2];
+
+fn shop(correlation: serde_json::Value) -> serde_json::Value {
+    only_shop(json!({"correlation": correlation, "trust": {"sources": ["127.0.0.2/32"]}}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trace_id() {
+    let world = World::new(shop(json!(["traceId"]))).await;
+    let mut met = [0, 0];
+    for n in 0..20 {
+        let (parent, id) = trace(n);
+        let version = version_of(id.as_bytes());
+        met[usize::from(version == "v2")] += 3;
+        world.assert_version(version, |call| call.header("traceparent", &parent)).await;
+    }
+    assert!(!met.contains(&0), "{met:?}");
+    assert_eq!(world.count("v1 chosen trace-id").await, met[0]);
+    assert_eq!(world.count("v2 chosen trace-id").await, met[1]);
+}
+
+/// Envoy replaces the id that a client from outside sends; from inside it stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_id() {
+    let world = World::with(shop(json!(["requestId"])), |setup| {
+        setup.replace(
+            "codec_type: AUTO",
+            "codec_type: AUTO\n                preserve_external_request_id: true",
+        )
+    })
+    .await;
+    for (id, version) in identities(5) {
+        world.assert_version(version, |call| call.header("x-request-id", &id)).await;
+    }
+    assert_eq!(world.count("v1 chosen request-id").await, 15);
+    assert_eq!(world.count("v2 chosen request-id").await, 15);
+}
+
+/// Envoy gives every request an id, so there is one to go by.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_id_of_envoy() {
+    let world = World::new(shop(json!(["requestId"]))).await;
+    let answer = world.get(|call| call).await;
+    let seen = world.upstream_of(&answer).last_headers();
+    let id = serin_filter::trace::request_id(seen["x-request-id"].as_bytes().to_vec());
+    assert_eq!(answer.version.as_deref(), Some(version_of(&id)));
+}
+
+fn traced(call: Call, state: &str) -> Call {
+    call.header("traceparent", trace(1).0).header("tracestate", state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tracestate_of_trusted_sources_only() {
+    let world = World::new(shop(json!(["tracestate", "traceId"]))).await;
+    for (bucket, version) in [(7, "v2"), (499_999, "v2"), (500_000, "v1"), (999_999, "v1")] {
+        let state = format!("serin={bucket},other=1");
+        world.assert_version(version, |call| traced(call, &state).from(TRUSTED)).await;
+        // From elsewhere the trace id decides, whatever the state says.
+        let (_, id) = trace(1);
+        world.assert_version(version_of(id.as_bytes()), |call| traced(call, &state)).await;
+    }
+    let reason = async |reason: &str| {
+        world.count(&format!("v1 chosen {reason}")).await
+            + world.count(&format!("v2 chosen {reason}")).await
+    };
+    assert_eq!((reason("tracestate").await, reason("trace-id").await), (12, 12));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_handed_on() {
+    let world = World::new(shop(json!(["tracestate", "traceId"]))).await;
+    let upstream = |version: &str| if version == "v1" { &world.v1 } else { &world.v2 };
+    for (user, version) in identities(1) {
+        let bucket = serin_filter::bucket::Bucketing::new("filter").bucket(user.as_bytes());
+        for protocol in Protocol::ALL {
+            let call = traced(world.call(protocol), "serin=1,other=1").header("x-user-id", &user);
+            call.send().await.expect("an answer");
+            let state = upstream(version).last_headers()["tracestate"].clone();
+            assert_eq!(state, format!("serin={bucket},other=1"), "{protocol:?}");
+        }
+        // Without a trace there is nothing to hand on with.
+        world.get(|call| call.header("x-user-id", &user)).await;
+        assert!(!upstream(version).last_headers().contains_key("tracestate"));
+    }
+}

@@ -1,0 +1,135 @@
+//! serin's own headers, in both directions, and headers that no sane client sends.
+
+use serde_json::json;
+use serin_tests::call::raw;
+use serin_tests::{Call, Protocol};
+
+use crate::world::{World, all, identities, only_shop, shop};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_own_version_picks_nothing() {
+    let world = World::new(only_shop(json!({"buckets": all("v1")}))).await;
+    let once = |call: Call| call.header("x-serin-version", "v2");
+    world.assert_version("v1", once).await;
+    assert_eq!(world.v1.last_headers()["x-serin-version"], "v1");
+    world.assert_version("v1", |call| once(once(call))).await;
+    let told: Vec<_> = world.v1.last_headers().get_all("x-serin-version").iter().cloned().collect();
+    assert_eq!(told, ["v1"]);
+}
+
+/// Two ways keep a client from choosing, the listener's and the filter's: here only the filter is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_filter_strips_also_where_the_listener_does_not() {
+    const REMOVED: &str = "mutations: [{ remove: x-serin-version }, { remove: x-serin-cluster }]";
+    let services = json!([
+        shop(json!({"authorities": ["shop.example"], "buckets": all("v1")})),
+        shop(
+            json!({"name": "cluster", "authorities": ["cluster.example"], "route": "clusterHeader",
+            "buckets": all("v1")})
+        ),
+    ]);
+    let world =
+        World::with(services, |setup| setup.replace(REMOVED, "mutations: [{ remove: x-nothing }]"))
+            .await;
+    let ask =
+        |call: Call| call.header("x-serin-version", "v2").header("x-serin-cluster", "shop-v2");
+    for authority in ["shop.example", "cluster.example", "mesh.example", "of-no-service.example"] {
+        for twice in [false, true] {
+            let call = |call: Call| {
+                let call = ask(call.authority(authority));
+                if twice { ask(call) } else { call }
+            };
+            world.assert_version("v1", call).await;
+            let seen = world.v1.last_headers();
+            for name in ["x-serin-version", "x-serin-cluster"] {
+                let values: Vec<_> = seen.get_all(name).iter().collect();
+                let told = [
+                    ("shop.example", "x-serin-version", "v1"),
+                    ("cluster.example", "x-serin-cluster", "shop-v1"),
+                ];
+                let told = told.into_iter().find(|told| (told.0, told.1) == (authority, name));
+                assert_eq!(
+                    values,
+                    told.map(|told| told.2).into_iter().collect::<Vec<_>>(),
+                    "{authority}, {name}: {values:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(world.v2.account().requests, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reveal() {
+    let rules = json!([{"when": {"pathPrefix": "/rule"}, "then": {"version": "v2"}}]);
+    let world = World::new(only_shop(json!({"reveal": "x-served-by", "rules": rules}))).await;
+    for protocol in Protocol::ALL {
+        for (user, version) in identities(1) {
+            let call = world.call(protocol).header("x-user-id", &user);
+            let answer = call.clone().send().await.expect("an answer");
+            assert_eq!(
+                answer.header("x-served-by"),
+                Some(format!("{version}; reason=header").as_str())
+            );
+            let answer = call.path("/rule").send().await.expect("an answer");
+            assert_eq!(answer.header("x-served-by"), Some("v2; reason=rule"));
+        }
+    }
+}
+
+/// Every place from which the filter reads what a client wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_no_text_do_not_trap() {
+    let identity = json!({"identityCookie": {"name": "who", "maxAgeSeconds": 60}});
+    let rules = json!([
+        {"when": {"header": {"name": "x-beta", "value": "1"}}, "then": "bypass"},
+        {"when": {"cookie": {"name": "staff"}, "pathPrefix": "/staff"}, "then": "bypass"},
+    ]);
+    let services = json!([shop(json!({
+        "authorities": ["*", "shop.example"],
+        "sticky": [{"header": "x-user-id"}, {"cookie": "sid"}, identity, "sourceAddress"],
+        "correlation": ["tracestate", "traceId", "requestId"],
+        "rules": rules,
+        "trust": {"sources": ["127.0.0.0/8"], "token": "a-secret-of-the-tests"},
+        "override": {"header": "x-version", "cookie": "version"},
+        "reveal": "x-served-by",
+    }))]);
+    let world = World::new(services).await;
+    let values: [&[u8]; 6] =
+        [b"\xff\xfe\xfd", b"\xc3\x28", b"", b";;==;", b"v2:\xff", &[b'x'; 8_000]];
+    for protocol in Protocol::ALL {
+        for value in values {
+            for name in [
+                "x-user-id",
+                "cookie",
+                "traceparent",
+                "tracestate",
+                "x-request-id",
+                "x-version",
+                "x-beta",
+            ] {
+                // Envoy may refuse it; what counts is what the filter makes of it.
+                let _ = world.call(protocol).header(name, value).send().await;
+                let named: Vec<u8> = [&b"sid="[..], value, b"; version=", value].concat();
+                let _ = world.call(protocol).header("cookie", &named).send().await;
+            }
+        }
+    }
+    let listener = world.envoy.listener();
+    for head in [
+        &b"GET / HTTP/1.1\r\nhost: \xff\xfe\r\n"[..],
+        b"GET / HTTP/1.1\r\nhost:\r\n",
+        b"GET / HTTP/1.1\r\nhost: shop\r\nx-\xff: 1\r\n",
+        b"GET / HTTP/1.1\r\nhost: shop\r\nx-user-id\xc3\x28: 1\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: shop\r\n",
+        b"GET / HTTP/1.0\r\n",
+        b"\xff\xff\xff / HTTP/1.1\r\nhost: shop\r\n",
+    ] {
+        let answer = raw(listener, &[head, b"connection: close\r\n\r\n"].concat()).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{head:?}");
+    }
+    world.assert_no_trap().await;
+    let user = identities(1).next().expect("a user").0;
+    world.assert_version("v1", |call| call.header("x-user-id", &user)).await;
+    assert!(world.count("v1 chosen header").await > 3, "such values are identities like others");
+}

@@ -1,0 +1,77 @@
+//! Exceptions from the split.
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use crate::world::{World, all, only_shop};
+
+async fn shop(rules: Value) -> World {
+    World::new(only_shop(json!({"rules": rules, "buckets": all("v1")}))).await
+}
+
+/// What three calls that a rule sends to v2 are counted as: its own, out of the comparison.
+const PICKED: [(&str, u64); 2] = [("v2 chosen rule", 3), ("v2 picked", 3)];
+
+/// What a call is counted as that no rule matches.
+fn others(calls: u64) -> [(&'static str, u64); 3] {
+    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 answers 2xx", calls)]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn header() {
+    let when = json!({"header": {"name": "x-beta", "value": "yes"}});
+    let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
+    world.assert_version("v2", |call| call.header("x-beta", "yes")).await;
+    world.assert_version("v1", |call| call.header("x-beta", "no")).await;
+    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookie() {
+    let when = json!({"cookie": {"name": "staff"}});
+    let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
+    world.assert_version("v2", |call| call.header("cookie", "a=1; staff=anyone")).await;
+    world.assert_version("v1", |call| call.header("cookie", "a=1; xstaff=anyone")).await;
+    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_prefix() {
+    let when = json!({"pathPrefix": "/beta/"});
+    let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
+    world.assert_version("v2", |call| call.path("/beta/x?y")).await;
+    world.assert_version("v1", |call| call.path("/betas")).await;
+    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn method() {
+    let when = json!({"method": "PUT"});
+    let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
+    world.assert_version("v2", |call| call.method(Method::PUT)).await;
+    world.assert_version("v1", |call| call.method(Method::POST)).await;
+    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_conditions_must_hold_and_the_first_rule_counts() {
+    let world = shop(json!([
+        {"when": {"pathPrefix": "/beta/", "method": "PUT"}, "then": {"version": "v1"}},
+        {"when": {"pathPrefix": "/beta/"}, "then": {"version": "v2"}},
+    ]))
+    .await;
+    world.assert_version("v1", |call| call.path("/beta/").method(Method::PUT)).await;
+    world.assert_version("v2", |call| call.path("/beta/").method(Method::GET)).await;
+    world.assert_counts(&[&PICKED[..], &[("v1 chosen rule", 3), ("v1 picked", 3)]].concat()).await;
+}
+
+/// As if serin were not there: the routes decide, and nothing is counted but that it happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn bypass() {
+    let rules = json!([{"when": {"pathPrefix": "/health"}, "then": "bypass"}]);
+    let world = World::new(only_shop(json!({"rules": rules, "buckets": all("v2")}))).await;
+    let chosen = |call: serin_tests::Call| call.path("/health").header("x-serin-version", "v2");
+    world.assert_version("v1", chosen).await;
+    assert!(!world.v1.last_headers().contains_key("x-serin-version"));
+    world.assert_counts(&[("bypassed", 3)]).await;
+}
