@@ -23,6 +23,8 @@ use crate::judge::Arm;
 pub struct Snapshot {
     /// The generation that the filter runs; `None` if no filter has reported yet.
     pub generation: Option<Generation>,
+    /// When the filter was first configured in this process of the proxy, in seconds since 1970; 0 if it has not been.
+    pub started: u64,
     /// Ticks of workers that run the newest generation.
     pub ticks: u64,
     /// Ticks of workers that still run an older one.
@@ -169,12 +171,13 @@ pub struct Differ {
 }
 
 impl Differ {
-    /// What happened since the last snapshot; nothing, at the first. A counter that went back means that the proxy was started anew: then
-    /// all that is counted happened since.
+    /// What happened since the last snapshot; nothing, at the first. Another start time, or a counter that went back, means that the proxy
+    /// was started anew: then all that is counted happened since. The counters alone would not do: they may have overtaken
+    /// their old values by the time of the next look.
     pub fn difference(&mut self, now: Snapshot) -> Sighting {
         let zero = Snapshot::default();
         let last = self.last.as_ref().unwrap_or(&now);
-        let restarted = went_back(last, &now);
+        let restarted = started_anew(last, &now) || went_back(last, &now);
         let before = if restarted { &zero } else { last };
         let sighting = Sighting {
             generation: now.generation,
@@ -197,6 +200,10 @@ impl Differ {
         self.last = Some(now);
         sighting
     }
+}
+
+fn started_anew(last: &Snapshot, now: &Snapshot) -> bool {
+    last.started != 0 && last.started != now.started
 }
 
 fn went_back(last: &Snapshot, now: &Snapshot) -> bool {
@@ -251,6 +258,20 @@ mod tests {
             assert!(after.restarted);
             assert_eq!(v1(&after).requests, requests);
         }
+    }
+
+    #[test]
+    fn a_restart_shows_even_where_the_counters_have_overtaken_their_old_values() {
+        let at = |started, snapshot| Snapshot { started, ..snapshot };
+        let mut differ = Differ::default();
+        assert!(!differ.difference(at(0, Snapshot::default())).restarted);
+        assert!(!differ.difference(at(1_000, snapshot(10, 100, 5))).restarted);
+        let after = differ.difference(at(1_009, snapshot(20, 150, 6)));
+        assert!(after.restarted);
+        assert_eq!(v1(&after).requests, 150);
+        // It answers before its filter is there.
+        assert!(differ.difference(at(0, Snapshot::default())).restarted);
+        assert!(!differ.difference(at(1_020, snapshot(1, 1, 0))).restarted);
     }
 
     #[test]

@@ -144,6 +144,15 @@ pub(crate) fn increment(counter: Option<u32>, by: u64) {
     }
 }
 
+/// Sets a gauge that nobody in this proxy has set yet.
+pub(crate) fn set_gauge_once(name: &str, value: u64) {
+    if let Some(id) = metric(MetricType::Gauge, name.into())
+        && let Ok(0) = hostcalls::get_metric(id)
+    {
+        let _ = hostcalls::record_metric(id, value);
+    }
+}
+
 /// Sets a gauge.
 pub(crate) fn set_gauge(name: impl Into<String>, value: u64) {
     if let Some(id) = metric(MetricType::Gauge, name.into()) {

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
@@ -120,6 +121,8 @@ impl RootContext for Root {
         match Config::parse(&text) {
             Ok(config) => {
                 host::announce(config.generation);
+                let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+                host::set_gauge_once(stat::START_TIME, now.as_secs());
                 self.counters = Counters::new(&config);
                 let seed = RandomState::new().hash_one(config.generation);
                 self.worker = Some(Rc::new(Worker::new(config, seed)));

@@ -21,6 +21,10 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// Gauge: the generation of the configuration that the filter runs.
 pub const GENERATION: &str = "serin.generation";
 
+/// Gauge: when the filter was first configured in this process of the proxy, in seconds since 1970. Another value means that the proxy was
+/// started anew and every counter began again from zero.
+pub const START_TIME: &str = "serin.start_time_seconds";
+
 /// Counter: ticks of the workers (and of the main thread) that run the newest configuration the proxy accepted.
 pub const TICKS: &str = "serin.ticks";
 

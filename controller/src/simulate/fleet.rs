@@ -118,12 +118,14 @@ impl Fleet {
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
         let ticks = ((now - proxy.started) / FLUSH_INTERVAL.as_secs_f64()) as u64;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+        let started = 1 + proxy.started as u64;
         let arms = self.versions.iter().zip(&proxy.arms).zip(&proxy.before);
         let versions = arms
             .map(|((version, arm), before)| (version.clone(), arm.counters().since(before)))
             .collect();
-        let snapshot =
-            Snapshot { generation: Some(split.generation), ticks, versions, ..Snapshot::default() };
+        let generation = Some(split.generation);
+        let snapshot = Snapshot { generation, started, ticks, versions, ..Snapshot::default() };
         (!lost).then_some(snapshot)
     }
 

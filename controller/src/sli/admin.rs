@@ -116,6 +116,7 @@ impl Admin {
             }
             match name.strip_prefix(CUSTOM) {
                 Some(stat::GENERATION) => snapshot.generation = Some(Generation(value)),
+                Some(stat::START_TIME) => snapshot.started = value,
                 Some(stat::TICKS) => snapshot.ticks = value,
                 Some(stat::TICKS_BEHIND) => snapshot.ticks_behind = value,
                 Some(name) => self.collect_version(&mut snapshot, name, value),
@@ -171,6 +172,7 @@ mod tests {
             {"name": "extension_config_discovery.http_filter.serin.version_text", "value": "7"},
             {"name": "extension_config_discovery.http_filter.other.update_rejected", "value": 9},
             {"name": "wasmcustom.serin.generation", "value": 7},
+            {"name": "wasmcustom.serin.start_time_seconds", "value": 1700000000},
             {"name": "wasmcustom.serin.ticks", "value": 90},
             {"name": "wasmcustom.serin.service=.=shop;.;version=.=v2;.;kind=.=reset;.;failures", "value": 4},
             {"name": "wasmcustom.serin.service=.=shop;.;version=.=v2;.;tripped", "value": 1},
@@ -187,6 +189,7 @@ mod tests {
         let expected = Snapshot {
             slices,
             generation: Some(Generation(7)),
+            started: 1_700_000_000,
             ticks: 90,
             ticks_behind: 0,
             rejections: 3,

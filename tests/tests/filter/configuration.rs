@@ -186,3 +186,18 @@ async fn services_come_and_go() {
     world.assert_version("v2", |call| call).await;
     world.assert_counts(&v2.map(|(name, count)| (name, 2 * count))).await;
 }
+
+/// By this the controller tells a proxy that was started anew from one that was not, whatever its counters say.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_time_is_that_of_the_process() {
+    const STARTED: &str = "wasmcustom.serin.start_time_seconds";
+    let mut world = World::new(only_shop(json!({}))).await;
+    let started = world.envoy.stat(STARTED).await.expect("a start time");
+    // So that a time taken anew would be another one.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.configure(2, only_shop(json!({"buckets": all("v2")}))).await;
+    assert_eq!(world.envoy.stat(STARTED).await, Some(started));
+    world.envoy.restart().await;
+    let anew = world.envoy.until_flushed().await;
+    assert!(anew[STARTED] > started, "{} > {started}", anew[STARTED]);
+}

@@ -68,6 +68,7 @@ pub(super) struct Proxy {
     watched: f64,
     asked: Option<(Duration, Split)>,
     arms: [Counted; 2],
+    started: u64,
     ticks: f64,
     ticks_behind: f64,
     rejections: u64,
@@ -236,6 +237,7 @@ impl Proxy {
             watched: 0.0,
             asked: None,
             arms: Default::default(),
+            started: 1,
             ticks: 0.0,
             ticks_behind: 0.0,
             rejections: 0,
@@ -246,6 +248,7 @@ impl Proxy {
     pub(super) fn restart(&mut self) {
         self.arms = Default::default();
         self.watched = 0.0;
+        self.started += 1;
         (self.ticks, self.ticks_behind, self.rejections) = (0.0, 0.0, 0);
     }
 
@@ -320,6 +323,7 @@ impl Proxy {
         Snapshot {
             slices,
             generation: (!trouble.contains(&Trouble::NoFilter)).then_some(self.running.generation),
+            started: self.started,
             ticks: whole(self.ticks),
             ticks_behind: whole(self.ticks_behind),
             rejections: self.rejections,
