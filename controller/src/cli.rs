@@ -37,7 +37,7 @@ Exit codes:
   0  promoted (run); no harm shown (judge); done (simulate, plan)
   1  could not begin, or could not go on: nothing was changed, or the message says what
   2  the command line, the rollout or the counts are not valid; nothing was changed
-  3  rolled back (run); the candidate is worse (judge)
+  3  rolled back (run): harm, or a limit of the rollout; the candidate is worse (judge)
   4  interrupted; the baseline has all traffic
   5  the baseline was given all traffic, but the proxy has not confirmed it";
 

@@ -103,6 +103,10 @@ pub struct Activity {
     pub failures: BTreeMap<Failure, u64>,
     /// Those that took longer than each boundary of the [`histogram`].
     pub slower: Vec<u64>,
+    /// Requests that it served because somebody picked it; they are in none of the counts above but `chosen`.
+    pub picked: u64,
+    /// Failures among those.
+    pub picked_failures: u64,
 }
 
 impl Activity {
@@ -118,6 +122,8 @@ impl Activity {
             requests: all,
             failures: failures.into_iter().filter(|(_, count)| *count > 0).collect(),
             slower: (0..histogram::BOUNDARIES).map(slower).collect(),
+            picked: count(Stat::Picked),
+            picked_failures: count(Stat::PickedFailures),
         }
     }
 
@@ -127,6 +133,8 @@ impl Activity {
         self.misrouted += other.misrouted;
         self.elsewhere += other.elsewhere;
         self.requests += other.requests;
+        self.picked += other.picked;
+        self.picked_failures += other.picked_failures;
         for (failure, count) in &other.failures {
             *self.failures.entry(*failure).or_default() += count;
         }

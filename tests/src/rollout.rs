@@ -27,6 +27,9 @@ pub struct Spec {
     admin: SocketAddr,
     filter_file: PathBuf,
     steps: Vec<(String, Duration, u32)>,
+    strategy: Option<String>,
+    fields: String,
+    objectives: String,
     interval: Duration,
     watch: Option<Duration>,
     tripwire: bool,
@@ -39,6 +42,9 @@ impl Spec {
             admin: envoy.admin(),
             filter_file: envoy.filter_file(),
             steps: vec![],
+            strategy: None,
+            fields: String::new(),
+            objectives: "{}".to_owned(),
             interval: Duration::from_secs(1),
             watch: None,
             tripwire: true,
@@ -49,6 +55,27 @@ impl Spec {
     #[must_use]
     pub fn step(mut self, weight: &str, time: Duration, requests: u32) -> Self {
         self.steps.push((weight.to_owned(), time, requests));
+        self
+    }
+
+    /// Takes another strategy than the steps, such as `canary: {}`.
+    #[must_use]
+    pub fn strategy(mut self, strategy: &str) -> Self {
+        self.strategy = Some(strategy.to_owned());
+        self
+    }
+
+    /// Adds a field of `spec`, such as `rollbackWindow: 10m`.
+    #[must_use]
+    pub fn field(mut self, field: &str) -> Self {
+        self.fields = format!("{}  {field}\n", self.fields);
+        self
+    }
+
+    /// Sets `spec.analysis.objectives`.
+    #[must_use]
+    pub fn objectives(mut self, objectives: &str) -> Self {
+        objectives.clone_into(&mut self.objectives);
         self
     }
 
@@ -91,6 +118,11 @@ impl Spec {
                 "        - {{ weight: {weight}, bake: {{ time: {time}ms, requests: {requests} }} }}\n"
             )
         };
+        let shifting = || {
+            let steps: String = self.steps.iter().map(step).collect();
+            format!("trafficShifting:\n      steps:\n{steps}")
+        };
+        let strategy = self.strategy.clone().unwrap_or_else(shifting);
         format!(
             "apiVersion: serin.dev/v1alpha1
 kind: Rollout
@@ -106,17 +138,18 @@ spec:
   baseline: v1
   candidate: v2
   tripwire: {{ enabled: {} }}
-  strategy:
-    trafficShifting:
-      steps:
-{}  analysis:
+{}  strategy:
+    {strategy}
+  analysis:
+    objectives: {}
     interval: {}ms
 {}  envoy:
     admin: http://{}
     filterConfig: {}
 ",
             self.tripwire,
-            self.steps.iter().map(step).collect::<String>(),
+            self.fields,
+            self.objectives,
             self.interval.as_millis(),
             watch,
             self.admin,

@@ -28,6 +28,7 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         requests: 100,
         gate: Gate::Bake,
         slice: None,
+        limit: None,
     };
     let boundaries = BOUNDARIES_US.iter().filter(|us| **us >= 5_000);
     Plan {
@@ -35,6 +36,9 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         baseline: "v1".parse().expect("a name"),
         candidate: "v2".parse().expect("a name"),
         steps: percents.iter().map(step).collect(),
+        window: Duration::ZERO,
+        budget: None,
+        breaking: false,
         judge: Settings {
             boundaries_ms: boundaries.map(|us| f64::from(*us) / 1_000.0).collect(),
             ..Settings::default()

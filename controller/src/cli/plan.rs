@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serin_filter::table::Weight;
 
 use super::made::{Share, Span};
 use super::number::positive;
@@ -104,6 +105,11 @@ fn text(number: usize, forecast: &Forecast) {
         known.map_or_else(|| "for ever".to_owned(), span)
     };
     let met = forecast.requests.map_or_else(|| "?".to_owned(), |requests| format!("{requests:.0}"));
+    if forecast.weight == Weight::ZERO {
+        let time = time(forecast.seconds);
+        println!("step {number}: a preview, {time}, for requests that ask for the candidate");
+        return;
+    }
     println!(
         "step {number}: {}, {}, {met} requests meet the candidate",
         forecast.weight,

@@ -24,9 +24,9 @@ use crate::sli::admin::Admin;
 
 /// Carry out a rollout
 ///
-/// Takes the service of ROLLOUT.yaml to its candidate step by step, against one Envoy that runs the serin filter. Each step's gate opens
+/// Takes the service of ROLLOUT.yaml to its candidate by its strategy, against one Envoy that runs the serin filter. Each step's gate opens
 /// when its bake (time and requests) has passed with no harm shown; as soon as harm is shown, all traffic goes back to the
-/// baseline. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
+/// baseline, within the rollback window too. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct Run {
@@ -53,7 +53,7 @@ Example:
   serin run rollout.yaml --output json --record counts.csv | jq -c 'select(.event == \"gateOpened\")'
 
 Exit codes:
-  0 promoted, 3 rolled back, 4 interrupted, 5 rolled back but not confirmed by Envoy,
+  0 promoted, 3 rolled back (harm, or a limit of the rollout), 4 interrupted, 5 rolled back but not confirmed by Envoy,
   1 could not begin, 2 the rollout is not valid. With 1 and 2 nothing was changed.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

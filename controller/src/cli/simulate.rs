@@ -107,12 +107,14 @@ impl Quantiles {
 
 impl Simulate {
     pub(super) fn execute(self) -> Exit {
-        let plan = match Spec::read(&self.rollout) {
+        let mut plan = match Spec::read(&self.rollout) {
             Ok(spec) => spec.plan,
             Err(error) => {
                 return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));
             }
         };
+        // Nobody asks for a preview in made traffic.
+        plan.forgo_preview();
         let traffic = match self.made.traffic() {
             Ok(traffic) => traffic,
             Err(message) => return fail(Exit::Invalid, message),

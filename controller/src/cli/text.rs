@@ -4,17 +4,28 @@ use std::time::Duration;
 
 use console::style;
 use serin_filter::outcome::Failure;
+use serin_filter::table::Weight;
 
 use crate::judge::explain::{percent, share};
 use crate::rollout::event::{ArmStatus, Event, Sensitivity, Status, Summary, Verdict};
+use crate::rollout::plan::Overrun;
 
 /// The lines that tell an event.
 pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
     let say = |what: String| vec![format!("{}  {what}", stamp(at))];
     match event {
-        Event::Started { service, baseline, candidate, steps } => {
+        Event::Started { service, baseline, candidate, steps, breaking } => {
             let weights: Vec<_> = steps.iter().map(ToString::to_string).collect();
-            say(format!("{service}: from {baseline} to {candidate} by {}", weights.join(", ")))
+            let mut lines =
+                say(format!("{service}: from {baseline} to {candidate} by {}", weights.join(", ")));
+            if *breaking {
+                lines.extend(say(format!(
+                    "{} both versions answer while the workers take up the switch, and what they share, such as a database, \
+                     is used by both for as long as both run",
+                    style("breaking:").yellow()
+                )));
+            }
+            lines
         }
         Event::Watching { salts, time, requests, .. } => say(format!(
             "watching users by {salts} salts, for {} and {requests} requests: the baseline serves everybody",
@@ -50,6 +61,19 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
             lines.extend(caveat.flat_map(|caveat| say(format!("not covered: {caveat}"))));
             lines
         }
+        Event::Overrun { step, at_most, then } => {
+            let then = match then {
+                Overrun::Advance => "going on without:".to_owned(),
+                Overrun::Pause | Overrun::RollBack => style("paused:").yellow().to_string(),
+            };
+            let at_most = span(Duration::from_secs_f64(*at_most));
+            say(format!("{then} step {step} has not passed its gate within {at_most}"))
+        }
+        Event::Promoted { window } => say(format!(
+            "{} watched for another {}",
+            style("promoted:").green(),
+            span(Duration::from_secs_f64(*window))
+        )),
         Event::RollingBack { reason } => say(format!("{} {reason}", style("rolling back:").red())),
         Event::Ended(summary) => ended(summary),
     }
@@ -57,17 +81,24 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
 
 /// Progress in one line.
 pub(super) fn progress(at: Duration, status: &Status) -> String {
-    let step = match status.step {
-        Some(step) => format!("step {step} of {}", status.steps),
-        None => match status.watched {
-            Some(requests) => return watching(at, status, requests),
-            None => "going back".to_owned(),
-        },
-    };
+    if let Some(requests) = status.watched {
+        return watching(at, status, requests);
+    }
+    let position = position(status);
     let baked = format!("{} of {}", span(status.baked), span(status.bake));
     let evidence = format!("evidence {:.1} of {:.0}", status.evidence, status.limit);
     let compared = compared(status);
-    format!("{}  {step}: {}, {baked}; {compared}; {evidence}", stamp(at), status.weight)
+    format!("{}  {position}: {}, {baked}; {compared}; {evidence}", stamp(at), status.weight)
+}
+
+/// How far the rollout is.
+pub(super) fn position(status: &Status) -> String {
+    match status.step {
+        Some(step) => format!("step {step} of {}", status.steps),
+        None if status.watched.is_some() => "watching users".to_owned(),
+        None if status.weight == Weight::ALL => "promoted".to_owned(),
+        None => "going back".to_owned(),
+    }
 }
 
 fn watching(at: Duration, status: &Status, requests: u64) -> String {
@@ -105,6 +136,9 @@ fn worth(status: &Status) -> String {
         }
         Sensitivity::NoBaseline => {
             format!("no baseline left at {}: {candidate} was watched, not compared", status.weight)
+        }
+        Sensitivity::Preview { requests } => {
+            format!("{requests} requests asked for {candidate}, none of them failed")
         }
     }
 }

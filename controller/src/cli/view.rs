@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use console::style;
 
-use super::text::{rate, span};
+use super::text::{position, rate, span};
 use crate::judge::Interval;
 use crate::judge::explain::percent;
 use crate::rollout::event::{ArmStatus, Safety, Sensitivity, Status};
@@ -14,12 +14,8 @@ const BAR: usize = 24;
 
 /// The view as lines.
 pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
-    let position = match status.step {
-        Some(step) => format!("step {step} of {}", status.steps),
-        None if status.watched.is_some() => "watching users".to_owned(),
-        None => "going back".to_owned(),
-    };
-    let requests = status.watched.unwrap_or(status.candidate.requests);
+    let position = position(status);
+    let requests = gathered(status);
     let state = if status.live { style("live").green() } else { style("shifting").yellow() };
     let left = status.left.map_or_else(String::new, |left| format!("   about {} left", span(left)));
     let weight = style(status.weight).bold();
@@ -63,6 +59,9 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
     if let Some(caveat) = &status.caveat {
         lines.push(style(format!("  not covered: {caveat}")).dim().to_string());
     }
+    if status.paused {
+        lines.push(format!("  {} a step has taken too long", style("paused:").yellow()));
+    }
     if let Some(obstacle) = &status.obstacle {
         lines.push(format!("  {} {obstacle}", style("blocked:").yellow()));
     }
@@ -78,6 +77,7 @@ fn sees(status: &Status) -> String {
         Sensitivity::Nothing => "nothing yet: too few requests".to_owned(),
         Sensitivity::Objectives => "no baseline left: the objectives decide".to_owned(),
         Sensitivity::NoBaseline => "nothing: no baseline left to compare with".to_owned(),
+        Sensitivity::Preview { .. } => "any failure of a request that asks for it".to_owned(),
     }
 }
 
@@ -97,11 +97,19 @@ fn signed(difference: f64) -> String {
     format!("{sign}{}", percent(difference.abs()))
 }
 
+/// Requests that the gate counts.
+fn gathered(status: &Status) -> u64 {
+    match status.sensitivity {
+        Sensitivity::Preview { requests } => requests,
+        _ => status.watched.unwrap_or(status.candidate.requests),
+    }
+}
+
 /// How far the gate is, 0 to 1: the lesser of time and requests.
 fn done(status: &Status) -> f64 {
     let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
     let time = ratio(status.baked.as_secs_f64(), status.bake.as_secs_f64());
-    let requests = status.watched.unwrap_or(status.candidate.requests);
+    let requests = gathered(status);
     time.min(ratio(requests as f64, status.requests_needed as f64))
 }
 
@@ -161,6 +169,7 @@ mod tests {
             left: Some(Duration::from_secs(34)),
             watched: None,
             caveat: None,
+            paused: false,
             obstacle: Some("no route".to_owned()),
         };
         let lines = view(Duration::from_secs(18), &status);

@@ -10,7 +10,7 @@ use serin_filter::outcome::Failure;
 use serin_filter::table::Weight;
 use serin_filter::{VERSION_HEADER, stat};
 
-use super::plan::ppm;
+use super::plan::{Overrun, ppm};
 use crate::judge::Interval;
 use crate::judge::explain::share;
 
@@ -29,6 +29,8 @@ pub enum Event {
         /// The candidate's weight in each step, in parts per million.
         #[serde(serialize_with = "ppms")]
         steps: Vec<Weight>,
+        /// Whether clients of the one version can't be served by the other.
+        breaking: bool,
     },
     /// The users of the future slices are going to be watched while the baseline serves everybody.
     Watching {
@@ -88,6 +90,20 @@ pub enum Event {
         step: usize,
         /// How the step went.
         status: Status,
+    },
+    /// A step has taken longer than it may.
+    Overrun {
+        /// Number of the step, from 1.
+        step: usize,
+        /// How many seconds it may take.
+        at_most: f64,
+        /// What happens now.
+        then: Overrun,
+    },
+    /// Every gate has opened: the candidate serves everybody, and is watched for the rollback window.
+    Promoted {
+        /// How many seconds the window lasts.
+        window: f64,
     },
     /// All traffic goes back to the baseline.
     RollingBack {
@@ -195,6 +211,29 @@ pub enum Reason {
         /// How hard, as a sentence with the numbers.
         sentence: String,
     },
+    /// A step took longer than it may, and was to be rolled back then.
+    Overrun {
+        /// Number of the step, from 1.
+        step: usize,
+        /// How many seconds it may take.
+        at_most: f64,
+    },
+    /// Requests that asked for the preview failed.
+    Preview {
+        /// The candidate.
+        version: VersionName,
+        /// So many.
+        failures: u64,
+        /// Of so many.
+        requests: u64,
+    },
+    /// More of the candidate's requests have failed than the rollout may cost.
+    Budget {
+        /// So many.
+        failures: u64,
+        /// How many it may.
+        budget: u64,
+    },
     /// The user asked to stop.
     Interrupted,
 }
@@ -208,6 +247,23 @@ impl fmt::Display for Reason {
             Self::Tripwire { sentence } => {
                 write!(f, "the tripwire: the proxy has cut it off by itself; {sentence}")
             }
+            Self::Overrun { step, at_most } => {
+                let at_most = humantime::format_duration(Duration::from_secs_f64(*at_most));
+                write!(f, "step {step} has not passed its gate within {at_most}")
+            }
+            Self::Preview { version, failures, requests } => {
+                write!(
+                    f,
+                    "{} of the requests that asked for {version} failed",
+                    share(*failures, *requests)
+                )
+            }
+            Self::Budget { failures, budget } => {
+                write!(
+                    f,
+                    "{failures} requests have failed at the candidate; spec.failureBudget is {budget}"
+                )
+            }
             Self::Interrupted => f.write_str("stopped by Ctrl-C or SIGTERM"),
         }
     }
@@ -217,7 +273,7 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
-    /// Number of the step, from 1; `None` while users are watched and while all traffic goes back.
+    /// Number of the step, from 1; `None` while users are watched, in the rollback window, and while all traffic goes back.
     pub step: Option<usize>,
     /// How many steps there are.
     pub steps: usize,
@@ -258,6 +314,8 @@ pub struct Status {
     /// What the chance of a false rollback does not cover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
+    /// Whether the rollout stays where it is, because a step has taken too long.
+    pub paused: bool,
     /// What keeps the rollout from going on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
@@ -278,6 +336,11 @@ pub enum Sensitivity {
     Objectives,
     /// There is no baseline to compare with, and no objective.
     NoBaseline,
+    /// Only requests that ask for the candidate get it. Of those any failure is seen.
+    Preview {
+        /// How many there have been.
+        requests: u64,
+    },
 }
 
 /// How far a step is from showing that the candidate is no worse than its margins.
@@ -347,7 +410,7 @@ pub struct Summary {
 pub enum Verdict {
     /// The candidate has all traffic.
     Promoted,
-    /// The candidate was worse; the baseline has all traffic.
+    /// The candidate was worse, or a limit was reached; the baseline has all traffic.
     RolledBack,
     /// The user stopped it; the baseline has all traffic.
     Interrupted,

@@ -51,10 +51,14 @@ impl Plan {
             judge.learn(0.0, usual.clone());
             judge.split_changes(step.terms());
             let time = |requests: u64| requests as f64 / (rate * share);
-            let compared = step.has_baseline();
+            let compared = step.is_compared();
             let asks = compared && step.gate == Gate::Evidence;
             let requests_to_safety = judge.requests_to_safety(share).filter(|_| asks);
-            let bake = step.bake.as_secs_f64().max(time(step.requests));
+            // Who asks for a preview, and how often, is not for traffic to tell.
+            let bake = match step.is_preview() {
+                true => step.bake.as_secs_f64(),
+                false => step.bake.as_secs_f64().max(time(step.requests)),
+            };
             let seconds = match requests_to_safety {
                 Some(requests) => Some(bake.max(time(requests))),
                 None => (!asks).then_some(bake),
@@ -101,12 +105,16 @@ mod tests {
             requests: 100,
             gate,
             slice: None,
+            limit: None,
         };
         Plan {
             service: "shop".parse().unwrap(),
             baseline: "v1".parse().unwrap(),
             candidate: "v2".parse().unwrap(),
             steps: [10_000, 500_000, 1_000_000].map(step).into(),
+            window: Duration::ZERO,
+            budget: None,
+            breaking: false,
             judge: Settings { latency: None, confidence: Some(0.95), ..Settings::default() },
             interval: Duration::from_secs(1),
             sticky: false,

@@ -7,7 +7,8 @@
 //!                 +---- harm, interrupt ---+--> Shifting to the baseline --> rolled back
 //! ```
 //!
-//! Where users are to be watched, that comes before the first step, at a weight of 0: Shifting --> Watching --> step 1.
+//! Where users are to be watched, that comes before the first step, at a weight of 0: Shifting --> Watching --> step 1. Where there is a
+//! rollback window, the rollout ends after it; until then it can still be rolled back.
 //!
 //! Two rules hold throughout. What is not known is neither good nor bad: a look that fails, or that shows a proxy not doing what it was
 //! asked, opens no gate and starts no rollback. And a rollback needs nothing but the evidence: it is asked for at once, and again until
@@ -16,6 +17,7 @@
 //! Pure: it reads no clock, `now` is the time since the rollout began.
 
 mod judging;
+mod limits;
 mod obstacle;
 mod status;
 mod watching;
@@ -91,6 +93,10 @@ pub struct Rollout {
     split: Split,
     /// When it was asked for, last time.
     asked: Duration,
+    /// When the step, or whatever the split is for, began.
+    entered: Duration,
+    /// Whether it stays where it is: a step has taken too long.
+    paused: bool,
     /// When the last look was.
     looked: Duration,
     /// When the last look was that showed anything: what is counted goes back to there.
@@ -128,6 +134,10 @@ enum Phase {
         watched: Duration,
         slices: Slices,
     },
+    /// The candidate serves everybody, and can still be taken back.
+    Promoted {
+        since: Duration,
+    },
     Ended,
 }
 
@@ -151,6 +161,8 @@ impl Rollout {
             phase: Phase::Ended,
             split: Split { generation, candidate: Weight::ZERO, users: Users::Usual },
             asked: Duration::ZERO,
+            entered: Duration::ZERO,
+            paused: false,
             looked: Duration::ZERO,
             seen: Duration::ZERO,
             heard: Duration::ZERO,
@@ -164,6 +176,7 @@ impl Rollout {
             baseline: rollout.plan.baseline.clone(),
             candidate: rollout.plan.candidate.clone(),
             steps: rollout.plan.steps.iter().map(|step| step.weight).collect(),
+            breaking: rollout.plan.breaking,
         })];
         let goal = if rollout.plan.watch.is_some() { Goal::Watch } else { Goal::Step(0) };
         rollout.shift(Duration::ZERO, goal, &mut outputs);
@@ -206,6 +219,7 @@ impl Rollout {
                 self.looked = now;
                 self.find(Some(Obstacle::Unreachable { why }), &mut outputs);
                 self.ask_again(now, None, &mut outputs);
+                self.keep_time(now, &mut outputs);
             }
             Input::NotApplied { why } => {
                 self.find(Some(Obstacle::NotWritten { why }), &mut outputs);
@@ -250,8 +264,10 @@ impl Rollout {
         {
             self.roll_back(now, Reason::Tripwire { sentence: self.failures() }, outputs);
         }
+        self.keep_limits(outputs, now);
         self.ask_again(now, seen.generation, outputs);
         self.advance(now, seen, outputs);
+        self.keep_time(now, outputs);
     }
 
     /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.
@@ -261,6 +277,7 @@ impl Rollout {
                 since >= asked + SHIFTING_GRACE
             }
             Phase::Baking { warm, .. } => since >= warm,
+            Phase::Promoted { .. } => true,
             Phase::Shifting { goal: Goal::Watch | Goal::Baseline(_), .. }
             | Phase::Watching { .. }
             | Phase::Ended => false,
@@ -303,12 +320,16 @@ impl Rollout {
             }
             Phase::Baking { step, baked, .. } => {
                 let (index, baked) = (*step, *baked);
-                if self.obstacle.is_none() && self.gate_is_open(index, baked) {
+                if self.obstacle.is_none() && !self.paused && self.gate_is_open(index, baked) {
                     self.open_gate(now, index, outputs);
                 }
             }
             Phase::Watching { .. } => self.settle(now, outputs),
-            Phase::Ended => {}
+            Phase::Promoted { since } if now >= *since + self.plan.window => {
+                self.phase = Phase::Ended;
+                self.end(now, None, outputs);
+            }
+            Phase::Promoted { .. } | Phase::Ended => {}
         }
     }
 
@@ -349,6 +370,9 @@ impl Rollout {
     /// Time and requests have passed, and what was seen leaves no suspicion; or it shows that there is no harm, if the gate asks for that.
     fn gate_is_open(&self, step: usize, baked: Duration) -> bool {
         let Some(step) = self.plan.steps.get(step) else { return false };
+        if step.is_preview() {
+            return baked >= step.bake && self.tried().0 >= step.requests;
+        }
         let answered = |version| self.step.get(version).map_or(0, |seen| seen.requests);
         if baked < step.bake
             || answered(&self.plan.candidate) < step.requests
@@ -368,9 +392,12 @@ impl Rollout {
         outputs.push(Output::tell(Event::GateOpened { step: step + 1, status: self.status() }));
         if step + 1 < self.plan.steps.len() {
             self.shift(now, Goal::Step(step + 1), outputs);
-        } else {
+        } else if self.plan.window.is_zero() {
             self.phase = Phase::Ended;
             self.end(now, None, outputs);
+        } else {
+            self.phase = Phase::Promoted { since: now };
+            outputs.push(Output::tell(Event::Promoted { window: self.plan.window.as_secs_f64() }));
         }
     }
 
@@ -400,6 +427,8 @@ impl Rollout {
         };
         self.split = Split { generation, candidate: weight, users };
         self.asked = now;
+        self.entered = now;
+        self.paused = false;
         // What was wrong with the split before says nothing of this one.
         self.obstacle = None;
         outputs.push(Output::tell(match (&goal, &self.plan.watch) {

@@ -18,8 +18,14 @@ pub struct Plan {
     pub baseline: VersionName,
     /// The version that shall replace it.
     pub candidate: VersionName,
-    /// At least one; weights rise and the last is 100 %.
+    /// At least one; weights rise and the last is 100 %. The first may be 0: a preview.
     pub steps: Vec<Step>,
+    /// How long the candidate is watched after promotion, and can be taken back.
+    pub window: Duration,
+    /// How many failed requests of the candidate the rollout may cost; `None`: as many as the judge needs.
+    pub budget: Option<u64>,
+    /// Whether clients of the one version can't be served by the other.
+    pub breaking: bool,
     /// What the judge goes by.
     pub judge: judge::Settings,
     /// Time from one look at the proxy to the next.
@@ -46,7 +52,7 @@ pub struct Watch {
 impl Plan {
     /// The weights of the steps in which the baseline still serves somebody.
     pub fn compared_weights(&self) -> impl Iterator<Item = Weight> {
-        self.steps.iter().filter(|step| step.has_baseline()).map(|step| step.weight)
+        self.steps.iter().filter(|step| step.is_compared()).map(|step| step.weight)
     }
 
     /// What the filter has to watch, if anything.
@@ -54,6 +60,11 @@ impl Plan {
     pub fn watched(&self) -> Option<wire::Watch> {
         let slices = self.compared_weights().map(Weight::ppm).collect();
         self.watch.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
+    }
+
+    /// Leaves the preview out, for where nobody can ask for it.
+    pub fn forgo_preview(&mut self) {
+        self.steps.retain(|step| !step.is_preview());
     }
 
     /// Leaves the watching out: the judge may use all of the chance of a false rollback.
@@ -70,12 +81,36 @@ pub struct Step {
     pub weight: Weight,
     /// How long the step has to be live.
     pub bake: Duration,
-    /// How many requests the candidate has to answer in that time.
+    /// How many requests the candidate has to answer in that time; in a preview, requests that asked for it.
     pub requests: u64,
     /// What else it takes.
     pub gate: Gate,
     /// What is known beforehand of the users who will meet the candidate.
     pub slice: Option<Slice>,
+    /// How long it may take at most; `None`: as long as it takes.
+    pub limit: Option<Limit>,
+}
+
+/// The longest that a step may take, from when its split is asked for until its gate opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// How long.
+    pub at_most: Duration,
+    /// What happens then.
+    pub then: Overrun,
+}
+
+/// What happens when a step has taken too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Overrun {
+    /// The rollout stays where it is. Harm still takes it back.
+    #[default]
+    Pause,
+    /// All traffic goes back.
+    RollBack,
+    /// The next step begins, provided that the split is live, nothing blocks the rollout, and no harm is in sight.
+    Advance,
 }
 
 /// What opens the way to the next step, once time and requests have passed.
@@ -94,6 +129,18 @@ impl Step {
     #[must_use]
     pub fn has_baseline(&self) -> bool {
         self.weight < Weight::ALL
+    }
+
+    /// Whether only those meet the candidate who ask for it.
+    #[must_use]
+    pub fn is_preview(&self) -> bool {
+        self.weight == Weight::ZERO
+    }
+
+    /// Whether users of both versions can be compared.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        self.has_baseline() && !self.is_preview()
     }
 
     /// What its blocks are judged by.

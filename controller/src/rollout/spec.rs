@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
-use serin_filter::table::Weight;
 use thiserror::Error;
 
 use self::analysis::Analysis;
-use self::value::{Count, Percent, Span};
-use super::plan::{Gate, Plan, Step};
+use self::strategy::Strategy;
+use self::value::{Count, Span};
+use super::plan::Plan;
 
 mod analysis;
 mod routing;
+mod strategy;
 mod value;
 
 /// The longest specification, in bytes.
@@ -105,49 +105,14 @@ struct Body {
     versions: Vec<wire::Version>,
     baseline: VersionName,
     candidate: VersionName,
+    #[serde(default)]
+    compatibility: strategy::Compatibility,
     strategy: Strategy,
+    rollback_window: Option<Span>,
+    failure_budget: Option<Count>,
     #[serde(default)]
     analysis: Analysis,
     envoy: Envoy,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Strategy {
-    traffic_shifting: TrafficShifting,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct TrafficShifting {
-    #[serde(default)]
-    bake: Bake,
-    #[serde(default)]
-    gate: Gate,
-    /// The share of users kept at the baseline while the last step bakes.
-    holdback: Option<Percent>,
-    steps: Vec<StepSpec>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StepSpec {
-    weight: Percent,
-    bake: Option<Bake>,
-    gate: Option<Gate>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(default, deny_unknown_fields)]
-struct Bake {
-    time: Span,
-    requests: Count,
-}
-
-impl Default for Bake {
-    fn default() -> Self {
-        Self { time: Span(Duration::from_secs(60)), requests: Count(100) }
-    }
 }
 
 impl Spec {
@@ -239,7 +204,8 @@ impl Body {
         if self.envoy.filter_config.as_os_str().is_empty() {
             return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
         }
-        let steps = self.strategy.traffic_shifting.checked()?;
+        let steps = self.strategy.checked(self.compatibility, &self.override_)?;
+        let window = self.rollback_window.unwrap_or_else(|| self.strategy.rollback_window()).0;
         let mut judge = self.analysis.checked(&steps)?;
         let watch = self.analysis.watch(&name, judge.alpha, &steps, !self.sticky.is_empty())?;
         judge.alpha -= watch.as_ref().map_or(0.0, |watch| watch.miss);
@@ -271,6 +237,9 @@ impl Body {
                 baseline: self.baseline,
                 candidate: self.candidate,
                 steps,
+                window,
+                budget: self.failure_budget.map(|budget| budget.0),
+                breaking: self.compatibility == strategy::Compatibility::Breaking,
                 judge,
                 interval,
                 sticky,
@@ -311,70 +280,6 @@ impl Body {
             return at("spec.candidate", format!("\"{}\" is the baseline too", self.candidate));
         }
         Ok(vec![baseline, candidate])
-    }
-}
-
-impl TrafficShifting {
-    fn checked(&self) -> Result<Vec<Step>, SpecError> {
-        const PATH: &str = "spec.strategy.trafficShifting.steps";
-        let mut before = Weight::ZERO;
-        let mut steps = Vec::new();
-        for (index, step) in self.steps.iter().enumerate() {
-            let path = |field| format!("{PATH}[{index}].{field}");
-            let weight = step.weight.weight();
-            if weight <= before {
-                return match index {
-                    0 => at(
-                        path("weight"),
-                        "0 % is no step; a weight is above 0 % and at most 100 %",
-                    ),
-                    _ => at(
-                        path("weight"),
-                        format!("{weight} does not rise above the step before ({before})"),
-                    ),
-                };
-            }
-            let bake = step.bake.unwrap_or(self.bake);
-            if bake.requests.0 == 0 {
-                return at(
-                    path("bake.requests"),
-                    "0 would open the gate without any evidence; at least 1",
-                );
-            }
-            steps.push(Step {
-                weight,
-                bake: bake.time.0,
-                requests: bake.requests.0,
-                gate: step.gate.unwrap_or(self.gate),
-                slice: None,
-            });
-            before = weight;
-        }
-        match steps.len() {
-            0 => at(PATH, "empty; at least one step is needed, the last at 100%"),
-            n if before != Weight::ALL => at(
-                format!("{PATH}[{}].weight", n - 1),
-                format!("the last step is {before}; it has to be 100%"),
-            ),
-            _ => self.hold_back(steps),
-        }
-    }
-}
-
-impl TrafficShifting {
-    /// Bakes the last step with some users left at the baseline, and gives them to the candidate when it has passed.
-    fn hold_back(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
-        let Some(held_back) = self.holdback.map(Percent::weight) else { return Ok(steps) };
-        let Some(last) = steps.pop() else { return Ok(steps) };
-        let before = steps.last().map_or(Weight::ZERO, |step| step.weight);
-        let weight = held_back.rest();
-        if held_back == Weight::ZERO || weight <= before {
-            let message = format!("{held_back} is not above 0 % and below {}", before.rest());
-            return at("spec.strategy.trafficShifting.holdback", message);
-        }
-        let rest = Step { bake: Duration::ZERO, requests: 0, gate: Gate::Bake, ..last.clone() };
-        steps.extend([Step { weight, ..last }, rest]);
-        Ok(steps)
     }
 }
 

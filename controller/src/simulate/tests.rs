@@ -18,6 +18,7 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
         requests: 100,
         gate: Gate::Bake,
         slice: None,
+        limit: None,
     };
     Trial {
         plan: Plan {
@@ -25,6 +26,9 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
             baseline: "v1".parse().unwrap(),
             candidate: "v2".parse().unwrap(),
             steps: percents.iter().map(step).collect(),
+            window: Duration::ZERO,
+            budget: None,
+            breaking: false,
             judge: Settings { latency: None, ..Settings::default() },
             interval: Duration::from_secs(1),
             sticky: false,

@@ -92,8 +92,7 @@ impl Trial {
 
     /// Makes users, watches the future slices for as long as is wanted, and takes the most balanced; with what is known of it in the plan.
     fn settle(&self, users: Users, plan: &mut Plan, rng: &mut SmallRng) -> Vec<(Weight, Habits)> {
-        let weights: Vec<Weight> =
-            plan.steps.iter().filter(|step| step.has_baseline()).map(|step| step.weight).collect();
+        let weights: Vec<Weight> = plan.compared_weights().collect();
         let shares: Vec<f64> = weights.iter().map(|weight| weight.share()).collect();
         let salts = users.slices(&shares, rng);
         let mut taken = 0;

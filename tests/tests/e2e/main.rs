@@ -8,6 +8,7 @@ mod record;
 mod refusals;
 mod rollback;
 mod routes;
+mod strategies;
 mod updates;
 mod users;
 mod world;

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use serin_tests::{Envoy, Load, Plan, Report, Setup, Spec, Upstream};
+use serin_tests::{Call, Envoy, Load, Plan, Protocol, Report, Setup, Spec, Upstream};
 
 /// Requests per second of a test's load: plenty for a verdict, and little for two shared cores.
 pub(crate) const RATE: u32 = 300;
+
+const TOKEN: &str = "a-secret-of-the-tests";
+
+/// Fields of `spec` by which v2 can be asked for.
+pub(crate) const PREVIEW: [&str; 2] =
+    ["override: { header: x-version }", "trust: { token: a-secret-of-the-tests }"];
 
 pub(crate) struct World {
     pub(crate) v1: Upstream,
@@ -31,6 +37,15 @@ impl World {
 
     pub(crate) fn load(&self) -> Load {
         Load::start(self.plan())
+    }
+
+    /// Asks for v2 by the header and the secret of [`PREVIEW`], so many times.
+    pub(crate) async fn preview(&self, times: u32) {
+        for _ in 0..times {
+            let call = Call::new(self.envoy.listener(), Protocol::Http1);
+            let answer = call.header("x-version", format!("v2:{TOKEN}")).send().await;
+            assert_eq!(answer.expect("an answer").version.as_deref(), Some("v2"));
+        }
     }
 
     /// 5 %, then 50 % for long enough that a fault must show, then all.

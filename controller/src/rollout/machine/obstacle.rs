@@ -93,7 +93,7 @@ impl Rollout {
     /// A version that was chosen but did not serve. Stays until it has served, or has no more users to serve.
     fn misrouted(&self, seen: &Sighting) -> Option<Obstacle> {
         let now = seen.versions.iter().find(|(version, activity)| {
-            self.weight_of(version) > Weight::ZERO
+            self.is_met(version)
                 && (activity.misrouted > 0 || self.leads_elsewhere(version, activity))
         });
         if let Some((version, Activity { misrouted, elsewhere, chosen, .. })) = now {
@@ -104,9 +104,8 @@ impl Rollout {
         }
         match &self.obstacle {
             Some(known @ Obstacle::Misrouted { version, .. }) => {
-                let served =
-                    seen.versions.get(version).is_some_and(|activity| activity.requests > 0);
-                (!served && self.weight_of(version) > Weight::ZERO).then(|| known.clone())
+                let served = seen.versions.get(version).is_some_and(|a| a.requests + a.picked > 0);
+                (!served && self.is_met(version)).then(|| known.clone())
             }
             _ => None,
         }
@@ -118,15 +117,16 @@ impl Rollout {
         let before = self.step.get(version);
         let sum = |count: fn(&Activity) -> u64| before.map_or(0, count) + count(now);
         now.elsewhere > 0
-            && sum(|activity| activity.requests) == 0
+            && sum(|activity| activity.requests + activity.picked) == 0
             && sum(|activity| activity.elsewhere) >= 10
     }
 
-    fn weight_of(&self, version: &VersionName) -> Weight {
+    /// Whether anybody can meet this version.
+    fn is_met(&self, version: &VersionName) -> bool {
         if *version == self.plan.candidate {
-            self.split.candidate
+            self.split.candidate > Weight::ZERO || self.previews()
         } else {
-            self.split.candidate.rest()
+            self.split.candidate < Weight::ALL
         }
     }
 }

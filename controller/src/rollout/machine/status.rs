@@ -21,8 +21,8 @@ impl Rollout {
         Summary {
             verdict: match &reason {
                 None => Verdict::Promoted,
-                Some(Reason::Harm { .. } | Reason::Tripwire { .. }) => Verdict::RolledBack,
                 Some(Reason::Interrupted) => Verdict::Interrupted,
+                Some(_) => Verdict::RolledBack,
             },
             reason,
             service: self.plan.service.clone(),
@@ -44,6 +44,7 @@ impl Rollout {
             Phase::Baking { step, baked, .. } => (Some(*step), true, *baked),
             Phase::Shifting { goal: Goal::Step(step), .. } => (Some(*step), false, Duration::ZERO),
             Phase::Watching { watched, .. } => (None, true, *watched),
+            Phase::Promoted { since } => (None, true, self.looked.saturating_sub(*since)),
             _ => (None, false, Duration::ZERO),
         };
         let watch = self.plan.watch.as_ref().filter(|_| self.split.users == Users::Watched);
@@ -61,7 +62,11 @@ impl Rollout {
             difference: self.judge.difference(),
             safety: step.and_then(|step| self.safety(step)),
             baked,
-            bake: step.map(|step| step.bake).or(watch.map(|watch| watch.time)).unwrap_or_default(),
+            bake: match (&self.phase, step, watch) {
+                (Phase::Promoted { .. }, ..) => self.plan.window,
+                (_, Some(step), _) => step.bake,
+                (_, None, watch) => watch.map(|watch| watch.time).unwrap_or_default(),
+            },
             requests_needed: step
                 .map(|step| step.requests)
                 .or(watch.map(|watch| watch.requests))
@@ -72,18 +77,22 @@ impl Rollout {
             }),
             caveat: step.and_then(|step| self.caveat(step)),
             left: index.and_then(|index| self.left(index, baked)),
+            paused: self.paused,
             obstacle: self.obstacle.as_ref().map(ToString::to_string),
         }
     }
 
     fn caveat(&self, step: &Step) -> Option<String> {
-        let unknown = self.plan.sticky && step.has_baseline() && step.slice.is_none();
+        let unknown = self.plan.sticky && step.is_compared() && step.slice.is_none();
         unknown.then(|| {
             "users were not watched before (spec.analysis.watch): a few who always fail can look like a bad release".to_owned()
         })
     }
 
     fn sensitivity(&self) -> Sensitivity {
+        if self.previews() {
+            return Sensitivity::Preview { requests: self.tried().0 };
+        }
         if self.split.candidate == Weight::ALL {
             return match self.plan.judge.objectives.is_empty() {
                 true => Sensitivity::NoBaseline,
@@ -96,7 +105,7 @@ impl Rollout {
     }
 
     fn safety(&self, step: &Step) -> Option<Safety> {
-        let wanted = step.gate == Gate::Evidence && step.has_baseline();
+        let wanted = step.gate == Gate::Evidence && step.is_compared();
         let limit = self.plan.judge.safe_at().filter(|_| wanted)?;
         Some(Safety {
             evidence: self.judge.ln_e_safe().exp().min(f64::MAX),

@@ -17,6 +17,7 @@ macro_rules! told {
 }
 
 // Behind the macro, which they use.
+mod limits;
 mod obstacles;
 mod watching;
 
@@ -28,12 +29,16 @@ fn plan(percents: &[u32]) -> Plan {
         requests: 100,
         gate: Gate::Bake,
         slice: None,
+        limit: None,
     };
     Plan {
         service: "shop".parse().unwrap(),
         baseline: "v1".parse().unwrap(),
         candidate: "v2".parse().unwrap(),
         steps: percents.iter().map(step).collect(),
+        window: Duration::ZERO,
+        budget: None,
+        breaking: false,
         judge: Settings { latency: None, ..Settings::default() },
         interval: SECOND,
         sticky: false,

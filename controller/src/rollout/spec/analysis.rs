@@ -154,7 +154,7 @@ impl Analysis {
                 "spec.sticky names no source of identity, so there are no users to watch",
             );
         }
-        if !steps.iter().any(Step::has_baseline) {
+        if !steps.iter().any(Step::is_compared) {
             return at(PATH, "no step leaves users at the baseline to compare with");
         }
         let most = limit::SALTS as u64;

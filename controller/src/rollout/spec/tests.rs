@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use super::*;
 use crate::judge::coin_flip::Margin;
 use crate::judge::{Objective, Sli};
+use crate::rollout::plan::{Gate, Limit, Overrun};
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1
@@ -58,7 +61,7 @@ fn the_shipped_sample() {
         format!("{before}{rest}")
     };
     let sample = without(sample.to_owned(), "  analysis:\n");
-    let sample = ["authorities", "correlation", "overdue", "tripwire"]
+    let sample = ["authorities", "correlation", "overdue", "tripwire", "compatibility"]
         .into_iter()
         .fold(sample, |sample, field| without(sample, &format!("  {field}: ")))
         .replace("bake: { time: 60s, requests: 100 }", "");
@@ -283,5 +286,78 @@ fn objectives_are_shares_at_boundaries_that_are_counted() {
     ] {
         let error = with(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// With another strategy, and whatever else belongs to it.
+fn with_strategy(strategy: &str, more: &str) -> Result<Spec, SpecError> {
+    let (before, rest) = GOOD.split_once("    trafficShifting:\n").unwrap();
+    let (_, after) = rest.split_once("  analysis:\n").unwrap();
+    Spec::parse(&format!("{before}    {strategy}\n{more}  analysis:\n{after}"))
+}
+
+fn steps(plan: &Plan) -> Vec<(u32, u64, u64)> {
+    plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect()
+}
+
+#[test]
+fn a_canary_is_one_slice_and_then_all() {
+    let plan = with_strategy("canary: {}", "").unwrap().plan;
+    assert_eq!(steps(&plan), [(50_000, 60, 100), (1_000_000, 0, 0)]);
+    let plan = with_strategy(
+        "canary: { weight: 1%, bake: { time: 5m }, gate: evidence, limit: { atMost: 1h, then: rollBack } }",
+        "  failureBudget: 50\n  rollbackWindow: 2m\n",
+    );
+    let plan = plan.unwrap().plan;
+    assert_eq!(steps(&plan), [(10_000, 300, 100), (1_000_000, 0, 0)]);
+    let limit = Limit { at_most: Duration::from_secs(3_600), then: Overrun::RollBack };
+    assert_eq!((plan.steps[0].limit, plan.steps[0].gate), (Some(limit), Gate::Evidence));
+    assert_eq!((plan.budget, plan.window), (Some(50), Duration::from_secs(120)));
+}
+
+#[test]
+fn blue_green_is_a_preview_a_switch_and_a_rollback_window() {
+    const PREVIEW: &str = "  override: { header: x-version }\n  trust: { sources: [10.0.0.0/8] }\n";
+    let plan = with_strategy("blueGreen: {}", PREVIEW).unwrap().plan;
+    assert_eq!(steps(&plan), [(0, 60, 10), (1_000_000, 60, 100)]);
+    assert_eq!((plan.window, plan.breaking), (Duration::from_secs(600), false));
+    let breaking = format!("  compatibility: breaking\n{PREVIEW}");
+    assert!(with_strategy("blueGreen: {}", &breaking).unwrap().plan.breaking);
+}
+
+#[test]
+fn strategies_that_are_none_say_why() {
+    for (strategy, more, expected) in [
+        ("{}", "", "spec.strategy: exactly one of trafficShifting, canary and blueGreen"),
+        ("canary: {}\n    blueGreen: {}", "", "spec.strategy: exactly one of"),
+        ("canary: { weight: 0% }", "", "spec.strategy.canary.weight: 0 % is no slice"),
+        ("canary: { weight: 100% }", "", "spec.strategy.canary.weight: 100 % is no slice"),
+        (
+            "canary: { bake: { requests: 0 } }",
+            "",
+            "spec.strategy.canary.bake.requests: 0 would open",
+        ),
+        (
+            "canary: { limit: { atMost: 1m } }",
+            "",
+            "spec.strategy.canary.limit.atMost: 1m is not above 1m",
+        ),
+        (
+            "canary: { limit: { atMost: 1h, then: panic } }",
+            "",
+            "spec.strategy.canary.limit.then: unknown variant `panic`",
+        ),
+        (
+            "canary: {}",
+            "  compatibility: breaking\n",
+            "spec.strategy: a breaking release may not run mixed",
+        ),
+        ("canary: {}", "  compatibility: none\n", "spec.compatibility: unknown variant `none`"),
+        ("blueGreen: {}", "", "spec.override: blueGreen needs a header or a cookie"),
+        ("canary: {}", "  rollbackWindow: 5\n", "spec.rollbackWindow: 5 is not a span of time"),
+        ("canary: {}", "  failureBudget: -5\n", "spec.failureBudget: "),
+    ] {
+        let error = with_strategy(strategy, more).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{strategy}: {error}\nexpected: {expected}");
     }
 }

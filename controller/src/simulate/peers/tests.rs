@@ -15,6 +15,7 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
         requests: 1,
         gate: Gate::Bake,
         slice: None,
+        limit: None,
     };
     let trial = Trial {
         plan: Plan {
@@ -22,6 +23,9 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
             baseline: "v1".parse().unwrap(),
             candidate: "v2".parse().unwrap(),
             steps: [10, 50, 100].map(step).into(),
+            window: Duration::ZERO,
+            budget: None,
+            breaking: false,
             judge: Settings::default(),
             interval: Duration::from_secs(1),
             sticky: false,

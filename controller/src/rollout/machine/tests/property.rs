@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rollout::plan::{Limit, Overrun};
 
 #[derive(Debug, Clone)]
 enum Act {
@@ -40,7 +41,12 @@ fn plans() -> impl Strategy<Value = Plan> {
     let interval = prop::sample::select(vec![100, 300, 1_000, 2_000]);
     let steps = prop::collection::btree_map(1..1_000_000_u32, step.clone(), 0..4);
     let watch = prop::option::of((0..5_000_u64, 1..2_000_u64));
-    (steps, step, interval, watch).prop_map(|(steps, last, interval, watch)| {
+    let overrun = prop::sample::select(vec![Overrun::Pause, Overrun::RollBack, Overrun::Advance]);
+    let limit = prop::option::of((8_000..40_000_u64, overrun));
+    let costs = (limit, 0..20_000_u64, prop::option::of(0..5_000_u64));
+    (steps, step, interval, watch, costs).prop_map(|(steps, last, interval, watch, costs)| {
+        let (limit, window, budget) = costs;
+        let limit = limit.map(|(ms, then)| Limit { at_most: Duration::from_millis(ms), then });
         let steps = steps.into_iter().chain([(1_000_000, last)]);
         let steps = steps.map(|(ppm, (bake, requests))| Step {
             weight: Weight::from_ppm(ppm).unwrap(),
@@ -48,13 +54,15 @@ fn plans() -> impl Strategy<Value = Plan> {
             requests,
             gate: Gate::Bake,
             slice: None,
+            limit,
         });
         let steps: Vec<_> = steps.collect();
         let watch = watch.filter(|_| steps.len() > 1).map(|(time, requests)| {
             let salts = watching(&[]).watch.map(|watch| watch.salts).unwrap_or_default();
             Watch { time: Duration::from_millis(time), requests, salts, miss: 0.002 }
         });
-        Plan { steps, interval: Duration::from_millis(interval), watch, ..plan(&[]) }
+        let (interval, window) = (Duration::from_millis(interval), Duration::from_millis(window));
+        Plan { steps, interval, window, budget, watch, ..plan(&[]) }
     })
 }
 
@@ -70,8 +78,10 @@ fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
         }
         for _ in 0..*looks {
             let (gates, before) = (told!(world, Event::GateOpened { .. }), world.rollout.clone());
+            let before_overruns = told!(world, Event::Overrun { .. });
             world.look();
-            if told!(world, Event::GateOpened { .. }) > gates {
+            let overruns = told!(world, Event::Overrun { .. });
+            if told!(world, Event::GateOpened { .. }) > gates && overruns == before_overruns {
                 let bake = before.status().bake;
                 assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
             }

@@ -27,6 +27,8 @@ pub(super) enum Trouble {
     CandidateFails,
     /// The filter's tripwire cuts the candidate off.
     Trips,
+    /// One of ten requests that ask for the candidate fails.
+    PicksFail,
     BothFail,
     BaselineHangs,
 }
@@ -61,6 +63,8 @@ pub(super) struct Proxy {
     pub(super) delay: Duration,
     /// Requests a second.
     pub(super) rate: f64,
+    /// Requests a second that ask for the candidate.
+    pub(super) picks: f64,
     pub(super) latency_us: u64,
     /// Salts and slices that are watched when that is asked for.
     watch: Option<serin_filter::config::wire::Watch>,
@@ -80,6 +84,8 @@ struct Counted {
     misrouted: f64,
     requests: f64,
     failures: f64,
+    picked: f64,
+    picked_failures: f64,
 }
 
 impl World {
@@ -232,6 +238,7 @@ impl Proxy {
             running,
             delay: Duration::from_millis(50),
             rate: 1_000.0,
+            picks: 0.0,
             latency_us: 1_000,
             watch: None,
             watched: 0.0,
@@ -282,6 +289,9 @@ impl Proxy {
                 self.arms[served].failures += if fails { requests } else { 0.0 };
             }
         }
+        let picked = self.picks * span.as_secs_f64();
+        self.arms[1].picked += picked;
+        self.arms[1].picked_failures += if has(Trouble::PicksFail) { picked / 10.0 } else { 0.0 };
         if let Some((asked, split)) = self.asked
             && now >= asked + self.delay
         {
@@ -301,6 +311,8 @@ impl Proxy {
                     (Stat::Chosen(Why::Header), whole(arm.chosen)),
                     (Stat::Misrouted, whole(arm.misrouted)),
                     (Stat::Requests, requests),
+                    (Stat::Picked, whole(arm.picked)),
+                    (Stat::PickedFailures, whole(arm.picked_failures)),
                     (Stat::Failures(Failure::Status), whole(arm.failures)),
                 ])
                 .collect()

@@ -1,0 +1,145 @@
+//! Previews, the rollback window, and what a rollout may cost at most.
+
+use super::*;
+use crate::judge::{Objective, Sli};
+use crate::rollout::plan::{Limit, Overrun};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// 10 % and 100 %, of which each may take a minute.
+fn limited(then: Overrun) -> World {
+    let mut plan = plan(&[10, 100]);
+    for step in &mut plan.steps {
+        step.limit = Some(Limit { at_most: LIMIT, then });
+    }
+    World::new(plan)
+}
+
+/// Blue/green: a preview, then all.
+fn previewing() -> World {
+    let mut plan = plan(&[0, 100]);
+    plan.steps[0].requests = 20;
+    let mut world = World::new(plan);
+    world.until_live(1);
+    world
+}
+
+fn watched_after(window: Duration) -> World {
+    let objective = Objective { sli: Sli::Errors, at_most: 0.01 };
+    let judge = Settings { objectives: vec![objective], ..plan(&[]).judge };
+    let mut world = World::new(Plan { window, judge, ..plan(&[10, 100]) });
+    world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
+    world
+}
+
+#[test]
+fn a_preview_needs_requests_that_ask_for_it() {
+    let mut world = previewing();
+    world.run(100.0);
+    assert_eq!(world.weights(), [0.0], "nobody has tried it");
+    assert_eq!(world.rollout.status().sensitivity, Sensitivity::Preview { requests: 0 });
+    world.proxy.picks = 1.0;
+    world.until("switched", |world| world.weights() == [0.0, 100.0]);
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn a_preview_that_fails_ends_the_rollout_before_anybody_met_the_candidate() {
+    let mut world = previewing();
+    world.proxy.picks = 2.0;
+    world.trouble = vec![Trouble::PicksFail];
+    let summary = world.until_ended();
+    assert_eq!((summary.verdict, summary.weight), (Verdict::RolledBack, Weight::ZERO));
+    assert_eq!(world.weights(), [0.0]);
+    let reason = summary.reason.unwrap().to_string();
+    assert_eq!(reason, "10.0 % (1 of 10) of the requests that asked for v2 failed");
+}
+
+#[test]
+fn a_step_that_takes_too_long_stays_where_it_is() {
+    let mut world = limited(Overrun::Pause);
+    world.proxy.rate = 1.0;
+    world.run(100.0);
+    assert_eq!(told!(world, Event::Overrun { then: Overrun::Pause, .. }), 1);
+    // Even if all that the gate wants comes now.
+    world.proxy.rate = 1_000.0;
+    world.run(100.0);
+    assert_eq!((world.weights(), world.rollout.status().paused), (vec![10.0], true));
+    world.trouble = vec![Trouble::CandidateFails];
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
+
+#[test]
+fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
+    for trouble in [Trouble::Unreachable, Trouble::Lags, Trouble::BaselineHangs] {
+        let mut world = limited(Overrun::RollBack);
+        world.trouble = vec![trouble];
+        world.until("back", |world| told!(world, Event::RollingBack { .. }) == 1);
+        assert!(
+            world.now >= LIMIT && world.now < LIMIT + 2 * SECOND,
+            "{trouble:?}: {:?}",
+            world.now
+        );
+        world.trouble.clear();
+        let summary = world.until_ended();
+        assert_eq!(summary.verdict, Verdict::RolledBack);
+        let reason = summary.reason.unwrap().to_string();
+        assert_eq!(reason, "step 1 has not passed its gate within 1m");
+    }
+}
+
+#[test]
+fn a_step_that_takes_too_long_advances_if_that_is_asked_for_and_nothing_is_unknown() {
+    let mut world = limited(Overrun::Advance);
+    world.proxy.rate = 1.0;
+    world.trouble = vec![Trouble::Lags];
+    world.run(90.0);
+    assert_eq!(world.weights(), [10.0], "a proxy lags");
+    world.trouble.clear();
+    world.until("asked for all", |world| world.weights() == [10.0, 100.0]);
+    assert_eq!(told!(world, Event::Overrun { then: Overrun::Advance, .. }), 1);
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn a_step_in_time_knows_no_limit() {
+    let mut world = limited(Overrun::RollBack);
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn the_budget_of_failures_is_a_hard_cap() {
+    let tolerant = Settings { alpha: 1e-9, ..plan(&[]).judge };
+    let mut world = World::new(Plan { budget: Some(40), judge: tolerant, ..plan(&[10, 100]) });
+    world.until_live(1);
+    world.trouble = vec![Trouble::BothFail];
+    let summary = world.until_ended();
+    assert_eq!(summary.verdict, Verdict::RolledBack);
+    assert!(matches!(summary.reason, Some(Reason::Budget { failures: 41.., budget: 40 })));
+}
+
+#[test]
+fn a_rollout_ends_after_its_rollback_window() {
+    let mut world = watched_after(30 * SECOND);
+    let promoted = world.now;
+    let status = world.rollout.status();
+    assert_eq!((status.step, status.live, status.weight), (None, true, Weight::ALL));
+    // Time is time: what it is for is to give people time.
+    world.trouble = vec![Trouble::Unreachable];
+    world.run(20.0);
+    world.trouble.clear();
+    let summary = world.until_ended();
+    assert_eq!(summary.verdict, Verdict::Promoted);
+    let window = world.now - promoted;
+    assert!(window >= 30 * SECOND && window < 32 * SECOND, "{window:?}");
+}
+
+#[test]
+fn harm_in_the_rollback_window_takes_everything_back() {
+    let mut world = watched_after(600 * SECOND);
+    world.run(100.0);
+    world.trouble = vec![Trouble::CandidateFails];
+    let summary = world.until_ended();
+    assert_eq!((summary.verdict, summary.weight), (Verdict::RolledBack, Weight::ZERO));
+    assert!(matches!(summary.reason, Some(Reason::Harm { .. })), "{:?}", summary.reason);
+}
