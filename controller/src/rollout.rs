@@ -5,5 +5,6 @@
 pub mod event;
 pub mod forecast;
 pub mod machine;
+pub mod order;
 pub mod plan;
 pub mod spec;

@@ -29,6 +29,7 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         gate: Gate::Bake,
         slice: None,
         limit: None,
+        approval: false,
     };
     let boundaries = BOUNDARIES_US.iter().filter(|us| **us >= 5_000);
     Plan {

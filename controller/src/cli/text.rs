@@ -74,6 +74,11 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
             style("promoted:").green(),
             span(Duration::from_secs_f64(*window))
         )),
+        Event::ApprovalNeeded { step } => say(format!(
+            "{} step {step} has all its gate wants, but for an approval",
+            style("waiting:").yellow()
+        )),
+        Event::Ordered(order) => say(order.to_string()),
         Event::RollingBack { reason } => say(format!("{} {reason}", style("rolling back:").red())),
         Event::Ended(summary) => ended(summary),
     }

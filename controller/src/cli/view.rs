@@ -60,7 +60,7 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
         lines.push(style(format!("  not covered: {caveat}")).dim().to_string());
     }
     if status.paused {
-        lines.push(format!("  {} a step has taken too long", style("paused:").yellow()));
+        lines.push(format!("  {} it stays where it is", style("paused:").yellow()));
     }
     if let Some(obstacle) = &status.obstacle {
         lines.push(format!("  {} {obstacle}", style("blocked:").yellow()));

@@ -10,6 +10,7 @@ use serin_filter::outcome::Failure;
 use serin_filter::table::Weight;
 use serin_filter::{VERSION_HEADER, stat};
 
+use super::order::Order;
 use super::plan::{Overrun, ppm};
 use crate::judge::Interval;
 use crate::judge::explain::share;
@@ -105,6 +106,13 @@ pub enum Event {
         /// How many seconds the window lasts.
         window: f64,
     },
+    /// All that a step's gate wants is there, but for somebody's approval.
+    ApprovalNeeded {
+        /// Number of the step, from 1.
+        step: usize,
+    },
+    /// Somebody has given an order.
+    Ordered(Order),
     /// All traffic goes back to the baseline.
     RollingBack {
         /// Why.
@@ -234,6 +242,8 @@ pub enum Reason {
         /// How many it may.
         budget: u64,
     },
+    /// Somebody has ordered it.
+    Ordered(Order),
     /// The user asked to stop.
     Interrupted,
 }
@@ -264,6 +274,7 @@ impl fmt::Display for Reason {
                     "{failures} requests have failed at the candidate; spec.failureBudget is {budget}"
                 )
             }
+            Self::Ordered(order) => order.fmt(f),
             Self::Interrupted => f.write_str("stopped by Ctrl-C or SIGTERM"),
         }
     }
@@ -314,7 +325,7 @@ pub struct Status {
     /// What the chance of a false rollback does not cover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
-    /// Whether the rollout stays where it is, because a step has taken too long.
+    /// Whether the rollout stays where it is, because somebody wants that or a step has taken too long.
     pub paused: bool,
     /// What keeps the rollout from going on.
     #[serde(skip_serializing_if = "Option::is_none")]

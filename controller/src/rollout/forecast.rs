@@ -106,6 +106,7 @@ mod tests {
             gate,
             slice: None,
             limit: None,
+            approval: false,
         };
         Plan {
             service: "shop".parse().unwrap(),

@@ -19,6 +19,7 @@
 mod judging;
 mod limits;
 mod obstacle;
+mod orders;
 mod status;
 mod watching;
 
@@ -95,8 +96,10 @@ pub struct Rollout {
     asked: Duration,
     /// When the step, or whatever the split is for, began.
     entered: Duration,
-    /// Whether it stays where it is: a step has taken too long.
+    /// Whether it stays where it is: a step has taken too long, or somebody wants that.
     paused: bool,
+    /// Whether somebody wants no more gates.
+    promote: bool,
     /// When the last look was.
     looked: Duration,
     /// When the last look was that showed anything: what is counted goes back to there.
@@ -125,6 +128,10 @@ enum Phase {
         step: usize,
         /// How long it has been live, as far as is known.
         baked: Duration,
+        /// Whether somebody has approved of it.
+        approved: bool,
+        /// Whether approval has been asked for.
+        asked: bool,
         /// What ends before this time is not judged: fast failures arrive before slow successes.
         warm: Duration,
     },
@@ -163,6 +170,7 @@ impl Rollout {
             asked: Duration::ZERO,
             entered: Duration::ZERO,
             paused: false,
+            promote: false,
             looked: Duration::ZERO,
             seen: Duration::ZERO,
             heard: Duration::ZERO,
@@ -318,18 +326,22 @@ impl Rollout {
                     self.go_live(now, outputs);
                 }
             }
-            Phase::Baking { step, baked, .. } => {
-                let (index, baked) = (*step, *baked);
-                if self.obstacle.is_none() && !self.paused && self.gate_is_open(index, baked) {
-                    self.open_gate(now, index, outputs);
+            Phase::Baking { step, baked, .. } if self.obstacle.is_none() => {
+                let (step, baked) = (*step, *baked);
+                let passed = !self.paused && self.gate_is_open(step, baked);
+                if self.promote || passed && self.approved(outputs) {
+                    self.open_gate(now, step, outputs);
                 }
             }
-            Phase::Watching { .. } => self.settle(now, outputs),
+            Phase::Watching { .. } if !self.paused => self.settle(now, outputs),
             Phase::Promoted { since } if now >= *since + self.plan.window => {
                 self.phase = Phase::Ended;
                 self.end(now, None, outputs);
             }
-            Phase::Promoted { .. } | Phase::Ended => {}
+            Phase::Baking { .. }
+            | Phase::Watching { .. }
+            | Phase::Promoted { .. }
+            | Phase::Ended => {}
         }
     }
 
@@ -342,7 +354,8 @@ impl Rollout {
                 self.judge.split_changes(self.terms(step));
                 self.step.clear();
                 let warm = now + self.warm_up();
-                self.phase = Phase::Baking { step, baked: Duration::ZERO, warm };
+                let (approved, asked) = (false, false);
+                self.phase = Phase::Baking { step, baked: Duration::ZERO, approved, asked, warm };
             }
             Goal::Watch => {
                 let slices = Slices::default();
@@ -406,6 +419,7 @@ impl Rollout {
             return;
         }
         outputs.push(Output::tell(Event::RollingBack { reason: reason.clone() }));
+        (self.paused, self.promote) = (false, false);
         self.shift(now, Goal::Baseline(reason), outputs);
     }
 
@@ -428,7 +442,6 @@ impl Rollout {
         self.split = Split { generation, candidate: weight, users };
         self.asked = now;
         self.entered = now;
-        self.paused = false;
         // What was wrong with the split before says nothing of this one.
         self.obstacle = None;
         outputs.push(Output::tell(match (&goal, &self.plan.watch) {

@@ -89,6 +89,8 @@ pub struct Step {
     pub slice: Option<Slice>,
     /// How long it may take at most; `None`: as long as it takes.
     pub limit: Option<Limit>,
+    /// Whether somebody has to approve of it before its gate opens.
+    pub approval: bool,
 }
 
 /// The longest that a step may take, from when its split is asked for until its gate opens.
@@ -109,7 +111,8 @@ pub enum Overrun {
     Pause,
     /// All traffic goes back.
     RollBack,
-    /// The next step begins, provided that the split is live, nothing blocks the rollout, and no harm is in sight.
+    /// The next step begins, provided that the split is live, nothing blocks the rollout, no harm is in sight, and nobody's approval is
+    /// needed.
     Advance,
 }
 

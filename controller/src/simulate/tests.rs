@@ -19,6 +19,7 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
         gate: Gate::Bake,
         slice: None,
         limit: None,
+        approval: false,
     };
     Trial {
         plan: Plan {

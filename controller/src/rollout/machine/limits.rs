@@ -38,7 +38,8 @@ impl Rollout {
         let sound = live
             && self.obstacle.is_none()
             && !self.judge.alarmed()
-            && self.judge.missed().is_none();
+            && self.judge.missed().is_none()
+            && !self.needs_approval();
         let overrun = Output::tell(Event::Overrun { step, at_most, then });
         match then {
             Overrun::Pause if !self.paused => {

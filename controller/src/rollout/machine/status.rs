@@ -21,7 +21,7 @@ impl Rollout {
         Summary {
             verdict: match &reason {
                 None => Verdict::Promoted,
-                Some(Reason::Interrupted) => Verdict::Interrupted,
+                Some(Reason::Interrupted | Reason::Ordered(_)) => Verdict::Interrupted,
                 Some(_) => Verdict::RolledBack,
             },
             reason,

@@ -19,6 +19,7 @@ macro_rules! told {
 // Behind the macro, which they use.
 mod limits;
 mod obstacles;
+mod orders;
 mod watching;
 
 /// Steps of these percentages, each of 10 s and 100 requests.
@@ -30,6 +31,7 @@ fn plan(percents: &[u32]) -> Plan {
         gate: Gate::Bake,
         slice: None,
         limit: None,
+        approval: false,
     };
     Plan {
         service: "shop".parse().unwrap(),

@@ -42,6 +42,8 @@ struct TrafficShifting {
     #[serde(default)]
     gate: Gate,
     limit: Option<LimitSpec>,
+    #[serde(default)]
+    approval: bool,
     /// The share of users kept at the baseline while the last step bakes.
     holdback: Option<Percent>,
     steps: Vec<StepSpec>,
@@ -54,6 +56,7 @@ struct StepSpec {
     bake: Option<Bake>,
     gate: Option<Gate>,
     limit: Option<LimitSpec>,
+    approval: Option<bool>,
 }
 
 /// A small slice of the users, then all.
@@ -67,6 +70,8 @@ struct Canary {
     #[serde(default)]
     gate: Gate,
     limit: Option<LimitSpec>,
+    #[serde(default)]
+    approval: bool,
 }
 
 fn canary_weight() -> Percent {
@@ -82,6 +87,9 @@ struct BlueGreen {
     #[serde(default)]
     bake: Bake,
     limit: Option<LimitSpec>,
+    /// Of the preview, before the switch.
+    #[serde(default)]
+    approval: bool,
 }
 
 fn preview() -> Bake {
@@ -114,7 +122,7 @@ impl Bake {
 
     fn step(self, weight: Weight, gate: Gate, limit: Option<Limit>) -> Step {
         let (bake, requests) = (self.time.0, self.requests.0);
-        Step { weight, bake, requests, gate, slice: None, limit }
+        Step { weight, bake, requests, gate, slice: None, limit, approval: false }
     }
 }
 
@@ -193,7 +201,9 @@ impl TrafficShifting {
             }
             let bake = step.bake.unwrap_or(self.bake).checked(&format!("{path}.bake"))?;
             let limit = limit(&path, step.limit.or(self.limit), bake)?;
-            steps.push(bake.step(weight, step.gate.unwrap_or(self.gate), limit));
+            let approval = step.approval.unwrap_or(self.approval);
+            let step = bake.step(weight, step.gate.unwrap_or(self.gate), limit);
+            steps.push(Step { approval, ..step });
             before = weight;
         }
         match steps.len() {
@@ -231,7 +241,8 @@ impl Canary {
         }
         let bake = self.bake.checked(&format!("{path}.bake"))?;
         let limit = limit(&path, self.limit, bake)?;
-        Ok(vec![bake.step(weight, self.gate, limit), the_rest()])
+        let slice = Step { approval: self.approval, ..bake.step(weight, self.gate, limit) };
+        Ok(vec![slice, the_rest()])
     }
 }
 
@@ -247,10 +258,9 @@ impl BlueGreen {
         let tried = self.preview.checked(&format!("{path}.preview"))?;
         let bake = self.bake.checked(&format!("{path}.bake"))?;
         let limit = |bake| limit(&path, self.limit, bake);
-        Ok(vec![
-            tried.step(Weight::ZERO, Gate::Bake, limit(tried)?),
-            bake.step(Weight::ALL, Gate::Bake, limit(bake)?),
-        ])
+        let preview = tried.step(Weight::ZERO, Gate::Bake, limit(tried)?);
+        let switch = bake.step(Weight::ALL, Gate::Bake, limit(bake)?);
+        Ok(vec![Step { approval: self.approval, ..preview }, switch])
     }
 }
 

@@ -16,6 +16,7 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
         gate: Gate::Bake,
         slice: None,
         limit: None,
+        approval: false,
     };
     let trial = Trial {
         plan: Plan {

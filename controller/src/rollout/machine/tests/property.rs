@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rollout::order::{Order, Verb};
 use crate::rollout::plan::{Limit, Overrun};
 
 #[derive(Debug, Clone)]
@@ -10,6 +11,7 @@ enum Act {
     Trouble(Vec<Trouble>),
     Restart,
     Interrupt,
+    Order(Verb),
     Delay(Duration),
 }
 
@@ -31,6 +33,7 @@ fn acts() -> impl Strategy<Value = Vec<(Act, usize)>> {
         8 => prop::collection::vec(trouble, 1..3).prop_map(Act::Trouble),
         2 => Just(Act::Restart),
         1 => Just(Act::Interrupt),
+        4 => prop::sample::select(Verb::ALL.to_vec()).prop_map(Act::Order),
         2 => (0..4_000_u64).prop_map(|ms| Act::Delay(Duration::from_millis(ms))),
     ];
     prop::collection::vec((act, 1..40_usize), 1..12)
@@ -55,6 +58,7 @@ fn plans() -> impl Strategy<Value = Plan> {
             gate: Gate::Bake,
             slice: None,
             limit,
+            approval: ppm % 5 == 0,
         });
         let steps: Vec<_> = steps.collect();
         let watch = watch.filter(|_| steps.len() > 1).map(|(time, requests)| {
@@ -74,6 +78,13 @@ fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
             Act::Trouble(trouble) => world.trouble.clone_from(trouble),
             Act::Restart => world.proxy.restart(),
             Act::Interrupt => world.input(Input::Interrupt),
+            Act::Order(verb) => {
+                let before = world.rollout.clone();
+                let (by, why) = ("ada".to_owned(), None);
+                let order = Order { verb: *verb, by, why, step: None };
+                let refused = world.order(order.clone()).is_err();
+                assert!(!refused || world.rollout == before, "refused, but not without trace");
+            }
             Act::Delay(delay) => world.proxy.delay = *delay,
         }
         for _ in 0..*looks {
@@ -81,7 +92,9 @@ fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
             let before_overruns = told!(world, Event::Overrun { .. });
             world.look();
             let overruns = told!(world, Event::Overrun { .. });
-            if told!(world, Event::GateOpened { .. }) > gates && overruns == before_overruns {
+            let opened = told!(world, Event::GateOpened { .. }) > gates;
+            if opened && overruns == before_overruns && !before.promote {
+                assert!(!before.paused, "a paused rollout moves");
                 let bake = before.status().bake;
                 assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
             }
@@ -112,7 +125,11 @@ proptest! {
         weights.dedup();
         let planned: Vec<_> = plan.steps.iter().map(|step| step.weight).collect();
         let forward = weights.strip_suffix(&[Weight::ZERO]).unwrap_or(&weights);
-        prop_assert!(planned.starts_with(forward), "{weights:?}");
+        // Whoever promotes skips some.
+        let mut left = planned.iter();
+        prop_assert!(forward.iter().all(|weight| left.any(|other| other == weight)), "{weights:?}");
+        let rushed = |event: &Event| matches!(event, Event::Ordered(o) if o.verb == Verb::Promote);
+        prop_assert!(planned.starts_with(forward) || world.told.iter().any(rushed));
 
         let back = told!(world, Event::RollingBack { .. });
         prop_assert_eq!(back, usize::from(forward.len() < weights.len()));

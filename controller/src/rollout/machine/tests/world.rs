@@ -8,6 +8,7 @@ use serin_filter::stat::Stat;
 use serin_filter::stat::Watched;
 
 use super::*;
+use crate::rollout::order::{Order, Refused};
 use crate::sli::{Differ, Snapshot};
 
 /// The salt by which users who always fail are in every slice as often as outside.
@@ -142,6 +143,12 @@ impl World {
         }
         let outputs = self.rollout.step(self.now, input);
         self.carry_out(outputs);
+    }
+
+    pub(super) fn order(&mut self, order: Order) -> Result<(), Refused> {
+        let outputs = self.rollout.order(self.now, order)?;
+        self.carry_out(outputs);
+        Ok(())
     }
 
     /// Looks for this long, or until the rollout is over.

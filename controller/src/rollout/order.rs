@@ -1,0 +1,81 @@
+//! What people may order of a rollout under way.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// An order, with who gave it and why: it is kept in the rollout's history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// What is to be done.
+    pub verb: Verb,
+    /// Who wants it.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// At which step, from 1; `None`: at the present one. An order that is given twice by mistake then counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.verb.done(), self.by)?;
+        self.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+    }
+}
+
+/// What can be ordered. To order what is so already changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// Stay where it is. Harm still takes everything back.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Approve of the step: its gate opens when all else it wants is there.
+    Approve,
+    /// Open the gate of the step now, whatever it wants. A pause goes on in the next one.
+    Advance,
+    /// Open all gates that are left.
+    Promote,
+    /// Give all traffic back to the baseline.
+    Abort,
+    /// The same after promotion, within the rollback window.
+    Undo,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: [Self; 7] = [
+        Self::Pause,
+        Self::Resume,
+        Self::Approve,
+        Self::Advance,
+        Self::Promote,
+        Self::Abort,
+        Self::Undo,
+    ];
+
+    /// What has been done, once it is.
+    #[must_use]
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Pause => "paused",
+            Self::Resume => "resumed",
+            Self::Approve => "approved",
+            Self::Advance => "advanced",
+            Self::Promote => "promoted",
+            Self::Abort => "aborted",
+            Self::Undo => "undone",
+        }
+    }
+}
+
+/// Why an order makes no sense. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
