@@ -1,11 +1,14 @@
 //! The command line: arguments in, text or JSON and an exit code out.
 
+mod client;
 mod judge;
 mod made;
 mod number;
 mod plan;
+mod remote;
 mod report;
 mod run;
+mod serve;
 mod simulate;
 mod text;
 mod view;
@@ -14,6 +17,8 @@ mod voice;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::rollout::order::Verb;
 
 /// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
 /// worse.
@@ -30,15 +35,33 @@ enum Command {
     Judge(judge::Judge),
     Simulate(Box<simulate::Simulate>),
     Plan(plan::Plan),
+    Serve(serve::Serve),
+    Apply(remote::Apply),
+    Status(remote::Status),
+    Watch(remote::Watch),
+    /// Keep a rollout where it is. Harm still takes it back
+    Pause(remote::Give),
+    /// Let a paused rollout go on
+    Resume(remote::Give),
+    /// Approve of the step that a rollout is at
+    Approve(remote::Give),
+    /// Open the gate of the step that a rollout is at, whatever it wants
+    Advance(remote::Give),
+    /// Open all gates that are left
+    Promote(remote::Give),
+    /// Give all traffic back to the baseline
+    Abort(remote::Give),
+    /// Take a promotion back, within its rollback window
+    Undo(remote::Give),
 }
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  promoted (run); no harm shown (judge); done (simulate, plan)
+  0  promoted (run, watch); no harm shown (judge); done (the others)
   1  could not begin, or could not go on: nothing was changed, or the message says what
   2  the command line, the rollout or the counts are not valid; nothing was changed
-  3  rolled back (run): harm, or a limit of the rollout; the candidate is worse (judge)
-  4  interrupted; the baseline has all traffic
+  3  rolled back (run, watch): harm, or a limit of the rollout; the candidate is worse (judge)
+  4  interrupted, aborted or undone; the baseline has all traffic
   5  the baseline was given all traffic, but the proxy has not confirmed it";
 
 /// How a command ends, for scripts. The numbers are documented in `--help`.
@@ -71,6 +94,17 @@ pub async fn main() -> ExitCode {
         Command::Judge(judge) => judge.execute(),
         Command::Simulate(simulate) => simulate.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Serve(serve) => serve.execute().await,
+        Command::Apply(apply) => apply.execute().await,
+        Command::Status(status) => status.execute().await,
+        Command::Watch(watch) => watch.execute().await,
+        Command::Pause(order) => order.execute(Verb::Pause).await,
+        Command::Resume(order) => order.execute(Verb::Resume).await,
+        Command::Approve(order) => order.execute(Verb::Approve).await,
+        Command::Advance(order) => order.execute(Verb::Advance).await,
+        Command::Promote(order) => order.execute(Verb::Promote).await,
+        Command::Abort(order) => order.execute(Verb::Abort).await,
+        Command::Undo(order) => order.execute(Verb::Undo).await,
     };
     exit.into()
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use serin_filter::names::Generation;
 use serin_filter::stat::FLUSH_INTERVAL;
+use serin_filter::table::Weight;
 use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Summary};
 use crate::rollout::machine::{Input, Output, Rollout};
+use crate::rollout::order::{Order, Refused};
 use crate::rollout::plan::Plan;
+use crate::rollout::spec::Spec;
 use crate::route::envoy_file::{EnvoyFile, FileError};
 use crate::sli::admin::{Admin, AdminError};
 use crate::sli::{Differ, Look};
@@ -23,24 +27,67 @@ const FIRST_REPORT: Duration = Duration::from_secs(3);
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum StartError {
-    #[error(transparent)]
+    #[error("spec.envoy.filterConfig: {0}; nothing was changed")]
+    File(#[from] FileError),
+    #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
+    StepBack { found: String, baseline: String, first: Weight },
+    #[error("{0}; nothing was changed")]
     Admin(#[from] AdminError),
     #[error(
-        "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {})",
+        "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {}); nothing was changed",
         serin_filter::stat::GENERATION
     )]
     NoFilter,
 }
 
-/// Who wants to know what happens.
+/// Who wants to know what happens, and keeps it.
 pub trait Observer {
+    /// Keeps the state and what came of it, before it is acted on.
+    ///
+    /// # Errors
+    /// It can't be kept. Then nothing is done, unless traffic goes back.
+    fn keep(&mut self, at: Duration, rollout: &Rollout, outputs: &[Output]) -> Result<(), String>;
     /// Something happened, `at` this time since the rollout began.
     fn event(&mut self, at: Duration, event: &Event);
     /// The judge has ruled on a block.
     fn ruling(&mut self, ruling: &Ruling);
 }
 
+/// What people want of a rollout under way.
+#[derive(Debug)]
+pub enum Wish {
+    /// An [`Input::Interrupt`].
+    Interrupt,
+    /// An order, and where to say what became of it.
+    Order(Order, oneshot::Sender<Result<(), Refused>>),
+}
+
+/// A rollout as it is when it begins, or goes on after a restart.
+#[derive(Debug)]
+pub struct Course {
+    rollout: Rollout,
+    outputs: Vec<Output>,
+    at: Duration,
+}
+
+impl Course {
+    /// The state at its begin, and what came of it.
+    #[must_use]
+    pub fn begin(&self) -> (&Rollout, &[Output]) {
+        (&self.rollout, &self.outputs)
+    }
+
+    /// Goes on where `rollout` was `at` this time since it began: its split is asked for again, under the same generation.
+    #[must_use]
+    pub fn resume(mut rollout: Rollout, at: Duration) -> Self {
+        rollout.wake(at);
+        let outputs = vec![Output::Apply(rollout.split())];
+        Self { rollout, outputs, at }
+    }
+}
+
 /// The proxy, and where a rollout stands with it.
+#[derive(Debug)]
 pub struct Engine {
     admin: Admin,
     file: EnvoyFile,
@@ -49,11 +96,42 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Makes sure that a rollout can begin: the proxy answers and runs the filter.
+    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that.
     ///
     /// # Errors
-    /// It does not.
-    pub async fn connect(admin: Admin, file: EnvoyFile) -> Result<Self, StartError> {
+    /// It can't.
+    pub async fn begin(spec: Spec, anew: bool) -> Result<(Self, Course), StartError> {
+        let Spec { mut plan, service, envoy } = spec;
+        let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
+        if file.candidate() > Weight::ZERO {
+            // They stay with it: to choose another salt now would take them away.
+            plan.forgo_watch();
+        }
+        plan.watched().map_or(Ok(()), |watch| file.allow(watch))?;
+        if !anew && let Some(found) = stepping_back(&plan, &file) {
+            let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+            return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
+        }
+        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned())?;
+        let engine = Self::connect(admin, file).await?;
+        let (rollout, outputs) = Rollout::start(plan, engine.generation);
+        Ok((engine, Course { rollout, outputs, at: Duration::ZERO }))
+    }
+
+    /// Finds the proxy of a rollout under way again.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub async fn find(spec: Spec, rollout: &Rollout) -> Result<Self, StartError> {
+        let Spec { plan, service, envoy } = spec;
+        let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
+        rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
+        let admin = Admin::new(&envoy.admin, plan.service, file.filter().to_owned())?;
+        Self::connect(admin, file).await
+    }
+
+    /// The proxy answers and runs the filter.
+    async fn connect(admin: Admin, file: EnvoyFile) -> Result<Self, StartError> {
         let deadline = Instant::now() + FIRST_REPORT;
         loop {
             let mut differ = Differ::default();
@@ -69,35 +147,39 @@ impl Engine {
         }
     }
 
-    /// Carries `plan` out to its end. Each message on `interrupts` is an [`Input::Interrupt`].
+    /// Carries a rollout out to its end. What the course begins with has been kept.
     pub async fn run(
         mut self,
-        plan: Plan,
+        course: Course,
         observer: &mut impl Observer,
-        mut interrupts: tokio::sync::mpsc::Receiver<()>,
+        mut wishes: mpsc::Receiver<Wish>,
     ) -> Summary {
-        let began = Instant::now();
-        let (mut rollout, mut outputs) = Rollout::start(plan, self.generation);
-        let mut looked = began;
+        let Course { mut rollout, mut outputs, at } = course;
+        let (began, mut looked) = (Instant::now(), Instant::now());
         loop {
-            outputs = match self.carry_out(began.elapsed(), outputs, observer) {
+            let before = rollout.clone();
+            outputs = match self.carry_out(at + began.elapsed(), outputs, observer) {
                 ControlFlow::Break(summary) => return summary,
                 ControlFlow::Continue(Err(error)) => {
-                    rollout.step(began.elapsed(), Input::NotApplied { why: error.to_string() })
+                    rollout.step(at + began.elapsed(), Input::NotApplied { why: error.to_string() })
                 }
                 ControlFlow::Continue(Ok(())) => {
-                    observer.event(began.elapsed(), &Event::Progress(rollout.status()));
+                    observer.event(at + began.elapsed(), &Event::Progress(rollout.status()));
                     tokio::select! {
                         look = self.look_at(looked + rollout.next_look()) => {
                             looked = Instant::now();
-                            rollout.step(looked - began, Input::Look(look))
+                            rollout.step(at + (looked - began), Input::Look(look))
                         }
-                        Some(()) = interrupts.recv() => {
-                            rollout.step(began.elapsed(), Input::Interrupt)
-                        }
+                        Some(wish) = wishes.recv() => fulfil(&mut rollout, at + began.elapsed(), wish),
                     }
                 }
             };
+            let kept = observer.keep(at + began.elapsed(), &rollout, &outputs);
+            if kept.is_err() && !rollout.goes_back() && !rollout.ended() {
+                // What is not kept must not be done: after a crash nobody would know of it.
+                rollout = before;
+                outputs.clear();
+            }
         }
     }
 
@@ -131,5 +213,35 @@ impl Engine {
             Ok(snapshot) => Look::Seen(self.differ.difference(snapshot)),
             Err(error) => Look::Unreachable { why: error.to_string() },
         }
+    }
+}
+
+fn fulfil(rollout: &mut Rollout, now: Duration, wish: Wish) -> Vec<Output> {
+    match wish {
+        Wish::Interrupt => rollout.step(now, Input::Interrupt),
+        Wish::Order(order, reply) => {
+            let (outputs, answer) = match rollout.order(now, order) {
+                Ok(outputs) => (outputs, Ok(())),
+                Err(refused) => (Vec::new(), Err(refused)),
+            };
+            // Whoever does not wait for the answer does not need it.
+            let _ = reply.send(answer);
+            outputs
+        }
+    }
+}
+
+/// What speaks against beginning at the first step: users who would be taken from a version that they have met.
+fn stepping_back(plan: &Plan, file: &EnvoyFile) -> Option<String> {
+    let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+    let Plan { service, baseline, candidate, .. } = plan;
+    match (file.candidate(), file.others()) {
+        (weight, _) if weight > first => {
+            Some(format!("{candidate} has {weight} of the users of {service} already"))
+        }
+        (_, others) if others > Weight::ZERO => Some(format!(
+            "a version of {service} that is neither {baseline} nor {candidate} has {others} of the users"
+        )),
+        _ => None,
     }
 }

@@ -7,13 +7,19 @@
 //! - [`engine`]: connects the state machine to a proxy and to the clock.
 //! - [`counts`]: what the judge saw, as a file that can be judged again.
 //! - [`simulate`]: all of this in virtual time against made traffic, with the rules of others beside it.
+//! - [`runner`]: many rollouts, kept in a store.
+//! - [`api`]: the same over HTTP.
+//! - [`store`]: what must not be lost.
 //! - [`cli`]: the command line.
 
+pub mod api;
 pub mod cli;
 pub mod counts;
 pub mod engine;
 pub mod judge;
 pub mod rollout;
 pub mod route;
+pub mod runner;
 pub mod simulate;
 pub mod sli;
+pub mod store;

@@ -12,6 +12,7 @@ pub mod http;
 pub mod load;
 pub mod ports;
 pub mod rollout;
+pub mod server;
 pub mod until;
 pub mod upstream;
 
@@ -19,6 +20,7 @@ pub use call::{Answer, Call};
 pub use envoy::{Envoy, Setup};
 pub use gate::Gate;
 pub use load::{Load, Outcome, Plan, Protocol, Record, Report, Tally};
-pub use rollout::{Ended, Rollout, Spec};
+pub use rollout::{Ended, Rollout, Spec, serin};
+pub use server::{Server, text};
 pub use until::until;
 pub use upstream::{Account, Fault, Upstream};

@@ -33,6 +33,7 @@ pub struct Spec {
     interval: Duration,
     watch: Option<Duration>,
     tripwire: bool,
+    versions: [&'static str; 2],
 }
 
 impl Spec {
@@ -48,6 +49,7 @@ impl Spec {
             interval: Duration::from_secs(1),
             watch: None,
             tripwire: true,
+            versions: ["v1", "v2"],
         }
     }
 
@@ -100,6 +102,13 @@ impl Spec {
         self
     }
 
+    /// From v2 to v1: the next release, after v2 was promoted.
+    #[must_use]
+    pub fn next_release(mut self) -> Self {
+        self.versions = ["v2", "v1"];
+        self
+    }
+
     /// Reads the statistics elsewhere.
     #[must_use]
     pub fn admin(mut self, admin: SocketAddr) -> Self {
@@ -135,8 +144,8 @@ spec:
   versions:
     - {{ name: v1, cluster: shop-v1 }}
     - {{ name: v2, cluster: shop-v2 }}
-  baseline: v1
-  candidate: v2
+  baseline: {}
+  candidate: {}
   tripwire: {{ enabled: {} }}
 {}  strategy:
     {strategy}
@@ -147,6 +156,8 @@ spec:
     admin: http://{}
     filterConfig: {}
 ",
+            self.versions[0],
+            self.versions[1],
             self.tripwire,
             self.fields,
             self.objectives,

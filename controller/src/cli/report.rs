@@ -4,10 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use console::Term;
-use serde::Serialize;
 
 use super::{text, view};
-use crate::rollout::event::{Event, Status};
+use crate::rollout::event::{Event, Stamped, Status};
 
 /// How events are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,15 +30,6 @@ pub(super) struct Reporter {
     painted: usize,
     /// When a line was last told.
     told: Duration,
-}
-
-/// An event as JSON has it.
-#[derive(Serialize)]
-struct Stamped<'e> {
-    /// Seconds since the rollout began.
-    at: f64,
-    #[serde(flatten)]
-    event: &'e Event,
 }
 
 impl Reporter {

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serin_filter::table::Weight;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -14,13 +13,11 @@ use super::report::Format;
 use super::voice::Voice;
 use super::{Exit, fail};
 use crate::counts::Writer;
-use crate::engine::{Engine, Observer};
+use crate::engine::{Engine, Observer, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Summary, Verdict};
-use crate::rollout::plan::Plan;
+use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::spec::Spec;
-use crate::route::envoy_file::EnvoyFile;
-use crate::sli::admin::Admin;
 
 /// Carry out a rollout
 ///
@@ -82,40 +79,24 @@ impl OutputFormat {
 impl Run {
     pub(super) async fn execute(self) -> Exit {
         let rollout = self.rollout.display();
-        let Spec { mut plan, service, envoy } = match Spec::read(&self.rollout) {
+        let spec = match Spec::read(&self.rollout) {
             Ok(spec) => spec,
             Err(error) => return fail(Exit::Invalid, format_args!("{rollout}: {error}")),
         };
-        let opened = EnvoyFile::open(&envoy.filter_config, &service).and_then(|mut file| {
-            if file.candidate() > Weight::ZERO {
-                // They stay with it: to choose another salt now would take them away.
-                plan.forgo_watch();
-            }
-            plan.watched().map_or(Ok(()), |watch| file.allow(watch))?;
-            Ok(file)
-        });
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) => {
-                return fail(
-                    Exit::Failed,
-                    format_args!("spec.envoy.filterConfig: {error}; nothing was changed"),
-                );
-            }
-        };
-        if let Some(message) = self.step_back(&plan, &file) {
-            return fail(Exit::Failed, message);
+        if spec.plan.steps.iter().any(|step| step.approval) {
+            return fail(
+                Exit::Invalid,
+                format_args!(
+                    "{rollout}: nobody can approve of a step in `serin run`; `serin serve` takes orders"
+                ),
+            );
         }
-        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned());
-        let engine = match admin {
-            Ok(admin) => Engine::connect(admin, file).await,
-            Err(error) => Err(error.into()),
+        let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
+        let (engine, course) = match Engine::begin(spec, self.anew).await {
+            Ok(begun) => begun,
+            Err(error) => return fail(Exit::Failed, error),
         };
-        let engine = match engine {
-            Ok(engine) => engine,
-            Err(error) => return fail(Exit::Failed, format_args!("{error}; nothing was changed")),
-        };
-        let record = match self.open_record(&plan.judge.boundaries_ms) {
+        let record = match self.open_record(&boundaries_ms) {
             Ok(record) => record,
             Err(message) => return fail(Exit::Failed, message),
         };
@@ -124,30 +105,9 @@ impl Run {
             Err(error) => return fail(Exit::Failed, format_args!("no signal handler: {error}")),
         };
         let mut session = Session { voice: Voice::new(self.output.resolve()), record };
-        let summary = engine.run(plan, &mut session, interrupts).await;
+        let summary = engine.run(course, &mut session, interrupts).await;
         session.voice.finish();
         exit(&summary)
-    }
-
-    /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
-    fn step_back(&self, plan: &Plan, file: &EnvoyFile) -> Option<String> {
-        let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
-        let Plan { service, baseline, candidate, .. } = plan;
-        let found = match (file.candidate(), file.others()) {
-            _ if self.anew => return None,
-            (weight, _) if weight > first => {
-                format!("{candidate} has {weight} of the users of {service} already")
-            }
-            (_, others) if others > Weight::ZERO => {
-                format!(
-                    "a version of {service} that is neither {baseline} nor {candidate} has {others} of the users"
-                )
-            }
-            _ => return None,
-        };
-        Some(format!(
-            "{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed"
-        ))
     }
 
     fn open_record(&self, boundaries_ms: &[f64]) -> Result<Option<Writer<File>>, String> {
@@ -168,7 +128,7 @@ fn exit(summary: &Summary) -> Exit {
 }
 
 /// One message for each SIGINT or SIGTERM.
-fn interrupts() -> std::io::Result<mpsc::Receiver<()>> {
+fn interrupts() -> std::io::Result<mpsc::Receiver<Wish>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (send, receive) = mpsc::channel(2);
@@ -178,7 +138,7 @@ fn interrupts() -> std::io::Result<mpsc::Receiver<()>> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if send.send(()).await.is_err() {
+            if send.send(Wish::Interrupt).await.is_err() {
                 return;
             }
         }
@@ -193,6 +153,11 @@ struct Session {
 }
 
 impl Observer for Session {
+    /// One shot: whoever kills it begins again.
+    fn keep(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
+        Ok(())
+    }
+
     fn event(&mut self, at: Duration, event: &Event) {
         self.voice.say(at, event);
     }

@@ -6,9 +6,11 @@ use console::style;
 use serin_filter::outcome::Failure;
 use serin_filter::table::Weight;
 
+use crate::api::Shown;
 use crate::judge::explain::{percent, share};
 use crate::rollout::event::{ArmStatus, Event, Sensitivity, Status, Summary, Verdict};
 use crate::rollout::plan::Overrun;
+use crate::store::{Entry, Phase};
 
 /// The lines that tell an event.
 pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
@@ -94,6 +96,28 @@ pub(super) fn progress(at: Duration, status: &Status) -> String {
     let evidence = format!("evidence {:.1} of {:.0}", status.evidence, status.limit);
     let compared = compared(status);
     format!("{}  {position}: {}, {baked}; {compared}; {evidence}", stamp(at), status.weight)
+}
+
+/// A rollout of a server, in one line.
+pub(super) fn shown(Shown { entry, status }: &Shown) -> String {
+    let Entry { id, name, service, phase, outcome, .. } = entry;
+    let stands = match (phase, status, outcome) {
+        (Phase::Queued, ..) => "queued".to_owned(),
+        (Phase::Running, Some(status), _) => {
+            let paused = if status.paused { ", paused" } else { "" };
+            let obstacle =
+                status.obstacle.as_ref().map_or_else(String::new, |o| format!("; blocked: {o}"));
+            format!(
+                "{}, {}{paused}; {}{obstacle}",
+                position(status),
+                status.weight,
+                compared(status)
+            )
+        }
+        (Phase::Running, None, _) => "under way".to_owned(),
+        (Phase::Ended | Phase::Failed, _, outcome) => outcome.clone().unwrap_or_default(),
+    };
+    format!("{id:>4}  {name:<20} {service:<16} {stands}")
 }
 
 /// How far the rollout is.

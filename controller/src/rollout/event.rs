@@ -16,7 +16,7 @@ use crate::judge::Interval;
 use crate::judge::explain::share;
 
 /// Something that happened in a rollout.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
     /// The rollout begins.
@@ -28,7 +28,7 @@ pub enum Event {
         /// The version that shall replace it.
         candidate: VersionName,
         /// The candidate's weight in each step, in parts per million.
-        #[serde(serialize_with = "ppms")]
+        #[serde(with = "ppms")]
         steps: Vec<Weight>,
         /// Whether clients of the one version can't be served by the other.
         breaking: bool,
@@ -122,9 +122,33 @@ pub enum Event {
     Ended(Summary),
 }
 
-#[allow(clippy::ptr_arg)] // the signature is serde's
-fn ppms<S: serde::Serializer>(weights: &Vec<Weight>, to: S) -> Result<S::Ok, S::Error> {
-    weights.iter().map(|weight| weight.ppm()).collect::<Vec<_>>().serialize(to)
+/// An event as JSON has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stamped<E> {
+    /// Seconds since the rollout began.
+    pub at: f64,
+    /// The event, or a reference to it.
+    #[serde(flatten)]
+    pub event: E,
+}
+
+/// Weights as parts per million.
+mod ppms {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serin_filter::table::Weight;
+
+    #[allow(clippy::ptr_arg)] // the signature is serde's
+    pub(super) fn serialize<S: Serializer>(
+        weights: &Vec<Weight>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        weights.iter().map(|weight| weight.ppm()).collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Weight>, D::Error> {
+        let weights = Vec::<u32>::deserialize(from)?.into_iter().map(Weight::from_ppm);
+        weights.collect::<Option<_>>().ok_or_else(|| D::Error::custom("a weight above 1000000"))
+    }
 }
 
 /// What keeps a rollout from going on.
@@ -281,7 +305,7 @@ impl fmt::Display for Reason {
 }
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Number of the step, from 1; `None` while users are watched, in the rollback window, and while all traffic goes back.
@@ -306,7 +330,7 @@ pub struct Status {
     /// How much the candidate's failure rate is above the baseline's.
     pub difference: Interval,
     /// How far the step is from showing that there is no harm, if its gate asks for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub safety: Option<Safety>,
     /// How long the step has been live, of how long it has to be.
     #[serde(with = "seconds")]
@@ -317,23 +341,23 @@ pub struct Status {
     /// Requests that the candidate has to answer in the step.
     pub requests_needed: u64,
     /// Time to promotion if nothing goes wrong, once it can be told.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "some_seconds")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "some_seconds")]
     pub left: Option<Duration>,
     /// Requests with an identity so far, while users are watched; `baked`, `bake` and `requests_needed` are about that then.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<u64>,
     /// What the chance of a false rollback does not cover.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
     /// Whether the rollout stays where it is, because somebody wants that or a step has taken too long.
     pub paused: bool,
     /// What keeps the rollout from going on.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
 }
 
 /// What a step could have seen: what it is worth that it saw no harm.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Sensitivity {
     /// A candidate that fails as often as this, or more.
@@ -355,7 +379,7 @@ pub enum Sensitivity {
 }
 
 /// How far a step is from showing that the candidate is no worse than its margins.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Safety {
     /// E: at `limit` it is shown.
@@ -367,7 +391,7 @@ pub struct Safety {
 }
 
 /// How one version does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmStatus {
     /// Which.
@@ -385,13 +409,13 @@ pub struct ArmStatus {
 }
 
 /// How a rollout ended.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// The verdict.
     pub verdict: Verdict,
     /// Why, unless promoted.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// The service.
     pub service: ServiceName,
@@ -427,17 +451,38 @@ pub enum Verdict {
     Interrupted,
 }
 
+/// Spans of time as seconds.
 mod seconds {
     use std::time::Duration;
 
-    use serde::{Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     pub(super) fn serialize<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
         span.as_secs_f64().serialize(to)
     }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(D::Error::custom)
+    }
 }
 
-#[allow(clippy::ref_option)] // the signature is serde's
-fn some_seconds<S: serde::Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    span.map(|span| span.as_secs_f64()).serialize(to)
+mod some_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    #[allow(clippy::ref_option)] // the signature is serde's
+    pub(super) fn serialize<S: Serializer>(
+        span: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        span.map(|span| span.as_secs_f64()).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(from)?;
+        seconds.map(Duration::try_from_secs_f64).transpose().map_err(D::Error::custom)
+    }
 }

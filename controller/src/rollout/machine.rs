@@ -197,10 +197,30 @@ impl Rollout {
         self.phase == Phase::Ended
     }
 
+    /// What it carries out.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Whether all traffic goes back to the baseline.
+    #[must_use]
+    pub fn goes_back(&self) -> bool {
+        matches!(self.phase, Phase::Shifting { goal: Goal::Baseline(_), .. })
+    }
+
     /// The split last asked for.
     #[must_use]
     pub fn split(&self) -> Split {
         self.split
+    }
+
+    /// Goes on after a time in which nobody looked: what happened in it is not known, so it counts for nothing.
+    pub fn wake(&mut self, now: Duration) {
+        (self.looked, self.seen, self.heard) = (now, now, now);
+        if let Phase::Shifting { followed, .. } = &mut self.phase {
+            *followed = None;
+        }
     }
 
     /// How long after the last look the next is due.

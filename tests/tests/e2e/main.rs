@@ -1,7 +1,10 @@
 //! serin end to end: the shipped files, module and command on a real Envoy, under load.
 
+mod api;
 mod company;
+mod crashes;
 mod interrupts;
+mod orders;
 mod outages;
 mod promotion;
 mod record;

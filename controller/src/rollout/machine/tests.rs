@@ -250,6 +250,19 @@ fn a_tripwire_of_another_generation_is_none() {
 }
 
 #[test]
+fn a_time_in_which_nobody_looked_counts_for_nothing() {
+    let mut world = baking();
+    let before = world.rollout.status().baked;
+    world.now += 3_600 * SECOND;
+    world.rollout.wake(world.now);
+    world.look();
+    let baked = world.rollout.status().baked;
+    assert!(baked > before && baked <= before + SECOND, "{baked:?}");
+    assert_eq!((world.weights(), world.obstacle()), (vec![10.0], None));
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
 fn an_interrupt_takes_everything_back_in_any_phase() {
     for mut world in [
         World::new(plan(&[10, 100])),

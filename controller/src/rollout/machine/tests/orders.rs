@@ -165,7 +165,8 @@ fn a_gate_waits_for_approval() {
 #[test]
 fn an_order_that_makes_no_sense_is_refused_with_the_reason() {
     use Verb::{Abort, Advance, Approve, Pause, Promote, Resume, Undo};
-    let cases: [(fn() -> World, &[Verb], &str); 4] = [
+    type Case<'c> = (fn() -> World, &'c [Verb], &'c str);
+    let cases: [Case<'_>; 4] = [
         (baking, &[Undo], "v2 is not promoted yet; abort takes it back"),
         (promoted, &[Pause, Resume, Approve, Advance], "v2 is promoted: no step is left"),
         (

@@ -1,0 +1,217 @@
+//! The HTTP interface of `serin serve`, under `/v1`: rollouts are taken on, looked at, and ordered about.
+//!
+//! Answers are JSON. What goes wrong is `{"error": "..."}` with a status that says whose fault it is: 400 and 422 the request's, 401 and 403 for
+//! want of a token, 404, 409 for what makes no sense now, 500 the server's own.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::sse::{self, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::{Stream, StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::rollout::event::Status;
+use crate::rollout::order::{Order, Verb};
+use crate::rollout::spec::MAX_BYTES;
+use crate::runner::{Failure, Runner};
+use crate::store::{Entry, Phase};
+
+/// Who may do what. Without any token everybody may do everything: for a server that only this machine can reach.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens {
+    /// May look.
+    pub read: Option<String>,
+    /// May look and order.
+    pub operate: Option<String>,
+}
+
+impl Tokens {
+    /// Whether anybody needs one.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.read.is_some() || self.operate.is_some()
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    runner: Arc<Runner>,
+    tokens: Arc<Tokens>,
+}
+
+/// A rollout as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Shown {
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// Where it stands, while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+/// What comes with an order: the rest of an [`Order`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reasons {
+    /// Who wants it.
+    pub by: String,
+    /// Why.
+    pub why: Option<String>,
+    /// At which step, from 1.
+    pub step: Option<usize>,
+}
+
+/// What is answered instead.
+struct Failed(StatusCode, String);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        let status = match &failure {
+            Failure::Spec(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Failure::Start { .. } | Failure::Refused(_) => StatusCode::CONFLICT,
+            Failure::Unknown(_) => StatusCode::NOT_FOUND,
+            Failure::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, failure.to_string())
+    }
+}
+
+/// The routes.
+pub fn router(runner: Arc<Runner>, tokens: Tokens) -> Router {
+    #[allow(clippy::cast_possible_truncation)] // a megabyte
+    let most = DefaultBodyLimit::max(MAX_BYTES as usize);
+    let shared = Shared { runner, tokens: Arc::new(tokens) };
+    Router::new()
+        .route("/v1/rollouts", get(list).post(apply))
+        .route("/v1/rollouts/{id}", get(show))
+        .route("/v1/rollouts/{id}/events", get(events))
+        .route("/v1/rollouts/{id}/{verb}", post(order))
+        .layer(from_fn_with_state(shared.clone(), authorize))
+        .route("/healthz", get(async || "ok\n"))
+        .layer(most)
+        .fallback(async || {
+            Failed(StatusCode::NOT_FOUND, "there is nothing here; see /v1/rollouts".to_owned())
+        })
+        .with_state(shared)
+}
+
+/// Lets through who has the token that it takes: any to look, the operator's to change anything.
+async fn authorize(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let tokens = &shared.tokens;
+    let offered = bearer(request.headers());
+    let is = |token: &Option<String>| token.as_deref().is_some_and(|token| same(token, offered));
+    let looks = request.method().is_safe();
+    let refusal = match offered {
+        _ if !tokens.any() || is(&tokens.operate) || looks && is(&tokens.read) => {
+            return next.run(request).await;
+        }
+        "" => Failed(
+            StatusCode::UNAUTHORIZED,
+            "a token is needed: Authorization: Bearer ...".to_owned(),
+        ),
+        _ if is(&tokens.read) => {
+            Failed(StatusCode::FORBIDDEN, "this token may look, but not order".to_owned())
+        }
+        _ => Failed(StatusCode::UNAUTHORIZED, "this token is not known".to_owned()),
+    };
+    refusal.into_response()
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim()
+}
+
+/// Takes as long whatever is wrong with what is offered.
+fn same(token: &str, offered: &str) -> bool {
+    let difference = token.bytes().zip(offered.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
+    token.len() == offered.len() && difference == 0
+}
+
+async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Shown>>, Failed> {
+    let entries = shared.runner.entries()?.into_iter();
+    Ok(Json(entries.map(|entry| shared.shown(entry)).collect()))
+}
+
+async fn show(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<Shown>, Failed> {
+    Ok(Json(shared.shown(shared.runner.entry(id)?)))
+}
+
+async fn apply(
+    State(shared): State<Shared>,
+    spec: String,
+) -> Result<(StatusCode, Json<Shown>), Failed> {
+    let entry = shared.runner.apply(&spec).await?;
+    Ok((StatusCode::CREATED, Json(shared.shown(entry))))
+}
+
+async fn order(
+    State(shared): State<Shared>,
+    Path((id, verb)): Path<(i64, String)>,
+    reasons: Result<Json<Reasons>, JsonRejection>,
+) -> Result<Json<Shown>, Failed> {
+    let unknown = || {
+        let known = Verb::ALL.map(|verb| format!("{verb:?}").to_lowercase()).join(", ");
+        Failed(StatusCode::NOT_FOUND, format!("{verb:?} is no order; there are {known}"))
+    };
+    let verb: Verb = serde_json::from_value(json!(verb)).map_err(|_| unknown())?;
+    let Json(Reasons { by, why, step }) =
+        reasons.map_err(|error| Failed(error.status(), error.body_text()))?;
+    let entry = shared.runner.order(id, Order { verb, by, why, step }).await?;
+    Ok(Json(shared.shown(entry)))
+}
+
+/// Everything that was told of a rollout and will be, as server-sent events whose id is the sequence number. Ends with the rollout.
+async fn events(
+    State(shared): State<Shared>,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Failed> {
+    shared.runner.entry(id)?;
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let begin = (shared.runner.clone(), shared.runner.more_events(), last.unwrap_or(0));
+    let batches = stream::unfold(begin, move |(runner, mut more, after)| async move {
+        loop {
+            more.borrow_and_update();
+            let over =
+                runner.entry(id).is_ok_and(|e| matches!(e.phase, Phase::Ended | Phase::Failed));
+            let events = runner.events(id, after).ok()?;
+            if let Some((last, _)) = events.last() {
+                let last = *last;
+                return Some((events, (runner, more, last)));
+            }
+            if over {
+                return None;
+            }
+            more.changed().await.ok()?;
+        }
+    });
+    let event = |(sequence, event): (i64, String)| {
+        Ok(sse::Event::default().id(sequence.to_string()).data(event))
+    };
+    let events = batches.flat_map(move |batch| stream::iter(batch.into_iter().map(event)));
+    Ok(Sse::new(events).keep_alive(sse::KeepAlive::default()))
+}
+
+impl Shared {
+    fn shown(&self, entry: Entry) -> Shown {
+        let status = self.runner.status(entry.id);
+        Shown { entry, status }
+    }
+}

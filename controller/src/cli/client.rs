@@ -1,0 +1,81 @@
+//! Calls to `serin serve`.
+
+use clap::Args;
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use serde::de::DeserializeOwned;
+
+use crate::api::Shown;
+
+/// Where `serin serve` is.
+#[derive(Debug, Args)]
+pub(super) struct Server {
+    /// Address of `serin serve`
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9290", env = "SERIN_SERVER")]
+    server: Url,
+
+    /// What it asks for, if it asks for a token
+    #[arg(long, value_name = "TOKEN", env = "SERIN_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+/// What the server says instead of an answer.
+#[derive(serde::Deserialize)]
+struct Failed {
+    error: String,
+}
+
+impl Server {
+    /// A request for a path below `/v1`.
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.server.clone();
+        url.set_path(&format!("/v1/{path}"));
+        let request = Client::new().request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Sends it; an answer that tells of a failure is an error in its words.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, String> {
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| {
+            format!("no answer from {} ({error}): does `serin serve` run there?", self.server)
+        })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let text = answer.text().await.unwrap_or_default();
+        let failed = serde_json::from_str::<Failed>(&text);
+        Err(failed
+            .map_or_else(|_| format!("{}: {status}: {text}", self.server), |failed| failed.error))
+    }
+
+    /// Sends it and reads the JSON of its answer.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, String> {
+        let answer = self.send(request).await?.text().await.map_err(|error| error.to_string())?;
+        serde_json::from_str(&answer)
+            .map_err(|error| format!("{}: not serin's: {error}", self.server))
+    }
+
+    /// All rollouts, the last first.
+    pub(super) async fn rollouts(&self) -> Result<Vec<Shown>, String> {
+        self.read(self.request(Method::GET, "rollouts")).await
+    }
+
+    /// The number of a rollout that is called by its number, or by its name or service: then the last.
+    pub(super) async fn find(&self, called: &str) -> Result<i64, String> {
+        if let Ok(id) = called.parse() {
+            return Ok(id);
+        }
+        let is_called =
+            |shown: &&Shown| shown.entry.name == called || shown.entry.service == called;
+        let rollouts = self.rollouts().await?;
+        let found = rollouts.iter().find(is_called).map(|shown| shown.entry.id);
+        found.ok_or_else(|| format!("there is no rollout of the name or service {called:?}"))
+    }
+}

@@ -1,0 +1,245 @@
+//! What talks to `serin serve`: `apply`, `status`, `watch`, and the orders.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use reqwest::Method;
+
+use super::client::Server;
+use super::report::{Format, Reporter};
+use super::{Exit, fail};
+use crate::api::{Reasons, Shown};
+use crate::rollout::event::{Event, Stamped, Verdict};
+use crate::rollout::order::Verb;
+
+/// Hand a rollout to `serin serve`
+///
+/// The server checks it as a whole and begins it at once, or queues it behind the rollout that has its service or its proxy's file.
+#[derive(Debug, Args)]
+#[command(after_help = APPLY, after_long_help = APPLY)]
+pub(super) struct Apply {
+    /// The rollout
+    #[arg(value_name = "ROLLOUT.yaml")]
+    rollout: PathBuf,
+
+    /// Stay and tell what happens, until it has ended
+    #[arg(long)]
+    watch: bool,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+const APPLY: &str = "\
+Example:
+  serin apply rollout.yaml --watch
+
+Exit codes:
+  0 taken on (with --watch: promoted), 1 the server can't take it on or be reached, nothing was changed,
+  2 the file can't be read. With --watch also 3 rolled back, 4 aborted or undone.";
+
+/// Show where rollouts stand
+///
+/// All that the server has, the last first, or one by its number, name or service.
+#[derive(Debug, Args)]
+#[command(after_help = STATUS, after_long_help = STATUS)]
+pub(super) struct Status {
+    /// Its number, name or service; of several the last
+    rollout: Option<String>,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+const STATUS: &str = "\
+Example:
+  serin status
+  serin status shop --output json | jq .status.evidence";
+
+/// Tell what happens in a rollout
+///
+/// First what has happened, then what does, until it has ended.
+#[derive(Debug, Args)]
+#[command(after_help = WATCH, after_long_help = WATCH)]
+pub(super) struct Watch {
+    /// Its number, name or service; of several the last
+    rollout: String,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+const WATCH: &str = "\
+Example:
+  serin watch shop --output json | jq -c 'select(.event == \"gateOpened\")'
+
+Exit codes:
+  0 promoted, 3 rolled back, 4 aborted or undone, 1 the server can't be reached any more.";
+
+/// An order.
+#[derive(Debug, Args)]
+#[command(after_help = ORDER, after_long_help = ORDER)]
+pub(super) struct Give {
+    /// Its number, name or service; of several the last
+    rollout: String,
+
+    /// Why, for the history
+    #[arg(long)]
+    why: Option<String>,
+
+    /// Who, for the history
+    #[arg(long, env = "USER", default_value = "somebody")]
+    by: String,
+
+    /// Only if the rollout is at this step (approve, advance): given twice, it counts once
+    #[arg(long)]
+    step: Option<usize>,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+const ORDER: &str = "\
+Example:
+  serin pause shop --why \"the database is being moved\"
+  serin advance shop --step 2
+
+Exit codes:
+  0 done, or so already; 1 refused, with the reason, and nothing was changed.";
+
+#[derive(Debug, Args)]
+struct Output {
+    /// What to print: text for people, or JSON
+    #[arg(long, value_enum, default_value_t = OutputFormat::Plain)]
+    output: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// Lines
+    Plain,
+    /// JSON
+    Json,
+}
+
+impl Apply {
+    pub(super) async fn execute(self) -> Exit {
+        let text = match std::fs::read_to_string(&self.rollout) {
+            Ok(text) => text,
+            Err(error) => {
+                return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));
+            }
+        };
+        let request = self.server.request(Method::POST, "rollouts").body(text);
+        let shown: Shown = match self.server.read(request).await {
+            Ok(shown) => shown,
+            Err(error) => {
+                return fail(Exit::Failed, format_args!("{}: {error}", self.rollout.display()));
+            }
+        };
+        if self.watch {
+            return watch(&self.server, shown.entry.id, self.output.output).await;
+        }
+        show(&shown, self.output.output);
+        Exit::Good
+    }
+}
+
+impl Status {
+    pub(super) async fn execute(self) -> Exit {
+        let shown = match &self.rollout {
+            None => self.server.rollouts().await,
+            Some(rollout) => self.one(rollout).await.map(|shown| vec![shown]),
+        };
+        match shown {
+            Ok(shown) => shown.iter().for_each(|shown| show(shown, self.output.output)),
+            Err(error) => return fail(Exit::Failed, error),
+        }
+        Exit::Good
+    }
+
+    async fn one(&self, called: &str) -> Result<Shown, String> {
+        let id = self.server.find(called).await?;
+        self.server.read(self.server.request(Method::GET, &format!("rollouts/{id}"))).await
+    }
+}
+
+impl Watch {
+    pub(super) async fn execute(self) -> Exit {
+        match self.server.find(&self.rollout).await {
+            Ok(id) => watch(&self.server, id, self.output.output).await,
+            Err(error) => fail(Exit::Failed, error),
+        }
+    }
+}
+
+impl Give {
+    pub(super) async fn execute(self, verb: Verb) -> Exit {
+        match self.give(verb).await {
+            Ok(shown) => {
+                println!("{}: {}", shown.entry.name, verb.done());
+                Exit::Good
+            }
+            Err(error) => fail(Exit::Failed, error),
+        }
+    }
+
+    async fn give(self, verb: Verb) -> Result<Shown, String> {
+        let id = self.server.find(&self.rollout).await?;
+        let verb = serde_json::to_value(verb).map_err(|error| error.to_string())?;
+        let path = format!("rollouts/{id}/{}", verb.as_str().unwrap_or_default());
+        let reasons = Reasons { by: self.by, why: self.why, step: self.step };
+        self.server.read(self.server.request(Method::POST, &path).json(&reasons)).await
+    }
+}
+
+fn show(shown: &Shown, output: OutputFormat) {
+    match output {
+        OutputFormat::Json => println!("{}", serde_json::to_string(shown).unwrap_or_default()),
+        OutputFormat::Plain => println!("{}", super::text::shown(shown)),
+    }
+}
+
+/// Tells all events of a rollout, to its end.
+async fn watch(server: &Server, id: i64, output: OutputFormat) -> Exit {
+    let request = server.request(Method::GET, &format!("rollouts/{id}/events"));
+    let mut answer = match server.send(request).await {
+        Ok(answer) => answer,
+        Err(error) => return fail(Exit::Failed, error),
+    };
+    let mut reporter = Reporter::new(match output {
+        OutputFormat::Plain => Format::Plain,
+        OutputFormat::Json => Format::Json,
+    });
+    let mut unread = Vec::new();
+    while let Ok(Some(bytes)) = answer.chunk().await {
+        unread.extend_from_slice(&bytes);
+        while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = unread.drain(..=end).collect();
+            let Some(data) = line.strip_prefix(b"data: ") else { continue };
+            let Stamped { at, event } = match serde_json::from_slice::<Stamped<Event>>(data) {
+                Ok(stamped) => stamped,
+                Err(error) => return fail(Exit::Failed, format_args!("not serin's: {error}")),
+            };
+            reporter.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
+            if let Event::Ended(summary) = event {
+                return match summary.verdict {
+                    Verdict::Promoted => Exit::Good,
+                    Verdict::RolledBack => Exit::Harm,
+                    Verdict::Interrupted => Exit::Interrupted,
+                };
+            }
+        }
+    }
+    fail(Exit::Failed, "the server tells no more, but the rollout has not ended")
+}

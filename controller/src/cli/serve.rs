@@ -1,0 +1,96 @@
+//! `serin serve`: rollouts kept in a store, taken on and ordered about over HTTP.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Exit, fail};
+use crate::api::{Tokens, router};
+use crate::runner::Runner;
+use crate::store::Store;
+
+/// Serve rollouts over HTTP
+///
+/// Takes rollouts on (`serin apply`), carries them out, several at once but one at a time for a service and for a proxy's file, and
+/// takes orders (`serin pause`, `serin promote`, ...). Every transition is stored before it is acted on: killed and started again, it
+/// goes on where it was. Stopped by Ctrl-C or SIGTERM, it leaves all weights as they are.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Serve {
+    /// The file in which rollouts and their history are kept
+    #[arg(long, value_name = "FILE", default_value = "serin.db", env = "SERIN_STORE")]
+    store: PathBuf,
+
+    /// Address to listen on. Others than this machine's own ask for a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9290", env = "SERIN_LISTEN")]
+    listen: SocketAddr,
+
+    /// Whoever has this token may look
+    #[arg(long, value_name = "TOKEN", env = "SERIN_READ_TOKEN", hide_env_values = true)]
+    read_token: Option<String>,
+
+    /// Whoever has this token may look and order
+    #[arg(long, value_name = "TOKEN", env = "SERIN_OPERATE_TOKEN", hide_env_values = true)]
+    operate_token: Option<String>,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  serin serve --store /var/lib/serin/serin.db &
+  serin apply rollout.yaml
+  serin watch shop
+
+Exit codes:
+  0 stopped, 1 could not begin (the store, the address), 2 the command line is not valid.";
+
+impl Serve {
+    pub(super) async fn execute(self) -> Exit {
+        let tokens = Tokens { read: self.read_token, operate: self.operate_token };
+        if [&tokens.read, &tokens.operate].into_iter().flatten().any(String::is_empty) {
+            return fail(Exit::Invalid, "an empty token is none");
+        }
+        if !self.listen.ip().is_loopback() && tokens.operate.is_none() {
+            return fail(
+                Exit::Invalid,
+                format_args!(
+                    "--listen {}: others can reach it, so --operate-token is needed",
+                    self.listen
+                ),
+            );
+        }
+        let store = match Store::open(&self.store) {
+            Ok(store) => store,
+            Err(error) => return fail(Exit::Failed, error),
+        };
+        let listener = match TcpListener::bind(self.listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                return fail(Exit::Failed, format_args!("--listen {}: {error}", self.listen));
+            }
+        };
+        let runner = match Runner::start(store).await {
+            Ok(runner) => runner,
+            Err(error) => return fail(Exit::Failed, error),
+        };
+        if let Ok(address) = listener.local_addr() {
+            eprintln!("serin: serving on http://{address}");
+        }
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return fail(Exit::Failed, "no signal handler");
+        };
+        // Streams of events never end by themselves, so nobody is waited for.
+        tokio::select! {
+            served = axum::serve(listener, router(runner, tokens)) => match served {
+                Ok(()) => Exit::Good,
+                Err(error) => fail(Exit::Failed, error),
+            },
+            _ = interrupt.recv() => Exit::Good,
+            _ = terminate.recv() => Exit::Good,
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Many rollouts, kept in a store: begins them, one at a time for a service and for a proxy's file, goes on with them after a restart, and
+//! hands orders on to them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::engine::{Course, Engine, Observer, StartError, Wish};
+use crate::judge::Ruling;
+use crate::rollout::event::{Event, Status};
+use crate::rollout::machine::{Output, Rollout};
+use crate::rollout::order::{Order, Refused};
+use crate::rollout::spec::{Spec, SpecError};
+use crate::store::{Entry, Kept, Phase, Store, StoreError};
+
+/// Orders that may wait for a rollout to take them.
+const WAITING: usize = 16;
+
+/// A proxy that can't be found after a restart is looked for again after this time.
+const FIND_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why something that was asked for is not done. Nothing was changed, but for [`Failure::Start`].
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum Failure {
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    #[error("rollout {id}: {why}")]
+    Start { id: i64, why: StartError },
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("there is no rollout {0}")]
+    Unknown(i64),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Runs what is in the store.
+#[derive(Debug)]
+pub struct Runner {
+    store: Arc<Store>,
+    active: Mutex<HashMap<i64, Active>>,
+    /// Changes whenever anything has been kept: there may be events to read.
+    kept: watch::Sender<u64>,
+    /// Held while rollouts are begun: two at once must not take the same file.
+    beginning: tokio::sync::Mutex<()>,
+}
+
+/// A rollout under way.
+#[derive(Debug)]
+struct Active {
+    service: String,
+    file: PathBuf,
+    wishes: mpsc::Sender<Wish>,
+    status: watch::Receiver<Option<Status>>,
+}
+
+impl Runner {
+    /// Takes the store over, and goes on with what is under way in it.
+    ///
+    /// # Errors
+    /// It can't be read, or a specification in it is not valid any more.
+    pub async fn start(store: Store) -> Result<Arc<Self>, Failure> {
+        let runner = Arc::new(Self {
+            store: Arc::new(store),
+            active: Mutex::default(),
+            kept: watch::Sender::new(0),
+            beginning: tokio::sync::Mutex::default(),
+        });
+        for entry in runner.store.list()? {
+            if entry.phase == Phase::Running {
+                runner.go_on(&entry)?;
+            }
+        }
+        runner.begin_queued().await?;
+        Ok(runner)
+    }
+
+    fn active(&self) -> MutexGuard<'_, HashMap<i64, Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a rollout on: begins it, or queues it behind the one that has its service or its file.
+    ///
+    /// # Errors
+    /// It is not valid, or can't begin.
+    pub async fn apply(self: &Arc<Self>, text: &str) -> Result<Entry, Failure> {
+        let spec = Spec::parse(text)?;
+        let id = self.store.add(&spec.service.salt, spec.plan.service.as_str(), text)?;
+        match self.begin_queued().await?.remove(&id) {
+            Some(why) => Err(Failure::Start { id, why }),
+            None => self.entry(id),
+        }
+    }
+
+    /// Begins what can begin, in the order in which it came, and gives what could not.
+    async fn begin_queued(self: &Arc<Self>) -> Result<HashMap<i64, StartError>, Failure> {
+        let _one_at_a_time = self.beginning.lock().await;
+        let mut failed = HashMap::new();
+        let mut queued = self.store.list()?;
+        queued.retain(|entry| entry.phase == Phase::Queued);
+        for entry in queued.iter().rev() {
+            let spec = Spec::parse(&entry.spec)?;
+            if self.is_taken(&spec) {
+                continue;
+            }
+            let (service, file) = (entry.service.clone(), spec.envoy.filter_config.clone());
+            match Engine::begin(spec, false).await {
+                Ok((engine, course)) => {
+                    let (rollout, outputs) = course.begin();
+                    self.store.keep(entry.id, Duration::ZERO, rollout, outputs)?;
+                    self.spawn(entry.id, service, file, Beginning::Ready(engine, course));
+                }
+                Err(why) => {
+                    self.store.fail(entry.id, &why.to_string())?;
+                    failed.insert(entry.id, why);
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    fn is_taken(&self, spec: &Spec) -> bool {
+        self.active().values().any(|active| {
+            active.service == spec.plan.service.as_str() || active.file == spec.envoy.filter_config
+        })
+    }
+
+    /// Goes on with a rollout that a process before this one left under way.
+    fn go_on(self: &Arc<Self>, entry: &Entry) -> Result<(), Failure> {
+        let spec = Spec::parse(&entry.spec)?;
+        let (id, service) = (entry.id, entry.service.clone());
+        let file = spec.envoy.filter_config.clone();
+        let Some(kept) = self.store.kept(id)? else { return Ok(()) };
+        self.spawn(id, service, file, Beginning::Kept(spec, kept));
+        Ok(())
+    }
+
+    fn spawn(self: &Arc<Self>, id: i64, service: String, file: PathBuf, beginning: Beginning) {
+        let (wishes, wished) = mpsc::channel(WAITING);
+        let (told, status) = watch::channel(None);
+        self.active().insert(id, Active { service, file, wishes, status });
+        let runner = self.clone();
+        tokio::spawn(async move {
+            let (engine, course) = beginning.ready(id).await;
+            let (store, kept) = (runner.store.clone(), runner.kept.clone());
+            let mut clerk = Clerk { id, store, kept, status: told, failing: false };
+            engine.run(course, &mut clerk, wished).await;
+            runner.active().remove(&id);
+            if let Err(error) = runner.begin_queued().await {
+                eprintln!("serin: {error}");
+            }
+        });
+    }
+
+    /// Gives an order.
+    ///
+    /// # Errors
+    /// It makes no sense, or there is no such rollout.
+    pub async fn order(&self, id: i64, order: Order) -> Result<Entry, Failure> {
+        let entry = self.entry(id)?;
+        let over = || Failure::Refused(Refused(format!("rollout {id} is not under way")));
+        let wishes = self.active().get(&id).map(|active| active.wishes.clone()).ok_or_else(over)?;
+        let (reply, answer) = oneshot::channel();
+        wishes.send(Wish::Order(order, reply)).await.map_err(|_| over())?;
+        answer.await.map_err(|_| over())??;
+        Ok(entry)
+    }
+
+    /// A rollout.
+    ///
+    /// # Errors
+    /// There is none of this number.
+    pub fn entry(&self, id: i64) -> Result<Entry, Failure> {
+        self.store.get(id)?.ok_or(Failure::Unknown(id))
+    }
+
+    /// All rollouts, the last first.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
+        Ok(self.store.list()?)
+    }
+
+    /// Where a rollout stands; `None` unless it is under way.
+    #[must_use]
+    pub fn status(&self, id: i64) -> Option<Status> {
+        self.active().get(&id)?.status.borrow().clone()
+    }
+
+    /// What was told of a rollout after the event with this sequence number, as JSON, in order.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, Failure> {
+        Ok(self.store.events(id, after)?)
+    }
+
+    /// Changes when there may be more events.
+    #[must_use]
+    pub fn more_events(&self) -> watch::Receiver<u64> {
+        self.kept.subscribe()
+    }
+}
+
+/// How a rollout gets under way.
+enum Beginning {
+    /// At its first step.
+    Ready(Engine, Course),
+    /// Where it was when the process before this one ended.
+    Kept(Spec, Kept),
+}
+
+impl Beginning {
+    /// Finds the proxy, for as long as it takes.
+    async fn ready(self, id: i64) -> (Engine, Course) {
+        let (spec, Kept { rollout, at }) = match self {
+            Self::Ready(engine, course) => return (engine, course),
+            Self::Kept(spec, kept) => (spec, kept),
+        };
+        let mut told = None;
+        loop {
+            match Engine::find(spec.clone(), &rollout).await {
+                Ok(engine) => return (engine, Course::resume(rollout, at)),
+                Err(error) => {
+                    let error = error.to_string();
+                    if told.as_ref() != Some(&error) {
+                        eprintln!("serin: rollout {id} can't go on yet: {error}");
+                        told = Some(error);
+                    }
+                }
+            }
+            tokio::time::sleep(FIND_AGAIN).await;
+        }
+    }
+}
+
+/// Keeps what happens in one rollout.
+struct Clerk {
+    id: i64,
+    store: Arc<Store>,
+    kept: watch::Sender<u64>,
+    status: watch::Sender<Option<Status>>,
+    /// Whether nothing can be kept, as was said.
+    failing: bool,
+}
+
+impl Observer for Clerk {
+    fn keep(&mut self, at: Duration, rollout: &Rollout, outputs: &[Output]) -> Result<(), String> {
+        match self.store.keep(self.id, at, rollout, outputs) {
+            Ok(()) => {
+                self.failing = false;
+                self.kept.send_modify(|times| *times += 1);
+                Ok(())
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    eprintln!(
+                        "serin: rollout {} stays where it is until the store can be written: {error}",
+                        self.id
+                    );
+                }
+                Err(error.to_string())
+            }
+        }
+    }
+
+    fn event(&mut self, _: Duration, event: &Event) {
+        if let Event::Progress(status) = event {
+            self.status.send_replace(Some(status.clone()));
+        }
+    }
+
+    /// The state has all that is needed of it.
+    fn ruling(&mut self, _: &Ruling) {}
+}

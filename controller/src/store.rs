@@ -1,0 +1,298 @@
+//! What must not be lost: rollouts with their state, and their history. SQLite in one file, which one process has at a time.
+//!
+//! The state machine's state is written before what it wants is done (write-ahead log, synchronous = FULL: what is written has arrived on
+//! the disk). After a crash the state is read again, the split it holds is applied again under the same generation, and it goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::rollout::event::{Event, Stamped, Verdict};
+use crate::rollout::machine::{Output, Rollout};
+
+/// The schema, one migration after the other. What has been released is never changed, only added to.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE rollouts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        service TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        phase TEXT NOT NULL CHECK (phase IN ('queued', 'running', 'ended', 'failed')),
+        -- JSON of the state machine, and its time in seconds; the wall clock then, in seconds since 1970.
+        state TEXT,
+        at REAL NOT NULL DEFAULT 0,
+        wall REAL NOT NULL DEFAULT 0,
+        -- How it ended: a verdict, or why it could not begin.
+        outcome TEXT
+    ) STRICT;
+    CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        rollout INTEGER NOT NULL REFERENCES rollouts (id),
+        event TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX events_of_rollout ON events (rollout, sequence);
+"];
+
+/// Why the store can't be used.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum StoreError {
+    #[error("{}: another serin has this store", .0.display())]
+    Taken(PathBuf),
+    #[error(
+        "{}: schema {found}, but this serin knows {} at most: it was written by a later one",
+        path.display(),
+        MIGRATIONS.len()
+    )]
+    Later { path: PathBuf, found: u32 },
+    #[error("{}: damaged ({why}); move it away to begin with an empty one, or restore a copy", path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("the store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the store: rollout {id} has a state that can't be read: {why}")]
+    State { id: i64, why: serde_json::Error },
+}
+
+/// Where a rollout is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// It waits for another one to end.
+    Queued,
+    /// It is under way.
+    Running,
+    /// It has ended, with a verdict.
+    Ended,
+    /// It could not begin.
+    Failed,
+}
+
+/// A rollout in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// Its name: `metadata.name`.
+    pub name: String,
+    /// The service.
+    pub service: String,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The verdict, or why it could not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The specification as it was given.
+    #[serde(skip)]
+    pub spec: String,
+}
+
+/// A rollout under way as it was last kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The state machine.
+    pub rollout: Rollout,
+    /// Its time: since it began, and the wall clock's since it was kept. A clock that was set back counts as standing still.
+    pub at: Duration,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Store(Mutex<Connection>);
+
+impl Store {
+    /// Opens the store, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// Another process has it, or it is not a store of this version, or damaged.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::connect(path).map_err(|error| match error {
+            StoreError::Sqlite(error) => in_words(path, error),
+            other => other,
+        })
+    }
+
+    fn connect(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let Some(missing) = MIGRATIONS.get(found as usize..) else {
+            return Err(StoreError::Later { path: path.to_owned(), found });
+        };
+        // Takes the lock too, which then stays.
+        let migration = connection.transaction()?;
+        for sql in missing {
+            migration.execute_batch(sql)?;
+        }
+        migration.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        migration.commit()?;
+        let check: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        match check.as_str() {
+            "ok" => Ok(Self(Mutex::new(connection))),
+            _ => Err(StoreError::Damaged { path: path.to_owned(), why: check }),
+        }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that panicked was rolled back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a rollout, queued, and gives its number.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn add(&self, name: &str, service: &str, spec: &str) -> Result<i64, StoreError> {
+        const SQL: &str =
+            "INSERT INTO rollouts (name, service, spec, phase) VALUES (?, ?, ?, 'queued')";
+        let connection = self.connection();
+        connection.execute(SQL, params![name, service, spec])?;
+        Ok(connection.last_insert_rowid())
+    }
+
+    /// Notes that a rollout could not begin.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn fail(&self, id: i64, why: &str) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE rollouts SET phase = 'failed', outcome = ? WHERE id = ?";
+        self.connection().execute(SQL, params![why, id])?;
+        Ok(())
+    }
+
+    /// Keeps a rollout's state and what is told of it, in one transaction.
+    ///
+    /// # Errors
+    /// It could not be written; what was kept before is still there.
+    pub fn keep(
+        &self,
+        id: i64,
+        at: Duration,
+        rollout: &Rollout,
+        outputs: &[Output],
+    ) -> Result<(), StoreError> {
+        const STATE: &str =
+            "UPDATE rollouts SET phase = ?, state = ?, at = ?, wall = ?, outcome = ? WHERE id = ?";
+        let json = |why| StoreError::State { id, why };
+        let state = serde_json::to_string(rollout).map_err(json)?;
+        let outcome = outputs.iter().find_map(verdict);
+        let phase = if rollout.ended() { "ended" } else { "running" };
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let at = at.as_secs_f64();
+        transaction.execute(STATE, params![phase, state, at, wall(), outcome, id])?;
+        for output in outputs {
+            let Output::Tell(event) = output else { continue };
+            let event = serde_json::to_string(&Stamped { at, event }).map_err(json)?;
+            const EVENT: &str = "INSERT INTO events (rollout, event) VALUES (?, ?)";
+            transaction.execute(EVENT, params![id, event])?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// A rollout under way, as it was last kept; `None` if it has not begun.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn kept(&self, id: i64) -> Result<Option<Kept>, StoreError> {
+        const SQL: &str = "SELECT state, at, wall FROM rollouts WHERE id = ? AND state IS NOT NULL";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
+        let found: Option<(String, f64, f64)> =
+            self.connection().query_row(SQL, [id], read).optional()?;
+        let Some((state, at, kept)) = found else { return Ok(None) };
+        let rollout = serde_json::from_str(&state).map_err(|why| StoreError::State { id, why })?;
+        let at = Duration::try_from_secs_f64(at + (wall() - kept).max(0.0)).unwrap_or_default();
+        Ok(Some(Kept { rollout, at }))
+    }
+
+    /// All rollouts, the last first.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(
+            "SELECT id, name, service, phase, outcome, spec FROM rollouts ORDER BY id DESC",
+        )?;
+        let entries = statement.query_map([], entry)?;
+        Ok(entries.collect::<Result<_, _>>()?)
+    }
+
+    /// One rollout.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn get(&self, id: i64) -> Result<Option<Entry>, StoreError> {
+        const SQL: &str =
+            "SELECT id, name, service, phase, outcome, spec FROM rollouts WHERE id = ?";
+        Ok(self.connection().query_row(SQL, [id], entry).optional()?)
+    }
+
+    /// What was told of a rollout after the event with this sequence number, as JSON, in order.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, StoreError> {
+        const SQL: &str = "SELECT sequence, event FROM events WHERE rollout = ? AND sequence > ? ORDER BY sequence";
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(SQL)?;
+        let events = statement.query_map([id, after], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(events.collect::<Result<_, _>>()?)
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let phase: String = row.get(3)?;
+    Ok(Entry {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        service: row.get(2)?,
+        phase: match phase.as_str() {
+            "queued" => Phase::Queued,
+            "running" => Phase::Running,
+            "failed" => Phase::Failed,
+            _ => Phase::Ended,
+        },
+        outcome: row.get(4)?,
+        spec: row.get(5)?,
+    })
+}
+
+fn verdict(output: &Output) -> Option<&'static str> {
+    let Output::Tell(event) = output else { return None };
+    let Event::Ended(summary) = &**event else { return None };
+    Some(match summary.verdict {
+        Verdict::Promoted => "promoted",
+        Verdict::RolledBack => "rolledBack",
+        Verdict::Interrupted => "interrupted",
+    })
+}
+
+/// Seconds since 1970.
+fn wall() -> f64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64()
+}
+
+fn in_words(path: &Path, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StoreError::Taken(path.to_owned())
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path: path.to_owned(), why: error.to_string() }
+        }
+        _ => StoreError::Sqlite(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

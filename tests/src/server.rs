@@ -1,0 +1,158 @@
+//! The shipped `serin serve`, and the commands that talk to it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+use crate::{Spec, serin};
+
+/// A server with its store. Killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    url: String,
+    store: PathBuf,
+    log: JoinHandle<()>,
+}
+
+/// A server that has not been started yet.
+fn command(store: &Path, listen: &str) -> Command {
+    let mut command = serin();
+    command.arg("serve").arg("--store").arg(store).args(["--listen", listen]);
+    command
+}
+
+impl Server {
+    /// Starts one with its store in this directory.
+    pub async fn start(directory: &Path) -> Self {
+        Self::with(directory, &[]).await
+    }
+
+    /// The same with more in its environment.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub async fn with(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let store = directory.join("serin.db");
+        let mut command = command(&store, "127.0.0.1:0");
+        command.envs(environment.iter().copied());
+        let mut child =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("serin starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let url = loop {
+            let line = lines.next_line().await.expect("serin writes UTF-8");
+            let line = line.expect("serin serves");
+            if let Some(url) = line.strip_prefix("serin: serving on ") {
+                break url.to_owned();
+            }
+            eprintln!("{line}");
+        };
+        let log = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                eprintln!("{line}");
+            }
+        });
+        Self { child, url, store, log }
+    }
+
+    /// The address of its interface.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Tries to start another one on the same store.
+    ///
+    /// # Panics
+    /// When it can't be run.
+    pub async fn second(&self) -> Output {
+        command(&self.store, "127.0.0.1:0").output().await.expect("serin runs")
+    }
+
+    /// Ends it with no warning, as a power cut would.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("a child can be killed");
+        self.log.await.expect("the log does not panic");
+    }
+
+    /// Ends it by SIGTERM, and gives its exit code.
+    ///
+    /// # Panics
+    /// When it has ended already.
+    pub async fn stop(mut self) -> Option<i32> {
+        let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        kill_process(id.expect("serin runs"), Signal::TERM).expect("a signal");
+        self.child.wait().await.expect("a child can be waited for").code()
+    }
+
+    /// Runs `serin` with these arguments against it.
+    ///
+    /// # Panics
+    /// When it can't be run.
+    pub async fn serin(&self, arguments: &[&str]) -> Output {
+        let mut command = serin();
+        command.args(arguments).env("SERIN_SERVER", &self.url).env("USER", "ada");
+        command.output().await.expect("serin runs")
+    }
+
+    /// Runs it, and gives what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.serin(arguments).await;
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs it, and gives why it was refused.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.serin(arguments).await;
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// Hands a rollout to it, and gives what it answers.
+    ///
+    /// # Panics
+    /// When it does not take it on.
+    pub async fn apply(&self, spec: &Spec) -> Value {
+        let path = self.store.with_extension("yaml");
+        std::fs::write(&path, spec.yaml()).expect("a specification");
+        let path = path.display().to_string();
+        let shown = self.ok(&["apply", &path, "--output", "json"]).await;
+        serde_json::from_str(&shown).expect("JSON")
+    }
+
+    /// Where a rollout stands.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn status(&self, rollout: &str) -> Value {
+        let shown = self.ok(&["status", rollout, "--output", "json"]).await;
+        serde_json::from_str(&shown).expect("JSON")
+    }
+
+    /// Watches a rollout to its end; gives the exit code and the events.
+    pub async fn watch(&self, rollout: &str) -> (Option<i32>, Vec<Value>) {
+        let output = self.serin(&["watch", rollout, "--output", "json"]).await;
+        let events = text(&output.stdout);
+        let events = events.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        (output.status.code(), events.collect())
+    }
+}
+
+/// What a process wrote.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

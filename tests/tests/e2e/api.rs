@@ -1,0 +1,133 @@
+//! The HTTP interface of `serin serve`: who may do what, and what comes of requests that are wrong.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::Value;
+use serin_tests::{Server, Spec, http, text};
+
+use crate::world::World;
+
+/// The status and the JSON that answer a request.
+async fn ask(
+    server: &Server,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: impl Into<Bytes>,
+) -> (u16, Value) {
+    let request = Request::builder().method(method).uri(format!("{}{path}", server.url()));
+    let request = match token {
+        "" => request,
+        token => request.header("authorization", format!("Bearer {token}")),
+    };
+    let request = request.header("content-type", "application/json");
+    let answer = http::send(request.body(Full::new(body.into())).expect("a request")).await;
+    let answer = answer.expect("an answer");
+    let body = serde_json::from_slice(answer.body()).unwrap_or(Value::Null);
+    (answer.status().as_u16(), body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tokens = [("SERIN_READ_TOKEN", "reader"), ("SERIN_OPERATE_TOKEN", "operator")];
+    let server = Server::with(directory.path(), &tokens).await;
+    for (method, path, token, expected) in [
+        ("GET", "/healthz", "", 200),
+        ("GET", "/v1/rollouts", "", 401),
+        ("GET", "/v1/rollouts", "guess", 401),
+        ("GET", "/v1/rollouts", "reade", 401),
+        ("GET", "/v1/rollouts", "reader", 200),
+        ("GET", "/v1/rollouts", "operator", 200),
+        ("POST", "/v1/rollouts", "", 401),
+        ("POST", "/v1/rollouts", "reader", 403),
+        ("POST", "/v1/rollouts/1/pause", "reader", 403),
+        ("POST", "/v1/rollouts", "operator", 422),
+    ] {
+        let (status, _) = ask(&server, method, path, token, "").await;
+        assert_eq!(status, expected, "{method} {path} as {token:?}");
+    }
+    let refused = server.refused(&["status"]).await;
+    assert_eq!(refused, "serin: a token is needed: Authorization: Bearer ...\n");
+    assert_eq!(server.ok(&["status", "--token", "reader"]).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_do_not_reach_a_server_without_tokens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut serin = serin_tests::serin();
+    serin.args(["serve", "--listen", "0.0.0.0:0", "--store"]).arg(directory.path().join("x.db"));
+    let output = serin.output().await.expect("serin runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("so --operate-token is needed"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_wrong_change_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::start(directory.path()).await;
+    let by = r#"{"by": "ada"}"#;
+    for (method, path, body, expected, error) in [
+        ("POST", "/v1/rollouts", "kind: Pod".to_owned(), 422, "missing field `apiVersion`"),
+        ("POST", "/v1/rollouts", "\u{0}".repeat(1000), 422, ""),
+        ("POST", "/v1/rollouts", "a".repeat(2 << 20), 413, ""),
+        ("GET", "/v1/rollouts/7", String::new(), 404, "there is no rollout 7"),
+        ("GET", "/v1/rollouts/7/events", String::new(), 404, "there is no rollout 7"),
+        ("POST", "/v1/rollouts/7/pause", by.to_owned(), 404, "there is no rollout 7"),
+        (
+            "POST",
+            "/v1/rollouts/7/dance",
+            by.to_owned(),
+            404,
+            "\"dance\" is no order; there are pause",
+        ),
+        ("POST", "/v1/rollouts/7/pause", "{".to_owned(), 400, "Failed to parse"),
+        ("POST", "/v1/rollouts/7/pause", r#"{"bye": 1}"#.to_owned(), 422, "unknown field `bye`"),
+        ("GET", "/v1/rollouts/x", String::new(), 400, ""),
+        ("DELETE", "/v1/rollouts", String::new(), 405, ""),
+        ("GET", "/v2", String::new(), 404, "there is nothing here"),
+    ] {
+        let (status, answer) = ask(&server, method, path, "", body).await;
+        assert_eq!(status, expected, "{method} {path}: {answer}");
+        let said = answer["error"].as_str().unwrap_or_default();
+        assert!(said.contains(error), "{method} {path}: {answer}");
+    }
+    assert_eq!(ask(&server, "GET", "/v1/rollouts", "", "").await, (200, Value::Array(Vec::new())));
+}
+
+/// Each hears everything, from the beginning on or from where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_watch() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    let second = Duration::from_secs(1);
+    let spec = Spec::new(&world.envoy).step("50%", second, 10).step("100%", second, 10);
+    server.apply(&spec).await;
+    let events = format!("{}/v1/rollouts/1/events", server.url());
+    let watch = |last: &'static str| {
+        let request = Request::get(&events).header("last-event-id", last);
+        http::send(request.body(Full::default()).expect("a request"))
+    };
+    let mut watching = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        watching.spawn(watch(""));
+    }
+    let heard: Vec<_> =
+        watching.join_all().await.into_iter().map(|answer| answer.expect("events")).collect();
+    let first = text(heard[0].body());
+    assert!(first.starts_with("id: 1\ndata: {\"at\":0.0,\"event\":\"started\""), "{first}");
+    assert!(first.contains("\"event\":\"ended\",\"verdict\":\"promoted\""), "{first}");
+    let events = |text: &str| text.lines().filter(|line| line.starts_with("data: ")).count();
+    assert!(heard.iter().all(|answer| events(&text(answer.body())) == events(&first)));
+    let rest = text(watch("3").await.expect("events").body());
+    assert!(rest.starts_with("id: 4\n"), "{rest}");
+    load.stop().await;
+}

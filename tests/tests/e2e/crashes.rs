@@ -1,0 +1,83 @@
+//! `serin serve` killed again and again, at any time: nothing is lost, skipped or done twice.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use serin_tests::{Fault, Server, Spec, text};
+use tokio::time::sleep;
+
+use crate::world::World;
+
+/// Kills until a rollout is left alone.
+const KILLS: u32 = 15;
+
+/// A rollout of short steps, with the server killed all the time; gives its events.
+async fn killed_all_the_time(world: &World) -> (Option<i32>, Vec<Value>) {
+    let step = Duration::from_millis(1_500);
+    let spec = Spec::new(&world.envoy).interval(Duration::from_millis(200)).without_tripwire();
+    let spec = spec.step("20%", step, 20).step("50%", step, 20).step("100%", step, 20);
+    let mut server = Server::start(world.envoy.dir()).await;
+    server.apply(&spec).await;
+    for _ in 0..KILLS {
+        sleep(Duration::from_millis(fastrand::u64(20..700))).await;
+        let phase = server.status("shop").await["phase"].take();
+        server.kill().await;
+        server = Server::start(world.envoy.dir()).await;
+        if phase == "ended" {
+            break;
+        }
+    }
+    server.watch("shop").await
+}
+
+fn numbers(events: &[Value], kind: &str, field: &str) -> Vec<u64> {
+    let of_kind = events.iter().filter(|event| event["event"] == kind);
+    of_kind.map(|event| event[field].as_u64().unwrap_or(0)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_candidate_is_promoted_all_the_same() {
+    let world = World::new().await;
+    let load = world.load();
+    let (code, events) = killed_all_the_time(&world).await;
+    assert_eq!(code, Some(0), "{:?}", events.last());
+    assert_eq!(load.stop().await.total().failures, 0, "traffic does not notice");
+    // Each step once, and each under the generation after the one before.
+    assert_eq!(numbers(&events, "shifting", "step"), [1, 2, 3]);
+    assert_eq!(numbers(&events, "gateOpened", "step"), [1, 2, 3]);
+    assert_eq!(numbers(&events, "shifting", "generation"), [1, 2, 3]);
+    assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_candidate_is_rolled_back_all_the_same() {
+    let world = World::new().await;
+    let load = world.load();
+    world.v2.set_faults([Fault::errors(0.5)]);
+    let (code, events) = killed_all_the_time(&world).await;
+    world.assert_only_faults_failed(&load.stop().await);
+    assert_eq!(code, Some(3), "{:?}", events.last());
+    assert_eq!(numbers(&events, "rollingBack", "none").len(), 1);
+    assert!(numbers(&events, "gateOpened", "step").is_empty());
+    assert_eq!(world.envoy.weight_of_v2(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_stopped_leaves_the_weights_and_its_store_to_the_next() {
+    let world = World::new().await;
+    let load = world.load();
+    let hour = Duration::from_secs(3_600);
+    let server = Server::start(world.envoy.dir()).await;
+    server.apply(&Spec::new(&world.envoy).step("50%", hour, 10).step("100%", hour, 10)).await;
+    let second = server.second().await;
+    assert_eq!(second.status.code(), Some(1));
+    let error = text(&second.stderr);
+    assert!(error.ends_with("serin.db: another serin has this store\n"), "{error}");
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.stop().await, Some(0));
+    assert_eq!(world.envoy.weight_of_v2(), 500_000);
+    let server = Server::start(world.envoy.dir()).await;
+    server.ok(&["abort", "shop"]).await;
+    assert_eq!(server.watch("shop").await.0, Some(4));
+    assert_eq!(load.stop().await.total().failures, 0);
+}

@@ -1,0 +1,143 @@
+//! People who order a rollout of `serin serve` about, by the commands.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use serin_tests::{Server, Spec, until};
+
+use crate::world::World;
+
+const SECONDS: Duration = Duration::from_secs(30);
+
+/// 5 %, 50 % and 100 %, the first two for as long as nobody orders otherwise.
+fn patient(world: &World) -> Spec {
+    let hour = Duration::from_secs(3_600);
+    Spec::new(&world.envoy)
+        .step("5%", hour, 10)
+        .step("50%", hour, 10)
+        .step("100%", Duration::from_secs(1), 10)
+        .interval(Duration::from_millis(300))
+}
+
+/// Waits until the rollout's status is so.
+async fn until_status(server: &Server, what: &str, holds: impl Fn(&Value) -> bool) {
+    until(SECONDS, what, async || {
+        let status = server.status("shop").await["status"].take();
+        if holds(&status) { Ok(()) } else { Err(status) }
+    })
+    .await;
+}
+
+async fn until_live(server: &Server, step: u32) {
+    until_status(server, &format!("step {step} live"), |s| s["step"] == step && s["live"] == true)
+        .await;
+}
+
+fn all<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
+    events.iter().filter(|event| event["event"] == kind).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_is_led_by_hand_and_undone() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    server.apply(&patient(&world).field("rollbackWindow: 1h")).await;
+    until_live(&server, 1).await;
+
+    assert_eq!(server.ok(&["pause", "shop", "--why", "lunch"]).await, "shop-v2: paused\n");
+    server.ok(&["pause", "shop"]).await;
+    until_status(&server, "paused", |status| status["paused"] == true).await;
+    assert!(server.ok(&["status"]).await.contains("step 1 of 3, 5 %, paused; v2 failed"));
+    let refused = server.refused(&["undo", "shop"]).await;
+    assert_eq!(refused, "serin: v2 is not promoted yet; abort takes it back\n");
+    let refused = server.refused(&["advance", "shop", "--step", "3"]).await;
+    assert_eq!(refused, "serin: step 3 has not begun; it is at step 1\n");
+
+    for _ in 0..2 {
+        server.ok(&["advance", "1", "--step", "1", "--by", "grace"]).await;
+    }
+    until_live(&server, 2).await;
+    until_status(&server, "still paused", |status| status["paused"] == true).await;
+    server.ok(&["promote", "shop"]).await;
+    until_status(&server, "promoted", |s| s["weight"] == 1_000_000 && s["step"].is_null()).await;
+    assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
+    server.ok(&["undo", "shop", "--why", "a complaint"]).await;
+
+    let (code, events) = server.watch("shop").await;
+    assert_eq!((code, world.envoy.weight_of_v2()), (Some(4), 0));
+    let orders: Vec<_> =
+        all(&events, "ordered").iter().map(|o| format!("{} {}", o["verb"], o["by"])).collect();
+    let expected =
+        [r#""pause" "ada""#, r#""advance" "grace""#, r#""promote" "ada""#, r#""undo" "ada""#];
+    assert_eq!(orders, expected, "each counts once");
+    let ended = all(&events, "ended")[0];
+    assert_eq!(
+        (&ended["verdict"], &ended["reason"]["why"]),
+        (&"interrupted".into(), &"a complaint".into())
+    );
+    let refused = server.refused(&["undo", "shop"]).await;
+    assert_eq!(refused, "serin: rollout 1 is not under way\n");
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_waits_for_approval_and_is_aborted() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    let canary = "canary: { weight: 20%, bake: { time: 1s, requests: 10 }, approval: true }";
+    let spec = Spec::new(&world.envoy).strategy(canary).interval(Duration::from_millis(300));
+    server.apply(&spec.field("rollbackWindow: 1h")).await;
+    until(SECONDS, "to be asked for approval", async || {
+        let (url, path) = (server.url(), "/v1/rollouts/1");
+        let status = server.status("shop").await["status"].take();
+        let waits = status["baked"].as_f64() > Some(2.0) && status["weight"] == 200_000;
+        if waits { Ok(()) } else { Err(format!("{url}{path}: {status}")) }
+    })
+    .await;
+    server.ok(&["approve", "shop", "--step", "1"]).await;
+    until_status(&server, "promoted", |s| s["weight"] == 1_000_000 && s["step"].is_null()).await;
+    let refused = server.refused(&["abort", "shop"]).await;
+    assert_eq!(refused, "serin: v2 is promoted; undo takes it back\n");
+    server.ok(&["undo", "shop"]).await;
+    assert_eq!(server.watch("shop").await.0, Some(4));
+
+    server.apply(&patient(&world)).await;
+    until_live(&server, 1).await;
+    server.ok(&["abort", "shop"]).await;
+    let (code, events) = server.watch("shop").await;
+    assert_eq!((code, all(&events, "live").len()), (Some(4), 2));
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+/// What was promoted is the baseline of the next release, which waits for its turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_release_waits_for_the_one_before() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    let quick = |spec: Spec| {
+        let second = Duration::from_secs(1);
+        spec.step("50%", second, 10).step("100%", second, 10).interval(Duration::from_millis(300))
+    };
+    assert_eq!(server.apply(&quick(Spec::new(&world.envoy))).await["phase"], "running");
+    let next = server.apply(&quick(Spec::new(&world.envoy).next_release())).await;
+    assert_eq!((&next["id"], &next["phase"]), (&2.into(), &"queued".into()));
+    assert!(server.ok(&["status", "2"]).await.contains("queued"));
+    let ((first, _), (second, _)) = (server.watch("1").await, server.watch("2").await);
+    assert_eq!((first, second), (Some(0), Some(0)));
+    assert_eq!(load.stop().await.total().failures, 0);
+    let history = server.ok(&["status", "--output", "json"]).await;
+    let outcomes: Vec<Value> = history
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["outcome"].take())
+        .collect();
+    assert_eq!(outcomes, ["promoted", "promoted"]);
+
+    // What can't begin is refused, and kept with the reason.
+    let path = world.envoy.dir().join("serin.yaml").display().to_string();
+    let refused = server.refused(&["apply", &path]).await;
+    assert!(refused.contains("rollout 3: v1 has 100 % of the users of shop already"), "{refused}");
+    assert_eq!(server.status("3").await["phase"], "failed");
+}
