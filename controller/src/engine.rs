@@ -76,14 +76,6 @@ impl Course {
     pub fn begin(&self) -> (&Rollout, &[Output]) {
         (&self.rollout, &self.outputs)
     }
-
-    /// Goes on where `rollout` was `at` this time since it began: its split is asked for again, under the same generation.
-    #[must_use]
-    pub fn resume(mut rollout: Rollout, at: Duration) -> Self {
-        rollout.wake(at);
-        let outputs = vec![Output::Apply(rollout.split())];
-        Self { rollout, outputs, at }
-    }
 }
 
 /// The proxy, and where a rollout stands with it.
@@ -92,7 +84,6 @@ pub struct Engine {
     admin: Admin,
     file: EnvoyFile,
     differ: Differ,
-    generation: Generation,
 }
 
 impl Engine {
@@ -113,32 +104,46 @@ impl Engine {
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
         }
         let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned())?;
-        let engine = Self::connect(admin, file).await?;
-        let (rollout, outputs) = Rollout::start(plan, engine.generation);
+        let (engine, generation) = Self::connect(admin, file).await?;
+        let (rollout, outputs) = Rollout::start(plan, generation);
         Ok((engine, Course { rollout, outputs, at: Duration::ZERO }))
     }
 
-    /// Finds the proxy of a rollout under way again.
+    /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
+    /// If the file is one generation ahead and has no users at the candidate, that was a rollback, which is done before it is stored, and is
+    /// done again.
     ///
     /// # Errors
-    /// It is not there.
-    pub async fn find(spec: Spec, rollout: &Rollout) -> Result<Self, StartError> {
+    /// The file can't be opened. Whether the proxy is there does not matter yet.
+    pub fn resume(
+        spec: Spec,
+        mut rollout: Rollout,
+        at: Duration,
+    ) -> Result<(Self, Course), StartError> {
         let Spec { plan, service, envoy } = spec;
         let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
         rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
         let admin = Admin::new(&envoy.admin, plan.service, file.filter().to_owned())?;
-        Self::connect(admin, file).await
+        let generation = rollout.split().generation;
+        let rolled_back =
+            file.generation() == generation.next() && file.candidate() == Weight::ZERO;
+        rollout.wake(at, if rolled_back { file.generation() } else { generation });
+        let outputs = match rolled_back {
+            true => rollout.roll_back_again(at),
+            false => vec![Output::Apply(rollout.split())],
+        };
+        Ok((Self { admin, file, differ: Differ::default() }, Course { rollout, outputs, at }))
     }
 
     /// The proxy answers and runs the filter.
-    async fn connect(admin: Admin, file: EnvoyFile) -> Result<Self, StartError> {
+    async fn connect(admin: Admin, file: EnvoyFile) -> Result<(Self, Generation), StartError> {
         let deadline = Instant::now() + FIRST_REPORT;
         loop {
             let mut differ = Differ::default();
             let first = differ.difference(admin.snapshot().await?);
             if let Some(running) = first.generation {
                 let generation = running.max(file.generation());
-                return Ok(Self { admin, file, differ, generation });
+                return Ok((Self { admin, file, differ }, generation));
             }
             if Instant::now() >= deadline {
                 return Err(StartError::NoFilter);
@@ -157,30 +162,72 @@ impl Engine {
         let Course { mut rollout, mut outputs, at } = course;
         let (began, mut looked) = (Instant::now(), Instant::now());
         loop {
-            let before = rollout.clone();
-            outputs = match self.carry_out(at + began.elapsed(), outputs, observer) {
+            let turn = match self.carry_out(at + began.elapsed(), outputs, observer) {
                 ControlFlow::Break(summary) => return summary,
                 ControlFlow::Continue(Err(error)) => {
-                    rollout.step(at + began.elapsed(), Input::NotApplied { why: error.to_string() })
+                    Turn::Input(Input::NotApplied { why: error.to_string() })
                 }
                 ControlFlow::Continue(Ok(())) => {
                     observer.event(at + began.elapsed(), &Event::Progress(rollout.status()));
                     tokio::select! {
                         look = self.look_at(looked + rollout.next_look()) => {
                             looked = Instant::now();
-                            rollout.step(at + (looked - began), Input::Look(look))
+                            Turn::Input(Input::Look(look))
                         }
-                        Some(wish) = wishes.recv() => fulfil(&mut rollout, at + began.elapsed(), wish),
+                        Some(wish) = wishes.recv() => match wish {
+                            Wish::Interrupt => Turn::Input(Input::Interrupt),
+                            Wish::Order(order, reply) => Turn::Order(order, reply),
+                        }
                     }
                 }
             };
-            let kept = observer.keep(at + began.elapsed(), &rollout, &outputs);
-            if kept.is_err() && !rollout.goes_back() && !rollout.ended() {
-                // What is not kept must not be done: after a crash nobody would know of it.
-                rollout = before;
-                outputs.clear();
+            outputs = self.take(at + began.elapsed(), turn, &mut rollout, observer);
+        }
+    }
+
+    /// Hands a turn to the state machine and has the outcome kept. A rollback is written to the proxy before that: nothing may keep it
+    /// waiting. Whatever else can't be kept is not done, as after a crash nobody would know of it; what was seen counts all the same.
+    fn take(
+        &mut self,
+        now: Duration,
+        turn: Turn,
+        rollout: &mut Rollout,
+        observer: &mut impl Observer,
+    ) -> Vec<Output> {
+        let before = rollout.clone();
+        let outputs = match &turn {
+            Turn::Input(input) => rollout.step(now, input.clone()),
+            // Whoever has gone does not expect it to be done any more.
+            Turn::Order(_, reply) if reply.is_closed() => return Vec::new(),
+            Turn::Order(order, _) => match rollout.order(now, order.clone()) {
+                Ok(outputs) => outputs,
+                Err(refused) => {
+                    turn.answer(Err(refused));
+                    return Vec::new();
+                }
+            },
+        };
+        if rollout.goes_back() && !before.goes_back() {
+            // If that fails it is tried again with all the rest.
+            let _ = self.file.apply(rollout.split());
+        }
+        match observer.keep(now, rollout, &outputs) {
+            Ok(()) => rollout.hold(false),
+            Err(_) if rollout.goes_back() => rollout.hold(true),
+            Err(why) => {
+                *rollout = before;
+                rollout.hold(true);
+                return match turn {
+                    Turn::Input(input) => rollout.step(now, input),
+                    Turn::Order(..) => {
+                        turn.answer(Err(Refused(format!("it can't be stored: {why}"))));
+                        Vec::new()
+                    }
+                };
             }
         }
+        turn.answer(Ok(()));
+        outputs
     }
 
     /// Does what the state machine wants, and breaks with the summary when the rollout is over.
@@ -216,17 +263,18 @@ impl Engine {
     }
 }
 
-fn fulfil(rollout: &mut Rollout, now: Duration, wish: Wish) -> Vec<Output> {
-    match wish {
-        Wish::Interrupt => rollout.step(now, Input::Interrupt),
-        Wish::Order(order, reply) => {
-            let (outputs, answer) = match rollout.order(now, order) {
-                Ok(outputs) => (outputs, Ok(())),
-                Err(refused) => (Vec::new(), Err(refused)),
-            };
+/// What comes next.
+enum Turn {
+    Input(Input),
+    Order(Order, oneshot::Sender<Result<(), Refused>>),
+}
+
+impl Turn {
+    /// Says what became of an order.
+    fn answer(self, answer: Result<(), Refused>) {
+        if let Self::Order(_, reply) = self {
             // Whoever does not wait for the answer does not need it.
             let _ = reply.send(answer);
-            outputs
         }
     }
 }

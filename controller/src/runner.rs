@@ -2,26 +2,30 @@
 //! hands orders on to them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
-use crate::engine::{Course, Engine, Observer, StartError, Wish};
+use crate::engine::{Course, Engine, Observer, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Status};
 use crate::rollout::machine::{Output, Rollout};
-use crate::rollout::order::{Order, Refused};
+use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::{Spec, SpecError};
 use crate::store::{Entry, Kept, Phase, Store, StoreError};
 
 /// Orders that may wait for a rollout to take them.
 const WAITING: usize = 16;
 
-/// A proxy that can't be found after a restart is looked for again after this time.
-const FIND_AGAIN: Duration = Duration::from_secs(1);
+/// Events of a rollback that may wait for the store.
+const UNKEPT: usize = 1_000;
+
+/// What can't be done now is tried again after this time.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why something that was asked for is not done. Nothing was changed, but for [`Failure::Start`].
 #[derive(Debug, Error)]
@@ -30,7 +34,7 @@ pub enum Failure {
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error("rollout {id}: {why}")]
-    Start { id: i64, why: StartError },
+    Start { id: i64, why: String },
     #[error(transparent)]
     Refused(#[from] Refused),
     #[error("there is no rollout {0}")]
@@ -63,7 +67,7 @@ impl Runner {
     /// Takes the store over, and goes on with what is under way in it.
     ///
     /// # Errors
-    /// It can't be read, or a specification in it is not valid any more.
+    /// It can't be read.
     pub async fn start(store: Store) -> Result<Arc<Self>, Failure> {
         let runner = Arc::new(Self {
             store: Arc::new(store),
@@ -72,8 +76,10 @@ impl Runner {
             beginning: tokio::sync::Mutex::default(),
         });
         for entry in runner.store.list()? {
-            if entry.phase == Phase::Running {
-                runner.go_on(&entry)?;
+            if entry.phase == Phase::Running
+                && let Err(error) = runner.go_on(&entry)
+            {
+                eprintln!("serin: rollout {} can't go on: {error}", entry.id);
             }
         }
         runner.begin_queued().await?;
@@ -91,42 +97,57 @@ impl Runner {
     pub async fn apply(self: &Arc<Self>, text: &str) -> Result<Entry, Failure> {
         let spec = Spec::parse(text)?;
         let id = self.store.add(&spec.service.salt, spec.plan.service.as_str(), text)?;
-        match self.begin_queued().await?.remove(&id) {
-            Some(why) => Err(Failure::Start { id, why }),
-            None => self.entry(id),
+        let runner = self.clone();
+        // Whoever asked may go away before it has begun.
+        let begun = tokio::spawn(async move { runner.begin_queued().await });
+        if let Ok(begun) = begun.await {
+            begun?;
+        }
+        let entry = self.entry(id)?;
+        match (entry.phase, &entry.outcome) {
+            (Phase::Failed, Some(why)) => Err(Failure::Start { id, why: why.clone() }),
+            _ => Ok(entry),
         }
     }
 
-    /// Begins what can begin, in the order in which it came, and gives what could not.
-    async fn begin_queued(self: &Arc<Self>) -> Result<HashMap<i64, StartError>, Failure> {
+    /// Begins what can begin, in the order in which it came.
+    async fn begin_queued(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.beginning.lock().await;
-        let mut failed = HashMap::new();
         let mut queued = self.store.list()?;
         queued.retain(|entry| entry.phase == Phase::Queued);
         for entry in queued.iter().rev() {
-            let spec = Spec::parse(&entry.spec)?;
-            if self.is_taken(&spec) {
-                continue;
+            match Spec::parse(&entry.spec) {
+                Ok(spec) if self.is_taken(&spec) => {}
+                Ok(spec) => self.begin(entry, spec).await?,
+                Err(error) => self.store.fail(entry.id, &error.to_string())?,
             }
-            let (service, file) = (entry.service.clone(), spec.envoy.filter_config.clone());
-            match Engine::begin(spec, false).await {
-                Ok((engine, course)) => {
-                    let (rollout, outputs) = course.begin();
-                    self.store.keep(entry.id, Duration::ZERO, rollout, outputs)?;
-                    self.spawn(entry.id, service, file, Beginning::Ready(engine, course));
-                }
-                Err(why) => {
-                    self.store.fail(entry.id, &why.to_string())?;
-                    failed.insert(entry.id, why);
-                }
-            }
+            self.note();
         }
-        Ok(failed)
+        Ok(())
+    }
+
+    async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
+        let (service, file) = (entry.service.clone(), real(&spec.envoy.filter_config));
+        match Engine::begin(spec, false).await {
+            Ok((engine, course)) => {
+                let (rollout, outputs) = course.begin();
+                self.store.keep(entry.id, Duration::ZERO, rollout, outputs)?;
+                self.spawn(entry.id, service, file, Beginning::Ready(engine, course));
+                Ok(())
+            }
+            Err(why) => self.store.fail(entry.id, &why.to_string()),
+        }
+    }
+
+    /// Wakes whoever waits for events.
+    fn note(&self) {
+        self.kept.send_modify(|times| *times += 1);
     }
 
     fn is_taken(&self, spec: &Spec) -> bool {
         self.active().values().any(|active| {
-            active.service == spec.plan.service.as_str() || active.file == spec.envoy.filter_config
+            active.service == spec.plan.service.as_str()
+                || active.file == real(&spec.envoy.filter_config)
         })
     }
 
@@ -134,25 +155,27 @@ impl Runner {
     fn go_on(self: &Arc<Self>, entry: &Entry) -> Result<(), Failure> {
         let spec = Spec::parse(&entry.spec)?;
         let (id, service) = (entry.id, entry.service.clone());
-        let file = spec.envoy.filter_config.clone();
+        let file = real(&spec.envoy.filter_config);
         let Some(kept) = self.store.kept(id)? else { return Ok(()) };
         self.spawn(id, service, file, Beginning::Kept(spec, kept));
         Ok(())
     }
 
     fn spawn(self: &Arc<Self>, id: i64, service: String, file: PathBuf, beginning: Beginning) {
-        let (wishes, wished) = mpsc::channel(WAITING);
+        let (wishes, mut wished) = mpsc::channel(WAITING);
         let (told, status) = watch::channel(None);
         self.active().insert(id, Active { service, file, wishes, status });
         let runner = self.clone();
         tokio::spawn(async move {
-            let (engine, course) = beginning.ready(id).await;
             let (store, kept) = (runner.store.clone(), runner.kept.clone());
-            let mut clerk = Clerk { id, store, kept, status: told, failing: false };
+            let mut clerk =
+                Clerk { id, store, kept, status: told, unkept: Vec::new(), failing: false };
+            let (engine, course) = beginning.ready(&mut clerk, &mut wished).await;
             engine.run(course, &mut clerk, wished).await;
             runner.active().remove(&id);
-            if let Err(error) = runner.begin_queued().await {
-                eprintln!("serin: {error}");
+            while let Err(error) = runner.begin_queued().await {
+                eprintln!("serin: what is queued can't begin: {error}");
+                tokio::time::sleep(TRY_AGAIN).await;
             }
         });
     }
@@ -163,12 +186,26 @@ impl Runner {
     /// It makes no sense, or there is no such rollout.
     pub async fn order(&self, id: i64, order: Order) -> Result<Entry, Failure> {
         let entry = self.entry(id)?;
+        if entry.phase == Phase::Queued && order.verb == Verb::Abort {
+            return self.withdraw(id, &order).await;
+        }
         let over = || Failure::Refused(Refused(format!("rollout {id} is not under way")));
         let wishes = self.active().get(&id).map(|active| active.wishes.clone()).ok_or_else(over)?;
         let (reply, answer) = oneshot::channel();
         wishes.send(Wish::Order(order, reply)).await.map_err(|_| over())?;
         answer.await.map_err(|_| over())??;
         Ok(entry)
+    }
+
+    /// Takes a rollout out of the queue.
+    async fn withdraw(&self, id: i64, order: &Order) -> Result<Entry, Failure> {
+        let _nobody_begins_it = self.beginning.lock().await;
+        if self.entry(id)?.phase != Phase::Queued {
+            return Err(Refused(format!("rollout {id} has begun meanwhile")).into());
+        }
+        self.store.fail(id, &order.to_string())?;
+        self.note();
+        self.entry(id)
     }
 
     /// A rollout.
@@ -217,27 +254,37 @@ enum Beginning {
 }
 
 impl Beginning {
-    /// Finds the proxy, for as long as it takes.
-    async fn ready(self, id: i64) -> (Engine, Course) {
+    /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then.
+    async fn ready(self, clerk: &mut Clerk, wished: &mut mpsc::Receiver<Wish>) -> (Engine, Course) {
         let (spec, Kept { rollout, at }) = match self {
             Self::Ready(engine, course) => return (engine, course),
             Self::Kept(spec, kept) => (spec, kept),
         };
         let mut told = None;
         loop {
-            match Engine::find(spec.clone(), &rollout).await {
-                Ok(engine) => return (engine, Course::resume(rollout, at)),
-                Err(error) => {
-                    let error = error.to_string();
-                    if told.as_ref() != Some(&error) {
-                        eprintln!("serin: rollout {id} can't go on yet: {error}");
-                        told = Some(error);
-                    }
+            let error = match Engine::resume(spec.clone(), rollout.clone(), at) {
+                Ok((engine, course)) => {
+                    // What begins anew here is a rollback, which waits for nothing.
+                    let (rollout, outputs) = course.begin();
+                    let _ = clerk.keep(at, rollout, outputs);
+                    return (engine, course);
                 }
+                Err(error) => error.to_string(),
+            };
+            if told.as_ref() != Some(&error) {
+                eprintln!("serin: rollout {} can't go on yet: {error}", clerk.id);
+                told = Some(error.clone());
             }
-            tokio::time::sleep(FIND_AGAIN).await;
+            if let Ok(Some(Wish::Order(_, reply))) = timeout(TRY_AGAIN, wished.recv()).await {
+                let _ = reply.send(Err(Refused(format!("it can't go on yet: {error}"))));
+            }
         }
     }
+}
+
+/// The file itself, whatever links lead to it.
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Keeps what happens in one rollout.
@@ -246,19 +293,27 @@ struct Clerk {
     store: Arc<Store>,
     kept: watch::Sender<u64>,
     status: watch::Sender<Option<Status>>,
+    /// What was done, but could not be kept yet.
+    unkept: Vec<Output>,
     /// Whether nothing can be kept, as was said.
     failing: bool,
 }
 
 impl Observer for Clerk {
     fn keep(&mut self, at: Duration, rollout: &Rollout, outputs: &[Output]) -> Result<(), String> {
-        match self.store.keep(self.id, at, rollout, outputs) {
+        let is_told = |output: &&Output| matches!(output, Output::Tell(_));
+        let waiting = self.unkept.len();
+        self.unkept.extend(outputs.iter().filter(is_told).cloned());
+        match self.store.keep(self.id, at, rollout, &self.unkept) {
             Ok(()) => {
                 self.failing = false;
+                self.unkept.clear();
                 self.kept.send_modify(|times| *times += 1);
                 Ok(())
             }
             Err(error) => {
+                // A rollback goes on, and is told later; the rest is not done.
+                self.unkept.truncate(if rollout.goes_back() { UNKEPT } else { waiting });
                 if !std::mem::replace(&mut self.failing, true) {
                     eprintln!(
                         "serin: rollout {} stays where it is until the store can be written: {error}",

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 
 use crate::{Spec, serin};
 
@@ -17,13 +17,15 @@ pub struct Server {
     child: Child,
     url: String,
     store: PathBuf,
-    log: JoinHandle<()>,
+    /// What it wrote to standard error since it serves.
+    log: Arc<Mutex<String>>,
 }
 
-/// A server that has not been started yet.
-fn command(store: &Path, listen: &str) -> Command {
+/// A server that has not been started yet, with its store in this directory.
+fn command_line(directory: &Path) -> Command {
     let mut command = serin();
-    command.arg("serve").arg("--store").arg(store).args(["--listen", listen]);
+    command.arg("serve").arg("--store").arg(directory.join("serin.db"));
+    command.args(["--listen", "127.0.0.1:0"]);
     command
 }
 
@@ -38,9 +40,13 @@ impl Server {
     /// # Panics
     /// When it does not serve.
     pub async fn with(directory: &Path, environment: &[(&str, &str)]) -> Self {
-        let store = directory.join("serin.db");
-        let mut command = command(&store, "127.0.0.1:0");
+        let mut command = command_line(directory);
         command.envs(environment.iter().copied());
+        Self::spawn(directory, command).await
+    }
+
+    async fn spawn(directory: &Path, mut command: Command) -> Self {
+        let store = directory.join("serin.db");
         let mut child =
             command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("serin starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -52,12 +58,27 @@ impl Server {
             }
             eprintln!("{line}");
         };
-        let log = tokio::spawn(async move {
+        let log = Arc::new(Mutex::new(String::new()));
+        let heard = log.clone();
+        tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                eprintln!("{line}");
+                let mut log = heard.lock().expect("a lock");
+                log.push_str(&line);
+                log.push('\n');
             }
         });
         Self { child, url, store, log }
+    }
+
+    /// Starts one that can't write any file beyond so many KiB, as if the disk were full.
+    pub async fn limited(directory: &Path, kib: u32) -> Self {
+        let mut command = Command::new("sh");
+        // Not to be ended by the limit's signal is inherited.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
+        command.kill_on_drop(true).arg("-c").arg(script).arg("sh");
+        let serin = command_line(directory);
+        command.arg(serin.as_std().get_program()).args(serin.as_std().get_args());
+        Self::spawn(directory, command).await
     }
 
     /// The address of its interface.
@@ -65,12 +86,21 @@ impl Server {
         &self.url
     }
 
+    /// What it wrote to standard error since it serves.
+    ///
+    /// # Panics
+    /// When whoever wrote it down has panicked.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("a lock").clone()
+    }
+
     /// Tries to start another one on the same store.
     ///
     /// # Panics
     /// When it can't be run.
     pub async fn second(&self) -> Output {
-        command(&self.store, "127.0.0.1:0").output().await.expect("serin runs")
+        let directory = self.store.parent().expect("a directory");
+        command_line(directory).output().await.expect("serin runs")
     }
 
     /// Ends it with no warning, as a power cut would.
@@ -79,7 +109,6 @@ impl Server {
     /// When it has ended already.
     pub async fn kill(mut self) {
         self.child.kill().await.expect("a child can be killed");
-        self.log.await.expect("the log does not panic");
     }
 
     /// Ends it by SIGTERM, and gives its exit code.

@@ -5,6 +5,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use crate::api::Shown;
+use crate::store::Phase;
 
 /// Where `serin serve` is.
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ impl Server {
         self.read(self.request(Method::GET, "rollouts")).await
     }
 
-    /// The number of a rollout that is called by its number, or by its name or service: then the last.
+    /// The number of a rollout that is called by its number, or by its name or service: then the one under way, or the last.
     pub(super) async fn find(&self, called: &str) -> Result<i64, String> {
         if let Ok(id) = called.parse() {
             return Ok(id);
@@ -75,7 +76,9 @@ impl Server {
         let is_called =
             |shown: &&Shown| shown.entry.name == called || shown.entry.service == called;
         let rollouts = self.rollouts().await?;
-        let found = rollouts.iter().find(is_called).map(|shown| shown.entry.id);
+        let mut called_so = rollouts.iter().filter(is_called);
+        let running = called_so.clone().find(|shown| shown.entry.phase == Phase::Running);
+        let found = running.or_else(|| called_so.next()).map(|shown| shown.entry.id);
         found.ok_or_else(|| format!("there is no rollout of the name or service {called:?}"))
     }
 }

@@ -12,6 +12,7 @@ use super::{Exit, fail};
 use crate::api::{Reasons, Shown};
 use crate::rollout::event::{Event, Stamped, Verdict};
 use crate::rollout::order::Verb;
+use crate::store::{Entry, Phase};
 
 /// Hand a rollout to `serin serve`
 ///
@@ -48,7 +49,7 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_help = STATUS, after_long_help = STATUS)]
 pub(super) struct Status {
-    /// Its number, name or service; of several the last
+    /// Its number, name or service; of several the one under way, or the last
     rollout: Option<String>,
 
     #[command(flatten)]
@@ -69,7 +70,7 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = WATCH, after_long_help = WATCH)]
 pub(super) struct Watch {
-    /// Its number, name or service; of several the last
+    /// Its number, name or service; of several the one under way, or the last
     rollout: String,
 
     #[command(flatten)]
@@ -90,7 +91,7 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_help = ORDER, after_long_help = ORDER)]
 pub(super) struct Give {
-    /// Its number, name or service; of several the last
+    /// Its number, name or service; of several the one under way, or the last
     rollout: String,
 
     /// Why, for the history
@@ -241,5 +242,11 @@ async fn watch(server: &Server, id: i64, output: OutputFormat) -> Exit {
             }
         }
     }
-    fail(Exit::Failed, "the server tells no more, but the rollout has not ended")
+    let request = server.request(Method::GET, &format!("rollouts/{id}"));
+    match server.read::<Shown>(request).await {
+        Ok(Shown { entry: Entry { phase: Phase::Failed, outcome, .. }, .. }) => {
+            fail(Exit::Failed, format_args!("it never began: {}", outcome.unwrap_or_default()))
+        }
+        _ => fail(Exit::Failed, "the server tells no more, but the rollout has not ended"),
+    }
 }

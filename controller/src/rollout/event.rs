@@ -266,6 +266,8 @@ pub enum Reason {
         /// How many it may.
         budget: u64,
     },
+    /// It had been rolled back before the controller was started anew, but the store could not be written.
+    NotKept,
     /// Somebody has ordered it.
     Ordered(Order),
     /// The user asked to stop.
@@ -298,6 +300,9 @@ impl fmt::Display for Reason {
                     "{failures} requests have failed at the candidate; spec.failureBudget is {budget}"
                 )
             }
+            Self::NotKept => f.write_str(
+                "it was rolled back before serin was started anew; why could not be stored",
+            ),
             Self::Ordered(order) => order.fmt(f),
             Self::Interrupted => f.write_str("stopped by Ctrl-C or SIGTERM"),
         }

@@ -100,6 +100,9 @@ pub struct Rollout {
     paused: bool,
     /// Whether somebody wants no more gates.
     promote: bool,
+    /// Whether nothing can be stored: it does not move then, but for a rollback.
+    #[serde(skip)]
+    held: bool,
     /// When the last look was.
     looked: Duration,
     /// When the last look was that showed anything: what is counted goes back to there.
@@ -171,6 +174,7 @@ impl Rollout {
             entered: Duration::ZERO,
             paused: false,
             promote: false,
+            held: false,
             looked: Duration::ZERO,
             seen: Duration::ZERO,
             heard: Duration::ZERO,
@@ -216,11 +220,24 @@ impl Rollout {
     }
 
     /// Goes on after a time in which nobody looked: what happened in it is not known, so it counts for nothing.
-    pub fn wake(&mut self, now: Duration) {
+    /// The proxy was last asked for `generation`.
+    pub fn wake(&mut self, now: Duration, generation: Generation) {
+        self.split.generation = generation;
+        let gap = now.saturating_sub(self.looked);
+        self.entered += gap;
+        if let Phase::Promoted { since } = &mut self.phase {
+            *since += gap;
+        }
         (self.looked, self.seen, self.heard) = (now, now, now);
         if let Phase::Shifting { followed, .. } = &mut self.phase {
             *followed = None;
         }
+    }
+
+    /// Holds it where it is for as long as nothing can be stored, or lets it go on. What is seen counts all the same, and a rollback waits for
+    /// nothing.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// How long after the last look the next is due.
@@ -333,6 +350,9 @@ impl Rollout {
     }
 
     fn advance(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+        if self.held {
+            return;
+        }
         let wanted = self.split.generation;
         match &mut self.phase {
             Phase::Shifting { since, followed, .. } => {
@@ -346,10 +366,9 @@ impl Rollout {
                     self.go_live(now, outputs);
                 }
             }
-            Phase::Baking { step, baked, .. } if self.obstacle.is_none() => {
+            Phase::Baking { step, baked, .. } if self.obstacle.is_none() && !self.paused => {
                 let (step, baked) = (*step, *baked);
-                let passed = !self.paused && self.gate_is_open(step, baked);
-                if self.promote || passed && self.approved(outputs) {
+                if self.promote || self.gate_is_open(step, baked) && self.approved(outputs) {
                     self.open_gate(now, step, outputs);
                 }
             }
@@ -387,7 +406,8 @@ impl Rollout {
 
     /// How long the slowest of a thousand requests takes at the baseline.
     fn warm_up(&self) -> Duration {
-        let usual = self.total.get(&self.plan.baseline).and_then(|usual| usual.quantile_ms(0.999));
+        let usual = self.total.get(&self.plan.baseline).cloned().unwrap_or_default();
+        let usual = usual.within_boundaries().quantile_ms(0.999);
         Duration::from_secs_f64(usual.unwrap_or(0.0) / 1_000.0).min(LONGEST_WARM_UP)
     }
 
@@ -429,9 +449,17 @@ impl Rollout {
             self.phase = Phase::Ended;
             self.end(now, None, outputs);
         } else {
+            self.paused = false;
             self.phase = Phase::Promoted { since: now };
             outputs.push(Output::tell(Event::Promoted { window: self.plan.window.as_secs_f64() }));
         }
+    }
+
+    /// Rolls back for a reason that could not be kept.
+    pub fn roll_back_again(&mut self, now: Duration) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.roll_back(now, Reason::NotKept, &mut outputs);
+        outputs
     }
 
     fn roll_back(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Fault, Server, Spec, text};
+use serin_tests::{Fault, Server, Spec, text, until};
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -80,4 +80,45 @@ async fn a_server_that_is_stopped_leaves_the_weights_and_its_store_to_the_next()
     server.ok(&["abort", "shop"]).await;
     assert_eq!(server.watch("shop").await.0, Some(4));
     assert_eq!(load.stop().await.total().failures, 0);
+}
+
+/// Far more than a store needs, but less than it takes to keep a rollout for long.
+const LITTLE_KIB: u32 = 600;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::limited(world.envoy.dir(), LITTLE_KIB).await;
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let spec = Spec::new(&world.envoy).interval(Duration::from_millis(100)).without_tripwire();
+    server
+        .apply(&spec.step("20%", hour, 20).step("50%", second, 20).step("100%", second, 20))
+        .await;
+    until(Duration::from_secs(60), "the store to be full", async || {
+        let log = server.log();
+        if log.contains("stays where it is until the store can be written") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    server.serin(&["advance", "shop"]).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.envoy.weight_of_v2(), 200_000, "what can't be kept is not done");
+
+    world.v2.set_faults([Fault::errors(0.5)]);
+    until(Duration::from_secs(30), "the rollback", async || {
+        let weight = world.envoy.weight_of_v2();
+        if weight == 0 { Ok(()) } else { Err(weight) }
+    })
+    .await;
+    // The store knows nothing of it; what the proxy runs tells.
+    server.kill().await;
+    let server = Server::start(world.envoy.dir()).await;
+    let (code, events) = server.watch("shop").await;
+    assert_eq!((code, world.envoy.weight_of_v2()), (Some(3), 0), "{:?}", events.last());
+    assert_eq!(events.last().map(|end| &end["reason"]["kind"]), Some(&"notKept".into()));
+    world.assert_only_faults_failed(&load.stop().await);
 }

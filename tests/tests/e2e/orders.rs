@@ -125,6 +125,10 @@ async fn the_next_release_waits_for_the_one_before() {
     let next = server.apply(&quick(Spec::new(&world.envoy).next_release())).await;
     assert_eq!((&next["id"], &next["phase"]), (&2.into(), &"queued".into()));
     assert!(server.ok(&["status", "2"]).await.contains("queued"));
+    // What waits can be withdrawn.
+    server.apply(&quick(Spec::new(&world.envoy).next_release())).await;
+    server.ok(&["abort", "3", "--why", "a mistake"]).await;
+    assert_eq!(server.status("3").await["outcome"], "aborted by ada: a mistake");
     let ((first, _), (second, _)) = (server.watch("1").await, server.watch("2").await);
     assert_eq!((first, second), (Some(0), Some(0)));
     assert_eq!(load.stop().await.total().failures, 0);
@@ -133,11 +137,11 @@ async fn the_next_release_waits_for_the_one_before() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["outcome"].take())
         .collect();
-    assert_eq!(outcomes, ["promoted", "promoted"]);
+    assert_eq!(outcomes[1..], ["promoted", "promoted"]);
 
     // What can't begin is refused, and kept with the reason.
     let path = world.envoy.dir().join("serin.yaml").display().to_string();
     let refused = server.refused(&["apply", &path]).await;
-    assert!(refused.contains("rollout 3: v1 has 100 % of the users of shop already"), "{refused}");
-    assert_eq!(server.status("3").await["phase"], "failed");
+    assert!(refused.contains("rollout 4: v1 has 100 % of the users of shop already"), "{refused}");
+    assert_eq!(server.status("4").await["phase"], "failed");
 }

@@ -28,6 +28,9 @@ impl Rollout {
             Phase::Baking { step, .. } => (step, true),
             _ => return,
         };
+        if self.paused {
+            return;
+        }
         let limit = self.plan.steps.get(index).and_then(|step| step.limit);
         let Some(Limit { at_most, then }) =
             limit.filter(|limit| now >= self.entered + limit.at_most)
@@ -42,14 +45,14 @@ impl Rollout {
             && !self.needs_approval();
         let overrun = Output::tell(Event::Overrun { step, at_most, then });
         match then {
-            Overrun::Pause if !self.paused => {
+            Overrun::Pause if !self.held => {
                 self.paused = true;
                 outputs.push(overrun);
             }
             Overrun::RollBack => {
                 self.roll_back(now, Reason::Overrun { step, at_most }, outputs);
             }
-            Overrun::Advance if sound => {
+            Overrun::Advance if sound && !self.held => {
                 outputs.push(overrun);
                 self.open_gate(now, index, outputs);
             }

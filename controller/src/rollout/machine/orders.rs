@@ -65,7 +65,7 @@ impl Rollout {
             Verb::Pause => Ok(self.paused),
             Verb::Resume => Ok(!self.paused),
             Verb::Approve | Verb::Advance => self.is_past(order),
-            Verb::Promote => Ok(self.promote),
+            Verb::Promote => Ok(self.promote && !self.paused),
             Verb::Abort => Ok(false),
             Verb::Undo => refuse(format!("{candidate} is not promoted yet; abort takes it back")),
         }

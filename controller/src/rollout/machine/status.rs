@@ -131,7 +131,7 @@ impl Rollout {
     fn left(&self, index: usize, baked: Duration) -> Option<Duration> {
         let requests =
             self.step.get(&self.plan.candidate).map_or(0, |candidate| candidate.requests);
-        if self.obstacle.is_some() || requests == 0 || baked.is_zero() {
+        if self.obstacle.is_some() || self.previews() || requests == 0 || baked.is_zero() {
             return None;
         }
         let per_second = requests as f64 / baked.as_secs_f64() / self.split.candidate.share();

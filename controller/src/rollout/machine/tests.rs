@@ -254,7 +254,8 @@ fn a_time_in_which_nobody_looked_counts_for_nothing() {
     let mut world = baking();
     let before = world.rollout.status().baked;
     world.now += 3_600 * SECOND;
-    world.rollout.wake(world.now);
+    let generation = world.rollout.split().generation;
+    world.rollout.wake(world.now, generation);
     world.look();
     let baked = world.rollout.status().baked;
     assert!(baked > before && baked <= before + SECOND, "{baked:?}");

@@ -356,6 +356,7 @@ fn strategies_that_are_none_say_why() {
         ("blueGreen: {}", "", "spec.override: blueGreen needs a header or a cookie"),
         ("canary: {}", "  rollbackWindow: 5\n", "spec.rollbackWindow: 5 is not a span of time"),
         ("canary: {}", "  failureBudget: -5\n", "spec.failureBudget: "),
+        ("canary: {}", "  rollbackWindow: 11years\n", "spec.rollbackWindow: \"11years\" is not"),
     ] {
         let error = with_strategy(strategy, more).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{strategy}: {error}\nexpected: {expected}");

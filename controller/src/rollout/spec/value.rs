@@ -65,6 +65,9 @@ impl TryFrom<Scalar> for Percent {
     }
 }
 
+/// No span is longer. Sums of a few are times still.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// A span of time, such as `90s` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Scalar")]
@@ -75,8 +78,9 @@ impl TryFrom<Scalar> for Span {
 
     fn try_from(value: Scalar) -> Result<Self, String> {
         let text = if let Scalar::Text(text) = &value { text } else { "" };
-        humantime::parse_duration(text).map(Self).map_err(|_| {
-            format!("{value} is not a span of time with its unit, such as 500ms, 90s, 5m or 1h 30m")
+        let span = humantime::parse_duration(text).ok().filter(|span| *span <= LONGEST);
+        span.map(Self).ok_or_else(|| {
+            format!("{value} is not a span of time with its unit, such as 500ms, 90s, 5m or 1h 30m, of at most 10 years")
         })
     }
 }

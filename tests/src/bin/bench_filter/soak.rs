@@ -124,14 +124,18 @@ impl State {
         Self {
             resident_kib: usage::resident_kib(envoy.pid()),
             linear_kib: usage::linear_memories_kib(envoy.pid()),
-            statistics: statistics(envoy).await.len(),
+            // A bucket of latency is there from the first request that falls into it: their number, which is bounded, is the traffic's.
+            statistics: {
+                let all = statistics(envoy).await;
+                all.keys().filter(|name| !name.ends_with("_ms_bucket")).count()
+            },
         }
     }
 
     fn show(&self) -> String {
         let Self { resident_kib, linear_kib, statistics } = self;
         format!(
-            "{resident_kib} KiB resident, linear memories {linear_kib:?} KiB, {statistics} statistics"
+            "{resident_kib} KiB resident, linear memories {linear_kib:?} KiB, {statistics} statistics without buckets"
         )
     }
 
@@ -149,7 +153,8 @@ impl Soak {
     pub(crate) fn is_clean(&self) -> bool {
         self.failed == 0
             && self.accounts.iter().all(|(_, answered, counted)| answered == counted)
-            && self.first.linear_kib == self.last.linear_kib
+            // A VM that is little used reaches the size of the others late.
+            && self.last.linear_kib.iter().max() <= self.first.linear_kib.iter().max()
             && self.first.statistics == self.last.statistics
     }
 

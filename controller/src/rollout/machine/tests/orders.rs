@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rollout::order::{Order, Verb};
+use crate::rollout::plan::{Limit, Overrun};
 
 fn order(verb: Verb) -> Order {
     Order { verb, by: "ada".to_owned(), why: Some("a test".to_owned()), step: None }
@@ -53,8 +54,7 @@ fn a_paused_rollout_is_taken_back_all_the_same() {
 fn to_resume_gives_a_step_its_time_again() {
     let mut limited = plan(&[10, 100]);
     let at_most = 60 * SECOND;
-    limited.steps[0].limit =
-        Some(crate::rollout::plan::Limit { at_most, then: crate::rollout::plan::Overrun::Pause });
+    limited.steps[0].limit = Some(Limit { at_most, then: Overrun::Pause });
     let mut world = World::new(limited);
     world.proxy.rate = 1.0;
     world.until("paused", |world| world.rollout.status().paused);
@@ -107,6 +107,37 @@ fn to_promote_skips_what_is_left() {
 }
 
 #[test]
+fn a_pause_holds_a_promotion_and_a_limit() {
+    let mut limited = plan(&[10, 100]);
+    limited.steps[0].limit = Some(Limit { at_most: 60 * SECOND, then: Overrun::Advance });
+    let mut world = World::new(limited);
+    world.order(order(Verb::Promote)).unwrap();
+    world.order(order(Verb::Pause)).unwrap();
+    world.run(200.0);
+    assert!(!world.rollout.ended());
+    world.order(order(Verb::Promote)).unwrap();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn what_cannot_be_stored_does_not_move_but_harm_is_seen() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.rollout.hold(true);
+    world.run(100.0);
+    assert_eq!((world.weights(), told!(world, Event::Live { .. })), (vec![10.0], 0));
+    world.rollout.hold(false);
+    world.until_live(1);
+    world.rollout.hold(true);
+    world.run(100.0);
+    assert_eq!(world.weights(), [10.0]);
+    world.trouble = vec![Trouble::CandidateFails];
+    world.run(10.0);
+    assert_eq!((world.weights(), world.rollout.ended()), (vec![10.0, 0.0], false));
+    world.rollout.hold(false);
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
+
+#[test]
 fn to_promote_waits_for_a_mesh_that_follows() {
     let mut world = baking();
     world.trouble = vec![Trouble::Misroutes(1)];
@@ -142,10 +173,7 @@ fn to_undo_takes_a_promotion_back_within_its_window() {
 fn a_gate_waits_for_approval() {
     let mut approved = plan(&[10, 100]);
     approved.steps[0].approval = true;
-    approved.steps[0].limit = Some(crate::rollout::plan::Limit {
-        at_most: 60 * SECOND,
-        then: crate::rollout::plan::Overrun::Advance,
-    });
+    approved.steps[0].limit = Some(Limit { at_most: 60 * SECOND, then: Overrun::Advance });
     let mut world = World::new(approved.clone());
     world.run(100.0);
     assert_eq!((world.weights(), told!(world, Event::ApprovalNeeded { .. })), (vec![10.0], 1));

@@ -93,8 +93,8 @@ fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
             world.look();
             let overruns = told!(world, Event::Overrun { .. });
             let opened = told!(world, Event::GateOpened { .. }) > gates;
+            assert!(!opened || !before.paused, "a paused rollout moves");
             if opened && overruns == before_overruns && !before.promote {
-                assert!(!before.paused, "a paused rollout moves");
                 let bake = before.status().bake;
                 assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
             }
