@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
@@ -102,6 +102,7 @@ pub fn router(runner: Arc<Runner>, tokens: Tokens) -> Router {
         .route("/v1/rollouts/{id}", get(show))
         .route("/v1/rollouts/{id}/events", get(events))
         .route("/v1/rollouts/{id}/{verb}", post(order))
+        .route("/metrics", get(metrics))
         .layer(from_fn_with_state(shared.clone(), authorize))
         .route("/healthz", get(async || "ok\n"))
         .layer(most)
@@ -147,6 +148,15 @@ fn same(token: &str, offered: &str) -> bool {
 async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Shown>>, Failed> {
     let entries = shared.runner.entries()?.into_iter();
     Ok(Json(entries.map(|entry| shared.shown(entry)).collect()))
+}
+
+/// For Prometheus.
+async fn metrics(
+    State(shared): State<Shared>,
+) -> Result<([(HeaderName, &'static str); 1], String), Failed> {
+    let shown: Vec<_> =
+        shared.runner.entries()?.into_iter().map(|entry| shared.shown(entry)).collect();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], crate::metrics::page(&shown)))
 }
 
 async fn show(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<Shown>, Failed> {

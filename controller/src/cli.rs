@@ -1,6 +1,7 @@
 //! The command line: arguments in, text or JSON and an exit code out.
 
 mod client;
+mod completions;
 mod judge;
 mod made;
 mod number;
@@ -53,6 +54,7 @@ enum Command {
     Abort(remote::Give),
     /// Take a promotion back, within its rollback window
     Undo(remote::Give),
+    Completions(completions::Completions),
 }
 
 const EXIT_CODES: &str = "\
@@ -105,6 +107,7 @@ pub async fn main() -> ExitCode {
         Command::Promote(order) => order.execute(Verb::Promote).await,
         Command::Abort(order) => order.execute(Verb::Abort).await,
         Command::Undo(order) => order.execute(Verb::Undo).await,
+        Command::Completions(completions) => completions.execute(),
     };
     exit.into()
 }

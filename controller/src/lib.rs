@@ -9,6 +9,7 @@
 //! - [`simulate`]: all of this in virtual time against made traffic, with the rules of others beside it.
 //! - [`runner`]: many rollouts, kept in a store.
 //! - [`api`]: the same over HTTP.
+//! - [`metrics`]: what a server of rollouts tells Prometheus.
 //! - [`store`]: what must not be lost.
 //! - [`cli`]: the command line.
 
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod counts;
 pub mod engine;
 pub mod judge;
+pub mod metrics;
 pub mod rollout;
 pub mod route;
 pub mod runner;

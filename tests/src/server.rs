@@ -1,5 +1,6 @@
 //! The shipped `serin serve`, and the commands that talk to it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -68,6 +69,17 @@ impl Server {
             }
         });
         Self { child, url, store, log }
+    }
+
+    /// Where its interface listens.
+    ///
+    /// # Panics
+    /// When its address is none.
+    pub fn address(&self) -> SocketAddr {
+        self.url
+            .strip_prefix("http://")
+            .and_then(|address| address.parse().ok())
+            .expect("an address")
     }
 
     /// Starts one that can't write any file beyond so many KiB, as if the disk were full.

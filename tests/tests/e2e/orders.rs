@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Server, Spec, until};
+use serin_tests::{Server, Spec, http, text, until};
 
 use crate::world::World;
 
@@ -49,6 +49,16 @@ async fn a_rollout_is_led_by_hand_and_undone() {
     server.ok(&["pause", "shop"]).await;
     until_status(&server, "paused", |status| status["paused"] == true).await;
     assert!(server.ok(&["status"]).await.contains("step 1 of 3, 5 %, paused; v2 failed"));
+    let page = http::get(server.address(), "/metrics").await.expect("the page");
+    let page = text(page.body());
+    for series in [
+        "serin_rollouts{phase=\"running\"} 1",
+        "serin_rollout_weight{rollout=\"shop-v2\",service=\"shop\"} 0.05",
+        "serin_rollout_evidence_limit{rollout=\"shop-v2\",service=\"shop\"} 100",
+        "serin_rollout_paused{rollout=\"shop-v2\",service=\"shop\"} 1",
+    ] {
+        assert!(page.lines().any(|line| line == series), "{series}: {page}");
+    }
     let refused = server.refused(&["undo", "shop"]).await;
     assert_eq!(refused, "serin: v2 is not promoted yet; abort takes it back\n");
     let refused = server.refused(&["advance", "shop", "--step", "3"]).await;

@@ -1,0 +1,26 @@
+//! `serin completions`: what makes a shell complete serin's commands.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Cli, Exit};
+
+/// Print a script by which a shell completes commands and options
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  serin completions bash > /etc/bash_completion.d/serin";
+
+impl Completions {
+    pub(super) fn execute(self) -> Exit {
+        clap_complete::generate(self.shell, &mut Cli::command(), "serin", &mut std::io::stdout());
+        Exit::Good
+    }
+}
