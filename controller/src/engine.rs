@@ -29,6 +29,8 @@ const FIRST_REPORT: Duration = Duration::from_secs(3);
 pub enum StartError {
     #[error("spec.envoy.filterConfig: {0}; nothing was changed")]
     File(#[from] FileError),
+    #[error("spec.freeze: nothing begins before {until}; nothing was changed")]
+    Frozen { until: String },
     #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
     StepBack { found: String, baseline: String, first: Weight },
     #[error("{0}; nothing was changed")]
@@ -93,6 +95,9 @@ impl Engine {
     /// It can't.
     pub async fn begin(spec: Spec, anew: bool) -> Result<(Self, Course), StartError> {
         let Spec { mut plan, service, envoy } = spec;
+        if let Some(until) = frozen(&plan) {
+            return Err(StartError::Frozen { until });
+        }
         let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
         if file.candidate() > Weight::ZERO {
             // They stay with it: to choose another salt now would take them away.
@@ -195,7 +200,8 @@ impl Engine {
         observer: &mut impl Observer,
     ) -> Vec<Output> {
         let before = rollout.clone();
-        let outputs = match &turn {
+        let mut outputs = rollout.freeze(now, frozen(rollout.plan()));
+        outputs.extend(match &turn {
             Turn::Input(input) => rollout.step(now, input.clone()),
             // Whoever has gone does not expect it to be done any more.
             Turn::Order(_, reply) if reply.is_closed() => return Vec::new(),
@@ -203,10 +209,11 @@ impl Engine {
                 Ok(outputs) => outputs,
                 Err(refused) => {
                     turn.answer(Err(refused));
+                    *rollout = before;
                     return Vec::new();
                 }
             },
-        };
+        });
         if rollout.goes_back() && !before.goes_back() {
             // If that fails it is tried again with all the rest.
             let _ = self.file.apply(rollout.split());
@@ -261,6 +268,11 @@ impl Engine {
             Err(error) => Look::Unreachable { why: error.to_string() },
         }
     }
+}
+
+/// The end of the freeze that the plan is in.
+fn frozen(plan: &Plan) -> Option<String> {
+    plan.freezes.until(jiff::Timestamp::now()).map(|until| until.to_string())
 }
 
 /// What comes next.

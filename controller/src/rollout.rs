@@ -4,6 +4,7 @@
 
 pub mod event;
 pub mod forecast;
+pub mod freeze;
 pub mod machine;
 pub mod order;
 pub mod plan;

@@ -40,6 +40,7 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         window: Duration::ZERO,
         budget: None,
         breaking: false,
+        freezes: Default::default(),
         judge: Settings {
             boundaries_ms: boundaries.map(|us| f64::from(*us) / 1_000.0).collect(),
             ..Settings::default()

@@ -80,6 +80,10 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
             "{} step {step} has all its gate wants, but for an approval",
             style("waiting:").yellow()
         )),
+        Event::Frozen { until } => {
+            say(format!("{} no gate opens before {until}", style("frozen:").yellow()))
+        }
+        Event::Thawed => say("the freeze is over".to_owned()),
         Event::Ordered(order) => say(order.to_string()),
         Event::RollingBack { reason } => say(format!("{} {reason}", style("rolling back:").red())),
         Event::Ended(summary) => ended(summary),
@@ -104,7 +108,11 @@ pub(super) fn shown(Shown { entry, status }: &Shown) -> String {
     let stands = match (phase, status, outcome) {
         (Phase::Queued, ..) => "queued".to_owned(),
         (Phase::Running, Some(status), _) => {
-            let paused = if status.paused { ", paused" } else { "" };
+            let paused = match (status.paused, &status.frozen) {
+                (true, _) => ", paused",
+                (false, Some(_)) => ", frozen",
+                (false, None) => "",
+            };
             let obstacle =
                 status.obstacle.as_ref().map_or_else(String::new, |o| format!("; blocked: {o}"));
             format!(

@@ -62,6 +62,9 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
     if status.paused {
         lines.push(format!("  {} it stays where it is", style("paused:").yellow()));
     }
+    if let Some(until) = &status.frozen {
+        lines.push(format!("  {} until {until}", style("frozen:").yellow()));
+    }
     if let Some(obstacle) = &status.obstacle {
         lines.push(format!("  {} {obstacle}", style("blocked:").yellow()));
     }
@@ -170,6 +173,7 @@ mod tests {
             watched: None,
             caveat: None,
             paused: false,
+            frozen: None,
             obstacle: Some("no route".to_owned()),
         };
         let lines = view(Duration::from_secs(18), &status);

@@ -111,6 +111,13 @@ pub enum Event {
         /// Number of the step, from 1.
         step: usize,
     },
+    /// A freeze has begun: no gate opens before it is over.
+    Frozen {
+        /// When that is, with the time zone.
+        until: String,
+    },
+    /// It is over.
+    Thawed,
     /// Somebody has given an order.
     Ordered(Order),
     /// All traffic goes back to the baseline.
@@ -356,6 +363,9 @@ pub struct Status {
     pub caveat: Option<String>,
     /// Whether the rollout stays where it is, because somebody wants that or a step has taken too long.
     pub paused: bool,
+    /// The end of the freeze that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
     /// What keeps the rollout from going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,

@@ -116,6 +116,7 @@ mod tests {
             window: Duration::ZERO,
             budget: None,
             breaking: false,
+            freezes: Default::default(),
             judge: Settings { latency: None, confidence: Some(0.95), ..Settings::default() },
             interval: Duration::from_secs(1),
             sticky: false,

@@ -103,6 +103,8 @@ pub struct Rollout {
     /// Whether nothing can be stored: it does not move then, but for a rollback.
     #[serde(skip)]
     held: bool,
+    /// The end of the freeze that it is in.
+    frozen: Option<String>,
     /// When the last look was.
     looked: Duration,
     /// When the last look was that showed anything: what is counted goes back to there.
@@ -175,6 +177,7 @@ impl Rollout {
             paused: false,
             promote: false,
             held: false,
+            frozen: None,
             looked: Duration::ZERO,
             seen: Duration::ZERO,
             heard: Duration::ZERO,
@@ -238,6 +241,21 @@ impl Rollout {
     /// nothing.
     pub fn hold(&mut self, held: bool) {
         self.held = held;
+    }
+
+    /// Tells in which freeze it is, by the end of it, if in any. In a freeze no gate opens by itself, and no limit counts.
+    pub fn freeze(&mut self, now: Duration, until: Option<String>) -> Vec<Output> {
+        if self.frozen == until || self.ended() {
+            return Vec::new();
+        }
+        self.frozen.clone_from(&until);
+        vec![Output::tell(match until {
+            Some(until) => Event::Frozen { until },
+            None => {
+                self.entered = now;
+                Event::Thawed
+            }
+        })]
     }
 
     /// How long after the last look the next is due.
@@ -368,11 +386,14 @@ impl Rollout {
             }
             Phase::Baking { step, baked, .. } if self.obstacle.is_none() && !self.paused => {
                 let (step, baked) = (*step, *baked);
-                if self.promote || self.gate_is_open(step, baked) && self.approved(outputs) {
+                let passed = self.frozen.is_none() && self.gate_is_open(step, baked);
+                if self.promote || passed && self.approved(outputs) {
                     self.open_gate(now, step, outputs);
                 }
             }
-            Phase::Watching { .. } if !self.paused => self.settle(now, outputs),
+            Phase::Watching { .. } if !self.paused && self.frozen.is_none() => {
+                self.settle(now, outputs)
+            }
             Phase::Promoted { since } if now >= *since + self.plan.window => {
                 self.phase = Phase::Ended;
                 self.end(now, None, outputs);

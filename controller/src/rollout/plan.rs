@@ -7,6 +7,7 @@ use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
 use serin_filter::table::Weight;
 
+use super::freeze::Freezes;
 use crate::judge::{self, Slice, Terms};
 
 /// A plan that needs no second check.
@@ -26,6 +27,8 @@ pub struct Plan {
     pub budget: Option<u64>,
     /// Whether clients of the one version can't be served by the other.
     pub breaking: bool,
+    /// When it may not advance.
+    pub freezes: Freezes,
     /// What the judge goes by.
     pub judge: judge::Settings,
     /// Time from one look at the proxy to the next.

@@ -14,6 +14,7 @@ use self::value::{Count, Span};
 use super::plan::Plan;
 
 mod analysis;
+mod freeze;
 mod routing;
 mod strategy;
 mod value;
@@ -110,6 +111,9 @@ struct Body {
     strategy: Strategy,
     rollback_window: Option<Span>,
     failure_budget: Option<Count>,
+    #[serde(default)]
+    freeze: Vec<freeze::FreezeSpec>,
+    time_zone: Option<String>,
     #[serde(default)]
     analysis: Analysis,
     envoy: Envoy,
@@ -239,6 +243,7 @@ impl Body {
                 steps,
                 window,
                 budget: self.failure_budget.map(|budget| budget.0),
+                freezes: freeze::checked(&self.freeze, self.time_zone)?,
                 breaking: self.compatibility == strategy::Compatibility::Breaking,
                 judge,
                 interval,

@@ -30,6 +30,7 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
             window: Duration::ZERO,
             budget: None,
             breaking: false,
+            freezes: Default::default(),
             judge: Settings { latency: None, ..Settings::default() },
             interval: Duration::from_secs(1),
             sticky: false,

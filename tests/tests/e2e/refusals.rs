@@ -101,3 +101,26 @@ async fn a_proxy_that_does_not_answer() {
     assert!(error.contains("nothing was changed"), "{error}");
     assert_eq!(std::fs::read(&filter).ok(), std::fs::read(shipped).ok());
 }
+
+#[tokio::test]
+async fn what_cannot_be_carried_out_now() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let filter = directory.path().join("filter.json");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy/filter.json");
+    std::fs::copy(&shipped, &filter).expect("a copy");
+    let spec = SPEC.replace("FILTER", filter.to_str().expect("UTF-8"));
+    for (from, to, code, says) in [
+        ("- weight: 5%", "- { weight: 5%, approval: true }", 2, "nobody can approve of a step"),
+        (
+            "  strategy:",
+            "  freeze: [{ days: [mon, tue, wed, thu, fri, sat, sun] }]\n  strategy:",
+            1,
+            "spec.freeze: nothing begins before 2",
+        ),
+    ] {
+        let (ended, error) = run(directory.path(), spec.replacen(from, to, 1).as_bytes()).await;
+        assert_eq!(ended, Some(code), "{error}");
+        assert!(error.contains(says), "{error}");
+    }
+    assert_eq!(std::fs::read(&filter).ok(), std::fs::read(shipped).ok());
+}

@@ -28,7 +28,7 @@ impl Rollout {
             Phase::Baking { step, .. } => (step, true),
             _ => return,
         };
-        if self.paused {
+        if self.paused || self.frozen.is_some() {
             return;
         }
         let limit = self.plan.steps.get(index).and_then(|step| step.limit);

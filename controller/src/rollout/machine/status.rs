@@ -78,6 +78,7 @@ impl Rollout {
             caveat: step.and_then(|step| self.caveat(step)),
             left: index.and_then(|index| self.left(index, baked)),
             paused: self.paused,
+            frozen: self.frozen.clone(),
             obstacle: self.obstacle.as_ref().map(ToString::to_string),
         }
     }

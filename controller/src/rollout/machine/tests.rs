@@ -41,6 +41,7 @@ fn plan(percents: &[u32]) -> Plan {
         window: Duration::ZERO,
         budget: None,
         breaking: false,
+        freezes: Default::default(),
         judge: Settings { latency: None, ..Settings::default() },
         interval: SECOND,
         sticky: false,

@@ -362,3 +362,40 @@ fn strategies_that_are_none_say_why() {
         assert!(error.starts_with(expected), "{strategy}: {error}\nexpected: {expected}");
     }
 }
+
+#[test]
+fn freezes_are_times_once_or_every_week() {
+    let plan = with_strategy(
+        "canary: {}",
+        "  timeZone: Europe/Berlin
+  freeze:
+    - { from: 2026-12-24T12:00, to: 2026-12-27T00:00 }
+    - { days: [sat, sun] }
+    - { days: [fri], from: \"15:00\" }
+",
+    );
+    let freezes = plan.unwrap().plan.freezes;
+    let until = |now: &str| freezes.until(now.parse().unwrap()).map(|end| end.to_string());
+    assert_eq!(until("2026-11-25T12:00:00Z"), None);
+    let end = until("2026-11-27T14:00:00Z");
+    assert_eq!(end.as_deref(), Some("2026-11-28T00:00:00+01:00[Europe/Berlin]"));
+    for (freeze, expected) in [
+        ("[{ days: [] }]", "spec.freeze[0].days: empty"),
+        ("[{ days: [someday] }]", "spec.freeze[0].days[0]: unknown variant `someday`"),
+        ("[{ days: [mon], from: noon }]", "spec.freeze[0].from: \"noon\" is no time of a day"),
+        (
+            "[{ days: [mon], from: \"12:00\", to: \"11:00\" }]",
+            "spec.freeze[0].to: 11:00:00 is not after 12:00:00",
+        ),
+        ("[{ from: 2026-12-24 }]", "spec.freeze[0].to: \"\" is no time such as"),
+        (
+            "[{ from: 2026-12-24, to: 2026-12-23 }]",
+            "spec.freeze[0].to: 2026-12-23T00:00:00 is not after 2026-12-24T00:00:00",
+        ),
+        ("[]\n  timeZone: Mars/North", "spec.timeZone: \"Mars/North\" is no time zone"),
+    ] {
+        let error = with_strategy("canary: {}", &format!("  freeze: {freeze}\n"));
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{freeze}: {error}\nexpected: {expected}");
+    }
+}

@@ -27,6 +27,7 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
             window: Duration::ZERO,
             budget: None,
             breaking: false,
+            freezes: Default::default(),
             judge: Settings::default(),
             interval: Duration::from_secs(1),
             sticky: false,

@@ -143,3 +143,26 @@ fn harm_in_the_rollback_window_takes_everything_back() {
     assert_eq!((summary.verdict, summary.weight), (Verdict::RolledBack, Weight::ZERO));
     assert!(matches!(summary.reason, Some(Reason::Harm { .. })), "{:?}", summary.reason);
 }
+
+#[test]
+fn in_a_freeze_no_gate_opens_and_no_limit_counts_but_harm_takes_everything_back() {
+    let freeze = |world: &mut World, until: Option<&str>| {
+        let outputs = world.rollout.freeze(world.now, until.map(str::to_owned));
+        assert_eq!(outputs.len(), 1);
+        assert_eq!(world.rollout.freeze(world.now, until.map(str::to_owned)), []);
+    };
+    let mut world = limited(Overrun::RollBack);
+    freeze(&mut world, Some("Monday"));
+    world.run(200.0);
+    assert_eq!(
+        (world.weights(), world.rollout.status().frozen),
+        (vec![10.0], Some("Monday".to_owned()))
+    );
+    freeze(&mut world, None);
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+
+    let mut world = limited(Overrun::RollBack);
+    freeze(&mut world, Some("Monday"));
+    world.trouble = vec![Trouble::CandidateFails];
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
