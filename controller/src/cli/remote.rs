@@ -8,9 +8,10 @@ use reqwest::Method;
 
 use super::client::Server;
 use super::report::{Format, Reporter};
+use super::run::exit;
 use super::{Exit, fail};
 use crate::api::{Reasons, Shown};
-use crate::rollout::event::{Event, Stamped, Verdict};
+use crate::rollout::event::{Event, Stamped};
 use crate::rollout::order::Verb;
 use crate::store::{Entry, Phase};
 
@@ -85,7 +86,7 @@ Example:
   serin watch shop --output json | jq -c 'select(.event == \"gateOpened\")'
 
 Exit codes:
-  0 promoted, 3 rolled back, 4 aborted or undone, 1 the server can't be reached any more.";
+  0 promoted, 3 rolled back, 4 aborted or undone, 5 the same but not confirmed by the proxy, 1 the server can't be reached any more.";
 
 /// An order.
 #[derive(Debug, Args)]
@@ -105,6 +106,10 @@ pub(super) struct Give {
     /// Only if the rollout is at this step (approve, advance): given twice, it counts once
     #[arg(long)]
     step: Option<usize>,
+
+    /// End at once, without the proxy's word that it has taken it up (abort, undo)
+    #[arg(long)]
+    force: bool,
 
     #[command(flatten)]
     server: Server,
@@ -199,7 +204,7 @@ impl Give {
         let id = self.server.find(&self.rollout).await?;
         let verb = serde_json::to_value(verb).map_err(|error| error.to_string())?;
         let path = format!("rollouts/{id}/{}", verb.as_str().unwrap_or_default());
-        let reasons = Reasons { by: self.by, why: self.why, step: self.step };
+        let reasons = Reasons { by: self.by, why: self.why, step: self.step, force: self.force };
         self.server.read(self.server.request(Method::POST, &path).json(&reasons)).await
     }
 }
@@ -234,11 +239,7 @@ async fn watch(server: &Server, id: i64, output: OutputFormat) -> Exit {
             };
             reporter.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
             if let Event::Ended(summary) = event {
-                return match summary.verdict {
-                    Verdict::Promoted => Exit::Good,
-                    Verdict::RolledBack => Exit::Harm,
-                    Verdict::Interrupted => Exit::Interrupted,
-                };
+                return exit(&summary);
             }
         }
     }

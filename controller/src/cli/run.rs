@@ -118,7 +118,8 @@ impl Run {
     }
 }
 
-fn exit(summary: &Summary) -> Exit {
+/// How a command ends that has seen a rollout end.
+pub(super) fn exit(summary: &Summary) -> Exit {
     match summary.verdict {
         _ if !summary.confirmed => Exit::Unconfirmed,
         Verdict::Promoted => Exit::Good,

@@ -19,6 +19,9 @@ pub struct Order {
     /// At which step, from 1; `None`: at the present one. An order that is given twice by mistake then counts once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
+    /// Of an order that gives traffic back: end at once, without the proxy's word that it has taken that up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 impl fmt::Display for Order {

@@ -122,3 +122,24 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
     assert_eq!(events.last().map(|end| &end["reason"]["kind"]), Some(&"notKept".into()));
     world.assert_only_faults_failed(&load.stop().await);
 }
+
+/// Its weights go back in the file, and no rollout stays for want of somebody to confirm it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_whose_proxy_is_gone_can_be_given_up() {
+    let mut world = World::new().await;
+    let hour = Duration::from_secs(3_600);
+    let server = Server::start(world.envoy.dir()).await;
+    server.apply(&Spec::new(&world.envoy).step("50%", hour, 10).step("100%", hour, 10)).await;
+    world.envoy.kill().await;
+    server.kill().await;
+    let server = Server::start(world.envoy.dir()).await;
+    server.ok(&["abort", "shop"]).await;
+    assert_eq!(world.envoy.weight_of_v2(), 0);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(server.status("shop").await["phase"], "running");
+    server.ok(&["abort", "shop", "--force", "--why", "the proxy is gone"]).await;
+    let (code, events) = server.watch("shop").await;
+    assert_eq!(code, Some(5));
+    let end = events.last().expect("an end");
+    assert_eq!((&end["confirmed"], &end["reason"]["kind"]), (&false.into(), &"ordered".into()));
+}

@@ -34,7 +34,15 @@ impl Rollout {
                 _ => self.shift(now, Goal::Step(0), &mut outputs),
             },
             Verb::Promote => self.rush(now, &mut outputs),
-            Verb::Abort | Verb::Undo => self.roll_back(now, Reason::Ordered(order), &mut outputs),
+            Verb::Abort | Verb::Undo => {
+                let force = order.force;
+                self.roll_back(now, Reason::Ordered(order), &mut outputs);
+                if let Phase::Shifting { goal: Goal::Baseline(reason), .. } = &self.phase
+                    && force
+                {
+                    self.give_up(now, reason.clone(), &mut outputs);
+                }
+            }
         }
         Ok(outputs)
     }
@@ -47,7 +55,7 @@ impl Rollout {
             Phase::Ended => return refuse(format!("the rollout of {} is over", self.plan.service)),
             Phase::Shifting { goal: Goal::Baseline(_), .. } => {
                 return match order.verb {
-                    Verb::Abort | Verb::Undo => Ok(true),
+                    Verb::Abort | Verb::Undo => Ok(!order.force),
                     _ => refuse(format!("all traffic goes back to {} already", self.plan.baseline)),
                 };
             }

@@ -5,7 +5,7 @@ use crate::rollout::order::{Order, Verb};
 use crate::rollout::plan::{Limit, Overrun};
 
 fn order(verb: Verb) -> Order {
-    Order { verb, by: "ada".to_owned(), why: Some("a test".to_owned()), step: None }
+    Order { verb, by: "ada".to_owned(), why: Some("a test".to_owned()), step: None, force: false }
 }
 
 /// A rollout with a window that has been promoted.
@@ -157,6 +157,23 @@ fn to_abort_takes_everything_back() {
         assert_eq!((summary.verdict, summary.weight), (Verdict::Interrupted, Weight::ZERO));
         assert_eq!(summary.reason.unwrap().to_string(), "aborted by ada: a test");
     }
+}
+
+#[test]
+fn to_abort_by_force_waits_for_no_proxy() {
+    for mut world in [baking(), going_back()] {
+        world.trouble = vec![Trouble::Unreachable];
+        world.order(order(Verb::Abort)).unwrap();
+        world.run(60.0);
+        assert!(!world.rollout.ended());
+        world.order(Order { force: true, ..order(Verb::Abort) }).unwrap();
+        let summary = world.until_ended();
+        assert_eq!((summary.verdict, summary.confirmed), (Verdict::Interrupted, false));
+        assert_eq!(world.weights(), [10.0, 0.0]);
+    }
+    let mut world = baking();
+    world.order(Order { force: true, ..order(Verb::Abort) }).unwrap();
+    assert_eq!((world.weights(), world.rollout.ended()), (vec![10.0, 0.0], true));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
             Act::Order(verb) => {
                 let before = world.rollout.clone();
                 let (by, why) = ("ada".to_owned(), None);
-                let order = Order { verb: *verb, by, why, step: None };
+                let order = Order { verb: *verb, by, why, step: None, force: false };
                 let refused = world.order(order.clone()).is_err();
                 assert!(!refused || world.rollout == before, "refused, but not without trace");
             }
