@@ -70,6 +70,9 @@ pub struct Reasons {
     pub why: Option<String>,
     /// At which step, from 1.
     pub step: Option<usize>,
+    /// Of a hold: for how many seconds.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
     /// Whether to end without the proxy's word.
     #[serde(default)]
     pub force: bool,
@@ -181,9 +184,9 @@ async fn order(
         Failed(StatusCode::NOT_FOUND, format!("{verb:?} is no order; there are {known}"))
     };
     let verb: Verb = serde_json::from_value(json!(verb)).map_err(|_| unknown())?;
-    let Json(Reasons { by, why, step, force }) =
+    let Json(Reasons { by, why, step, seconds, force }) =
         reasons.map_err(|error| Failed(error.status(), error.body_text()))?;
-    let entry = shared.runner.order(id, Order { verb, by, why, step, force }).await?;
+    let entry = shared.runner.order(id, Order { verb, by, why, step, seconds, force }).await?;
     Ok(Json(shared.shown(entry)))
 }
 

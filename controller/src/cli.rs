@@ -42,6 +42,7 @@ enum Command {
     Watch(remote::Watch),
     /// Keep a rollout where it is. Harm still takes it back
     Pause(remote::Give),
+    Hold(remote::Hold),
     /// Let a paused rollout go on
     Resume(remote::Give),
     /// Approve of the step that a rollout is at
@@ -100,13 +101,14 @@ pub async fn main() -> ExitCode {
         Command::Apply(apply) => apply.execute().await,
         Command::Status(status) => status.execute().await,
         Command::Watch(watch) => watch.execute().await,
-        Command::Pause(order) => order.execute(Verb::Pause).await,
-        Command::Resume(order) => order.execute(Verb::Resume).await,
-        Command::Approve(order) => order.execute(Verb::Approve).await,
-        Command::Advance(order) => order.execute(Verb::Advance).await,
-        Command::Promote(order) => order.execute(Verb::Promote).await,
-        Command::Abort(order) => order.execute(Verb::Abort).await,
-        Command::Undo(order) => order.execute(Verb::Undo).await,
+        Command::Pause(order) => order.execute(Verb::Pause, None).await,
+        Command::Hold(hold) => hold.execute().await,
+        Command::Resume(order) => order.execute(Verb::Resume, None).await,
+        Command::Approve(order) => order.execute(Verb::Approve, None).await,
+        Command::Advance(order) => order.execute(Verb::Advance, None).await,
+        Command::Promote(order) => order.execute(Verb::Promote, None).await,
+        Command::Abort(order) => order.execute(Verb::Abort, None).await,
+        Command::Undo(order) => order.execute(Verb::Undo, None).await,
         Command::Completions(completions) => completions.execute(),
     };
     exit.into()

@@ -5,6 +5,7 @@
 //! - [`sli`]: evidence, from the statistics that the filters report.
 //! - [`route`]: splits, carried to the proxies.
 //! - [`engine`]: connects the state machine to a proxy and to the clock.
+//! - [`hook`]: calls webhooks and commands.
 //! - [`counts`]: what the judge saw, as a file that can be judged again.
 //! - [`simulate`]: all of this in virtual time against made traffic, with the rules of others beside it.
 //! - [`runner`]: many rollouts, kept in a store.
@@ -17,6 +18,8 @@ pub mod api;
 pub mod cli;
 pub mod counts;
 pub mod engine;
+pub mod hook;
+mod http;
 pub mod judge;
 pub mod metrics;
 pub mod rollout;

@@ -1,6 +1,6 @@
 //! The `serin` command.
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> std::process::ExitCode {
     serin::cli::main().await
 }

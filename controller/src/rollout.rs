@@ -2,6 +2,7 @@
 //!
 //! Everything here is pure. Time and evidence come in, actions and events go out; [`crate::engine`] connects them to a proxy.
 
+pub mod call;
 pub mod event;
 pub mod forecast;
 pub mod freeze;

@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
+/// What puts splits in force.
+pub trait Router: Send {
+    /// Puts a split in force, with the least movement of users. To apply the same split again changes nothing.
+    ///
+    /// # Errors
+    /// Why it could not, in words for the user. The split before is still in force.
+    fn apply(&mut self, split: Split) -> impl Future<Output = Result<(), String>> + Send;
+}
+
 /// How the users shall be divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
@@ -16,6 +25,14 @@ pub struct Split {
     pub candidate: Weight,
     /// By which salt they are assigned.
     pub users: Users,
+}
+
+impl Split {
+    /// The baseline has everybody.
+    #[must_use]
+    pub fn baseline(generation: Generation) -> Self {
+        Self { generation, candidate: Weight::ZERO, users: Users::Usual }
+    }
 }
 
 /// How users are assigned to slices.

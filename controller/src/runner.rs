@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
-use crate::engine::{Course, Engine, Observer, Wish};
+use crate::engine::{Course, Observer, Standalone, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Status};
 use crate::rollout::machine::{Output, Rollout};
@@ -128,11 +129,10 @@ impl Runner {
 
     async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
         let (service, file) = (entry.service.clone(), real(&spec.envoy.filter_config));
-        match Engine::begin(spec, false).await {
+        match Standalone::begin(spec, false).await {
             Ok((engine, course)) => {
-                let (rollout, outputs) = course.begin();
-                self.store.keep(entry.id, Duration::ZERO, rollout, outputs)?;
-                self.spawn(entry.id, service, file, Beginning::Ready(engine, course));
+                self.store.keep(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
+                self.spawn(entry.id, service, file, Beginning::Ready(Box::new((engine, course))));
                 Ok(())
             }
             Err(why) => self.store.fail(entry.id, &why.to_string()),
@@ -157,7 +157,7 @@ impl Runner {
         let (id, service) = (entry.id, entry.service.clone());
         let file = real(&spec.envoy.filter_config);
         let Some(kept) = self.store.kept(id)? else { return Ok(()) };
-        self.spawn(id, service, file, Beginning::Kept(spec, kept));
+        self.spawn(id, service, file, Beginning::Kept(Box::new((spec, kept))));
         Ok(())
     }
 
@@ -248,25 +248,28 @@ impl Runner {
 /// How a rollout gets under way.
 enum Beginning {
     /// At its first step.
-    Ready(Engine, Course),
+    Ready(Box<(Standalone, Course)>),
     /// Where it was when the process before this one ended.
-    Kept(Spec, Kept),
+    Kept(Box<(Spec, Kept)>),
 }
 
 impl Beginning {
     /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then.
-    async fn ready(self, clerk: &mut Clerk, wished: &mut mpsc::Receiver<Wish>) -> (Engine, Course) {
+    async fn ready(
+        self,
+        clerk: &mut Clerk,
+        wished: &mut mpsc::Receiver<Wish>,
+    ) -> (Standalone, Course) {
         let (spec, Kept { rollout, at }) = match self {
-            Self::Ready(engine, course) => return (engine, course),
-            Self::Kept(spec, kept) => (spec, kept),
+            Self::Ready(ready) => return *ready,
+            Self::Kept(kept) => *kept,
         };
         let mut told = None;
         loop {
-            let error = match Engine::resume(spec.clone(), rollout.clone(), at) {
+            let error = match Standalone::resume(spec.clone(), rollout.clone(), at) {
                 Ok((engine, course)) => {
                     // What begins anew here is a rollback, which waits for nothing.
-                    let (rollout, outputs) = course.begin();
-                    let _ = clerk.keep(at, rollout, outputs);
+                    let _ = clerk.keep(at, &course.rollout, &course.outputs).await;
                     return (engine, course);
                 }
                 Err(error) => error.to_string(),
@@ -300,11 +303,17 @@ struct Clerk {
 }
 
 impl Observer for Clerk {
-    fn keep(&mut self, at: Duration, rollout: &Rollout, outputs: &[Output]) -> Result<(), String> {
+    async fn keep(
+        &mut self,
+        at: Duration,
+        rollout: &Rollout,
+        outputs: &[Output],
+    ) -> Result<(), String> {
         let is_told = |output: &&Output| matches!(output, Output::Tell(_));
         let waiting = self.unkept.len();
         self.unkept.extend(outputs.iter().filter(is_told).cloned());
-        match self.store.keep(self.id, at, rollout, &self.unkept) {
+        // The disk may take its time; other rollouts go on meanwhile.
+        match block_in_place(|| self.store.keep(self.id, at, rollout, &self.unkept)) {
             Ok(()) => {
                 self.failing = false;
                 self.unkept.clear();

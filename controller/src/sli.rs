@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod counters;
+pub mod proxy;
 mod slices;
 
 pub use self::counters::Counters;
@@ -49,6 +50,12 @@ pub enum Look {
     },
     /// The filter's statistics.
     Seen(Sighting),
+}
+
+/// Where evidence comes from.
+pub trait Source: Send {
+    /// Looks now. To drop the future before it ends loses nothing.
+    fn look(&mut self) -> impl Future<Output = Look> + Send;
 }
 
 /// What happened since the last look.

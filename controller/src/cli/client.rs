@@ -1,10 +1,11 @@
 //! Calls to `serin serve`.
 
 use clap::Args;
-use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use crate::api::Shown;
+use crate::http;
 use crate::store::Phase;
 
 /// Where `serin serve` is.
@@ -30,7 +31,8 @@ impl Server {
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.server.clone();
         url.set_path(&format!("/v1/{path}"));
-        let request = Client::new().request(method, url);
+        let client = http::client(None).build().unwrap_or_default();
+        let request = client.request(method, url);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

@@ -115,6 +115,25 @@ pub(super) struct Give {
     server: Server,
 }
 
+/// Keep a rollout where it is for a time
+///
+/// After that it goes on by itself, as after `serin resume`. Harm still takes it back.
+#[derive(Debug, Args)]
+pub(super) struct Hold {
+    /// For how long, such as 30m
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    time: Duration,
+
+    #[command(flatten)]
+    give: Give,
+}
+
+impl Hold {
+    pub(super) async fn execute(self) -> Exit {
+        self.give.execute(Verb::Hold, Some(self.time.as_secs())).await
+    }
+}
+
 const ORDER: &str = "\
 Example:
   serin pause shop --why \"the database is being moved\"
@@ -190,8 +209,8 @@ impl Watch {
 }
 
 impl Give {
-    pub(super) async fn execute(self, verb: Verb) -> Exit {
-        match self.give(verb).await {
+    pub(super) async fn execute(self, verb: Verb, seconds: Option<u64>) -> Exit {
+        match self.give(verb, seconds).await {
             Ok(shown) => {
                 println!("{}: {}", shown.entry.name, verb.done());
                 Exit::Good
@@ -200,11 +219,12 @@ impl Give {
         }
     }
 
-    async fn give(self, verb: Verb) -> Result<Shown, String> {
+    async fn give(self, verb: Verb, seconds: Option<u64>) -> Result<Shown, String> {
         let id = self.server.find(&self.rollout).await?;
         let verb = serde_json::to_value(verb).map_err(|error| error.to_string())?;
         let path = format!("rollouts/{id}/{}", verb.as_str().unwrap_or_default());
-        let reasons = Reasons { by: self.by, why: self.why, step: self.step, force: self.force };
+        let Self { by, why, step, force, .. } = self;
+        let reasons = Reasons { by, why, step, seconds, force };
         self.server.read(self.server.request(Method::POST, &path).json(&reasons)).await
     }
 }

@@ -13,7 +13,7 @@ use super::report::Format;
 use super::voice::Voice;
 use super::{Exit, fail};
 use crate::counts::Writer;
-use crate::engine::{Engine, Observer, Wish};
+use crate::engine::{Observer, Standalone, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Summary, Verdict};
 use crate::rollout::machine::{Output, Rollout};
@@ -92,7 +92,7 @@ impl Run {
             );
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
-        let (engine, course) = match Engine::begin(spec, self.anew).await {
+        let (engine, course) = match Standalone::begin(spec, self.anew).await {
             Ok(begun) => begun,
             Err(error) => return fail(Exit::Failed, error),
         };
@@ -155,7 +155,7 @@ struct Session {
 
 impl Observer for Session {
     /// One shot: whoever kills it begins again.
-    fn keep(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
+    async fn keep(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
         Ok(())
     }
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use console::style;
 use serin_filter::outcome::Failure;
-use serin_filter::table::Weight;
 
 use crate::api::Shown;
 use crate::judge::explain::{percent, share};
-use crate::rollout::event::{ArmStatus, Event, Sensitivity, Status, Summary, Verdict};
+use crate::rollout::event::{ArmStatus, Event, Sensitivity, Stage, Status, Summary, Verdict};
 use crate::rollout::plan::Overrun;
 use crate::store::{Entry, Phase};
 
@@ -84,6 +83,18 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
             say(format!("{} no gate opens before {until}", style("frozen:").yellow()))
         }
         Event::Thawed => say("the freeze is over".to_owned()),
+        Event::Released => say("the hold is over".to_owned()),
+        Event::Calling { point, hook, instances, .. } => {
+            let instances = match instances.is_empty() {
+                true => String::new(),
+                false => format!(" for {}", instances.join(", ")),
+            };
+            say(format!("{point}: calling {hook}{instances}"))
+        }
+        Event::Called { point, .. } => say(format!("{point}: {}", style("yes").green())),
+        Event::CallFailed { point, why, .. } => {
+            say(format!("{point}: {} {why}", style("no:").yellow()))
+        }
         Event::Ordered(order) => say(order.to_string()),
         Event::RollingBack { reason } => say(format!("{} {reason}", style("rolling back:").red())),
         Event::Ended(summary) => ended(summary),
@@ -130,11 +141,13 @@ pub(super) fn shown(Shown { entry, status }: &Shown) -> String {
 
 /// How far the rollout is.
 pub(super) fn position(status: &Status) -> String {
-    match status.step {
-        Some(step) => format!("step {step} of {}", status.steps),
-        None if status.watched.is_some() => "watching users".to_owned(),
-        None if status.weight == Weight::ALL => "promoted".to_owned(),
-        None => "going back".to_owned(),
+    match (status.stage, status.step) {
+        (Stage::Preparing, _) => "calling hooks".to_owned(),
+        (Stage::Watching, _) => "watching users".to_owned(),
+        (Stage::Step, step) => format!("step {} of {}", step.unwrap_or(0), status.steps),
+        (Stage::Promoted, _) => "promoted".to_owned(),
+        (Stage::GoingBack, _) => "going back".to_owned(),
+        (Stage::Ending, _) => "ending".to_owned(),
     }
 }
 

@@ -155,6 +155,7 @@ mod tests {
     #[test]
     fn it_shows_where_the_rollout_stands() {
         let status = Status {
+            stage: crate::rollout::event::Stage::Step,
             step: Some(2),
             steps: 5,
             weight: Weight::from_ppm(50_000).unwrap(),

@@ -10,6 +10,7 @@ use serin_filter::outcome::Failure;
 use serin_filter::table::Weight;
 use serin_filter::{VERSION_HEADER, stat};
 
+use super::call::Point;
 use super::order::Order;
 use super::plan::{Overrun, ppm};
 use crate::judge::Interval;
@@ -118,6 +119,40 @@ pub enum Event {
     },
     /// It is over.
     Thawed,
+    /// The time is over for which somebody had it held.
+    Released,
+    /// A hook is called.
+    Calling {
+        /// Of the call.
+        id: String,
+        /// When in the rollout.
+        point: Point,
+        /// The address or the command.
+        hook: String,
+        /// The instances that it is about.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        instances: Vec<String>,
+    },
+    /// A hook has said yes.
+    Called {
+        /// Of the call.
+        id: String,
+        /// When in the rollout.
+        point: Point,
+        /// The address or the command.
+        hook: String,
+    },
+    /// A hook has said no, or nothing. Told again only when the reason changes.
+    CallFailed {
+        /// Of the call.
+        id: String,
+        /// When in the rollout.
+        point: Point,
+        /// The address or the command.
+        hook: String,
+        /// What it said.
+        why: String,
+    },
     /// Somebody has given an order.
     Ordered(Order),
     /// All traffic goes back to the baseline.
@@ -175,6 +210,7 @@ pub enum Obstacle {
     NobodyWatched { service: ServiceName },
     Unhealthy { why: String },
     ShareContradicts { version: VersionName, requests: u64, all: u64 },
+    Refused { point: Point, hook: String, why: String },
 }
 
 impl fmt::Display for Obstacle {
@@ -214,6 +250,9 @@ impl fmt::Display for Obstacle {
                 "{} of the requests were {version}'s, which contradicts its weight: are its instances there, and do they answer?",
                 share(*requests, *all)
             ),
+            Self::Refused { point, hook, why } => {
+                write!(f, "the {point} hook {hook} has not said yes: {why}; it is asked again")
+            }
             Self::NobodyWatched { service } => write!(
                 f,
                 "no user of {service} has called of whom the candidate would have in some step: do clients send what spec.sticky names, \
@@ -273,6 +312,15 @@ pub enum Reason {
         /// How many it may.
         budget: u64,
     },
+    /// A hook that is called before the rollout has said no.
+    Refused {
+        /// When in the rollout.
+        point: Point,
+        /// The address or the command.
+        hook: String,
+        /// What it said.
+        why: String,
+    },
     /// It had been rolled back before the controller was started anew, but the store could not be written.
     NotKept,
     /// Somebody has ordered it.
@@ -307,6 +355,9 @@ impl fmt::Display for Reason {
                     "{failures} requests have failed at the candidate; spec.failureBudget is {budget}"
                 )
             }
+            Self::Refused { point, hook, why } => {
+                write!(f, "the {point} hook {hook} has not said yes: {why}")
+            }
             Self::NotKept => f.write_str(
                 "it was rolled back before serin was started anew; why could not be stored",
             ),
@@ -320,6 +371,8 @@ impl fmt::Display for Reason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
+    /// What is being done.
+    pub stage: Stage,
     /// Number of the step, from 1; `None` while users are watched, in the rollback window, and while all traffic goes back.
     pub step: Option<usize>,
     /// How many steps there are.
@@ -369,6 +422,24 @@ pub struct Status {
     /// What keeps the rollout from going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
+}
+
+/// What is being done in a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// Hooks are called before anything is asked for.
+    Preparing,
+    /// Users are watched before the candidate has any.
+    Watching,
+    /// A step.
+    Step,
+    /// The candidate serves everybody, in the rollback window.
+    Promoted,
+    /// Traffic goes back to the baseline.
+    GoingBack,
+    /// Hooks are told of the end, or it has ended.
+    Ending,
 }
 
 /// What a step could have seen: what it is worth that it saw no harm.

@@ -100,15 +100,13 @@ mod tests {
 
     fn plan(gate: Gate) -> Plan {
         let step = |ppm: u32| Step {
-            weight: Weight::from_ppm(ppm).unwrap(),
             bake: Duration::from_secs(60),
             requests: 100,
             gate,
-            slice: None,
-            limit: None,
-            approval: false,
+            ..Step::at(Weight::from_ppm(ppm).unwrap())
         };
         Plan {
+            name: "shop-v2".to_owned(),
             service: "shop".parse().unwrap(),
             baseline: "v1".parse().unwrap(),
             candidate: "v2".parse().unwrap(),
@@ -121,6 +119,8 @@ mod tests {
             interval: Duration::from_secs(1),
             sticky: false,
             watch: None,
+            hooks: Default::default(),
+            replacement: None,
         }
     }
 

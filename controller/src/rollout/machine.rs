@@ -16,6 +16,7 @@
 //!
 //! Pure: it reads no clock, `now` is the time since the rollout began.
 
+mod calls;
 mod judging;
 mod limits;
 mod obstacle;
@@ -31,6 +32,8 @@ use serin_filter::names::{Generation, VersionName};
 use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 
+use self::calls::Pending;
+use super::call::{Call, Point};
 use super::event::{Event, Obstacle, Reason};
 use super::plan::{Gate, Plan, Step, Watch};
 use crate::judge::explain::Names;
@@ -63,6 +66,13 @@ pub enum Input {
         /// Why.
         why: String,
     },
+    /// A call was answered with a yes, or why not.
+    Called {
+        /// Which.
+        id: String,
+        /// How.
+        answer: Result<(), String>,
+    },
     /// The user asks to stop: all traffic goes back. If it is on its way already, nobody waits for the proxy to confirm it any more.
     Interrupt,
 }
@@ -74,6 +84,8 @@ pub enum Output {
     Apply(Split),
     /// This told to the user.
     Tell(Box<Event>),
+    /// This called.
+    Call(Call),
     /// This recorded: what the judge saw, or learned from, and said.
     Record(Ruling),
 }
@@ -90,6 +102,8 @@ pub struct Rollout {
     plan: Plan,
     judge: Judge,
     phase: Phase,
+    /// The generation before its first: with the name it tells this rollout from all others.
+    began: Generation,
     /// The split last asked for.
     split: Split,
     /// When it was asked for, last time.
@@ -98,6 +112,8 @@ pub struct Rollout {
     entered: Duration,
     /// Whether it stays where it is: a step has taken too long, or somebody wants that.
     paused: bool,
+    /// When it goes on by itself.
+    paused_until: Option<Duration>,
     /// Whether somebody wants no more gates.
     promote: bool,
     /// Whether nothing can be stored: it does not move then, but for a rollback.
@@ -105,6 +121,12 @@ pub struct Rollout {
     held: bool,
     /// The end of the freeze that it is in.
     frozen: Option<String>,
+    /// The calls without a yes.
+    calls: Vec<Pending>,
+    /// How many of those that are called one after the other where it stands have said yes.
+    answered: usize,
+    /// The last step whose instances have been, or are being, replaced.
+    replaced: Option<usize>,
     /// When the last look was.
     looked: Duration,
     /// When the last look was that showed anything: what is counted goes back to there.
@@ -121,6 +143,8 @@ pub struct Rollout {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Phase {
+    /// Nothing has been asked for yet.
+    Preparing,
     /// A split is on its way to the proxy.
     Shifting {
         goal: Goal,
@@ -150,6 +174,15 @@ enum Phase {
     Promoted {
         since: Duration,
     },
+    /// The baseline serves all that it can, and gets instances back.
+    Returning {
+        reason: Reason,
+    },
+    /// Nothing is left to do but to tell those who are called at the end.
+    Closing {
+        reason: Option<Reason>,
+        confirmed: bool,
+    },
     Ended,
 }
 
@@ -165,19 +198,24 @@ enum Goal {
 }
 
 impl Rollout {
-    /// Begins a rollout. Its first split is the generation after `generation`.
+    /// Begins a rollout where this split is in force. Its first own is the next generation.
     #[must_use]
-    pub fn start(plan: Plan, generation: Generation) -> (Self, Vec<Output>) {
+    pub fn start(plan: Plan, present: Split) -> (Self, Vec<Output>) {
         let mut rollout = Self {
             judge: Judge::new(plan.judge.clone()),
-            phase: Phase::Ended,
-            split: Split { generation, candidate: Weight::ZERO, users: Users::Usual },
+            phase: Phase::Preparing,
+            began: present.generation,
+            split: present,
             asked: Duration::ZERO,
             entered: Duration::ZERO,
             paused: false,
+            paused_until: None,
             promote: false,
             held: false,
             frozen: None,
+            calls: Vec::new(),
+            answered: 0,
+            replaced: None,
             looked: Duration::ZERO,
             seen: Duration::ZERO,
             heard: Duration::ZERO,
@@ -193,9 +231,16 @@ impl Rollout {
             steps: rollout.plan.steps.iter().map(|step| step.weight).collect(),
             breaking: rollout.plan.breaking,
         })];
-        let goal = if rollout.plan.watch.is_some() { Goal::Watch } else { Goal::Step(0) };
-        rollout.shift(Duration::ZERO, goal, &mut outputs);
+        rollout.set_out(Duration::ZERO, &mut outputs);
         (rollout, outputs)
+    }
+
+    /// Asks for the first split, if all who are called before that have said yes.
+    fn set_out(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        if self.all_called(outputs) {
+            let goal = if self.plan.watch.is_some() { Goal::Watch } else { Goal::Step(0) };
+            self.shift(now, goal, outputs);
+        }
     }
 
     /// Whether the rollout is over.
@@ -213,7 +258,10 @@ impl Rollout {
     /// Whether all traffic goes back to the baseline.
     #[must_use]
     pub fn goes_back(&self) -> bool {
-        matches!(self.phase, Phase::Shifting { goal: Goal::Baseline(_), .. })
+        matches!(
+            self.phase,
+            Phase::Shifting { goal: Goal::Baseline(_), .. } | Phase::Returning { .. }
+        )
     }
 
     /// The split last asked for.
@@ -235,6 +283,13 @@ impl Rollout {
         if let Phase::Shifting { followed, .. } = &mut self.phase {
             *followed = None;
         }
+    }
+
+    /// What to do again after a restart: whether it was done is not known, and to do it twice changes nothing.
+    #[must_use]
+    pub fn again(&self) -> Vec<Output> {
+        let split = (self.phase != Phase::Preparing).then_some(Output::Apply(self.split));
+        split.into_iter().chain(self.unanswered()).collect()
     }
 
     /// Holds it where it is for as long as nothing can be stored, or lets it go on. What is seen counts all the same, and a rollback waits for
@@ -277,8 +332,12 @@ impl Rollout {
         let mut outputs = Vec::new();
         match input {
             _ if self.ended() => {}
-            Input::Look(Look::Seen(seen)) => self.see(now, &seen, &mut outputs),
+            Input::Look(Look::Seen(seen)) => {
+                self.release(now, &mut outputs);
+                self.see(now, &seen, &mut outputs);
+            }
             Input::Look(Look::Unreachable { why }) => {
+                self.release(now, &mut outputs);
                 self.looked = now;
                 self.find(Some(Obstacle::Unreachable { why }), &mut outputs);
                 self.ask_again(now, None, &mut outputs);
@@ -287,9 +346,14 @@ impl Rollout {
             Input::NotApplied { why } => {
                 self.find(Some(Obstacle::NotWritten { why }), &mut outputs);
             }
-            Input::Interrupt => match &self.phase {
-                Phase::Shifting { goal: Goal::Baseline(reason), .. } => {
-                    self.give_up(now, reason.clone(), &mut outputs);
+            Input::Called { id, answer } => self.called(now, &id, answer, &mut outputs),
+            Input::Interrupt => match self.phase.clone() {
+                Phase::Shifting { goal: Goal::Baseline(reason), .. }
+                | Phase::Returning { reason } => {
+                    self.give_up(now, reason, &mut outputs);
+                }
+                Phase::Closing { reason, confirmed } => {
+                    self.conclude(now, reason, confirmed, &mut outputs);
                 }
                 _ => self.roll_back(now, Reason::Interrupted, &mut outputs),
             },
@@ -319,16 +383,18 @@ impl Rollout {
                 *baked += span;
             }
             self.judge(now, seen, outputs);
-        } else if !matches!(self.phase, Phase::Shifting { goal: Goal::Baseline(_), .. }) {
+        } else if !self.goes_back() {
             self.learn(now, seen, outputs);
         }
         if seen.generation == Some(self.split.generation)
             && seen.tripped.contains(&self.plan.candidate)
+            && self.phase != Phase::Preparing
         {
             self.roll_back(now, Reason::Tripwire { sentence: self.failures() }, outputs);
         }
         self.keep_limits(outputs, now);
         self.ask_again(now, seen.generation, outputs);
+        self.call_again(now, outputs);
         self.advance(now, seen, outputs);
         self.keep_time(now, outputs);
     }
@@ -342,7 +408,10 @@ impl Rollout {
             Phase::Baking { warm, .. } => since >= warm,
             Phase::Promoted { .. } => true,
             Phase::Shifting { goal: Goal::Watch | Goal::Baseline(_), .. }
+            | Phase::Preparing
             | Phase::Watching { .. }
+            | Phase::Returning { .. }
+            | Phase::Closing { .. }
             | Phase::Ended => false,
         }
     }
@@ -353,7 +422,8 @@ impl Rollout {
             Some(Obstacle::NotWritten { .. }) => self.plan.interval,
             _ => RETRY,
         };
-        if running == Some(self.split.generation) || now < self.asked + patience {
+        let asked = self.phase != Phase::Preparing;
+        if !asked || running == Some(self.split.generation) || now < self.asked + patience {
             return;
         }
         if let Some(Obstacle::Rejected { .. }) = self.obstacle {
@@ -387,7 +457,8 @@ impl Rollout {
             Phase::Baking { step, baked, .. } if self.obstacle.is_none() && !self.paused => {
                 let (step, baked) = (*step, *baked);
                 let passed = self.frozen.is_none() && self.gate_is_open(step, baked);
-                if self.promote || passed && self.approved(outputs) {
+                let opens = self.promote || passed && self.approved(outputs);
+                if opens && self.all_called(outputs) {
                     self.open_gate(now, step, outputs);
                 }
             }
@@ -395,20 +466,28 @@ impl Rollout {
                 self.settle(now, outputs)
             }
             Phase::Promoted { since } if now >= *since + self.plan.window => {
-                self.phase = Phase::Ended;
                 self.end(now, None, outputs);
             }
-            Phase::Baking { .. }
+            Phase::Preparing if !self.paused && self.frozen.is_none() => {
+                self.set_out(now, outputs);
+            }
+            Phase::Returning { reason } => {
+                let reason = reason.clone();
+                if self.all_called(outputs) {
+                    self.restored(now, reason, outputs);
+                }
+            }
+            Phase::Preparing
+            | Phase::Baking { .. }
             | Phase::Watching { .. }
             | Phase::Promoted { .. }
+            | Phase::Closing { .. }
             | Phase::Ended => {}
         }
     }
 
     fn go_live(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        let Phase::Shifting { goal, .. } = std::mem::replace(&mut self.phase, Phase::Ended) else {
-            return;
-        };
+        let Phase::Shifting { goal, .. } = self.phase.clone() else { return };
         match goal {
             Goal::Step(step) => {
                 self.judge.split_changes(self.terms(step));
@@ -421,7 +500,21 @@ impl Rollout {
                 let slices = Slices::default();
                 self.phase = Phase::Watching { watched: Duration::ZERO, slices };
             }
+            Goal::Baseline(reason) if self.replaced.is_some() => {
+                self.phase = Phase::Returning { reason };
+            }
             Goal::Baseline(reason) => self.end(now, Some(reason), outputs),
+        }
+    }
+
+    /// Goes on to the instances that were replaced before those that the baseline has got back now.
+    fn restored(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
+        let restored = self.replaced.unwrap_or(0);
+        let mut before = self.plan.steps.iter().take(restored);
+        self.replaced = before.rposition(|step| !step.instances.is_empty());
+        match self.replaced {
+            Some(_) => self.shift(now, Goal::Baseline(reason), outputs),
+            None => self.end(now, Some(reason), outputs),
         }
     }
 
@@ -466,10 +559,13 @@ impl Rollout {
         outputs.push(Output::tell(Event::GateOpened { step: step + 1, status: self.status() }));
         if step + 1 < self.plan.steps.len() {
             self.shift(now, Goal::Step(step + 1), outputs);
-        } else if self.plan.window.is_zero() {
-            self.phase = Phase::Ended;
+            return;
+        }
+        self.notify(Point::After, None, outputs);
+        if self.plan.window.is_zero() {
             self.end(now, None, outputs);
         } else {
+            self.leave_calls();
             self.paused = false;
             self.phase = Phase::Promoted { since: now };
             outputs.push(Output::tell(Event::Promoted { window: self.plan.window.as_secs_f64() }));
@@ -478,27 +574,45 @@ impl Rollout {
 
     /// Rolls back for a reason that could not be kept.
     pub fn roll_back_again(&mut self, now: Duration) -> Vec<Output> {
-        let mut outputs = Vec::new();
-        self.roll_back(now, Reason::NotKept, &mut outputs);
+        let mut outputs: Vec<_> = self.unanswered().collect();
+        match self.phase.clone() {
+            Phase::Shifting { goal: goal @ Goal::Baseline(_), .. } => {
+                self.shift(now, goal, &mut outputs);
+            }
+            Phase::Returning { reason } => {
+                self.shift(now, Goal::Baseline(reason), &mut outputs);
+            }
+            _ => self.roll_back(now, Reason::NotKept, &mut outputs),
+        }
         outputs
     }
 
     fn roll_back(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
-        if matches!(self.phase, Phase::Shifting { goal: Goal::Baseline(_), .. }) {
+        if self.goes_back() || matches!(self.phase, Phase::Closing { .. }) {
             return;
         }
         outputs.push(Output::tell(Event::RollingBack { reason: reason.clone() }));
-        (self.paused, self.promote) = (false, false);
+        (self.paused, self.paused_until, self.promote) = (false, None, false);
+        let unchanged = self.phase == Phase::Preparing;
+        self.leave_calls();
+        self.notify(Point::Rollback, Some(&reason), outputs);
+        if unchanged {
+            self.end(now, Some(reason), outputs);
+            return;
+        }
         self.shift(now, Goal::Baseline(reason), outputs);
     }
 
     fn shift(&mut self, now: Duration, goal: Goal, outputs: &mut Vec<Output>) {
-        let step = match goal {
-            Goal::Step(step) => Some(step),
-            Goal::Watch | Goal::Baseline(_) => None,
+        // Where instances were replaced, the baseline gets no more than what those that it has left can carry.
+        let (step, of) = match goal {
+            Goal::Step(step) => (Some(step), Some(step)),
+            Goal::Baseline(_) => (None, self.replaced),
+            Goal::Watch => (None, None),
         };
         let weight =
-            step.and_then(|step| self.plan.steps.get(step)).map_or(Weight::ZERO, |s| s.weight);
+            of.and_then(|step| self.plan.steps.get(step)).map_or(Weight::ZERO, |s| s.weight);
+        self.leave_calls();
         let generation = self.split.generation.next();
         // Until the proxy follows, it is still the split before that is in force.
         let terms = Terms { alone: false, ..self.judge.terms().clone() };
@@ -526,14 +640,47 @@ impl Rollout {
         outputs.push(Output::Apply(self.split));
     }
 
-    fn end(&self, now: Duration, reason: Option<Reason>, outputs: &mut Vec<Output>) {
-        outputs.push(Output::tell(Event::Ended(self.summary(now, reason, true))));
+    /// Ends the rollout with the proxy's word on its split, once all have been told.
+    fn end(&mut self, now: Duration, reason: Option<Reason>, outputs: &mut Vec<Output>) {
+        self.leave_calls();
+        self.phase = Phase::Closing { reason, confirmed: true };
+        self.close(now, outputs);
     }
 
     /// Ends the rollout without the proxy's word on its split.
     fn give_up(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
+        self.phase = Phase::Closing { reason: Some(reason), confirmed: false };
+        self.close(now, outputs);
+    }
+
+    /// Ends the rollout if it is only closing, and all have been told.
+    fn close(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        if let Phase::Closing { reason, confirmed } = &self.phase
+            && !self.has_notices()
+        {
+            let (reason, confirmed) = (reason.clone(), *confirmed);
+            self.conclude(now, reason, confirmed, outputs);
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        now: Duration,
+        reason: Option<Reason>,
+        confirmed: bool,
+        outputs: &mut Vec<Output>,
+    ) {
         self.phase = Phase::Ended;
-        outputs.push(Output::tell(Event::Ended(self.summary(now, Some(reason), false))));
+        outputs.push(Output::tell(Event::Ended(self.summary(now, reason, confirmed))));
+    }
+
+    /// Lets it go on when the time is over for which it was held.
+    fn release(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        if self.paused_until.is_some_and(|until| now >= until) {
+            (self.paused, self.paused_until) = (false, None);
+            self.entered = now;
+            outputs.push(Output::tell(Event::Released));
+        }
     }
 }
 

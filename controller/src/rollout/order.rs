@@ -1,6 +1,7 @@
 //! What people may order of a rollout under way.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -19,6 +20,9 @@ pub struct Order {
     /// At which step, from 1; `None`: at the present one. An order that is given twice by mistake then counts once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
+    /// Of a hold: for how many seconds.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
     /// Of an order that gives traffic back: end at once, without the proxy's word that it has taken that up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
@@ -26,7 +30,11 @@ pub struct Order {
 
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}", self.verb.done(), self.by)?;
+        write!(f, "{}", self.verb.done())?;
+        if let Some(seconds) = self.seconds {
+            write!(f, " for {}", humantime::format_duration(Duration::from_secs(seconds)))?;
+        }
+        write!(f, " by {}", self.by)?;
         self.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
     }
 }
@@ -37,6 +45,8 @@ impl fmt::Display for Order {
 pub enum Verb {
     /// Stay where it is. Harm still takes everything back.
     Pause,
+    /// The same for a time, after which it goes on by itself.
+    Hold,
     /// Go on.
     Resume,
     /// Approve of the step: its gate opens when all else it wants is there.
@@ -53,8 +63,9 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pause,
+        Self::Hold,
         Self::Resume,
         Self::Approve,
         Self::Advance,
@@ -68,6 +79,7 @@ impl Verb {
     pub fn done(self) -> &'static str {
         match self {
             Self::Pause => "paused",
+            Self::Hold => "held",
             Self::Resume => "resumed",
             Self::Approve => "approved",
             Self::Advance => "advanced",

@@ -7,19 +7,22 @@ use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
 use serin_filter::table::Weight;
 
+use super::call::{Hooks, Replacement, Target};
 use super::freeze::Freezes;
 use crate::judge::{self, Slice, Terms};
 
 /// A plan that needs no second check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
+    /// Name of the rollout.
+    pub name: String,
     /// The service whose traffic moves.
     pub service: ServiceName,
     /// The version that runs.
     pub baseline: VersionName,
     /// The version that shall replace it.
     pub candidate: VersionName,
-    /// At least one; weights rise and the last is 100 %. The first may be 0: a preview.
+    /// At least one; weights never fall and the last is 100 %. The first may be 0: a preview, or the first instances to be replaced.
     pub steps: Vec<Step>,
     /// How long the candidate is watched after promotion, and can be taken back.
     pub window: Duration,
@@ -37,6 +40,10 @@ pub struct Plan {
     pub sticky: bool,
     /// How users are watched before the first step, if they are.
     pub watch: Option<Watch>,
+    /// What is called, and when.
+    pub hooks: Hooks,
+    /// How the instances of the steps are replaced; `None` if none are.
+    pub replacement: Option<Replacement>,
 }
 
 /// How users are watched while the baseline still serves all of them.
@@ -63,6 +70,17 @@ impl Plan {
     pub fn watched(&self) -> Option<wire::Watch> {
         let slices = self.compared_weights().map(Weight::ppm).collect();
         self.watch.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
+    }
+
+    /// The commands that carrying it out runs.
+    pub fn commands(&self) -> impl Iterator<Item = &[String]> {
+        let Hooks { before, gate, after, rollback } = &self.hooks;
+        let work = self.replacement.iter().flat_map(|replacement| replacement.calls());
+        let hooks = [before, gate, after, rollback].into_iter().flatten();
+        hooks.chain(work.map(|(_, hook)| hook)).filter_map(|hook| match &hook.target {
+            Target::Command(command) => Some(&command[..]),
+            Target::Url(_) => None,
+        })
     }
 
     /// Leaves the preview out, for where nobody can ask for it.
@@ -94,6 +112,9 @@ pub struct Step {
     pub limit: Option<Limit>,
     /// Whether somebody has to approve of it before its gate opens.
     pub approval: bool,
+    /// The instances that the candidate gets while it is live: without them the baseline serves the rest, and with them the candidate the
+    /// weight of the next step.
+    pub instances: Vec<String>,
 }
 
 /// The longest that a step may take, from when its split is asked for until its gate opens.
@@ -131,6 +152,21 @@ pub enum Gate {
 }
 
 impl Step {
+    /// A step of this weight that wants nothing.
+    #[must_use]
+    pub fn at(weight: Weight) -> Self {
+        Self {
+            weight,
+            bake: Duration::ZERO,
+            requests: 0,
+            gate: Gate::Bake,
+            slice: None,
+            limit: None,
+            approval: false,
+            instances: Vec::new(),
+        }
+    }
+
     /// Whether the baseline still serves somebody to compare with.
     #[must_use]
     pub fn has_baseline(&self) -> bool {
@@ -140,13 +176,13 @@ impl Step {
     /// Whether only those meet the candidate who ask for it.
     #[must_use]
     pub fn is_preview(&self) -> bool {
-        self.weight == Weight::ZERO
+        self.weight == Weight::ZERO && self.instances.is_empty()
     }
 
     /// Whether users of both versions can be compared.
     #[must_use]
     pub fn is_compared(&self) -> bool {
-        self.has_baseline() && !self.is_preview()
+        self.has_baseline() && self.weight > Weight::ZERO
     }
 
     /// What its blocks are judged by.

@@ -15,6 +15,8 @@ use super::plan::Plan;
 
 mod analysis;
 mod freeze;
+mod hooks;
+mod rolling;
 mod routing;
 mod strategy;
 mod value;
@@ -114,6 +116,8 @@ struct Body {
     #[serde(default)]
     freeze: Vec<freeze::FreezeSpec>,
     time_zone: Option<String>,
+    #[serde(default)]
+    hooks: hooks::HooksSpec,
     #[serde(default)]
     analysis: Analysis,
     envoy: Envoy,
@@ -223,7 +227,7 @@ impl Body {
             route: self.route,
             sticky: self.sticky,
             correlation: self.correlation,
-            salt: name,
+            salt: name.clone(),
             buckets: Vec::new(),
             rules: self.rules,
             trust: self.trust,
@@ -237,6 +241,7 @@ impl Body {
         routing::check(&service)?;
         Ok(Spec {
             plan: Plan {
+                name,
                 service: self.service,
                 baseline: self.baseline,
                 candidate: self.candidate,
@@ -249,6 +254,8 @@ impl Body {
                 interval,
                 sticky,
                 watch,
+                hooks: self.hooks.checked()?,
+                replacement: self.strategy.replacement()?,
             },
             service,
             envoy: self.envoy,

@@ -15,7 +15,7 @@ use serin_filter::names::Generation;
 use serin_filter::table::{Run, Table, TableError, Weight};
 use thiserror::Error;
 
-use super::{Split, Users};
+use super::{Router, Split, Users};
 
 /// Where in the file the extension's name is (JSON pointer).
 const NAME: &str = "/resources/0/name";
@@ -133,7 +133,7 @@ impl EnvoyFile {
     ///
     /// # Errors
     /// The file could not be written; the old one is still there.
-    pub fn apply(&mut self, split: Split) -> Result<(), FileError> {
+    pub fn put(&mut self, split: Split) -> Result<(), FileError> {
         let table = self.table.shifted(&[split.candidate.rest(), split.candidate])?;
         self.put_in(&table, split.generation, split.users)?;
         self.write()?;
@@ -181,6 +181,12 @@ impl EnvoyFile {
         text.push(b'\n');
         move_into_place(&self.path, &text)
             .map_err(|cause| FileError::Io { path: self.path.clone(), cause })
+    }
+}
+
+impl Router for EnvoyFile {
+    async fn apply(&mut self, split: Split) -> Result<(), String> {
+        self.put(split).map_err(|error| error.to_string())
     }
 }
 
@@ -281,8 +287,8 @@ mod tests {
         let (_directory, path) = shipped();
         let mut file = open(&path, "shop", "v2").unwrap();
         assert_eq!((file.filter(), file.generation()), ("serin", Generation(0)));
-        file.apply(split(1, 10_000)).unwrap();
-        file.apply(split(2, 50_000)).unwrap();
+        file.put(split(1, 10_000)).unwrap();
+        file.put(split(2, 50_000)).unwrap();
         let config = config(&path);
         assert_eq!(config.generation, Generation(2));
         assert_eq!(config.services[0].table().unwrap().weight(1).ppm(), 50_000);
@@ -293,8 +299,8 @@ mod tests {
         let (_directory, path) = shipped();
         let changed = SHIPPED.replace("0.05s", "0.07s");
         std::fs::write(&path, changed).unwrap();
-        open(&path, "cart", "v9").unwrap().apply(split(1, 5)).unwrap();
-        open(&path, "shop", "v2").unwrap().apply(split(2, 10_000)).unwrap();
+        open(&path, "cart", "v9").unwrap().put(split(1, 5)).unwrap();
+        open(&path, "shop", "v2").unwrap().put(split(2, 10_000)).unwrap();
         let config = config(&path);
         let names: Vec<_> = config.services.iter().map(|s| s.name.as_str()).collect();
         assert_eq!(names, ["cart", "shop"]);
@@ -307,7 +313,7 @@ mod tests {
         let (_directory, path) = shipped();
         let mut first = open(&path, "shop", "v2").unwrap();
         for (generation, ppm) in [(1, 600_000), (2, 100_000), (3, 300_000)] {
-            first.apply(split(generation, ppm)).unwrap();
+            first.put(split(generation, ppm)).unwrap();
         }
         let table = first.table.clone();
         drop(first);
@@ -328,9 +334,9 @@ mod tests {
         let mut file = open(&path, "shop", "v2").unwrap();
         let salts = ["s".to_owned(), "t".to_owned()].to_vec();
         file.allow(wire::Watch { salts, slices: vec![10_000] }).unwrap();
-        file.apply(Split { users: Users::Watched, ..split(1, 0) }).unwrap();
+        file.put(Split { users: Users::Watched, ..split(1, 0) }).unwrap();
         assert_eq!(config(&path).services[0].watch.as_ref().unwrap().salts.len(), 2);
-        file.apply(Split { users: Users::Salted(1), ..split(2, 10_000) }).unwrap();
+        file.put(Split { users: Users::Salted(1), ..split(2, 10_000) }).unwrap();
         let salted = |path| {
             let service = config(path).services.remove(0);
             assert_eq!(service.watch, None);
@@ -341,11 +347,11 @@ mod tests {
         // Who goes on from there keeps it, as long as there are users to keep.
         drop(file);
         let mut next = open(&path, "shop", "v2").unwrap();
-        next.apply(split(3, 50_000)).unwrap();
+        next.put(split(3, 50_000)).unwrap();
         assert_eq!(salted(&path), chosen);
-        next.apply(split(4, 0)).unwrap();
+        next.put(split(4, 0)).unwrap();
         drop(next);
-        open(&path, "shop", "v2").unwrap().apply(split(5, 10_000)).unwrap();
+        open(&path, "shop", "v2").unwrap().put(split(5, 10_000)).unwrap();
         assert_eq!(salted(&path), serin_filter::bucket::Bucketing::new("s"));
     }
 
@@ -362,8 +368,8 @@ mod tests {
     #[test]
     fn a_service_is_not_hidden_by_one_that_takes_every_request() {
         let (_directory, path) = shipped();
-        open(&path, "shop", "v2").unwrap().apply(split(1, 5)).unwrap();
-        open(&path, "cart", "v9").unwrap().apply(split(2, 10_000)).unwrap();
+        open(&path, "shop", "v2").unwrap().put(split(1, 5)).unwrap();
+        open(&path, "cart", "v9").unwrap().put(split(2, 10_000)).unwrap();
         let config = config(&path);
         let owner = |authority: &'static [u8]| {
             config.services[config.service(|| Some(authority.to_vec())).unwrap()].name.as_str()
@@ -382,7 +388,7 @@ mod tests {
         let given = std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok();
         let link = directory.path().join("link.json");
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        open(&link, "shop", "v2").unwrap().apply(split(1, 5)).unwrap();
+        open(&link, "shop", "v2").unwrap().put(split(1, 5)).unwrap();
         let metadata = std::fs::metadata(&path).unwrap();
         assert_eq!(metadata.mode() & 0o777, 0o640);
         assert_eq!(metadata.uid() == 65_534, given);

@@ -11,6 +11,7 @@ use crate::judge::Ruling;
 use crate::rollout::event::{Event, Verdict};
 use crate::rollout::machine::{Input, Output, Rollout};
 use crate::rollout::plan::Plan;
+use crate::route::Split;
 use crate::sli::{Differ, Look, Sighting};
 
 /// A rollout with its view of each proxy.
@@ -37,7 +38,7 @@ impl Pilot {
     /// Begins the plan.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        let (rollout, outputs) = Rollout::start(plan, Generation(0));
+        let (rollout, outputs) = Rollout::start(plan, Split::baseline(Generation(0)));
         Self {
             rollout,
             proxies: Vec::new(),
@@ -72,6 +73,11 @@ impl Pilot {
         while let Some(output) = self.wanted.pop_front() {
             match output {
                 Output::Apply(split) => fleet.apply(now, split),
+                // Whoever is called says yes at once.
+                Output::Call(call) => {
+                    let input = Input::Called { id: call.message.id, answer: Ok(()) };
+                    self.wanted.extend(self.rollout.step(now, input));
+                }
                 Output::Record(ruling) => self.ruling = Some(ruling),
                 Output::Tell(event) => {
                     if let Event::Ended(summary) = *event {

@@ -6,23 +6,20 @@ use super::trial::{Outcome, Trial};
 use super::users::Users;
 use super::*;
 use crate::judge::Settings;
-use crate::rollout::plan::{Gate, Plan, Step};
+use crate::rollout::plan::{Plan, Step};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Steps of these percentages, each of this bake, judged by errors.
 fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
     let step = |percent: &u32| Step {
-        weight: Weight::from_ppm(percent * 10_000).unwrap(),
         bake,
         requests: 100,
-        gate: Gate::Bake,
-        slice: None,
-        limit: None,
-        approval: false,
+        ..Step::at(Weight::from_ppm(percent * 10_000).unwrap())
     };
     Trial {
         plan: Plan {
+            name: "shop-v2".to_owned(),
             service: "shop".parse().unwrap(),
             baseline: "v1".parse().unwrap(),
             candidate: "v2".parse().unwrap(),
@@ -35,6 +32,8 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
             interval: Duration::from_secs(1),
             sticky: false,
             watch: None,
+            hooks: Default::default(),
+            replacement: None,
         },
         traffic,
         rule: Rule::Serin,

@@ -8,6 +8,7 @@ use serin_filter::stat::{self, Stat};
 use thiserror::Error;
 
 use super::Snapshot;
+use crate::http::{self, root_cause};
 
 /// How long Envoy may take to answer. Its admin interface runs in its main thread and is quick even under load.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,7 +61,7 @@ impl Admin {
     /// No HTTP client could be made.
     pub fn new(address: &str, service: ServiceName, filter: String) -> Result<Self, AdminError> {
         let address = address.trim_end_matches('/').to_owned();
-        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
+        let client = http::client(TIMEOUT).no_proxy().build();
         let client = client.map_err(|cause| AdminError::Unreachable {
             address: address.clone(),
             cause: root_cause(&cause),
@@ -148,14 +149,6 @@ impl Admin {
 }
 
 /// The innermost cause is the one a person can act on: "Connection refused" rather than "error sending request".
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use serin_filter::outcome::Failure;

@@ -3,11 +3,12 @@ use serin_filter::names::Generation;
 use super::*;
 use crate::rollout::machine::Input;
 use crate::rollout::spec::Spec;
+use crate::route::Split;
 
 const SPEC: &str = include_str!("../../../envoy/rollout.yaml");
 
 fn begun() -> (Rollout, Vec<Output>) {
-    Rollout::start(Spec::parse(SPEC).unwrap().plan, Generation(7))
+    Rollout::start(Spec::parse(SPEC).unwrap().plan, Split::baseline(Generation(7)))
 }
 
 fn open() -> (tempfile::TempDir, PathBuf, Store) {

@@ -42,7 +42,8 @@ impl Rollout {
             && self.obstacle.is_none()
             && !self.judge.alarmed()
             && self.judge.missed().is_none()
-            && !self.needs_approval();
+            && !self.needs_approval()
+            && !self.lacks_answers();
         let overrun = Output::tell(Event::Overrun { step, at_most, then });
         match then {
             Overrun::Pause if !self.held => {

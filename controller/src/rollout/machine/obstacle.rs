@@ -35,6 +35,9 @@ impl Rollout {
     /// What is not as it should be in what was seen.
     pub(super) fn obstacle_in(&self, now: Duration, seen: &Sighting) -> Option<Obstacle> {
         let wanted = self.split.generation;
+        if self.phase == Phase::Preparing {
+            return None;
+        }
         if seen.generation != Some(wanted) {
             return match (&self.obstacle, seen.generation) {
                 _ if seen.rejected => Some(Obstacle::Rejected { generation: wanted }),
@@ -58,6 +61,7 @@ impl Rollout {
             .or_else(|| self.no_requests(seen))
             .or_else(|| self.nobody_watched())
             .or_else(|| self.ruled())
+            .or_else(|| self.refused())
     }
 
     /// What the judge has found that is no reason to roll back, but none to go on either.

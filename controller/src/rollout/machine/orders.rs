@@ -18,9 +18,13 @@ impl Rollout {
         }
         outputs.push(Output::tell(Event::Ordered(order.clone())));
         match order.verb {
-            Verb::Pause => self.paused = true,
+            Verb::Pause => (self.paused, self.paused_until) = (true, None),
+            Verb::Hold => {
+                let seconds = Duration::from_secs(order.seconds.unwrap_or(0));
+                (self.paused, self.paused_until) = (true, Some(now.saturating_add(seconds)));
+            }
             Verb::Resume => {
-                self.paused = false;
+                (self.paused, self.paused_until) = (false, None);
                 // Whoever lets it go on gives it time, too.
                 self.entered = now;
             }
@@ -37,7 +41,8 @@ impl Rollout {
             Verb::Abort | Verb::Undo => {
                 let force = order.force;
                 self.roll_back(now, Reason::Ordered(order), &mut outputs);
-                if let Phase::Shifting { goal: Goal::Baseline(reason), .. } = &self.phase
+                if let Phase::Shifting { goal: Goal::Baseline(reason), .. }
+                | Phase::Returning { reason } = &self.phase
                     && force
                 {
                     self.give_up(now, reason.clone(), &mut outputs);
@@ -51,9 +56,14 @@ impl Rollout {
     fn is_so(&self, order: &Order) -> Result<bool, Refused> {
         let refuse = |why: String| Err(Refused(why));
         let candidate = &self.plan.candidate;
+        if (order.verb == Verb::Hold) != order.seconds.is_some() {
+            return refuse("a hold, and nothing else, is for a number of seconds".to_owned());
+        }
         match &self.phase {
-            Phase::Ended => return refuse(format!("the rollout of {} is over", self.plan.service)),
-            Phase::Shifting { goal: Goal::Baseline(_), .. } => {
+            Phase::Ended | Phase::Closing { .. } => {
+                return refuse(format!("the rollout of {} is over", self.plan.service));
+            }
+            _ if self.goes_back() => {
                 return match order.verb {
                     Verb::Abort | Verb::Undo => Ok(!order.force),
                     _ => refuse(format!("all traffic goes back to {} already", self.plan.baseline)),
@@ -70,7 +80,8 @@ impl Rollout {
             _ => {}
         }
         match order.verb {
-            Verb::Pause => Ok(self.paused),
+            Verb::Pause => Ok(self.paused && self.paused_until.is_none()),
+            Verb::Hold => Ok(false),
             Verb::Resume => Ok(!self.paused),
             Verb::Approve | Verb::Advance => self.is_past(order),
             Verb::Promote => Ok(self.promote && !self.paused),
@@ -96,6 +107,10 @@ impl Rollout {
         }
         match (&self.phase, order.verb) {
             (Phase::Baking { .. }, Verb::Approve) => Ok(approved),
+            (Phase::Preparing, _) => refuse("the hooks before it have not said yes".to_owned()),
+            (_, Verb::Advance) if self.replaces() => {
+                refuse("instances are being replaced; after that it goes on by itself".to_owned())
+            }
             (Phase::Watching { .. }, Verb::Approve) => {
                 refuse("users are watched; that needs no approval".to_owned())
             }
@@ -104,11 +119,13 @@ impl Rollout {
         }
     }
 
-    /// Goes to the last step, and through its gate as soon as it is live.
+    /// Goes to the last step, and through its gate as soon as it is live. Where instances have to be replaced, through all the others too.
     fn rush(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        (self.promote, self.paused) = (true, false);
+        (self.promote, self.paused, self.paused_until) = (true, false, None);
         let last = self.plan.steps.len().saturating_sub(1);
         match self.phase {
+            Phase::Preparing => {}
+            Phase::Baking { .. } | Phase::Shifting { .. } if self.plan.replacement.is_some() => {}
             Phase::Baking { step, .. } | Phase::Shifting { goal: Goal::Step(step), .. }
                 if step == last => {}
             _ => self.shift(now, Goal::Step(last), outputs),

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serin_filter::names::VersionName;
 use serin_filter::table::Weight;
 
-use super::super::event::{ArmStatus, Reason, Safety, Sensitivity, Status, Summary, Verdict};
+use super::super::event::{
+    ArmStatus, Reason, Safety, Sensitivity, Stage, Status, Summary, Verdict,
+};
 use super::super::plan::{Gate, Step};
 use super::{CONFIRMATION, Goal, Phase, Rollout};
 use crate::route::Users;
@@ -50,6 +52,7 @@ impl Rollout {
         let watch = self.plan.watch.as_ref().filter(|_| self.split.users == Users::Watched);
         let step = index.and_then(|index| self.plan.steps.get(index));
         Status {
+            stage: self.stage(),
             step: index.map(|index| index + 1),
             steps: self.plan.steps.len(),
             weight: self.split.candidate,
@@ -80,6 +83,19 @@ impl Rollout {
             paused: self.paused,
             frozen: self.frozen.clone(),
             obstacle: self.obstacle.as_ref().map(ToString::to_string),
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Preparing => Stage::Preparing,
+            Phase::Watching { .. } | Phase::Shifting { goal: Goal::Watch, .. } => Stage::Watching,
+            Phase::Baking { .. } | Phase::Shifting { goal: Goal::Step(_), .. } => Stage::Step,
+            Phase::Promoted { .. } => Stage::Promoted,
+            Phase::Shifting { goal: Goal::Baseline(_), .. } | Phase::Returning { .. } => {
+                Stage::GoingBack
+            }
+            Phase::Closing { .. } | Phase::Ended => Stage::Ending,
         }
     }
 

@@ -17,23 +17,23 @@ macro_rules! told {
 }
 
 // Behind the macro, which they use.
+mod hooks;
 mod limits;
 mod obstacles;
 mod orders;
+mod property;
+mod rolling;
 mod watching;
 
 /// Steps of these percentages, each of 10 s and 100 requests.
 fn plan(percents: &[u32]) -> Plan {
     let step = |percent: &u32| Step {
-        weight: Weight::from_ppm(percent * 10_000).unwrap(),
         bake: 10 * SECOND,
         requests: 100,
-        gate: Gate::Bake,
-        slice: None,
-        limit: None,
-        approval: false,
+        ..Step::at(Weight::from_ppm(percent * 10_000).unwrap())
     };
     Plan {
+        name: "shop-v2".to_owned(),
         service: "shop".parse().unwrap(),
         baseline: "v1".parse().unwrap(),
         candidate: "v2".parse().unwrap(),
@@ -46,6 +46,8 @@ fn plan(percents: &[u32]) -> Plan {
         interval: SECOND,
         sticky: false,
         watch: None,
+        hooks: Default::default(),
+        replacement: None,
     }
 }
 
@@ -494,8 +496,6 @@ fn any_plan_has_a_time_left_or_none() {
     world.run(5.0);
     assert_eq!(world.rollout.status().left, Some(Duration::MAX));
 }
-
-mod property;
 
 #[test]
 fn a_gate_of_evidence_waits_for_it_and_says_what_it_takes() {

@@ -32,7 +32,8 @@ impl Rollout {
         let Some(Choice { salt, slices }) = self.choice(watch, slices) else { return };
         let chosen = watch.salts.get(salt).cloned().unwrap_or_default();
         let bias = slices.iter().map(|slice| slice.bias.errors).collect();
-        for (step, slice) in self.plan.steps.iter_mut().zip(slices) {
+        let compared = self.plan.steps.iter_mut().filter(|step| step.is_compared());
+        for (step, slice) in compared.zip(slices) {
             step.slice = Some(slice);
         }
         self.split.users = Users::Salted(salt);

@@ -6,12 +6,14 @@ use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::table::Weight;
 
+use super::super::call::Replacement;
 use super::super::plan::{Gate, Limit, Overrun, Step};
+use super::rolling::Rolling;
 use super::value::{Count, Percent, Span};
 use super::{SpecError, at};
 
 /// Where the strategy is in a specification.
-const PATH: &str = "spec.strategy";
+pub(super) const PATH: &str = "spec.strategy";
 
 /// Whether both versions may serve the same clients.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +33,7 @@ pub(super) struct Strategy {
     traffic_shifting: Option<TrafficShifting>,
     canary: Option<Canary>,
     blue_green: Option<BlueGreen>,
+    rolling: Option<Rolling>,
 }
 
 /// More and more users.
@@ -98,7 +101,7 @@ fn preview() -> Bake {
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(default, deny_unknown_fields)]
-struct Bake {
+pub(super) struct Bake {
     time: Span,
     requests: Count,
 }
@@ -110,7 +113,7 @@ impl Default for Bake {
 }
 
 impl Bake {
-    fn checked(self, path: &str) -> Result<Self, SpecError> {
+    pub(super) fn checked(self, path: &str) -> Result<Self, SpecError> {
         match self.requests.0 {
             0 => at(
                 format!("{path}.requests"),
@@ -120,15 +123,15 @@ impl Bake {
         }
     }
 
-    fn step(self, weight: Weight, gate: Gate, limit: Option<Limit>) -> Step {
+    pub(super) fn step(self, weight: Weight, gate: Gate, limit: Option<Limit>) -> Step {
         let (bake, requests) = (self.time.0, self.requests.0);
-        Step { weight, bake, requests, gate, slice: None, limit, approval: false }
+        Step { bake, requests, gate, limit, ..Step::at(weight) }
     }
 }
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct LimitSpec {
+pub(super) struct LimitSpec {
     at_most: Span,
     #[serde(default)]
     then: Overrun,
@@ -150,7 +153,11 @@ impl LimitSpec {
     }
 }
 
-fn limit(path: &str, limit: Option<LimitSpec>, bake: Bake) -> Result<Option<Limit>, SpecError> {
+pub(super) fn limit(
+    path: &str,
+    limit: Option<LimitSpec>,
+    bake: Bake,
+) -> Result<Option<Limit>, SpecError> {
     limit.map(|limit| limit.checked(&format!("{path}.limit"), bake)).transpose()
 }
 
@@ -162,17 +169,31 @@ impl Strategy {
         preview: &wire::Override,
     ) -> Result<Vec<Step>, SpecError> {
         let breaking = compatibility == Compatibility::Breaking;
-        match (&self.traffic_shifting, &self.canary, &self.blue_green) {
-            (None, None, Some(blue_green)) => blue_green.checked(preview),
-            (Some(_), None, None) | (None, Some(_), None) if breaking => at(
-                PATH,
-                "a breaking release may not run mixed: a user would meet both versions, one request after the other; only blueGreen \
+        match (&self.traffic_shifting, &self.canary, &self.blue_green, &self.rolling) {
+            (None, None, Some(blue_green), None) => blue_green.checked(preview),
+            (Some(_), None, None, None)
+            | (None, Some(_), None, None)
+            | (None, None, None, Some(_))
+                if breaking =>
+            {
+                at(
+                    PATH,
+                    "a breaking release may not run mixed: a user would meet both versions, one request after the other; only blueGreen \
                  switches all users at once",
-            ),
-            (Some(shifting), None, None) => shifting.checked(),
-            (None, Some(canary), None) => canary.checked(),
-            _ => at(PATH, "exactly one of trafficShifting, canary and blueGreen is needed"),
+                )
+            }
+            (Some(shifting), None, None, None) => shifting.checked(),
+            (None, Some(canary), None, None) => canary.checked(),
+            (None, None, None, Some(rolling)) => rolling.steps(),
+            _ => {
+                at(PATH, "exactly one of trafficShifting, canary, blueGreen and rolling is needed")
+            }
         }
+    }
+
+    /// How instances are replaced, if they are.
+    pub(super) fn replacement(&self) -> Result<Option<Replacement>, SpecError> {
+        self.rolling.as_ref().map(Rolling::replacement).transpose()
     }
 
     /// How long the release can be taken back, unless the user says otherwise.
@@ -266,6 +287,5 @@ impl BlueGreen {
 
 /// The last step after one that has shown what there is to be seen.
 fn the_rest() -> Step {
-    let bake = Bake { time: Span(Duration::ZERO), requests: Count(0) };
-    bake.step(Weight::ALL, Gate::Bake, None)
+    Step::at(Weight::ALL)
 }

@@ -326,9 +326,66 @@ fn blue_green_is_a_preview_a_switch_and_a_rollback_window() {
 }
 
 #[test]
+fn rolling_replaces_batches_and_weights_follow() {
+    let plan = with_strategy(
+        "rolling: { instances: [a, b, c, d, e], batch: 40%, replace: { command: [./replace, now] }, approval: true }",
+        "",
+    );
+    let plan = plan.unwrap().plan;
+    let expected = [
+        (0, 0, 0),
+        (400_000, 60, 100),
+        (666_666, 0, 0),
+        (800_000, 60, 100),
+        (1_000_000, 0, 0),
+        (1_000_000, 60, 100),
+    ];
+    assert_eq!(steps(&plan), expected);
+    let batches: Vec<_> = plan.steps.iter().map(|step| step.instances.join("")).collect();
+    assert_eq!(batches, ["ab", "", "cd", "", "e", ""]);
+    let approvals = plan.steps.iter().filter(|step| step.approval).count();
+    assert_eq!((approvals, plan.commands().count()), (2, 1));
+}
+
+#[test]
+fn hooks_are_addresses_or_commands() {
+    let plan = with_strategy(
+        "canary: {}",
+        "  hooks:
+    before:
+      - { url: \"https://deploy.example/before\", timeout: 3s, retries: 5, secretFile: /run/key }
+    gate:
+      - command: [./smoke-test, --fast]
+",
+    );
+    let hooks = plan.unwrap().plan.hooks;
+    let [before] = &hooks.before[..] else { panic!("{hooks:?}") };
+    assert_eq!(before.target.to_string(), "https://deploy.example/before");
+    assert_eq!((before.timeout, before.retries), (Duration::from_secs(3), 5));
+    assert_eq!(before.secret_file.as_deref(), Some(Path::new("/run/key")));
+    let [gate] = &hooks.gate[..] else { panic!("{hooks:?}") };
+    assert_eq!(gate.target.to_string(), "./smoke-test --fast");
+    assert_eq!((gate.timeout, gate.retries), (Duration::from_secs(10), 3));
+    for (hook, expected) in [
+        ("{}", ": exactly one of url and command is needed"),
+        ("{ url: a, command: [b] }", ": exactly one of url and command is needed"),
+        ("{ url: \"ftp://a/\" }", ".url: \"ftp://a/\" is not an address"),
+        ("{ command: [] }", ".command: empty; a program is needed"),
+        ("{ command: [a], timeout: 0s }", ".timeout: 0 leaves no time to answer"),
+        ("{ command: [a], retries: 21 }", ".retries: 21 is more than 20"),
+        ("{ command: [a], secretFile: b }", ".secretFile: a command needs no signature"),
+        ("{ comand: [a] }", ".comand: unknown field `comand`"),
+    ] {
+        let error = with_strategy("canary: {}", &format!("  hooks: {{ after: [{hook}] }}\n"));
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("spec.hooks.after[0]{expected}")), "{hook}: {error}");
+    }
+}
+
+#[test]
 fn strategies_that_are_none_say_why() {
     for (strategy, more, expected) in [
-        ("{}", "", "spec.strategy: exactly one of trafficShifting, canary and blueGreen"),
+        ("{}", "", "spec.strategy: exactly one of trafficShifting, canary, blueGreen and"),
         ("canary: {}\n    blueGreen: {}", "", "spec.strategy: exactly one of"),
         ("canary: { weight: 0% }", "", "spec.strategy.canary.weight: 0 % is no slice"),
         ("canary: { weight: 100% }", "", "spec.strategy.canary.weight: 100 % is no slice"),
@@ -354,6 +411,36 @@ fn strategies_that_are_none_say_why() {
         ),
         ("canary: {}", "  compatibility: none\n", "spec.compatibility: unknown variant `none`"),
         ("blueGreen: {}", "", "spec.override: blueGreen needs a header or a cookie"),
+        (
+            "rolling: { instances: [a, b], replace: { command: [./replace] } }",
+            "  compatibility: breaking\n",
+            "spec.strategy: a breaking release may not run mixed",
+        ),
+        (
+            "rolling: { instances: [a], replace: { command: [./replace] } }",
+            "",
+            "spec.strategy.rolling.instances: at least two are needed",
+        ),
+        (
+            "rolling: { instances: [a, b, a], replace: { command: [./replace] } }",
+            "",
+            "spec.strategy.rolling.instances[2]: \"a\" is there twice",
+        ),
+        (
+            "rolling: { instances: [a, b], batch: 2, replace: { command: [./replace] } }",
+            "",
+            "spec.strategy.rolling.batch: 2 of 2 instances; at least 1, and not all of them",
+        ),
+        (
+            "rolling: { instances: [a, b], batch: 0, replace: { command: [./replace] } }",
+            "",
+            "spec.strategy.rolling.batch: 0 of 2 instances",
+        ),
+        (
+            "rolling: { instances: [a, b], replace: {} }",
+            "",
+            "spec.strategy.rolling.replace: exactly one of url and command",
+        ),
         ("canary: {}", "  rollbackWindow: 5\n", "spec.rollbackWindow: 5 is not a span of time"),
         ("canary: {}", "  failureBudget: -5\n", "spec.failureBudget: "),
         ("canary: {}", "  rollbackWindow: 11years\n", "spec.rollbackWindow: \"11years\" is not"),

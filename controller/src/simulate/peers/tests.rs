@@ -1,7 +1,7 @@
 use super::*;
 use crate::judge::Settings;
 use crate::rollout::event::Verdict;
-use crate::rollout::plan::{Gate, Step};
+use crate::rollout::plan::Step;
 use crate::simulate::traffic::{Fault, FaultKind, Traffic};
 use crate::simulate::trial::{Outcome, Trial};
 use serin_filter::table::Weight;
@@ -10,16 +10,13 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
     let step = |percent: u32| Step {
-        weight: Weight::from_ppm(percent * 10_000).unwrap(),
         bake: 10 * MINUTE,
         requests: 1,
-        gate: Gate::Bake,
-        slice: None,
-        limit: None,
-        approval: false,
+        ..Step::at(Weight::from_ppm(percent * 10_000).unwrap())
     };
     let trial = Trial {
         plan: Plan {
+            name: "shop-v2".to_owned(),
             service: "shop".parse().unwrap(),
             baseline: "v1".parse().unwrap(),
             candidate: "v2".parse().unwrap(),
@@ -32,6 +29,8 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
             interval: Duration::from_secs(1),
             sticky: false,
             watch: None,
+            hooks: Default::default(),
+            replacement: None,
         },
         traffic: Traffic {
             fault: fault.map(|kind| Fault { from: Duration::ZERO, kind }),

@@ -4,8 +4,10 @@ use super::*;
 use crate::rollout::order::{Order, Verb};
 use crate::rollout::plan::{Limit, Overrun};
 
-fn order(verb: Verb) -> Order {
-    Order { verb, by: "ada".to_owned(), why: Some("a test".to_owned()), step: None, force: false }
+pub(super) fn order(verb: Verb) -> Order {
+    let (by, why) = ("ada".to_owned(), Some("a test".to_owned()));
+    let seconds = (verb == Verb::Hold).then_some(60);
+    Order { verb, by, why, step: None, seconds, force: false }
 }
 
 /// A rollout with a window that has been promoted.
@@ -40,6 +42,24 @@ fn a_paused_rollout_stays_where_it_is() {
         assert_eq!(world.until_ended().verdict, Verdict::Promoted);
         assert_eq!(told!(world, Event::Ordered(_)), 2);
     }
+}
+
+#[test]
+fn a_rollout_that_is_held_goes_on_by_itself() {
+    let mut world = baking();
+    world.order(order(Verb::Hold)).unwrap();
+    let held = world.now;
+    world.run(55.0);
+    assert_eq!(world.weights(), [10.0]);
+    world.until("going on", |world| told!(world, Event::Released) == 1);
+    assert!(world.now >= held + 60 * SECOND && world.now < held + 63 * SECOND);
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    // A pause has no end, and takes the place of a hold.
+    let mut world = baking();
+    world.order(order(Verb::Hold)).unwrap();
+    world.order(order(Verb::Pause)).unwrap();
+    world.run(200.0);
+    assert!(world.rollout.status().paused);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! A made world in virtual time: a proxy with users, that does as it is asked unless told to make trouble.
 
+use std::collections::BTreeSet;
+
 use serin_filter::histogram;
 use serin_filter::outcome::Failure;
 use serin_filter::select::Reason as Why;
-use serin_filter::stat::Stat;
-
-use serin_filter::stat::Watched;
+use serin_filter::stat::{Stat, Watched};
 
 use super::*;
+use crate::rollout::call::{Call, Message, Point};
 use crate::rollout::order::{Order, Refused};
 use crate::sli::{Differ, Snapshot};
 
@@ -32,6 +33,10 @@ pub(super) enum Trouble {
     PicksFail,
     BothFail,
     BaselineHangs,
+    /// Hooks called at this point say no.
+    Refuses(Point),
+    /// Hooks do not answer.
+    HooksHang,
 }
 
 pub(super) struct World {
@@ -43,6 +48,10 @@ pub(super) struct World {
     pub(super) killed: bool,
     /// Every split asked for, with the time.
     pub(super) applied: Vec<(Duration, Split)>,
+    /// Every call made.
+    pub(super) calls: Vec<Call>,
+    /// What runs the candidate, of the instances that were replaced.
+    pub(super) replaced: BTreeSet<String>,
     /// Every event but progress.
     pub(super) told: Vec<Event>,
     /// Of what was judged.
@@ -92,17 +101,23 @@ struct Counted {
 impl World {
     /// A rollout just begun, at a proxy that runs generation 7.
     pub(super) fn new(plan: Plan) -> Self {
-        let running =
-            Split { generation: Generation(7), candidate: Weight::ZERO, users: Users::Usual };
+        Self::troubled(plan, Vec::new())
+    }
+
+    /// The same with this trouble from the start on.
+    pub(super) fn troubled(plan: Plan, trouble: Vec<Trouble>) -> Self {
+        let running = Split::baseline(Generation(7));
         let watch = plan.watched();
-        let (rollout, outputs) = Rollout::start(plan, running.generation);
+        let (rollout, outputs) = Rollout::start(plan, running);
         let mut world = Self {
             now: Duration::ZERO,
             rollout,
             proxy: Proxy::new(running),
-            trouble: Vec::new(),
+            trouble,
             killed: false,
             applied: Vec::new(),
+            calls: Vec::new(),
+            replaced: BTreeSet::new(),
             told: Vec::new(),
             rulings: Vec::new(),
             learned: Vec::new(),
@@ -149,6 +164,20 @@ impl World {
         let outputs = self.rollout.order(self.now, order)?;
         self.carry_out(outputs);
         Ok(())
+    }
+
+    pub(super) fn freeze(&mut self, until: Option<String>) {
+        let outputs = self.rollout.freeze(self.now, until);
+        self.carry_out(outputs);
+    }
+
+    /// Has all hooks say yes that have not answered.
+    pub(super) fn answer_all(&mut self) {
+        for output in self.rollout.again() {
+            if let Output::Call(call) = output {
+                self.answer(call);
+            }
+        }
     }
 
     /// Looks for this long, or until the rollout is over.
@@ -207,6 +236,7 @@ impl World {
                         self.proxy.take(self.now, split, &self.trouble);
                     }
                 }
+                Output::Call(call) => self.answer(call),
                 Output::Record(ruling) => match ruling.block.candidate.requests {
                     0 => self.learned.push(ruling),
                     _ => self.rulings.push(ruling),
@@ -214,6 +244,35 @@ impl World {
                 Output::Tell(event) => self.hear(*event),
             }
         }
+    }
+
+    fn answer(&mut self, call: Call) {
+        let Message { id, point, instances, version, weight, .. } = call.message.clone();
+        if point.is_work() {
+            self.check_capacity(&instances, weight);
+        }
+        self.calls.push(call);
+        if self.trouble.contains(&Trouble::HooksHang) {
+            return;
+        }
+        let refused = self.trouble.contains(&Trouble::Refuses(point));
+        if point == Point::Replace && !refused {
+            self.replaced.retain(|instance| !instances.contains(instance));
+            if version.is_some_and(|version| version.as_str() == "v2") {
+                self.replaced.extend(instances);
+            }
+        }
+        let answer = if refused { Err("not now".to_owned()) } else { Ok(()) };
+        self.input(Input::Called { id, answer });
+    }
+
+    /// While instances serve nobody, each version has the share that its other ones can carry.
+    fn check_capacity(&self, instances: &[String], weight: Weight) {
+        let all: usize = self.rollout.plan().steps.iter().map(|step| step.instances.len()).sum();
+        let candidates = self.replaced.iter().filter(|name| !instances.contains(name)).count();
+        let carried = candidates * 1_000_000 / (all - instances.len());
+        assert_eq!(weight.ppm() as usize, carried, "{instances:?} are taken out");
+        assert_eq!(self.proxy.running.candidate, weight, "live in the proxy");
     }
 
     fn hear(&mut self, event: Event) {

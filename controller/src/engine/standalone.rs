@@ -1,0 +1,128 @@
+//! A rollout at one Envoy: its filter follows a file, and its admin interface tells what the versions do.
+
+use std::time::Duration;
+
+use serin_filter::names::Generation;
+use serin_filter::stat::FLUSH_INTERVAL;
+use serin_filter::table::Weight;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use super::{Course, Engine, frozen};
+use crate::rollout::machine::Rollout;
+use crate::rollout::plan::Plan;
+use crate::rollout::spec::Spec;
+use crate::route::envoy_file::{EnvoyFile, FileError};
+use crate::route::{Split, Users};
+use crate::sli::admin::{Admin, AdminError};
+use crate::sli::proxy::Proxy;
+
+/// How long a filter may take to report for the first time: its proxy may just have been started.
+const FIRST_REPORT: Duration = Duration::from_secs(3);
+
+/// Why a rollout could not begin. Nothing was changed.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum StartError {
+    #[error("spec.envoy.filterConfig: {0}; nothing was changed")]
+    File(#[from] FileError),
+    #[error("spec.freeze: nothing begins before {until}; nothing was changed")]
+    Frozen { until: String },
+    #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
+    StepBack { found: String, baseline: String, first: Weight },
+    #[error("{0}; nothing was changed")]
+    Admin(#[from] AdminError),
+    #[error(
+        "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {}); nothing was changed",
+        serin_filter::stat::GENERATION
+    )]
+    NoFilter,
+}
+
+/// An engine for one Envoy.
+pub type Standalone = Engine<EnvoyFile, Proxy>;
+
+impl Standalone {
+    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that.
+    ///
+    /// # Errors
+    /// It can't.
+    pub async fn begin(spec: Spec, anew: bool) -> Result<(Self, Course), StartError> {
+        let Spec { mut plan, service, envoy } = spec;
+        if let Some(until) = frozen(&plan) {
+            return Err(StartError::Frozen { until });
+        }
+        let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
+        let candidate = file.candidate();
+        if candidate > Weight::ZERO {
+            // They stay with it: to choose another salt now would take them away.
+            plan.forgo_watch();
+        }
+        plan.watched().map_or(Ok(()), |watch| file.allow(watch))?;
+        if !anew && let Some(found) = stepping_back(&plan, &file) {
+            let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+            return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
+        }
+        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned())?;
+        let mut source = Proxy::new(admin);
+        let generation = running(&mut source).await?.max(file.generation());
+        let present = Split { generation, candidate, users: Users::Usual };
+        let (rollout, outputs) = Rollout::start(plan, present);
+        Ok((Self { router: file, source }, Course { rollout, outputs, at: Duration::ZERO }))
+    }
+
+    /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
+    /// If the file is one generation ahead, without more users at the candidate, that was a rollback, which is done before it is
+    /// stored, and is done again.
+    ///
+    /// # Errors
+    /// The file can't be opened. Whether the proxy is there does not matter yet.
+    pub fn resume(
+        spec: Spec,
+        mut rollout: Rollout,
+        at: Duration,
+    ) -> Result<(Self, Course), StartError> {
+        let Spec { plan, service, envoy } = spec;
+        let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
+        rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
+        let admin = Admin::new(&envoy.admin, plan.service, file.filter().to_owned())?;
+        let Split { generation, candidate, .. } = rollout.split();
+        let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
+        rollout.wake(at, if rolled_back { file.generation() } else { generation });
+        let outputs = match rolled_back {
+            true => rollout.roll_back_again(at),
+            false => rollout.again(),
+        };
+        let source = Proxy::new(admin);
+        Ok((Self { router: file, source }, Course { rollout, outputs, at }))
+    }
+}
+
+/// Waits until the proxy answers and runs the filter, and gives the generation that it runs.
+async fn running(proxy: &mut Proxy) -> Result<Generation, StartError> {
+    let deadline = Instant::now() + FIRST_REPORT;
+    loop {
+        if let Some(running) = proxy.sight().await?.generation {
+            return Ok(running);
+        }
+        if Instant::now() >= deadline {
+            return Err(StartError::NoFilter);
+        }
+        sleep(FLUSH_INTERVAL).await;
+    }
+}
+
+/// What speaks against beginning at the first step: users who would be taken from a version that they have met.
+fn stepping_back(plan: &Plan, file: &EnvoyFile) -> Option<String> {
+    let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+    let Plan { service, baseline, candidate, .. } = plan;
+    match (file.candidate(), file.others()) {
+        (weight, _) if weight > first => {
+            Some(format!("{candidate} has {weight} of the users of {service} already"))
+        }
+        (_, others) if others > Weight::ZERO => Some(format!(
+            "a version of {service} that is neither {baseline} nor {candidate} has {others} of the users"
+        )),
+        _ => None,
+    }
+}
