@@ -6,8 +6,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{self, Sse};
@@ -90,12 +90,18 @@ impl IntoResponse for Failed {
 impl From<Failure> for Failed {
     fn from(failure: Failure) -> Self {
         let status = match &failure {
-            Failure::Spec(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Failure::Spec(_) | Failure::Commands(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Failure::Start { .. } | Failure::Refused(_) => StatusCode::CONFLICT,
             Failure::Unknown(_) => StatusCode::NOT_FOUND,
             Failure::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, failure.to_string())
+    }
+}
+
+impl From<QueryRejection> for Failed {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
     }
 }
 
@@ -148,8 +154,37 @@ fn bearer(headers: &HeaderMap) -> &str {
     value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim()
 }
 
-async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Shown>>, Failed> {
+/// Which rollouts are listed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Those of this service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Whether only those that were promoted.
+    #[serde(default)]
+    pub promoted: bool,
+}
+
+/// How a rollout is taken on.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TakenOn {
+    /// Whether those of the same service are aborted for it.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+async fn list(
+    State(shared): State<Shared>,
+    listed: Result<Query<Listed>, QueryRejection>,
+) -> Result<Json<Vec<Shown>>, Failed> {
+    let Query(Listed { service, promoted }) = listed?;
     let entries = shared.runner.entries()?.into_iter();
+    let entries = entries.filter(|entry| {
+        service.as_ref().is_none_or(|service| entry.service == *service)
+            && (!promoted || entry.promoted.is_some())
+    });
     Ok(Json(entries.map(|entry| shared.shown(entry)).collect()))
 }
 
@@ -168,9 +203,11 @@ async fn show(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<
 
 async fn apply(
     State(shared): State<Shared>,
+    taken_on: Result<Query<TakenOn>, QueryRejection>,
     spec: String,
 ) -> Result<(StatusCode, Json<Shown>), Failed> {
-    let entry = shared.runner.apply(&spec).await?;
+    let Query(TakenOn { replace }) = taken_on?;
+    let entry = shared.runner.apply(&spec, replace).await?;
     Ok((StatusCode::CREATED, Json(shared.shown(entry))))
 }
 

@@ -40,6 +40,7 @@ enum Command {
     Apply(remote::Apply),
     Status(remote::Status),
     Watch(remote::Watch),
+    History(remote::History),
     /// Keep a rollout where it is. Harm still takes it back
     Pause(remote::Give),
     Hold(remote::Hold),
@@ -55,6 +56,8 @@ enum Command {
     Abort(remote::Give),
     /// Take a promotion back, within its rollback window
     Undo(remote::Give),
+    /// Begin once more what was rolled back, aborted, or could not begin
+    Retry(remote::Give),
     Completions(completions::Completions),
 }
 
@@ -101,6 +104,7 @@ pub async fn main() -> ExitCode {
         Command::Apply(apply) => apply.execute().await,
         Command::Status(status) => status.execute().await,
         Command::Watch(watch) => watch.execute().await,
+        Command::History(history) => history.execute().await,
         Command::Pause(order) => order.execute(Verb::Pause, None).await,
         Command::Hold(hold) => hold.execute().await,
         Command::Resume(order) => order.execute(Verb::Resume, None).await,
@@ -109,6 +113,7 @@ pub async fn main() -> ExitCode {
         Command::Promote(order) => order.execute(Verb::Promote, None).await,
         Command::Abort(order) => order.execute(Verb::Abort, None).await,
         Command::Undo(order) => order.execute(Verb::Undo, None).await,
+        Command::Retry(order) => order.execute(Verb::Retry, None).await,
         Command::Completions(completions) => completions.execute(),
     };
     exit.into()

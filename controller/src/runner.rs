@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
@@ -25,6 +26,9 @@ const WAITING: usize = 16;
 /// Events of a rollback that may wait for the store.
 const UNKEPT: usize = 1_000;
 
+/// How often what is kept is looked through for what is old.
+const FORGETTING: Duration = Duration::from_secs(3_600);
+
 /// What can't be done now is tried again after this time.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -38,6 +42,10 @@ pub enum Failure {
     Start { id: i64, why: String },
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error(
+        "the rollout runs commands ({0}): serin serve does that only with --allow-commands, as whoever may order could run anything"
+    )]
+    Commands(String),
     #[error("there is no rollout {0}")]
     Unknown(i64),
     #[error(transparent)]
@@ -47,12 +55,22 @@ pub enum Failure {
 /// Runs what is in the store.
 #[derive(Debug)]
 pub struct Runner {
+    options: Options,
     store: Arc<Store>,
     active: Mutex<HashMap<i64, Active>>,
     /// Changes whenever anything has been kept: there may be events to read.
     kept: watch::Sender<u64>,
     /// Held while rollouts are begun: two at once must not take the same file.
     beginning: tokio::sync::Mutex<()>,
+}
+
+/// What a runner may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether hooks may be commands.
+    pub allow_commands: bool,
+    /// For how long what has ended is kept.
+    pub keep: Duration,
 }
 
 /// A rollout under way.
@@ -69,8 +87,9 @@ impl Runner {
     ///
     /// # Errors
     /// It can't be read.
-    pub async fn start(store: Store) -> Result<Arc<Self>, Failure> {
+    pub async fn start(store: Store, options: Options) -> Result<Arc<Self>, Failure> {
         let runner = Arc::new(Self {
+            options,
             store: Arc::new(store),
             active: Mutex::default(),
             kept: watch::Sender::new(0),
@@ -84,20 +103,88 @@ impl Runner {
             }
         }
         runner.begin_queued().await?;
+        tokio::spawn(runner.clone().forget());
         Ok(runner)
+    }
+
+    /// Forgets what has been kept for long enough, now and then.
+    async fn forget(self: Arc<Self>) {
+        loop {
+            let keep = SignedDuration::try_from(self.options.keep).unwrap_or(SignedDuration::MAX);
+            let before = Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
+            if let Err(error) = block_in_place(|| self.store.forget(before)) {
+                eprintln!("serin: old rollouts can't be forgotten: {error}");
+            }
+            tokio::time::sleep(FORGETTING).await;
+        }
     }
 
     fn active(&self) -> MutexGuard<'_, HashMap<i64, Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a rollout on: begins it, or queues it behind the one that has its service or its file.
+    /// Takes a rollout on: begins it, or queues it behind the one that has its service or its file. If it replaces others, those of its
+    /// service are aborted: what is under way goes back to its baseline first.
     ///
     /// # Errors
     /// It is not valid, or can't begin.
-    pub async fn apply(self: &Arc<Self>, text: &str) -> Result<Entry, Failure> {
+    pub async fn apply(self: &Arc<Self>, text: &str, replace: bool) -> Result<Entry, Failure> {
+        let spec = self.checked(text)?;
+        let id = self.store.add(&spec.plan, text)?;
+        if replace {
+            self.replace(id, spec.plan.service.as_str()).await?;
+        }
+        self.begin_added(id).await
+    }
+
+    fn checked(&self, text: &str) -> Result<Spec, Failure> {
         let spec = Spec::parse(text)?;
-        let id = self.store.add(&spec.service.salt, spec.plan.service.as_str(), text)?;
+        let command = spec.plan.commands().next().map(|command| command.join(" "));
+        match command {
+            Some(command) if !self.options.allow_commands => Err(Failure::Commands(command)),
+            _ => Ok(spec),
+        }
+    }
+
+    /// Aborts what is under way or queued for this service, but for this rollout. What is promoted already stays so, and is waited for.
+    async fn replace(&self, id: i64, service: &str) -> Result<(), Failure> {
+        for entry in self.store.list()? {
+            let live = matches!(entry.phase, Phase::Queued | Phase::Running);
+            if entry.id == id || entry.service != service || !live {
+                continue;
+            }
+            let (verb, by) = (Verb::Abort, "serin".to_owned());
+            let why = Some(format!("replaced by rollout {id}"));
+            let order = Order { verb, by, why, step: None, seconds: None, force: false };
+            match self.hand_on(entry, order).await {
+                Ok(_) | Err(Failure::Refused(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins once more what has ended otherwise than by promotion. If that is under way already, gives that.
+    async fn retry(self: &Arc<Self>, entry: Entry, order: Order) -> Result<Entry, Failure> {
+        let refuse = |why: &str| Err(Refused(format!("rollout {} {why}", entry.id)).into());
+        match (entry.phase, entry.outcome.as_deref()) {
+            (Phase::Queued | Phase::Running, _) => return refuse("is under way"),
+            (Phase::Ended, Some("promoted")) => return refuse("was promoted"),
+            _ => {}
+        }
+        let is_retry = |other: &Entry| {
+            other.retry_of == Some(entry.id)
+                && matches!(other.phase, Phase::Queued | Phase::Running)
+        };
+        if let Some(retry) = self.store.list()?.into_iter().find(is_retry) {
+            return Ok(retry);
+        }
+        let spec = self.checked(&entry.spec)?;
+        let id = self.store.retry(entry.id, &spec.plan, &entry.spec, order)?;
+        self.begin_added(id).await
+    }
+
+    async fn begin_added(self: &Arc<Self>, id: i64) -> Result<Entry, Failure> {
         let runner = self.clone();
         // Whoever asked may go away before it has begun.
         let begun = tokio::spawn(async move { runner.begin_queued().await });
@@ -184,8 +271,17 @@ impl Runner {
     ///
     /// # Errors
     /// It makes no sense, or there is no such rollout.
-    pub async fn order(&self, id: i64, order: Order) -> Result<Entry, Failure> {
+    pub async fn order(self: &Arc<Self>, id: i64, order: Order) -> Result<Entry, Failure> {
         let entry = self.entry(id)?;
+        match order.verb {
+            Verb::Retry => self.retry(entry, order).await,
+            _ => self.hand_on(entry, order).await,
+        }
+    }
+
+    /// Has a rollout under way take an order.
+    async fn hand_on(&self, entry: Entry, order: Order) -> Result<Entry, Failure> {
+        let id = entry.id;
         if entry.phase == Phase::Queued && order.verb == Verb::Abort {
             return self.withdraw(id, &order).await;
         }

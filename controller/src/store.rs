@@ -7,15 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use jiff::{Timestamp, Unit};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::rollout::event::{Event, Stamped, Verdict};
 use crate::rollout::machine::{Output, Rollout};
+use crate::rollout::order::Order;
+use crate::rollout::plan::Plan;
 
 /// The schema, one migration after the other. What has been released is never changed, only added to.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = ["
     CREATE TABLE rollouts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL,
@@ -35,6 +38,15 @@ const MIGRATIONS: [&str; 1] = ["
         event TEXT NOT NULL
     ) STRICT;
     CREATE INDEX events_of_rollout ON events (rollout, sequence);
+", "
+    ALTER TABLE rollouts ADD COLUMN baseline TEXT NOT NULL DEFAULT '';
+    ALTER TABLE rollouts ADD COLUMN candidate TEXT NOT NULL DEFAULT '';
+    -- Times as RFC 3339, in UTC: when it was taken on, when its last gate had opened, when it ended.
+    ALTER TABLE rollouts ADD COLUMN created TEXT NOT NULL DEFAULT '1970-01-01T00:00:00Z';
+    ALTER TABLE rollouts ADD COLUMN promoted TEXT;
+    ALTER TABLE rollouts ADD COLUMN ended TEXT;
+    -- The rollout that it tries once more.
+    ALTER TABLE rollouts ADD COLUMN retry_of INTEGER;
 "];
 
 /// Why the store can't be used.
@@ -81,6 +93,21 @@ pub struct Entry {
     pub name: String,
     /// The service.
     pub service: String,
+    /// The version that runs.
+    pub baseline: String,
+    /// The version that shall replace it.
+    pub candidate: String,
+    /// When it was taken on.
+    pub created: Timestamp,
+    /// When its last gate had opened. It may have been undone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promoted: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// The number of the rollout that it tries once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<i64>,
     /// Where it is in its life.
     pub phase: Phase,
     /// The verdict, or why it could not begin.
@@ -150,12 +177,21 @@ impl Store {
     ///
     /// # Errors
     /// It could not be written.
-    pub fn add(&self, name: &str, service: &str, spec: &str) -> Result<i64, StoreError> {
-        const SQL: &str =
-            "INSERT INTO rollouts (name, service, spec, phase) VALUES (?, ?, ?, 'queued')";
-        let connection = self.connection();
-        connection.execute(SQL, params![name, service, spec])?;
-        Ok(connection.last_insert_rowid())
+    pub fn add(&self, plan: &Plan, spec: &str) -> Result<i64, StoreError> {
+        add(&self.connection(), plan, spec, None)
+    }
+
+    /// Adds a rollout that tries another one once more, as was ordered, and gives its number.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn retry(&self, id: i64, plan: &Plan, spec: &str, order: Order) -> Result<i64, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let retry = add(&transaction, plan, spec, Some(id))?;
+        tell(&transaction, retry, 0.0, &Event::Ordered(order))?;
+        transaction.commit()?;
+        Ok(retry)
     }
 
     /// Notes that a rollout could not begin.
@@ -163,8 +199,9 @@ impl Store {
     /// # Errors
     /// It could not be written.
     pub fn fail(&self, id: i64, why: &str) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE rollouts SET phase = 'failed', outcome = ? WHERE id = ?";
-        self.connection().execute(SQL, params![why, id])?;
+        const SQL: &str =
+            "UPDATE rollouts SET phase = 'failed', outcome = ?, ended = ? WHERE id = ?";
+        self.connection().execute(SQL, params![why, now(), id])?;
         Ok(())
     }
 
@@ -180,20 +217,22 @@ impl Store {
         outputs: &[Output],
     ) -> Result<(), StoreError> {
         const STATE: &str =
-            "UPDATE rollouts SET phase = ?, state = ?, at = ?, wall = ?, outcome = ? WHERE id = ?";
+            "UPDATE rollouts SET phase = ?, state = ?, at = ?, wall = ?, outcome = ?,
+            promoted = COALESCE(promoted, ?), ended = ? WHERE id = ?";
         let json = |why| StoreError::State { id, why };
         let state = serde_json::to_string(rollout).map_err(json)?;
         let outcome = outputs.iter().find_map(verdict);
         let phase = if rollout.ended() { "ended" } else { "running" };
+        let promoted = outputs.iter().any(promotes).then(now);
+        let ended = rollout.ended().then(now);
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         let at = at.as_secs_f64();
-        transaction.execute(STATE, params![phase, state, at, wall(), outcome, id])?;
+        transaction
+            .execute(STATE, params![phase, state, at, wall(), outcome, promoted, ended, id])?;
         for output in outputs {
             let Output::Tell(event) = output else { continue };
-            let event = serde_json::to_string(&Stamped { at, event }).map_err(json)?;
-            const EVENT: &str = "INSERT INTO events (rollout, event) VALUES (?, ?)";
-            transaction.execute(EVENT, params![id, event])?;
+            tell(&transaction, id, at, event)?;
         }
         transaction.commit()?;
         Ok(())
@@ -220,9 +259,7 @@ impl Store {
     /// They can't be read.
     pub fn list(&self) -> Result<Vec<Entry>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(
-            "SELECT id, name, service, phase, outcome, spec FROM rollouts ORDER BY id DESC",
-        )?;
+        let mut statement = connection.prepare_cached(&format!("{ENTRY} ORDER BY id DESC"))?;
         let entries = statement.query_map([], entry)?;
         Ok(entries.collect::<Result<_, _>>()?)
     }
@@ -232,9 +269,25 @@ impl Store {
     /// # Errors
     /// It can't be read.
     pub fn get(&self, id: i64) -> Result<Option<Entry>, StoreError> {
-        const SQL: &str =
-            "SELECT id, name, service, phase, outcome, spec FROM rollouts WHERE id = ?";
-        Ok(self.connection().query_row(SQL, [id], entry).optional()?)
+        let sql = format!("{ENTRY} WHERE id = ?");
+        Ok(self.connection().query_row(&sql, [id], entry).optional()?)
+    }
+
+    /// Forgets the rollouts that ended before this time, but for the last of each service that was promoted: it tells what runs.
+    ///
+    /// # Errors
+    /// They could not be removed.
+    pub fn forget(&self, before: Timestamp) -> Result<(), StoreError> {
+        const OLD: &str =
+            "SELECT id FROM rollouts WHERE datetime(ended) < datetime(?1) AND id NOT IN
+            (SELECT MAX(id) FROM rollouts WHERE outcome = 'promoted' GROUP BY service)";
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let before = before.to_string();
+        transaction.execute(&format!("DELETE FROM events WHERE rollout IN ({OLD})"), [&before])?;
+        transaction.execute(&format!("DELETE FROM rollouts WHERE id IN ({OLD})"), [&before])?;
+        transaction.commit()?;
+        Ok(())
     }
 
     /// What was told of a rollout after the event with this sequence number, as JSON, in order.
@@ -250,12 +303,47 @@ impl Store {
     }
 }
 
+fn add(
+    connection: &Connection,
+    plan: &Plan,
+    spec: &str,
+    retry_of: Option<i64>,
+) -> Result<i64, StoreError> {
+    const SQL: &str =
+        "INSERT INTO rollouts (name, service, baseline, candidate, spec, created, retry_of, phase)
+        VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')";
+    let Plan { name, service, baseline, candidate, .. } = plan;
+    let (service, baseline, candidate) = (service.as_str(), baseline.as_str(), candidate.as_str());
+    connection.execute(SQL, params![name, service, baseline, candidate, spec, now(), retry_of])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn tell(connection: &Connection, id: i64, at: f64, event: &Event) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO events (rollout, event) VALUES (?, ?)";
+    let event = serde_json::to_string(&Stamped { at, event });
+    connection.execute(SQL, params![id, event.map_err(|why| StoreError::State { id, why })?])?;
+    Ok(())
+}
+
+const ENTRY: &str = "SELECT id, name, service, phase, outcome, spec, baseline, candidate, created, promoted, ended, retry_of
+    FROM rollouts";
+
 fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     let phase: String = row.get(3)?;
+    let time = |column| -> rusqlite::Result<Option<Timestamp>> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    };
     Ok(Entry {
         id: row.get(0)?,
         name: row.get(1)?,
         service: row.get(2)?,
+        baseline: row.get(6)?,
+        candidate: row.get(7)?,
+        created: time(8)?.unwrap_or_default(),
+        promoted: time(9)?,
+        ended: time(10)?,
+        retry_of: row.get(11)?,
         phase: match phase.as_str() {
             "queued" => Phase::Queued,
             "running" => Phase::Running,
@@ -275,6 +363,17 @@ fn verdict(output: &Output) -> Option<&'static str> {
         Verdict::RolledBack => "rolledBack",
         Verdict::Interrupted => "interrupted",
     })
+}
+
+fn promotes(output: &Output) -> bool {
+    let promotion =
+        matches!(output, Output::Tell(event) if matches!(**event, Event::Promoted { .. }));
+    promotion || verdict(output) == Some("promoted")
+}
+
+/// The time, as the store has it.
+fn now() -> String {
+    Timestamp::now().round(Unit::Second).unwrap_or_default().to_string()
 }
 
 /// Seconds since 1970.

@@ -10,7 +10,7 @@ use super::client::Server;
 use super::report::{Format, Reporter};
 use super::run::exit;
 use super::{Exit, fail};
-use crate::api::{Reasons, Shown};
+use crate::api::{Listed, Reasons, Shown, TakenOn};
 use crate::rollout::event::{Event, Stamped};
 use crate::rollout::order::Verb;
 use crate::store::{Entry, Phase};
@@ -24,6 +24,10 @@ pub(super) struct Apply {
     /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
+
+    /// Abort what is under way or queued for the service: it goes back to its baseline, then this one begins
+    #[arg(long)]
+    replace: bool,
 
     /// Stay and tell what happens, until it has ended
     #[arg(long)]
@@ -64,6 +68,48 @@ const STATUS: &str = "\
 Example:
   serin status
   serin status shop --output json | jq .status.evidence";
+
+/// Show what has ended, and what was promoted when
+#[derive(Debug, Args)]
+#[command(after_help = HISTORY, after_long_help = HISTORY)]
+pub(super) struct History {
+    /// Of this service only
+    service: Option<String>,
+
+    /// Only what was promoted
+    #[arg(long)]
+    promoted: bool,
+
+    #[command(flatten)]
+    output: Output,
+
+    #[command(flatten)]
+    server: Server,
+}
+
+const HISTORY: &str = "\
+Example:
+  serin history shop
+  serin history shop --promoted --output json | jq -r '.promoted + \" \" + .candidate'";
+
+impl History {
+    pub(super) async fn execute(self) -> Exit {
+        let listed = Listed { service: self.service, promoted: self.promoted };
+        let request = self.server.request(Method::GET, "rollouts").query(&listed);
+        let shown = match self.server.read::<Vec<Shown>>(request).await {
+            Ok(shown) => shown,
+            Err(error) => return fail(Exit::Failed, error),
+        };
+        let is_past = |shown: &&Shown| shown.entry.ended.or(shown.entry.promoted).is_some();
+        for shown in shown.iter().filter(is_past) {
+            match self.output.output {
+                OutputFormat::Json => show(shown, OutputFormat::Json),
+                OutputFormat::Plain => println!("{}", super::text::past(&shown.entry)),
+            }
+        }
+        Exit::Good
+    }
+}
 
 /// Tell what happens in a rollout
 ///
@@ -166,6 +212,7 @@ impl Apply {
             }
         };
         let request = self.server.request(Method::POST, "rollouts").body(text);
+        let request = request.query(&TakenOn { replace: self.replace });
         let shown: Shown = match self.server.read(request).await {
             Ok(shown) => shown,
             Err(error) => {
@@ -212,7 +259,12 @@ impl Give {
     pub(super) async fn execute(self, verb: Verb, seconds: Option<u64>) -> Exit {
         match self.give(verb, seconds).await {
             Ok(shown) => {
-                println!("{}: {}", shown.entry.name, verb.done());
+                match verb {
+                    Verb::Retry => {
+                        println!("{}: retried as rollout {}", shown.entry.name, shown.entry.id);
+                    }
+                    _ => println!("{}: {}", shown.entry.name, verb.done()),
+                }
                 Exit::Good
             }
             Err(error) => fail(Exit::Failed, error),

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
@@ -9,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, fail};
 use crate::api::{Tokens, router};
-use crate::runner::Runner;
+use crate::runner::{Options, Runner};
 use crate::store::Store;
 
 /// Serve rollouts over HTTP
@@ -35,6 +36,20 @@ pub(super) struct Serve {
     /// Whoever has this token may look and order
     #[arg(long, value_name = "TOKEN", env = "SERIN_OPERATE_TOKEN", hide_env_values = true)]
     operate_token: Option<String>,
+
+    /// Run the commands that rollouts have as hooks: whoever may order can run anything then
+    #[arg(long, env = "SERIN_ALLOW_COMMANDS")]
+    allow_commands: bool,
+
+    /// For how long rollouts that have ended are kept, with their history. The last promotion of a service always is
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "90d",
+        env = "SERIN_KEEP_HISTORY",
+        value_parser = humantime::parse_duration
+    )]
+    keep_history: Duration,
 }
 
 const EXAMPLE: &str = "\
@@ -61,6 +76,7 @@ impl Serve {
                 ),
             );
         }
+        let options = Options { allow_commands: self.allow_commands, keep: self.keep_history };
         let store = match Store::open(&self.store) {
             Ok(store) => store,
             Err(error) => return fail(Exit::Failed, error),
@@ -71,7 +87,7 @@ impl Serve {
                 return fail(Exit::Failed, format_args!("--listen {}: {error}", self.listen));
             }
         };
-        let runner = match Runner::start(store).await {
+        let runner = match Runner::start(store, options).await {
             Ok(runner) => runner,
             Err(error) => return fail(Exit::Failed, error),
         };

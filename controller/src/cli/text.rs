@@ -139,6 +139,19 @@ pub(super) fn shown(Shown { entry, status }: &Shown) -> String {
     format!("{id:>4}  {name:<20} {service:<16} {stands}")
 }
 
+/// A rollout that has ended, or is in its rollback window, in one line.
+pub(super) fn past(entry: &Entry) -> String {
+    let Entry { id, name, service, baseline, candidate, promoted, ended, outcome, .. } = entry;
+    let outcome = match (outcome.as_deref(), promoted) {
+        (Some("promoted") | None, Some(promoted)) => format!("promoted {promoted}"),
+        (Some(outcome), Some(promoted)) => format!("{outcome}, after promotion {promoted}"),
+        (outcome, None) => outcome.unwrap_or_default().to_owned(),
+    };
+    let ended =
+        ended.map_or_else(|| "in its rollback window".to_owned(), |ended| ended.to_string());
+    format!("{id:>4}  {ended}  {name:<20} {service:<16} {baseline} -> {candidate}  {outcome}")
+}
+
 /// How far the rollout is.
 pub(super) fn position(status: &Status) -> String {
     match (status.stage, status.step) {

@@ -59,11 +59,13 @@ pub enum Verb {
     Abort,
     /// The same after promotion, within the rollback window.
     Undo,
+    /// Begin once more what has ended otherwise than by promotion, as a new rollout.
+    Retry,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pause,
         Self::Hold,
         Self::Resume,
@@ -72,6 +74,7 @@ impl Verb {
         Self::Promote,
         Self::Abort,
         Self::Undo,
+        Self::Retry,
     ];
 
     /// What has been done, once it is.
@@ -86,6 +89,7 @@ impl Verb {
             Self::Promote => "promoted",
             Self::Abort => "aborted",
             Self::Undo => "undone",
+            Self::Retry => "retried",
         }
     }
 }

@@ -7,8 +7,12 @@ use crate::route::Split;
 
 const SPEC: &str = include_str!("../../../envoy/rollout.yaml");
 
+fn plan() -> Plan {
+    Spec::parse(SPEC).unwrap().plan
+}
+
 fn begun() -> (Rollout, Vec<Output>) {
-    Rollout::start(Spec::parse(SPEC).unwrap().plan, Split::baseline(Generation(7)))
+    Rollout::start(plan(), Split::baseline(Generation(7)))
 }
 
 fn open() -> (tempfile::TempDir, PathBuf, Store) {
@@ -21,7 +25,7 @@ fn open() -> (tempfile::TempDir, PathBuf, Store) {
 #[test]
 fn what_is_kept_is_there_after_it_is_opened_again() {
     let (_directory, path, store) = open();
-    let id = store.add("shop-v2", "shop", SPEC).unwrap();
+    let id = store.add(&plan(), SPEC).unwrap();
     assert_eq!(
         (store.get(id).unwrap().unwrap().phase, store.kept(id).unwrap()),
         (Phase::Queued, None)
@@ -46,7 +50,7 @@ fn what_is_kept_is_there_after_it_is_opened_again() {
 #[test]
 fn an_end_is_kept_with_its_verdict() {
     let (_directory, _, store) = open();
-    let id = store.add("shop-v2", "shop", SPEC).unwrap();
+    let id = store.add(&plan(), SPEC).unwrap();
     let (mut rollout, _) = begun();
     let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
     outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
@@ -59,7 +63,7 @@ fn an_end_is_kept_with_its_verdict() {
 #[test]
 fn a_clock_that_was_set_back_counts_as_standing_still() {
     let (_directory, _, store) = open();
-    let id = store.add("shop-v2", "shop", SPEC).unwrap();
+    let id = store.add(&plan(), SPEC).unwrap();
     let (rollout, _) = begun();
     for (jump, least, most) in [(3_600.0, 5, 6), (-3_600.0, 3_605, 3_660)] {
         store.keep(id, Duration::from_secs(5), &rollout, &[]).unwrap();
@@ -98,7 +102,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
 #[test]
 fn a_state_that_cannot_be_read_is_named() {
     let (_directory, _, store) = open();
-    let id = store.add("shop-v2", "shop", SPEC).unwrap();
+    let id = store.add(&plan(), SPEC).unwrap();
     store.connection().execute("UPDATE rollouts SET state = '{}'", []).unwrap();
     let error = store.kept(id).unwrap_err().to_string();
     assert!(error.starts_with("the store: rollout 1 has a state that can't be read: "), "{error}");

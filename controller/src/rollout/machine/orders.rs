@@ -38,6 +38,8 @@ impl Rollout {
                 _ => self.shift(now, Goal::Step(0), &mut outputs),
             },
             Verb::Promote => self.rush(now, &mut outputs),
+            // Refused before: there is nothing to begin once more.
+            Verb::Retry => {}
             Verb::Abort | Verb::Undo => {
                 let force = order.force;
                 self.roll_back(now, Reason::Ordered(order), &mut outputs);
@@ -80,6 +82,9 @@ impl Rollout {
             _ => {}
         }
         match order.verb {
+            Verb::Retry => {
+                refuse("it is under way; retry begins once more what has ended".to_owned())
+            }
             Verb::Pause => Ok(self.paused && self.paused_until.is_none()),
             Verb::Hold => Ok(false),
             Verb::Resume => Ok(!self.paused),
