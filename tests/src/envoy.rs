@@ -37,6 +37,7 @@ pub struct Setup {
     filter_replacements: Vec<(String, String)>,
     configuration: Option<String>,
     routes: Option<&'static str>,
+    endpoint_files: bool,
     module: &'static str,
     workers: u32,
 }
@@ -50,6 +51,7 @@ impl Setup {
             filter_replacements: vec![],
             configuration: None,
             routes: None,
+            endpoint_files: false,
             module: "serin.wasm",
             workers: 2,
         }
@@ -80,6 +82,13 @@ impl Setup {
     #[must_use]
     pub fn routes(mut self, sample: &'static str) -> Self {
         self.routes = Some(sample);
+        self
+    }
+
+    /// Takes the endpoints of both versions from files ([`Envoy::endpoints_file`]), as from a deployment.
+    #[must_use]
+    pub fn endpoint_files(mut self) -> Self {
+        self.endpoint_files = true;
         self
     }
 
@@ -145,6 +154,11 @@ impl Envoy {
     /// The module Envoy loads.
     pub fn module(&self) -> PathBuf {
         files::module_path(self.dir())
+    }
+
+    /// The file from which it takes the endpoints of this version, if [`Setup::endpoint_files`] says so.
+    pub fn endpoints_file(&self, version: &str) -> PathBuf {
+        files::endpoints_path(self.dir(), version)
     }
 
     /// The weight of v2 in the configuration Envoy was last given, in parts per million.

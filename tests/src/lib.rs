@@ -6,6 +6,7 @@
 //! hold (no Envoy, no module, a changed sample) panics and says what to do, because a suite that skips proves nothing.
 
 pub mod call;
+pub mod deployer;
 pub mod envoy;
 pub mod gate;
 pub mod http;
@@ -17,6 +18,7 @@ pub mod until;
 pub mod upstream;
 
 pub use call::{Answer, Call};
+pub use deployer::Deployer;
 pub use envoy::{Envoy, Setup};
 pub use gate::Gate;
 pub use load::{Load, Outcome, Plan, Protocol, Record, Report, Tally};

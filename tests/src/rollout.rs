@@ -28,6 +28,7 @@ pub struct Spec {
     filter_file: PathBuf,
     steps: Vec<(String, Duration, u32)>,
     strategy: Option<String>,
+    name: &'static str,
     fields: String,
     objectives: String,
     interval: Duration,
@@ -44,6 +45,7 @@ impl Spec {
             filter_file: envoy.filter_file(),
             steps: vec![],
             strategy: None,
+            name: "shop-v2",
             fields: String::new(),
             objectives: "{}".to_owned(),
             interval: Duration::from_secs(1),
@@ -64,6 +66,13 @@ impl Spec {
     #[must_use]
     pub fn strategy(mut self, strategy: &str) -> Self {
         self.strategy = Some(strategy.to_owned());
+        self
+    }
+
+    /// Gives it another name, by which it is told apart from others of the same service.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
         self
     }
 
@@ -136,7 +145,7 @@ impl Spec {
             "apiVersion: serin.dev/v1alpha1
 kind: Rollout
 metadata:
-  name: shop-v2
+  name: {}
 spec:
   service: shop
   sticky:
@@ -156,6 +165,7 @@ spec:
     admin: http://{}
     filterConfig: {}
 ",
+            self.name,
             self.versions[0],
             self.versions[1],
             self.tripwire,

@@ -46,6 +46,13 @@ impl Server {
         Self::spawn(directory, command).await
     }
 
+    /// Starts one with further arguments.
+    pub async fn started_with(directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = command_line(directory);
+        command.args(arguments);
+        Self::spawn(directory, command).await
+    }
+
     async fn spawn(directory: &Path, mut command: Command) -> Self {
         let store = directory.join("serin.db");
         let mut child =

@@ -1,8 +1,10 @@
 //! The shipped files, made fit for a test: the same text with other ports and another directory.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{Setup, filter};
+use crate::deployer::write_endpoints;
 use crate::ports;
 
 /// The directory the samples use.
@@ -27,6 +29,11 @@ pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
         bootstrap = replace(&bootstrap, &port_value(sample), &port_value(port));
     }
     bootstrap = replace(&bootstrap, DIRECTORY, path);
+    if setup.endpoint_files {
+        for (version, upstream) in ["v1", "v2"].into_iter().zip(setup.upstreams) {
+            bootstrap = with_endpoints_file(&bootstrap, directory, version, upstream);
+        }
+    }
     if let Some(sample) = setup.routes {
         bootstrap = with_routes(&bootstrap, &shipped(sample));
     }
@@ -62,6 +69,10 @@ pub(super) fn filter_path(directory: &Path) -> PathBuf {
     directory.join("filter.json")
 }
 
+pub(super) fn endpoints_path(directory: &Path, version: &str) -> PathBuf {
+    directory.join(format!("shop-{version}.json"))
+}
+
 pub(super) fn module_path(directory: &Path) -> PathBuf {
     directory.join("serin.wasm")
 }
@@ -74,6 +85,31 @@ pub(super) fn root() -> &'static Path {
 fn shipped(name: &str) -> String {
     let path = root().join("envoy").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The bootstrap with a cluster that follows a file, which begins with the endpoint that the cluster had.
+fn with_endpoints_file(
+    bootstrap: &str,
+    directory: &Path,
+    version: &str,
+    upstream: SocketAddr,
+) -> String {
+    let path = endpoints_path(directory, version);
+    write_endpoints(&path, version, &[upstream]);
+    let port = upstream.port();
+    let fixed = format!(
+        "load_assignment:
+        cluster_name: shop-{version}
+        endpoints:
+          - lb_endpoints:
+              - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }} }}"
+    );
+    let followed = format!(
+        "type: EDS
+      eds_cluster_config: {{ eds_config: {{ resource_api_version: V3, path_config_source: {{ path: {} }} }} }}",
+        path.display()
+    );
+    replace(bootstrap, &fixed, &followed)
 }
 
 /// The bootstrap with another `route_config`, which goes from that key to the clusters.

@@ -3,6 +3,7 @@
 mod api;
 mod company;
 mod crashes;
+mod hooks;
 mod interrupts;
 mod orders;
 mod outages;
@@ -10,6 +11,7 @@ mod promotion;
 mod record;
 mod refusals;
 mod rollback;
+mod rolling;
 mod routes;
 mod strategies;
 mod updates;

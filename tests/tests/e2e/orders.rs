@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Server, Spec, http, text, until};
+use serin_tests::{Fault, Server, Spec, http, text, until};
 
 use crate::world::World;
 
@@ -154,4 +154,55 @@ async fn the_next_release_waits_for_the_one_before() {
     let refused = server.refused(&["apply", &path]).await;
     assert!(refused.contains("rollout 4: v1 has 100 % of the users of shop already"), "{refused}");
     assert_eq!(server.status("4").await["phase"], "failed");
+}
+
+/// What was promoted when is known, what failed can be tried again, and a newer release takes the place of one under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_follow_one_another() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    let quick = || {
+        let second = Duration::from_secs(1);
+        let spec = Spec::new(&world.envoy).interval(Duration::from_millis(300)).without_tripwire();
+        spec.step("50%", second, 10).step("100%", second, 10)
+    };
+    // Bad, then mended and tried again.
+    world.v2.set_faults([Fault::errors(0.5)]);
+    server.apply(&quick()).await;
+    assert_eq!(server.refused(&["retry", "shop"]).await, "serin: rollout 1 is under way\n");
+    assert_eq!(server.watch("shop").await.0, Some(3));
+    world.v2.set_faults([]);
+    let retried = server.ok(&["retry", "shop", "--why", "mended"]).await;
+    assert_eq!(retried, "shop-v2: retried as rollout 2\n");
+    assert_eq!(server.ok(&["retry", "1"]).await, retried, "counts once");
+    let (code, events) = server.watch("2").await;
+    assert_eq!((code, &events[0]["why"]), (Some(0), &"mended".into()));
+    assert_eq!(server.refused(&["retry", "2"]).await, "serin: rollout 2 was promoted\n");
+
+    // A newer one does not wait: the one under way goes back to its baseline first.
+    server.apply(&patient(&world).next_release()).await;
+    until_live(&server, 1).await;
+    let path = world.envoy.dir().join("newer.yaml");
+    std::fs::write(&path, quick().next_release().name("shop-v3").yaml()).expect("a file");
+    let path = path.display().to_string();
+    assert_eq!(server.ok(&["hold", "shop", "--for", "1h"]).await, "shop-v2: held\n");
+    server.ok(&["apply", &path, "--replace"]).await;
+    let (code, events) = server.watch("3").await;
+    assert_eq!(code, Some(4));
+    assert_eq!(all(&events, "ended")[0]["reason"]["why"], "replaced by rollout 4");
+    assert_eq!(all(&events, "ended")[0]["weight"], 0);
+    assert_eq!(server.watch("shop-v3").await.0, Some(0));
+    assert_eq!(load.stop().await.total().failures, world.v2.account().faults as usize);
+
+    let promoted = server.ok(&["history", "shop", "--promoted", "--output", "json"]).await;
+    let promoted = promoted.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    let promoted: Vec<Value> = promoted.collect();
+    let candidates: Vec<_> = promoted.iter().map(|entry| &entry["candidate"]).collect();
+    assert_eq!(candidates, ["v1", "v2"]);
+    assert!(promoted.iter().all(|entry| entry["promoted"].is_string()));
+    let history = server.ok(&["history"]).await;
+    assert_eq!(history.lines().count(), 4, "{history}");
+    assert!(history.contains("v1 -> v2  promoted 20"), "{history}");
+    assert_eq!(server.ok(&["history", "cart"]).await, "");
 }

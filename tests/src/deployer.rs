@@ -1,0 +1,221 @@
+//! Whoever runs the instances of a service: has them replaced when a webhook of serin's asks for it, and Envoy told of them (EDS).
+//!
+//! An instance is an [`Upstream`] of its own; to replace it is to start another one of the other version, as a deployment would. All it
+//! was asked for is written down, so that a test sees what serin asked for, and how often.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use crate::{Envoy, Fault, Upstream};
+
+/// From new endpoints to no more requests for the old ones.
+const TAKEN_UP: Duration = Duration::from_millis(300);
+
+/// No request takes longer to end.
+const DRAINED: Duration = Duration::from_secs(20);
+
+/// A deployer with its instances, which end with it.
+#[derive(Debug, Clone)]
+pub struct Deployer {
+    address: SocketAddr,
+    desk: Arc<Desk>,
+}
+
+#[derive(Debug)]
+struct Desk {
+    /// The files from which Envoy has the endpoints of v1 and v2.
+    files: [PathBuf; 2],
+    state: Mutex<Instances>,
+}
+
+#[derive(Debug, Default)]
+struct Instances {
+    /// By name.
+    running: BTreeMap<String, Instance>,
+    /// Every message that came, as it came.
+    messages: Vec<Value>,
+    /// Points at which it says no.
+    refusing: BTreeSet<String>,
+    /// What is wrong with v2.
+    faults: Vec<Fault>,
+}
+
+#[derive(Debug, Clone)]
+struct Instance {
+    version: String,
+    upstream: Arc<Upstream>,
+    /// Whether Envoy may send requests to it.
+    serves: bool,
+}
+
+impl Deployer {
+    /// Runs v1 on instances of these names, behind this Envoy, which takes its endpoints from files.
+    ///
+    /// # Panics
+    /// When no port is free.
+    pub async fn start(envoy: &Envoy, names: &[&str]) -> Self {
+        let files = ["v1", "v2"].map(|version| envoy.endpoints_file(version));
+        let desk = Arc::new(Desk { files, state: Mutex::default() });
+        for name in names {
+            desk.run(name, "v1").await;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let routes = Router::new().fallback(post(answer)).with_state(desk.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { address, desk }
+    }
+
+    /// Where its webhooks are.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Says no at this point from now on, or yes.
+    pub fn refuse(&self, point: &str, refuses: bool) {
+        let refusing = &mut self.desk.state().refusing;
+        if refuses {
+            refusing.insert(point.to_owned())
+        } else {
+            refusing.remove(point)
+        };
+    }
+
+    /// What is wrong with all instances of v2, from the next that is replaced on.
+    pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.desk.state().faults = faults.into_iter().collect();
+    }
+
+    /// Every message that came.
+    pub fn messages(&self) -> Vec<Value> {
+        self.desk.state().messages.clone()
+    }
+
+    /// The messages in short, such as `replace a v2`, without repetitions.
+    pub fn work(&self) -> Vec<String> {
+        let messages = self.messages().into_iter().map(|message| {
+            let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
+            let instances = message["instances"].as_array().cloned().unwrap_or_default();
+            let instances: Vec<_> = instances.iter().filter_map(Value::as_str).collect();
+            format!("{} {} {}", text("point"), instances.join(","), text("version"))
+        });
+        let mut work: Vec<_> = messages.collect();
+        work.dedup();
+        work
+    }
+
+    /// The version that each instance runs, in the order of their names.
+    pub fn versions(&self) -> Vec<String> {
+        self.desk.state().running.values().map(|instance| instance.version.clone()).collect()
+    }
+}
+
+async fn answer(State(desk): State<Arc<Desk>>, body: Bytes) -> (StatusCode, &'static str) {
+    let message: Value = serde_json::from_slice(&body).expect("serin sends JSON");
+    let point = message["point"].as_str().unwrap_or_default().to_owned();
+    desk.state().messages.push(message.clone());
+    if desk.state().refusing.contains(&point) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not now");
+    }
+    let version = message["version"].as_str().unwrap_or_default().to_owned();
+    let instances = message["instances"].as_array().cloned().unwrap_or_default();
+    let names: Vec<String> =
+        instances.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    for name in names {
+        match point.as_str() {
+            "drain" => desk.drain(&name).await,
+            "replace" => desk.run(&name, &version).await,
+            _ => {}
+        }
+    }
+    (StatusCode::NO_CONTENT, "")
+}
+
+impl Desk {
+    fn state(&self) -> MutexGuard<'_, Instances> {
+        self.state.lock().expect("nobody panics with the lock")
+    }
+
+    /// Takes an instance's requests away, and waits until it has answered the last.
+    async fn drain(&self, name: &str) {
+        let upstream = {
+            let mut state = self.state();
+            let instance = state.running.get_mut(name).expect("an instance");
+            instance.serves = false;
+            instance.upstream.clone()
+        };
+        self.tell_envoy();
+        sleep(TAKEN_UP).await;
+        let deadline = Instant::now() + DRAINED;
+        while upstream.account().in_flight > 0 {
+            assert!(Instant::now() < deadline, "{name} still has requests");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Has an instance run this version, if it does not yet.
+    async fn run(&self, name: &str, version: &str) {
+        let upstream = match self.state().running.get(name) {
+            Some(instance) if instance.version == version => Some(instance.upstream.clone()),
+            _ => None,
+        };
+        let upstream = match upstream {
+            Some(upstream) => upstream,
+            None => Arc::new(Upstream::start(version).await),
+        };
+        {
+            let mut state = self.state();
+            if version == "v2" {
+                upstream.set_faults(state.faults.clone());
+            }
+            let instance = Instance { version: version.to_owned(), upstream, serves: true };
+            state.running.insert(name.to_owned(), instance);
+        }
+        self.tell_envoy();
+        sleep(TAKEN_UP).await;
+    }
+
+    fn tell_envoy(&self) {
+        let state = self.state();
+        for (version, file) in ["v1", "v2"].iter().zip(&self.files) {
+            let serving = state.running.values().filter(|i| i.serves && i.version == *version);
+            let addresses: Vec<_> = serving.map(|i| i.upstream.address()).collect();
+            write_endpoints(file, version, &addresses);
+        }
+    }
+}
+
+/// Moves a file with the endpoints of a version into its place.
+///
+/// # Panics
+/// When it can't be written.
+pub(crate) fn write_endpoints(file: &PathBuf, version: &str, addresses: &[SocketAddr]) {
+    let endpoints: Vec<_> = addresses
+        .iter()
+        .map(|address| {
+            let address =
+                json!({ "address": address.ip().to_string(), "port_value": address.port() });
+            json!({ "endpoint": { "address": { "socket_address": address } } })
+        })
+        .collect();
+    let assignment = json!({
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": format!("shop-{version}"),
+        "endpoints": [{ "lb_endpoints": endpoints }],
+    });
+    let next = file.with_extension("next");
+    std::fs::write(&next, json!({ "resources": [assignment] }).to_string()).expect("a file");
+    std::fs::rename(next, file).expect("the file can be replaced");
+}

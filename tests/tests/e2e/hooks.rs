@@ -1,0 +1,94 @@
+//! Hooks: commands of `serin run`, webhooks of `serin serve`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use serin_tests::{Fault, Rollout, Server, Spec, until};
+
+use crate::world::World;
+
+/// A program that writes down each point at which it is called, and says no at gates until a file called `open` is there.
+fn program(world: &World) -> String {
+    let path = world.envoy.dir().join("hook.sh");
+    let text = "#!/bin/sh
+cd \"$(dirname \"$0\")\"
+echo \"$SERIN_POINT $SERIN_ID\" >> called
+[ \"$SERIN_POINT\" != gate ] || [ -e open ] || { echo 'not open yet' >&2; exit 1; }
+";
+    std::fs::write(&path, text).expect("a file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("rights");
+    path.display().to_string()
+}
+
+fn called(world: &World) -> Vec<String> {
+    let text = std::fs::read_to_string(world.envoy.dir().join("called")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn hooked(world: &World) -> Spec {
+    let hooks = ["before", "gate", "after", "rollback"]
+        .map(|point| format!("{point}: [{{ command: [\"{}\"], retries: 0 }}]", program(world)));
+    let second = Duration::from_secs(1);
+    let spec = Spec::new(&world.envoy).step("20%", second, 20).step("100%", second, 20);
+    let spec = spec.interval(Duration::from_millis(300)).without_tripwire();
+    spec.field(&format!("hooks: {{ {} }}", hooks.join(", ")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_asked_at_each_point() {
+    let world = World::new().await;
+    let load = world.load();
+    let rollout = Rollout::start(&world.envoy, &hooked(&world), &[]);
+    let (_, no) = rollout.until("a no", |event| event["event"] == "callFailed").await;
+    assert_eq!(no["why"], "it ended with exit status: 1: not open yet");
+    rollout.until("blocked", |event| event["event"] == "blocked").await;
+    assert_eq!(world.envoy.weight_of_v2(), 200_000);
+    std::fs::write(world.envoy.dir().join("open"), "").expect("a file");
+    let ended = rollout.end().await;
+    assert_eq!((ended.code, load.stop().await.total().failures), (Some(0), 0));
+    let mut calls = called(&world);
+    calls.dedup();
+    let expected = [
+        "before shop-v2/0/before/0",
+        "gate shop-v2/0/step-1/gate/0",
+        "gate shop-v2/0/step-2/gate/0",
+        "after shop-v2/0/after/0",
+    ];
+    assert_eq!(calls, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_is_told() {
+    let world = World::new().await;
+    let load = world.load();
+    world.v2.set_faults([Fault::errors(0.5)]);
+    let ended = Rollout::start(&world.envoy, &hooked(&world), &[]).end().await;
+    load.stop().await;
+    assert_eq!((ended.code, world.envoy.weight_of_v2()), (Some(3), 0));
+    assert_eq!(called(&world).last().map(String::as_str), Some("rollback shop-v2/0/rollback/0"));
+}
+
+/// Whoever can order could run anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_runs_commands_only_if_it_is_told_to() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    let path = world.envoy.dir().join("spec.yaml");
+    std::fs::write(&path, hooked(&world).yaml()).expect("a file");
+    std::fs::write(world.envoy.dir().join("open"), "").expect("a file");
+    let path = path.display().to_string();
+    let refused = server.refused(&["apply", &path]).await;
+    assert!(refused.contains("only with --allow-commands"), "{refused}");
+    assert_eq!((called(&world).len(), server.ok(&["status"]).await.len()), (0, 0));
+    assert_eq!(server.stop().await, Some(0));
+    let server = Server::started_with(world.envoy.dir(), &["--allow-commands"]).await;
+    server.ok(&["apply", &path]).await;
+    assert_eq!(server.watch("shop").await.0, Some(0));
+    until(Duration::from_secs(20), "four calls", async || match called(&world).len() {
+        4 => Ok(()),
+        calls => Err(calls),
+    })
+    .await;
+    load.stop().await;
+}
