@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use self::readiness::Readiness;
 use crate::engine::{Course, Engine, Observer, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Status};
@@ -17,6 +18,8 @@ use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::{Spec, SpecError};
 use crate::store::{Entry, Kept, Phase, Store, StoreError};
+
+mod readiness;
 
 /// Orders that may wait for a rollout to take them.
 const WAITING: usize = 16;
@@ -52,6 +55,7 @@ pub struct Runner {
     kept: watch::Sender<u64>,
     /// Held while rollouts are begun: two at once must not take the same file.
     beginning: tokio::sync::Mutex<()>,
+    readiness: Arc<Readiness>,
 }
 
 /// A rollout under way.
@@ -74,6 +78,7 @@ impl Runner {
             active: Mutex::default(),
             kept: watch::Sender::new(0),
             beginning: tokio::sync::Mutex::default(),
+            readiness: Arc::default(),
         });
         for entry in runner.store.list()? {
             if entry.phase == Phase::Running
@@ -82,8 +87,21 @@ impl Runner {
                 eprintln!("serin: rollout {} can't go on: {error}", entry.id);
             }
         }
-        runner.begin_queued().await?;
+        // A proxy may keep it waiting; whoever asks is answered meanwhile.
+        let taking_over = runner.clone();
+        tokio::spawn(async move {
+            taking_over.begin_queued_in_the_end().await;
+            taking_over.readiness.taken_over();
+        });
         Ok(runner)
+    }
+
+    /// Whether it has taken over what was in the store, and can write it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), String> {
+        self.readiness.check(&self.store)
     }
 
     fn active(&self) -> MutexGuard<'_, HashMap<i64, Active>> {
@@ -107,6 +125,14 @@ impl Runner {
         match (entry.phase, &entry.outcome) {
             (Phase::Failed, Some(why)) => Err(Failure::Start { id, why: why.clone() }),
             _ => Ok(entry),
+        }
+    }
+
+    /// Begins what can begin, as soon as the store lets it.
+    async fn begin_queued_in_the_end(self: &Arc<Self>) {
+        while let Err(error) = self.begin_queued().await {
+            eprintln!("serin: what is queued can't begin: {error}");
+            tokio::time::sleep(TRY_AGAIN).await;
         }
     }
 
@@ -168,15 +194,13 @@ impl Runner {
         let runner = self.clone();
         tokio::spawn(async move {
             let (store, kept) = (runner.store.clone(), runner.kept.clone());
-            let mut clerk =
-                Clerk { id, store, kept, status: told, unkept: Vec::new(), failing: false };
+            let readiness = runner.readiness.clone();
+            let (unkept, failing) = (Vec::new(), false);
+            let mut clerk = Clerk { id, store, kept, readiness, status: told, unkept, failing };
             let (engine, course) = beginning.ready(&mut clerk, &mut wished).await;
             engine.run(course, &mut clerk, wished).await;
             runner.active().remove(&id);
-            while let Err(error) = runner.begin_queued().await {
-                eprintln!("serin: what is queued can't begin: {error}");
-                tokio::time::sleep(TRY_AGAIN).await;
-            }
+            runner.begin_queued_in_the_end().await;
         });
     }
 
@@ -292,6 +316,7 @@ struct Clerk {
     id: i64,
     store: Arc<Store>,
     kept: watch::Sender<u64>,
+    readiness: Arc<Readiness>,
     status: watch::Sender<Option<Status>>,
     /// What was done, but could not be kept yet.
     unkept: Vec<Output>,
@@ -306,12 +331,14 @@ impl Observer for Clerk {
         self.unkept.extend(outputs.iter().filter(is_told).cloned());
         match self.store.keep(self.id, at, rollout, &self.unkept) {
             Ok(()) => {
+                self.readiness.wrote(Ok(()));
                 self.failing = false;
                 self.unkept.clear();
                 self.kept.send_modify(|times| *times += 1);
                 Ok(())
             }
             Err(error) => {
+                self.readiness.wrote(Err(error.to_string()));
                 // A rollback goes on, and is told later; the rest is not done.
                 self.unkept.truncate(if rollout.goes_back() { UNKEPT } else { waiting });
                 if !std::mem::replace(&mut self.failing, true) {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -58,7 +59,7 @@ pub enum StoreError {
 }
 
 /// Where a rollout is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// It waits for another one to end.
@@ -72,7 +73,7 @@ pub enum Phase {
 }
 
 /// A rollout in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Its number.
@@ -196,6 +197,16 @@ impl Store {
             transaction.execute(EVENT, params![id, event])?;
         }
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes what is there already, to learn whether it can be written.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn try_to_write(&self) -> Result<(), StoreError> {
+        // SQLite writes it, and waits for the disk, even if it is the same.
+        self.connection().pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
         Ok(())
     }
 
