@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, fail};
-use crate::api::{Tokens, router};
+use crate::api::{Tokens, router, serve};
 use crate::runner::Runner;
 use crate::store::Store;
 
@@ -85,10 +85,7 @@ impl Serve {
         };
         // Streams of events never end by themselves, so nobody is waited for.
         tokio::select! {
-            served = axum::serve(listener, router(runner, tokens)) => match served {
-                Ok(()) => Exit::Good,
-                Err(error) => fail(Exit::Failed, error),
-            },
+            never = serve(listener, router(runner, tokens)) => match never {},
             _ = interrupt.recv() => Exit::Good,
             _ = terminate.recv() => Exit::Good,
         }
