@@ -73,7 +73,7 @@ async fn requests_that_are_wrong_change_nothing() {
     for (method, path, body, expected, error) in [
         ("POST", "/v1/rollouts", "kind: Pod".to_owned(), 422, "missing field `apiVersion`"),
         ("POST", "/v1/rollouts", "\u{0}".repeat(1000), 422, ""),
-        ("POST", "/v1/rollouts", "a".repeat(2 << 20), 413, ""),
+        ("POST", "/v1/rollouts", "a".repeat((1 << 20) + 1), 413, ""),
         ("GET", "/v1/rollouts/7", String::new(), 404, "there is no rollout 7"),
         ("GET", "/v1/rollouts/7/events", String::new(), 404, "there is no rollout 7"),
         ("POST", "/v1/rollouts/7/pause", by.to_owned(), 404, "there is no rollout 7"),

@@ -115,7 +115,8 @@ async fn who_does_not_finish_a_body_is_not_waited_for() {
 async fn bodies_that_are_wrong_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path()).await;
-    let long = Bytes::from(vec![b'a'; 4 << 20]);
+    let long = Bytes::from(vec![b'a'; 16 << 20]);
+    let barely = Bytes::from(vec![b'a'; (1 << 20) + 1]);
     let nested = Bytes::from("[".repeat(500_000));
     let order = |by: &str| Bytes::from(format!("{{\"by\":\"{by}\"}}"));
     for (path, body, expected) in [
@@ -123,22 +124,29 @@ async fn bodies_that_are_wrong_are_refused() {
         ("", Bytes::from_static(b"\xff\xfe"), 400),
         ("", Bytes::from_static(b"a: &a [*a, *a]"), 422),
         ("", nested.clone(), 422),
+        ("", barely.clone(), 413),
         ("", long.clone(), 413),
         ("/1/pause", Bytes::new(), 400),
         ("/1/pause", Bytes::from_static(b"\xff\xfe"), 400),
         ("/1/pause", Bytes::from_static(b"null"), 422),
         ("/1/pause", Bytes::from_static(b"{\"by\":1}"), 422),
         ("/1/pause", Bytes::from_static(b"{\"by\":\"ada\",\"step\":-1}"), 422),
-        ("/1/pause", nested, 400),
-        ("/1/pause", order(&"a".repeat(4 << 20)), 413),
+        ("/1/pause", nested, 422),
+        ("/1/pause", barely, 413),
+        ("/1/pause", order(&"a".repeat(16 << 20)), 413),
         ("/1/pause", long, 413),
         ("/1/pause", order("ada"), 404),
     ] {
+        let goes_on_and_on = body.len() > 2 << 20;
         let start = format!("{path} {:?}", &body[..body.len().min(20)]);
         let request = Request::post(format!("{}/v1/rollouts{path}", server.url()))
             .header("content-type", "application/json")
             .body(Full::new(body));
-        let answer = http::send(request.expect("a request")).await.expect("an answer");
+        let answer = match http::send(request.expect("a request")).await {
+            // The connection is closed on who sends on and on: it may not hear why.
+            Err(_) if goes_on_and_on => continue,
+            answer => answer.expect("an answer"),
+        };
         let said = text(answer.body());
         assert_eq!(answer.status(), expected, "{start}: {said}");
         assert!(said.starts_with("{\"error\":\"") && said.len() < 1_000, "{start}: {said}");
