@@ -5,25 +5,38 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, stream};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use serin_filter::trust::Trust;
+use tower_http::timeout::TimeoutLayer;
 
+use self::openapi::Route;
+pub use self::problem::Problem;
 use crate::rollout::event::Status;
 use crate::rollout::order::{Order, Verb};
 use crate::rollout::spec::MAX_BYTES;
 use crate::runner::{Failure, Runner};
 use crate::store::{Entry, Phase};
+
+pub mod openapi;
+mod problem;
+mod server;
+
+pub use self::server::serve;
+
+/// No request takes longer, from its head to the head of its answer; a stream of events may take as long as it likes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who may do what. Without any token everybody may do everything: for a server that only this machine can reach.
 #[derive(Debug, Clone, Default)]
@@ -50,7 +63,7 @@ struct Shared {
 }
 
 /// A rollout as it is shown.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Shown {
     /// What is kept of it.
     #[serde(flatten)]
@@ -61,7 +74,7 @@ pub struct Shown {
 }
 
 /// What comes with an order: the rest of an [`Order`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reasons {
     /// Who wants it.
@@ -83,7 +96,7 @@ struct Failed(StatusCode, String);
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
+        (self.0, Json(Problem { error: self.1 })).into_response()
     }
 }
 
@@ -110,18 +123,19 @@ pub fn router(runner: Arc<Runner>, tokens: Tokens) -> Router {
     #[allow(clippy::cast_possible_truncation)] // a megabyte
     let most = DefaultBodyLimit::max(MAX_BYTES as usize);
     let shared = Shared { runner, tokens: Arc::new(tokens) };
-    Router::new()
-        .route("/v1/rollouts", get(list).post(apply))
-        .route("/v1/rollouts/{id}", get(show))
-        .route("/v1/rollouts/{id}/events", get(events))
-        .route("/v1/rollouts/{id}/{verb}", post(order))
-        .route("/metrics", get(metrics))
-        .layer(from_fn_with_state(shared.clone(), authorize))
-        .route("/healthz", get(async || "ok\n"))
-        .layer(most)
+    let (open, guarded): (Vec<_>, Vec<_>) =
+        openapi::routes().into_iter().partition(|route| route.open);
+    let add = |router: Router<Shared>, route: Route| router.route(route.path, route.serve);
+    let guarded = guarded.into_iter().fold(Router::new(), add);
+    let guarded = guarded.layer(from_fn_with_state(shared.clone(), authorize));
+    open.into_iter()
+        .fold(guarded, add)
         .fallback(async || {
-            Failed(StatusCode::NOT_FOUND, "there is nothing here; see /v1/rollouts".to_owned())
+            Failed(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json".to_owned())
         })
+        .layer(most)
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
+        .layer(map_response(problem::in_json))
         .with_state(shared)
 }
 
@@ -186,6 +200,16 @@ async fn list(
             && (!promoted || entry.promoted.is_some())
     });
     Ok(Json(entries.map(|entry| shared.shown(entry)).collect()))
+}
+
+async fn ready(State(shared): State<Shared>) -> Result<&'static str, Failed> {
+    let ready = shared.runner.ready();
+    ready.map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
+    Ok("ready\n")
+}
+
+async fn openapi() -> Json<Value> {
+    Json(openapi::document())
 }
 
 /// For Prometheus.

@@ -2,9 +2,11 @@
 
 mod client;
 mod completions;
+mod config;
 mod judge;
 mod made;
 mod number;
+mod openapi;
 mod plan;
 mod remote;
 mod report;
@@ -17,7 +19,7 @@ mod voice;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::rollout::order::Verb;
 
@@ -59,6 +61,7 @@ enum Command {
     /// Begin once more what was rolled back, aborted, or could not begin
     Retry(remote::Give),
     Completions(completions::Completions),
+    Openapi(openapi::OpenApi),
 }
 
 const EXIT_CODES: &str = "\
@@ -93,9 +96,22 @@ fn fail(exit: Exit, message: impl std::fmt::Display) -> Exit {
     exit
 }
 
+/// The command line, with the flag that names a file of defaults.
+fn command_line() -> clap::Command {
+    Cli::command().arg(config::flag())
+}
+
 /// Does what the command line says.
 pub async fn main() -> ExitCode {
-    let exit = match Cli::parse().command {
+    let command_line = match config::with_defaults(command_line(), std::env::args_os()) {
+        Ok(command_line) => command_line,
+        Err(error) => return fail(Exit::Invalid, error).into(),
+    };
+    let cli = match Cli::from_arg_matches(&command_line.get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let exit = match cli.command {
         Command::Run(run) => run.execute().await,
         Command::Judge(judge) => judge.execute(),
         Command::Simulate(simulate) => simulate.execute(),
@@ -115,18 +131,17 @@ pub async fn main() -> ExitCode {
         Command::Undo(order) => order.execute(Verb::Undo, None).await,
         Command::Retry(order) => order.execute(Verb::Retry, None).await,
         Command::Completions(completions) => completions.execute(),
+        Command::Openapi(openapi) => openapi.execute(),
     };
     exit.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command_line().debug_assert();
     }
 }

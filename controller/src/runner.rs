@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use self::readiness::Readiness;
 use crate::engine::{Course, Observer, Standalone, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Status};
@@ -19,6 +20,8 @@ use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::{Spec, SpecError};
 use crate::store::{Entry, Kept, Phase, Store, StoreError};
+
+mod readiness;
 
 /// Orders that may wait for a rollout to take them.
 const WAITING: usize = 16;
@@ -62,6 +65,7 @@ pub struct Runner {
     kept: watch::Sender<u64>,
     /// Held while rollouts are begun: two at once must not take the same file.
     beginning: tokio::sync::Mutex<()>,
+    readiness: Arc<Readiness>,
 }
 
 /// What a runner may do.
@@ -94,6 +98,7 @@ impl Runner {
             active: Mutex::default(),
             kept: watch::Sender::new(0),
             beginning: tokio::sync::Mutex::default(),
+            readiness: Arc::default(),
         });
         for entry in runner.store.list()? {
             if entry.phase == Phase::Running
@@ -102,7 +107,12 @@ impl Runner {
                 eprintln!("serin: rollout {} can't go on: {error}", entry.id);
             }
         }
-        runner.begin_queued().await?;
+        // A proxy may keep it waiting; whoever asks is answered meanwhile.
+        let taking_over = runner.clone();
+        tokio::spawn(async move {
+            taking_over.begin_queued_in_the_end().await;
+            taking_over.readiness.taken_over();
+        });
         tokio::spawn(runner.clone().forget());
         Ok(runner)
     }
@@ -117,6 +127,14 @@ impl Runner {
             }
             tokio::time::sleep(FORGETTING).await;
         }
+    }
+
+    /// Whether it has taken over what was in the store, and can write it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), String> {
+        self.readiness.check(&self.store)
     }
 
     fn active(&self) -> MutexGuard<'_, HashMap<i64, Active>> {
@@ -198,6 +216,14 @@ impl Runner {
         }
     }
 
+    /// Begins what can begin, as soon as the store lets it.
+    async fn begin_queued_in_the_end(self: &Arc<Self>) {
+        while let Err(error) = self.begin_queued().await {
+            eprintln!("serin: what is queued can't begin: {error}");
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
     /// Begins what can begin, in the order in which it came.
     async fn begin_queued(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.beginning.lock().await;
@@ -255,15 +281,13 @@ impl Runner {
         let runner = self.clone();
         tokio::spawn(async move {
             let (store, kept) = (runner.store.clone(), runner.kept.clone());
-            let mut clerk =
-                Clerk { id, store, kept, status: told, unkept: Vec::new(), failing: false };
+            let readiness = runner.readiness.clone();
+            let (unkept, failing) = (Vec::new(), false);
+            let mut clerk = Clerk { id, store, kept, readiness, status: told, unkept, failing };
             let (engine, course) = beginning.ready(&mut clerk, &mut wished).await;
             engine.run(course, &mut clerk, wished).await;
             runner.active().remove(&id);
-            while let Err(error) = runner.begin_queued().await {
-                eprintln!("serin: what is queued can't begin: {error}");
-                tokio::time::sleep(TRY_AGAIN).await;
-            }
+            runner.begin_queued_in_the_end().await;
         });
     }
 
@@ -391,6 +415,7 @@ struct Clerk {
     id: i64,
     store: Arc<Store>,
     kept: watch::Sender<u64>,
+    readiness: Arc<Readiness>,
     status: watch::Sender<Option<Status>>,
     /// What was done, but could not be kept yet.
     unkept: Vec<Output>,
@@ -411,12 +436,14 @@ impl Observer for Clerk {
         // The disk may take its time; other rollouts go on meanwhile.
         match block_in_place(|| self.store.keep(self.id, at, rollout, &self.unkept)) {
             Ok(()) => {
+                self.readiness.wrote(Ok(()));
                 self.failing = false;
                 self.unkept.clear();
                 self.kept.send_modify(|times| *times += 1);
                 Ok(())
             }
             Err(error) => {
+                self.readiness.wrote(Err(error.to_string()));
                 // A rollback goes on, and is told later; the rest is not done.
                 self.unkept.truncate(if rollout.goes_back() { UNKEPT } else { waiting });
                 if !std::mem::replace(&mut self.failing, true) {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{Timestamp, Unit};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -70,7 +71,7 @@ pub enum StoreError {
 }
 
 /// Where a rollout is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
     /// It waits for another one to end.
@@ -84,7 +85,7 @@ pub enum Phase {
 }
 
 /// A rollout in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
     /// Its number.
@@ -98,12 +99,15 @@ pub struct Entry {
     /// The version that shall replace it.
     pub candidate: String,
     /// When it was taken on.
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: Timestamp,
     /// When its last gate had opened. It may have been undone since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub promoted: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub ended: Option<Timestamp>,
     /// The number of the rollout that it tries once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,6 +239,16 @@ impl Store {
             tell(&transaction, id, at, event)?;
         }
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes what is there already, to learn whether it can be written.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn try_to_write(&self) -> Result<(), StoreError> {
+        // SQLite writes it, and waits for the disk, even if it is the same.
+        self.connection().pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
         Ok(())
     }
 

@@ -33,8 +33,15 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(try_from = "String")]
-        pub struct $name(String);
+        pub struct $name(
+            #[cfg_attr(
+                feature = "schema",
+                schemars(length(min = 1, max = MAX_NAME), regex(pattern = "^[A-Za-z0-9._-]*$"))
+            )]
+            String,
+        );
 
         impl $name {
             /// The name as text.
@@ -80,6 +87,7 @@ name! {
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Generation(pub u64);
 
 impl Generation {

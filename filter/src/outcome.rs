@@ -46,6 +46,7 @@ pub enum Outcome {
 
 /// The ways in which a version can fail a caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[repr(usize)]
 pub enum Failure {

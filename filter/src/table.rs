@@ -13,7 +13,8 @@ pub const BUCKETS: u32 = 1_000_000;
 
 /// A version's share of the users in parts per million, 0 to 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Weight(u32);
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Weight(#[cfg_attr(feature = "schema", schemars(range(max = BUCKETS)))] u32);
 
 impl Weight {
     /// Nobody.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serin::judge::Settings;
 use serin::rollout::event::Verdict;
-use serin::rollout::plan::{Gate, Plan, Step};
+use serin::rollout::plan::{Plan, Step};
 use serin::simulate::traffic::{Fault, FaultKind, Traffic};
 use serin::simulate::trial::{Outcome, Trial};
 use serin_filter::histogram::BOUNDARIES_US;
@@ -23,16 +23,13 @@ const RULES: [&str; 7] = [
 /// Steps of these percentages, each of the same bake and 100 requests, judged as by default.
 pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
     let step = |percent: &u32| Step {
-        weight: Weight::from_ppm(percent * 10_000).expect("a percentage"),
         bake,
         requests: 100,
-        gate: Gate::Bake,
-        slice: None,
-        limit: None,
-        approval: false,
+        ..Step::at(Weight::from_ppm(percent * 10_000).expect("a percentage"))
     };
     let boundaries = BOUNDARIES_US.iter().filter(|us| **us >= 5_000);
     Plan {
+        name: "shop-v2".to_owned(),
         service: "shop".parse().expect("a name"),
         baseline: "v1".parse().expect("a name"),
         candidate: "v2".parse().expect("a name"),
@@ -48,6 +45,8 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         interval: Duration::from_secs(1),
         sticky: false,
         watch: None,
+        hooks: Default::default(),
+        replacement: None,
     }
 }
 

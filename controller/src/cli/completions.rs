@@ -1,9 +1,9 @@
 //! `serin completions`: what makes a shell complete serin's commands.
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use super::{Cli, Exit};
+use super::{Exit, command_line};
 
 /// Print a script by which a shell completes commands and options
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ Example:
 
 impl Completions {
     pub(super) fn execute(self) -> Exit {
-        clap_complete::generate(self.shell, &mut Cli::command(), "serin", &mut std::io::stdout());
+        clap_complete::generate(self.shell, &mut command_line(), "serin", &mut std::io::stdout());
         Exit::Good
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Judge {
     confidence: f64,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
     output: OutputFormat,
 }
 
@@ -85,6 +85,7 @@ Exit codes:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
     /// A table
+    #[value(alias = "plain")]
     Text,
     /// One JSON object per block
     Json,

@@ -44,7 +44,7 @@ pub(super) struct Plan {
     p99: Span,
 
     /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
     output: OutputFormat,
 }
 
@@ -55,6 +55,7 @@ Example:
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OutputFormat {
     /// For people
+    #[value(alias = "plain")]
     Text,
     /// One JSON object per step
     Json,

@@ -191,7 +191,7 @@ Exit codes:
 #[derive(Debug, Args)]
 struct Output {
     /// What to print: text for people, or JSON
-    #[arg(long, value_enum, default_value_t = OutputFormat::Plain)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Plain, env = "SERIN_OUTPUT")]
     output: OutputFormat,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Run {
     rollout: PathBuf,
 
     /// What to print: a live view, one line per event, or one JSON object per event
-    #[arg(long, value_enum, default_value_t = OutputFormat::Auto)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Auto, env = "SERIN_OUTPUT")]
     output: OutputFormat,
 
     /// Begin at the first step even if that takes users away from a version that they have met

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, fail};
-use crate::api::{Tokens, router};
+use crate::api::{Tokens, router, serve};
 use crate::runner::{Options, Runner};
 use crate::store::Store;
 
@@ -101,10 +101,7 @@ impl Serve {
         };
         // Streams of events never end by themselves, so nobody is waited for.
         tokio::select! {
-            served = axum::serve(listener, router(runner, tokens)) => match served {
-                Ok(()) => Exit::Good,
-                Err(error) => fail(Exit::Failed, error),
-            },
+            never = serve(listener, router(runner, tokens)) => match never {},
             _ = interrupt.recv() => Exit::Good,
             _ = terminate.recv() => Exit::Good,
         }

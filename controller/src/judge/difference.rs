@@ -5,6 +5,7 @@
 //! are not refuted, at half the chance of error on each side: from below by the test of harm, from above by the test of safety. Looking
 //! at it as often as one likes does not make it wrong more often.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Block;
@@ -15,7 +16,7 @@ const MISS: f64 = 0.05;
 
 /// The candidate's share of bad requests less the baseline's, between these limits with 95 % confidence, at all times together. From
 /// -1 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// Lower limit.
     pub low: f64,

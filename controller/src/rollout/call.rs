@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::table::Weight;
@@ -44,7 +45,9 @@ impl fmt::Display for Target {
 }
 
 /// When a hook is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum Point {
     /// Before anything is asked for. A no ends the rollout.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::outcome::Failure;
@@ -17,7 +18,7 @@ use crate::judge::Interval;
 use crate::judge::explain::share;
 
 /// Something that happened in a rollout.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
     /// The rollout begins.
@@ -30,6 +31,7 @@ pub enum Event {
         candidate: VersionName,
         /// The candidate's weight in each step, in parts per million.
         #[serde(with = "ppms")]
+        #[schemars(with = "Vec<Weight>")]
         steps: Vec<Weight>,
         /// Whether clients of the one version can't be served by the other.
         breaking: bool,
@@ -59,6 +61,7 @@ pub enum Event {
         step: Option<usize>,
         /// The candidate's weight in parts per million.
         #[serde(with = "ppm")]
+        #[schemars(with = "Weight")]
         weight: Weight,
         /// The generation that carries it.
         generation: Generation,
@@ -67,6 +70,7 @@ pub enum Event {
     Live {
         /// The candidate's weight in parts per million.
         #[serde(with = "ppm")]
+        #[schemars(with = "Weight")]
         weight: Weight,
         /// The generation that carries it.
         generation: Generation,
@@ -165,7 +169,8 @@ pub enum Event {
 }
 
 /// An event as JSON has it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Stamped{E}")]
 pub struct Stamped<E> {
     /// Seconds since the rollout began.
     pub at: f64,
@@ -194,7 +199,7 @@ mod ppms {
 }
 
 /// What keeps a rollout from going on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[allow(missing_docs)] // the messages say it
 pub enum Obstacle {
@@ -268,7 +273,7 @@ impl fmt::Display for Obstacle {
 }
 
 /// Why all traffic goes back to the baseline.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Reason {
     /// The candidate is worse.
@@ -368,7 +373,7 @@ impl fmt::Display for Reason {
 }
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// What is being done.
@@ -379,6 +384,7 @@ pub struct Status {
     pub steps: usize,
     /// The candidate's weight in parts per million, as last asked for.
     #[serde(with = "ppm")]
+    #[schemars(with = "Weight")]
     pub weight: Weight,
     /// Whether every worker follows it.
     pub live: bool,
@@ -399,14 +405,17 @@ pub struct Status {
     pub safety: Option<Safety>,
     /// How long the step has been live, of how long it has to be.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub baked: Duration,
     /// How long the step has to be live.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub bake: Duration,
     /// Requests that the candidate has to answer in the step.
     pub requests_needed: u64,
     /// Time to promotion if nothing goes wrong, once it can be told.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "some_seconds")]
+    #[schemars(with = "Option<f64>")]
     pub left: Option<Duration>,
     /// Requests with an identity so far, while users are watched; `baked`, `bake` and `requests_needed` are about that then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -425,7 +434,7 @@ pub struct Status {
 }
 
 /// What is being done in a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
     /// Hooks are called before anything is asked for.
@@ -443,7 +452,7 @@ pub enum Stage {
 }
 
 /// What a step could have seen: what it is worth that it saw no harm.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Sensitivity {
     /// A candidate that fails as often as this, or more.
@@ -465,7 +474,7 @@ pub enum Sensitivity {
 }
 
 /// How far a step is from showing that the candidate is no worse than its margins.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Safety {
     /// E: at `limit` it is shown.
@@ -477,7 +486,7 @@ pub struct Safety {
 }
 
 /// How one version does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmStatus {
     /// Which.
@@ -495,7 +504,7 @@ pub struct ArmStatus {
 }
 
 /// How a rollout ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// The verdict.
@@ -511,6 +520,7 @@ pub struct Summary {
     pub candidate: VersionName,
     /// The candidate's weight at the end, in parts per million.
     #[serde(with = "ppm")]
+    #[schemars(with = "Weight")]
     pub weight: Weight,
     /// The generation that carries it.
     pub generation: Generation,
@@ -518,6 +528,7 @@ pub struct Summary {
     pub confirmed: bool,
     /// How long the rollout took.
     #[serde(with = "seconds")]
+    #[schemars(with = "f64")]
     pub duration: Duration,
     /// Requests that the candidate served.
     pub candidate_requests: u64,
@@ -526,7 +537,7 @@ pub struct Summary {
 }
 
 /// How a rollout can end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
     /// The candidate has all traffic.

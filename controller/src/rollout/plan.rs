@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
@@ -127,7 +128,7 @@ pub struct Limit {
 }
 
 /// What happens when a step has taken too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Overrun {
     /// The rollout stays where it is. Harm still takes it back.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Fault, Server, Spec, text, until};
+use serin_tests::{Fault, Server, Spec, http, text, until};
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -104,6 +104,9 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
         }
     })
     .await;
+    let ready = http::get(server.address(), "/readyz").await.expect("an answer");
+    let said = text(ready.body());
+    assert!(ready.status() == 503 && said.starts_with("{\"error\":\"the store: "), "{said}");
     server.serin(&["advance", "shop"]).await;
     sleep(Duration::from_secs(2)).await;
     assert_eq!(world.envoy.weight_of_v2(), 200_000, "what can't be kept is not done");

@@ -1,7 +1,10 @@
 //! serin end to end: the shipped files, module and command on a real Envoy, under load.
 
 mod api;
+mod clients;
 mod company;
+mod config;
+mod contract;
 mod crashes;
 mod hooks;
 mod interrupts;

@@ -1,0 +1,229 @@
+//! A route, with all that there is to know of it.
+
+use axum::handler::Handler;
+use axum::routing::{self, MethodRouter};
+use schemars::generate::SchemaGenerator;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
+
+use super::super::Shared;
+use super::Schemas;
+
+/// How a method of a path is served, and what the document says of it.
+pub(in super::super) struct Route {
+    /// With `{names}` in braces, as both the router and OpenAPI have them.
+    pub(in super::super) path: &'static str,
+    /// What serves it.
+    pub(in super::super) serve: MethodRouter<Shared>,
+    /// Whether it takes no token.
+    pub(in super::super) open: bool,
+    /// `get` or `post`.
+    pub(super) method: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    description: Option<&'static str>,
+    parameters: Vec<Parameter>,
+    body: Option<Content>,
+    answers: Vec<(u16, Content)>,
+    failures: Vec<(u16, &'static str)>,
+}
+
+struct Parameter {
+    place: &'static str,
+    name: &'static str,
+    description: &'static str,
+    schema: MakeSchema,
+}
+
+struct Content {
+    media_type: &'static str,
+    description: &'static str,
+    schema: MakeSchema,
+}
+
+type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
+
+impl Content {
+    fn json(&self, schemas: &mut SchemaGenerator) -> Value {
+        json!({ self.media_type: { "schema": (self.schema)(schemas) } })
+    }
+}
+
+impl Route {
+    /// Whoever may look may use it.
+    pub(super) fn get<T: 'static>(
+        path: &'static str,
+        handler: impl Handler<T, Shared>,
+        name: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self::new(path, "get", routing::get(handler), name, summary)
+    }
+
+    /// Whoever may order may use it.
+    pub(super) fn post<T: 'static>(
+        path: &'static str,
+        handler: impl Handler<T, Shared>,
+        name: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        let route = Self::new(path, "post", routing::post(handler), name, summary);
+        route.fails(403, "The token may look, but not order.")
+    }
+
+    fn new(
+        path: &'static str,
+        method: &'static str,
+        serve: MethodRouter<Shared>,
+        name: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self {
+            path,
+            serve,
+            open: false,
+            method,
+            name,
+            summary,
+            description: None,
+            parameters: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            failures: vec![(408, "The request did not come, or the answer, within 30 seconds.")],
+        }
+    }
+
+    /// It takes no token.
+    pub(super) fn open(self) -> Self {
+        Self { open: true, ..self }
+    }
+
+    /// What the summary leaves out.
+    pub(super) fn tells(self, description: &'static str) -> Self {
+        Self { description: Some(description), ..self }
+    }
+
+    /// A part of the path.
+    pub(super) fn parameter<T: JsonSchema>(
+        self,
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        self.with::<T>("path", name, description)
+    }
+
+    /// A field of the query that may be there.
+    pub(super) fn query<T: JsonSchema>(
+        self,
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        self.with::<T>("query", name, description)
+    }
+
+    /// A header that may be sent.
+    pub(super) fn header<T: JsonSchema>(
+        self,
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        self.with::<T>("header", name, description)
+    }
+
+    fn with<T: JsonSchema>(
+        mut self,
+        place: &'static str,
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        let schema = SchemaGenerator::subschema_for::<T>;
+        self.parameters.push(Parameter { place, name, description, schema });
+        self
+    }
+
+    /// What is sent with it.
+    pub(super) fn takes<T: JsonSchema>(
+        self,
+        media_type: &'static str,
+        description: &'static str,
+    ) -> Self {
+        let schema = SchemaGenerator::subschema_for::<T>;
+        let body = Some(Content { media_type, description, schema });
+        Self { body, ..self }.fails(413, "The body is longer than a mebibyte.")
+    }
+
+    /// What is answered.
+    pub(super) fn answers<T: JsonSchema>(
+        mut self,
+        status: u16,
+        media_type: &'static str,
+        description: &'static str,
+    ) -> Self {
+        let schema = SchemaGenerator::subschema_for::<T>;
+        self.answers.push((status, Content { media_type, description, schema }));
+        self
+    }
+
+    /// What is answered instead, with a [`Problem`](super::Problem).
+    pub(super) fn fails(mut self, status: u16, why: &'static str) -> Self {
+        self.failures.push((status, why));
+        self
+    }
+
+    /// Its Operation Object.
+    pub(super) fn operation(&self, schemas: &mut Schemas) -> Value {
+        let mut operation = json!({ "operationId": self.name, "summary": self.summary });
+        let mut set = |field: &str, value: Value| {
+            if let Value::Object(operation) = &mut operation {
+                operation.insert(field.to_owned(), value);
+            }
+        };
+        if let Some(description) = self.description {
+            set("description", description.into());
+        }
+        if !self.open {
+            set("security", json!([{}, { "token": [] }]));
+        }
+        if !self.parameters.is_empty() {
+            let parameters = self.parameters.iter().map(|parameter| {
+                json!({
+                    "name": parameter.name,
+                    "in": parameter.place,
+                    "required": parameter.place == "path",
+                    "description": parameter.description,
+                    "schema": (parameter.schema)(&mut schemas.read),
+                })
+            });
+            set("parameters", parameters.collect());
+        }
+        if let Some(body) = &self.body {
+            set(
+                "requestBody",
+                json!({
+                    "description": body.description,
+                    "required": true,
+                    "content": body.json(&mut schemas.read),
+                }),
+            );
+        }
+        set("responses", self.responses(schemas));
+        operation
+    }
+
+    fn responses(&self, schemas: &mut Schemas) -> Value {
+        let answer = |(status, answer): &(u16, Content)| {
+            let content = answer.json(&mut schemas.sent);
+            (*status, json!({ "description": answer.description, "content": content }))
+        };
+        let mut responses: Vec<_> = self.answers.iter().map(answer).collect();
+        let unauthorized = (401, "A token is needed, or the one that is given is not known.");
+        let failures = self.failures.iter().chain((!self.open).then_some(&unauthorized));
+        responses.extend(failures.map(|(status, why)| {
+            let problem = json!({ "$ref": "#/components/responses/Problem", "description": why });
+            (*status, problem)
+        }));
+        responses.sort_by_key(|(status, _)| *status);
+        let named = responses.into_iter().map(|(status, answer)| (status.to_string(), answer));
+        named.collect::<Map<_, _>>().into()
+    }
+}

@@ -1,0 +1,27 @@
+//! `serin openapi`: the HTTP interface of `serin serve`, for programs that make clients and documentation.
+
+use clap::Args;
+
+use super::{Exit, fail};
+use crate::api::openapi::document;
+
+/// Print the OpenAPI document of the HTTP interface of `serin serve`
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct OpenApi {}
+
+const EXAMPLE: &str = "\
+Example:
+  serin openapi > serin.json
+
+A server has it at /openapi.json, too.";
+
+impl OpenApi {
+    pub(super) fn execute(self) -> Exit {
+        match serde_json::to_string_pretty(&document()) {
+            Ok(document) => println!("{document}"),
+            Err(error) => return fail(Exit::Failed, error),
+        }
+        Exit::Good
+    }
+}
