@@ -19,7 +19,7 @@ use crate::rollout::machine::{Input, Output, Rollout};
 use crate::rollout::order::{Order, Refused};
 use crate::rollout::plan::Plan;
 use crate::route::Router;
-use crate::sli::Source;
+use crate::sli::{Look, Source};
 
 /// Who wants to know what happens, and keeps it.
 pub trait Observer: Send {
@@ -142,8 +142,16 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
                 }
             };
             looked = Instant::now();
+            let look = self.of_this_rollout(look);
             self.take(Turn::Input(Input::Look(look))).await?;
         }
+    }
+
+    fn of_this_rollout(&self, mut look: Look) -> Look {
+        if let Look::Seen(seen) = &mut look {
+            seen.generation = seen.generation.map(|running| self.router.generation_at(running));
+        }
+        look
     }
 
     fn now(&self) -> Duration {

@@ -1,6 +1,9 @@
 //! Routers: what carries a split to the proxies.
 
-pub mod envoy_file;
+mod envoy_file;
+pub mod filter;
+
+pub use self::envoy_file::FileError;
 
 use serde::{Deserialize, Serialize};
 use serin_filter::names::Generation;
@@ -13,6 +16,9 @@ pub trait Router: Send {
     /// # Errors
     /// Why it could not, in words for the user. The split before is still in force.
     fn apply(&mut self, split: Split) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// The rollout's generation that a proxy carries which says that it runs this one: what is given to proxies may carry several rollouts.
+    fn generation_at(&self, running: Generation) -> Generation;
 }
 
 /// How the users shall be divided.

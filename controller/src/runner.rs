@@ -1,8 +1,7 @@
-//! Many rollouts, kept in a store: begins them, one at a time for a service and for a proxy's file, goes on with them after a restart, and
+//! Many rollouts, kept in a store: begins them, one at a time for a service, goes on with them after a restart, and
 //! hands orders on to them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::rollout::event::{Event, Status};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::{Spec, SpecError};
+use crate::route::filter::Files;
 use crate::store::{Entry, Kept, Phase, Store, StoreError};
 
 mod readiness;
@@ -59,11 +59,12 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Runner {
     options: Options,
+    files: Files,
     store: Arc<Store>,
     active: Mutex<HashMap<i64, Active>>,
     /// Changes whenever anything has been kept: there may be events to read.
     kept: watch::Sender<u64>,
-    /// Held while rollouts are begun: two at once must not take the same file.
+    /// Held while rollouts are begun: two at once must not take the same service.
     beginning: tokio::sync::Mutex<()>,
     readiness: Arc<Readiness>,
 }
@@ -81,7 +82,6 @@ pub struct Options {
 #[derive(Debug)]
 struct Active {
     service: String,
-    file: PathBuf,
     wishes: mpsc::Sender<Wish>,
     status: watch::Receiver<Option<Status>>,
 }
@@ -94,6 +94,7 @@ impl Runner {
     pub async fn start(store: Store, options: Options) -> Result<Arc<Self>, Failure> {
         let runner = Arc::new(Self {
             options,
+            files: Files::default(),
             store: Arc::new(store),
             active: Mutex::default(),
             kept: watch::Sender::new(0),
@@ -141,7 +142,7 @@ impl Runner {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a rollout on: begins it, or queues it behind the one that has its service or its file. If it replaces others, those of its
+    /// Takes a rollout on: begins it, or queues it behind the one that has its service. If it replaces others, those of its
     /// service are aborted: what is under way goes back to its baseline first.
     ///
     /// # Errors
@@ -241,11 +242,11 @@ impl Runner {
     }
 
     async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
-        let (service, file) = (entry.service.clone(), real(&spec.envoy.filter_config));
-        match Standalone::begin(spec, false).await {
+        match Standalone::begin(&self.files, spec, false).await {
             Ok((engine, course)) => {
                 self.store.keep(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
-                self.spawn(entry.id, service, file, Beginning::Ready(Box::new((engine, course))));
+                let service = entry.service.clone();
+                self.spawn(entry.id, service, Beginning::Ready(Box::new((engine, course))));
                 Ok(())
             }
             Err(why) => self.store.fail(entry.id, &why.to_string()),
@@ -258,33 +259,29 @@ impl Runner {
     }
 
     fn is_taken(&self, spec: &Spec) -> bool {
-        self.active().values().any(|active| {
-            active.service == spec.plan.service.as_str()
-                || active.file == real(&spec.envoy.filter_config)
-        })
+        self.active().values().any(|active| active.service == spec.plan.service.as_str())
     }
 
     /// Goes on with a rollout that a process before this one left under way.
     fn go_on(self: &Arc<Self>, entry: &Entry) -> Result<(), Failure> {
         let spec = Spec::parse(&entry.spec)?;
         let (id, service) = (entry.id, entry.service.clone());
-        let file = real(&spec.envoy.filter_config);
         let Some(kept) = self.store.kept(id)? else { return Ok(()) };
-        self.spawn(id, service, file, Beginning::Kept(Box::new((spec, kept))));
+        self.spawn(id, service, Beginning::Kept(Box::new((spec, kept))));
         Ok(())
     }
 
-    fn spawn(self: &Arc<Self>, id: i64, service: String, file: PathBuf, beginning: Beginning) {
+    fn spawn(self: &Arc<Self>, id: i64, service: String, beginning: Beginning) {
         let (wishes, mut wished) = mpsc::channel(WAITING);
         let (told, status) = watch::channel(None);
-        self.active().insert(id, Active { service, file, wishes, status });
+        self.active().insert(id, Active { service, wishes, status });
         let runner = self.clone();
         tokio::spawn(async move {
             let (store, kept) = (runner.store.clone(), runner.kept.clone());
             let readiness = runner.readiness.clone();
             let (unkept, failing) = (Vec::new(), false);
             let mut clerk = Clerk { id, store, kept, readiness, status: told, unkept, failing };
-            let (engine, course) = beginning.ready(&mut clerk, &mut wished).await;
+            let (engine, course) = beginning.ready(&runner.files, &mut clerk, &mut wished).await;
             engine.run(course, &mut clerk, wished).await;
             runner.active().remove(&id);
             runner.begin_queued_in_the_end().await;
@@ -377,6 +374,7 @@ impl Beginning {
     /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then.
     async fn ready(
         self,
+        files: &Files,
         clerk: &mut Clerk,
         wished: &mut mpsc::Receiver<Wish>,
     ) -> (Standalone, Course) {
@@ -386,7 +384,7 @@ impl Beginning {
         };
         let mut told = None;
         loop {
-            let error = match Standalone::resume(spec.clone(), rollout.clone(), at) {
+            let error = match Standalone::resume(files, spec.clone(), rollout.clone(), at) {
                 Ok((engine, course)) => {
                     // What begins anew here is a rollback, which waits for nothing.
                     let _ = clerk.keep(at, &course.rollout, &course.outputs).await;
@@ -403,11 +401,6 @@ impl Beginning {
             }
         }
     }
-}
-
-/// The file itself, whatever links lead to it.
-fn real(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Keeps what happens in one rollout.

@@ -166,12 +166,24 @@ impl Envoy {
     /// # Panics
     /// When the filter would not take that configuration.
     pub fn weight_of_v2(&self) -> u32 {
+        let config = self.given();
+        let Some(service) = config.services.first() else { return 0 };
+        let v2 = service.versions.iter().position(|version| version.name.as_str() == "v2");
+        v2.zip(service.table()).map_or(0, |(v2, table)| table.weight(v2).ppm())
+    }
+
+    /// The generation of the configuration Envoy was last given.
+    ///
+    /// # Panics
+    /// When the filter would not take that configuration.
+    pub fn generation(&self) -> u64 {
+        self.given().generation.0
+    }
+
+    /// The configuration Envoy was last given.
+    fn given(&self) -> Config {
         let text = filter::configuration(&self.filter_text());
-        let config = Config::parse(text.as_bytes()).expect("a configuration");
-        config
-            .services
-            .first()
-            .map_or(0, |service| service.table().map_or(0, |table| table.weight(1).ppm()))
+        Config::parse(text.as_bytes()).expect("a configuration")
     }
 
     /// Puts a configuration into the file that Envoy follows, and the file in its place. That it is taken is for [`Envoy::until_live`]

@@ -30,6 +30,16 @@ fn command_line(directory: &Path) -> Command {
     command
 }
 
+/// The same, started by another program.
+fn under(directory: &Path, program: &[&str]) -> Command {
+    let serin = command_line(directory);
+    let (name, arguments) = program.split_first().expect("a program");
+    let mut command = Command::new(name);
+    command.kill_on_drop(true).args(arguments);
+    command.arg(serin.as_std().get_program()).args(serin.as_std().get_args());
+    command
+}
+
 impl Server {
     /// Starts one with its store in this directory.
     pub async fn start(directory: &Path) -> Self {
@@ -53,14 +63,22 @@ impl Server {
         Self::spawn(directory, command).await
     }
 
-    async fn spawn(directory: &Path, mut command: Command) -> Self {
+    async fn spawn(directory: &Path, command: Command) -> Self {
+        Self::begin(directory, command).await.expect("serin serves")
+    }
+
+    /// `None` if it ends before it serves.
+    async fn begin(directory: &Path, mut command: Command) -> Option<Self> {
         let store = directory.join("serin.db");
         let mut child =
             command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("serin starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let url = loop {
             let line = lines.next_line().await.expect("serin writes UTF-8");
-            let line = line.expect("serin serves");
+            let Some(line) = line else {
+                child.wait().await.expect("a child can be waited for");
+                return None;
+            };
             if let Some(url) = line.strip_prefix("serin: serving on ") {
                 break url.to_owned();
             }
@@ -75,7 +93,7 @@ impl Server {
                 log.push('\n');
             }
         });
-        Self { child, url, store, log }
+        Some(Self { child, url, store, log })
     }
 
     /// Where its interface listens.
@@ -91,13 +109,29 @@ impl Server {
 
     /// Starts one that can't write any file beyond so many KiB, as if the disk were full.
     pub async fn limited(directory: &Path, kib: u32) -> Self {
-        let mut command = Command::new("sh");
         // Not to be ended by the limit's signal is inherited.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
-        command.kill_on_drop(true).arg("-c").arg(script).arg("sh");
-        let serin = command_line(directory);
-        command.arg(serin.as_std().get_program()).args(serin.as_std().get_args());
-        Self::spawn(directory, command).await
+        Self::spawn(directory, under(directory, &["sh", "-c", &script, "sh"])).await
+    }
+
+    /// Whether [`Server::killed_at`] can be used.
+    pub fn has_tracer() -> bool {
+        std::process::Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok()
+    }
+
+    /// Starts one that is killed (SIGKILL, by strace) where a thread of it makes this system call for the n-th time; `None` if it is before
+    /// it serves.
+    pub async fn killed_at(directory: &Path, call: &str, n: u32) -> Option<Self> {
+        let (trace, inject) =
+            (format!("trace={call}"), format!("inject={call}:signal=KILL:when={n}"));
+        // The tracer is a child of the server, and not the other way round.
+        let tracer = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+        Self::begin(directory, under(directory, &tracer)).await
+    }
+
+    /// Whether it has ended by itself, or been killed, by now.
+    pub fn is_over(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
     /// The address of its interface.
@@ -122,12 +156,14 @@ impl Server {
         command_line(directory).output().await.expect("serin runs")
     }
 
-    /// Ends it with no warning, as a power cut would.
+    /// Ends it with no warning, as a power cut would, if it has not ended.
     ///
     /// # Panics
-    /// When it has ended already.
+    /// When it can't be waited for.
     pub async fn kill(mut self) {
-        self.child.kill().await.expect("a child can be killed");
+        // Refused if it has ended.
+        let _ = self.child.start_kill();
+        self.child.wait().await.expect("a child can be waited for");
     }
 
     /// Ends it by SIGTERM, and gives its exit code.

@@ -30,7 +30,7 @@ pub(super) fn routes() -> Vec<Route> {
             .fails(500, "The store can't be read."),
         Route::post("/v1/rollouts", super::apply, "apply", "Take a rollout on")
             .tells(
-                "It is begun at once, or queued behind the rollout that has its service or its proxy's file. What it says is checked as a \
+                "It is begun at once, or queued behind the rollout that has its service. What it says is checked as a \
                  whole first.",
             )
             .query::<bool>(

@@ -17,7 +17,7 @@ use crate::store::{Entry, Phase};
 
 /// Hand a rollout to `serin serve`
 ///
-/// The server checks it as a whole and begins it at once, or queues it behind the rollout that has its service or its proxy's file.
+/// The server checks it as a whole and begins it at once, or queues it behind the rollout that has its service.
 #[derive(Debug, Args)]
 #[command(after_help = APPLY, after_long_help = APPLY)]
 pub(super) struct Apply {

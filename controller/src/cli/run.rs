@@ -18,6 +18,7 @@ use crate::judge::Ruling;
 use crate::rollout::event::{Event, Summary, Verdict};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::spec::Spec;
+use crate::route::filter::Files;
 
 /// Carry out a rollout
 ///
@@ -92,7 +93,7 @@ impl Run {
             );
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
-        let (engine, course) = match Standalone::begin(spec, self.anew).await {
+        let (engine, course) = match Standalone::begin(&Files::default(), spec, self.anew).await {
             Ok(begun) => begun,
             Err(error) => return fail(Exit::Failed, error),
         };

@@ -15,7 +15,7 @@ use crate::store::Store;
 
 /// Serve rollouts over HTTP
 ///
-/// Takes rollouts on (`serin apply`), carries them out, several at once but one at a time for a service and for a proxy's file, and
+/// Takes rollouts on (`serin apply`), carries them out, several at once but one at a time for a service, and
 /// takes orders (`serin pause`, `serin promote`, ...). Every transition is stored before it is acted on: killed and started again, it
 /// goes on where it was. Stopped by Ctrl-C or SIGTERM, it leaves all weights as they are.
 #[derive(Debug, Args)]

@@ -12,8 +12,8 @@ use super::{Course, Engine, frozen};
 use crate::rollout::machine::Rollout;
 use crate::rollout::plan::Plan;
 use crate::rollout::spec::Spec;
-use crate::route::envoy_file::{EnvoyFile, FileError};
-use crate::route::{Split, Users};
+use crate::route::filter::{Files, FilterRouter};
+use crate::route::{FileError, Split, Users};
 use crate::sli::admin::{Admin, AdminError};
 use crate::sli::proxy::Proxy;
 
@@ -40,19 +40,23 @@ pub enum StartError {
 }
 
 /// An engine for one Envoy.
-pub type Standalone = Engine<EnvoyFile, Proxy>;
+pub type Standalone = Engine<FilterRouter, Proxy>;
 
 impl Standalone {
     /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that.
     ///
     /// # Errors
     /// It can't.
-    pub async fn begin(spec: Spec, anew: bool) -> Result<(Self, Course), StartError> {
+    pub async fn begin(
+        files: &Files,
+        spec: Spec,
+        anew: bool,
+    ) -> Result<(Self, Course), StartError> {
         let Spec { mut plan, service, envoy } = spec;
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
         }
-        let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
+        let mut file = FilterRouter::open(files, &envoy.filter_config, &service)?;
         let candidate = file.candidate();
         if candidate > Weight::ZERO {
             // They stay with it: to choose another salt now would take them away.
@@ -63,9 +67,14 @@ impl Standalone {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
         }
-        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned())?;
+        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter())?;
         let mut source = Proxy::new(admin);
-        let generation = running(&mut source).await?.max(file.generation());
+        let running = running(&mut source).await?;
+        // Where another rollout has written meanwhile, this one counts for itself.
+        let generation = match running > file.file_generation() {
+            true => running,
+            false => file.generation(),
+        };
         let present = Split { generation, candidate, users: Users::Usual };
         let (rollout, outputs) = Rollout::start(plan, present);
         Ok((Self { router: file, source }, Course { rollout, outputs, at: Duration::ZERO }))
@@ -78,14 +87,15 @@ impl Standalone {
     /// # Errors
     /// The file can't be opened. Whether the proxy is there does not matter yet.
     pub fn resume(
+        files: &Files,
         spec: Spec,
         mut rollout: Rollout,
         at: Duration,
     ) -> Result<(Self, Course), StartError> {
         let Spec { plan, service, envoy } = spec;
-        let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
+        let mut file = FilterRouter::open(files, &envoy.filter_config, &service)?;
         rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
-        let admin = Admin::new(&envoy.admin, plan.service, file.filter().to_owned())?;
+        let admin = Admin::new(&envoy.admin, plan.service, file.filter())?;
         let Split { generation, candidate, .. } = rollout.split();
         let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
         rollout.wake(at, if rolled_back { file.generation() } else { generation });
@@ -113,7 +123,7 @@ async fn running(proxy: &mut Proxy) -> Result<Generation, StartError> {
 }
 
 /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
-fn stepping_back(plan: &Plan, file: &EnvoyFile) -> Option<String> {
+fn stepping_back(plan: &Plan, file: &FilterRouter) -> Option<String> {
     let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
     let Plan { service, baseline, candidate, .. } = plan;
     match (file.candidate(), file.others()) {

@@ -1,6 +1,7 @@
 //! `serin serve` killed again and again, at any time: nothing is lost, skipped or done twice.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use serin_tests::{Fault, Server, Spec, http, text, until};
@@ -60,6 +61,108 @@ async fn a_bad_candidate_is_rolled_back_all_the_same() {
     assert_eq!(numbers(&events, "rollingBack", "none").len(), 1);
     assert!(numbers(&events, "gateOpened", "step").is_empty());
     assert_eq!(world.envoy.weight_of_v2(), 0);
+}
+
+/// How many servers are killed by `make test`; `make bench-crash` kills more.
+const CRASHES: u32 = 30;
+
+/// What a server does that must not be lost or done twice: parts of a transaction of the store, its end, and the split moved into place.
+const CALLS: [&str; 3] = ["pwrite64", "fdatasync", "rename"];
+
+/// When the server of a run is killed.
+#[derive(Debug)]
+enum Kill {
+    /// By the n-th call of this name in a thread.
+    At(&'static str, u32),
+    After(Duration),
+}
+
+impl Kill {
+    /// Of the run with this number. Together they meet each of the first calls of a rollout.
+    fn of(run: u32) -> Self {
+        match run % 4 {
+            kind if kind > 0 && Server::has_tracer() => {
+                Self::At(CALLS[kind as usize - 1], 1 + run / 4)
+            }
+            _ => Self::After(Duration::from_millis(fastrand::u64(0..4_000))),
+        }
+    }
+
+    /// Has a server carry a rollout out until it is killed, or the rollout is over.
+    async fn strike(&self, directory: &Path) {
+        let server = match self {
+            Self::At(call, n) => Server::killed_at(directory, call, *n).await,
+            Self::After(_) => Some(Server::start(directory).await),
+        };
+        let Some(mut server) = server else { return };
+        // It may be killed before it answers.
+        let path = directory.join("serin.yaml");
+        server.serin(&["apply", &path.display().to_string()]).await;
+        let end = Instant::now() + if let Self::After(time) = self { *time } else { PATIENCE };
+        while !server.is_over() && Instant::now() < end {
+            let shown = server.serin(&["status", "shop", "--output", "json"]).await;
+            if text(&shown.stdout).contains("\"phase\":\"ended\"") {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        server.kill().await;
+    }
+}
+
+/// No rollout of this test takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Releases one after the other, each of which survives a server that is killed somewhere; of four the last fails and is rolled back.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_happened() {
+    let crashes = std::env::var("SERIN_CRASHES").map_or(CRASHES, |n| n.parse().expect("a number"));
+    let world = World::new().await;
+    let load = world.load();
+    let directory = world.envoy.dir();
+    let mut v2_serves = false;
+    for run in 0..crashes {
+        let kill = Kill::of(run);
+        let bad = run % 5 == 4;
+        let step = Duration::from_millis(700);
+        let spec = Spec::new(&world.envoy).interval(Duration::from_millis(200)).without_tripwire();
+        let spec = spec.step("50%", step, 20).step("100%", step, 20);
+        let spec = if v2_serves { spec.next_release() } else { spec };
+        let candidate = if v2_serves { &world.v1 } else { &world.v2 };
+        candidate.set_faults(bad.then(|| Fault::errors(0.6)));
+        let before = world.envoy.generation();
+        std::fs::write(directory.join("serin.yaml"), spec.yaml()).expect("a specification");
+        kill.strike(directory).await;
+        let server = Server::start(directory).await;
+        // It may have been killed before it had taken the rollout on.
+        if server.ok(&["history", "--output", "json"]).await.lines().count() <= run as usize
+            && !server.ok(&["status"]).await.contains("step")
+        {
+            server.serin(&["apply", &directory.join("serin.yaml").display().to_string()]).await;
+        }
+        let (code, events) = server.watch("shop").await;
+        candidate.set_faults([]);
+        let told = format!("run {run}, {kill:?}: {events:?}");
+        assert_eq!(code, Some(if bad { 3 } else { 0 }), "{told}");
+        let gates = numbers(&events, "gateOpened", "step");
+        let shifts = numbers(&events, "shifting", "generation");
+        let expected: Vec<u64> = (before + 1..).take(shifts.len()).collect();
+        assert_eq!(shifts, expected, "each split once, each a generation: {told}");
+        assert_eq!(numbers(&events, "ended", "generation"), shifts[shifts.len() - 1..], "{told}");
+        if bad {
+            assert!(gates.is_empty() && shifts.len() == 2, "{told}");
+        } else {
+            assert_eq!((gates, shifts.len()), (vec![1, 2], 2), "{told}");
+            v2_serves = !v2_serves;
+        }
+        let expected = if v2_serves { 1_000_000 } else { 0 };
+        assert_eq!(world.envoy.weight_of_v2(), expected, "{told}");
+        assert_eq!(world.envoy.generation(), shifts[shifts.len() - 1], "{told}");
+        println!("run {run}: {kill:?}, {}", if bad { "rolled back" } else { "promoted" });
+    }
+    let report = load.stop().await;
+    let faults = world.v1.account().faults + world.v2.account().faults;
+    assert!(report.total().failures as u64 <= faults, "only faults failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
