@@ -12,6 +12,7 @@
 //! - [`api`]: the same over HTTP.
 //! - [`metrics`]: what a server of rollouts tells Prometheus.
 //! - [`store`]: what must not be lost.
+//! - [`xds`]: the filter's configuration for many proxies, over gRPC.
 //! - [`cli`]: the command line.
 
 pub mod api;
@@ -28,3 +29,4 @@ pub mod runner;
 pub mod simulate;
 pub mod sli;
 pub mod store;
+pub mod xds;

@@ -1,6 +1,6 @@
 //! A real Envoy on the files serin ships.
 //!
-//! The suites run `envoy/bootstrap.yaml` and `envoy/filter.json` as they are in the repository, with only ports and the directory
+//! The suites run `envoy/bootstrap.yaml` (or `bootstrap-xds.yaml`) and `envoy/filter.json` as they are in the repository, with only ports and the directory
 //! replaced, so that what a user copies is what is tested. Envoy runs as a process (`SERIN_ENVOY=local`, the default; the binary is
 //! `target/tools/envoy-1.40.0/bin/envoy` or `SERIN_ENVOY_BIN`) or in a container (`SERIN_ENVOY=container`, with an engine at
 //! `DOCKER_HOST`); the suites can't tell. The module is `target/serin.wasm` or `SERIN_WASM`.
@@ -39,6 +39,8 @@ pub struct Setup {
     routes: Option<&'static str>,
     endpoint_files: bool,
     module: &'static str,
+    xds: Option<SocketAddr>,
+    more_files: Vec<(&'static str, String)>,
     workers: u32,
 }
 
@@ -53,6 +55,8 @@ impl Setup {
             routes: None,
             endpoint_files: false,
             module: "serin.wasm",
+            xds: None,
+            more_files: vec![],
             workers: 2,
         }
     }
@@ -96,6 +100,20 @@ impl Setup {
     #[must_use]
     pub fn module(mut self, name: &'static str) -> Self {
         self.module = name;
+        self
+    }
+
+    /// The filter's configuration comes from this xDS server, and not from the file: the bootstrap is `envoy/bootstrap-xds.yaml`.
+    #[must_use]
+    pub fn xds(mut self, server: SocketAddr) -> Self {
+        self.xds = Some(server);
+        self
+    }
+
+    /// One more file in Envoy's directory.
+    #[must_use]
+    pub fn file(mut self, name: &'static str, text: String) -> Self {
+        self.more_files.push((name, text));
         self
     }
 

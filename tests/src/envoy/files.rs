@@ -23,8 +23,11 @@ pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
     let path = directory.to_str().expect("a temporary directory in UTF-8");
     let [v1, v2] = setup.upstreams.map(|address| address.port());
 
-    let mut bootstrap = shipped("bootstrap.yaml");
-    for (sample, port) in [(9901, ports.admin), (10000, ports.listener), (8001, v1), (8002, v2)] {
+    let sample = if setup.xds.is_some() { "bootstrap-xds.yaml" } else { "bootstrap.yaml" };
+    let mut bootstrap = shipped(sample);
+    let fixed = [(9901, ports.admin), (10000, ports.listener), (8001, v1), (8002, v2)];
+    let xds = setup.xds.map(|server| (9291, server.port()));
+    for (sample, port) in fixed.into_iter().chain(xds) {
         let port_value = |port| format!("port_value: {port} ");
         bootstrap = replace(&bootstrap, &port_value(sample), &port_value(port));
     }
@@ -49,6 +52,10 @@ pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
         filter = filter::with_configuration(&filter, text);
     }
     write(&filter_path(directory), &filter);
+
+    for (name, text) in &setup.more_files {
+        write(&directory.join(name), text);
+    }
 
     let module = root().join("target").join(setup.module);
     let module = match setup.module {

@@ -134,13 +134,13 @@ async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_hap
         std::fs::write(directory.join("serin.yaml"), spec.yaml()).expect("a specification");
         kill.strike(directory).await;
         let server = Server::start(directory).await;
+        let number = (run + 1).to_string();
         // It may have been killed before it had taken the rollout on.
-        if server.ok(&["history", "--output", "json"]).await.lines().count() <= run as usize
-            && !server.ok(&["status"]).await.contains("step")
-        {
-            server.serin(&["apply", &directory.join("serin.yaml").display().to_string()]).await;
+        if !server.serin(&["status", &number]).await.status.success() {
+            server.ok(&["apply", &directory.join("serin.yaml").display().to_string()]).await;
         }
-        let (code, events) = server.watch("shop").await;
+        let (code, events) = server.watch(&number).await;
+        server.kill().await;
         candidate.set_faults([]);
         let told = format!("run {run}, {kill:?}: {events:?}");
         assert_eq!(code, Some(if bad { 3 } else { 0 }), "{told}");

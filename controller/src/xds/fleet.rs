@@ -1,0 +1,201 @@
+//! What is published for each group of proxies, and where each proxy stands with it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::protocol::{Published, Resource, Resources, Standing, Standings};
+
+/// How long a proxy that has gone is remembered.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+/// How many proxies that have gone are remembered, of all groups.
+pub const REMEMBERED: usize = 10_000;
+
+/// A proxy, as it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its `node.id`.
+    pub node: String,
+    /// Its streams; 0 if it is not connected. More than one if several of its filters have a stream each, if it came back before it was noticed to
+    /// have gone, or if several proxies have the same `node.id`.
+    pub streams: usize,
+    /// Since when it is connected, or is not.
+    pub since: Instant,
+    /// Where it stands with each resource that it wants, or wanted. Where its streams disagree on what runs, nothing is acknowledged.
+    pub resources: Standings,
+}
+
+impl Proxy {
+    /// Whether it is connected.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.streams > 0
+    }
+}
+
+/// A stream of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    group: String,
+    node: String,
+    stream: u64,
+}
+
+impl Member {
+    /// The group that it is in.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+}
+
+/// All groups.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    groups: BTreeMap<String, Group>,
+    /// Of what was published last.
+    revision: u64,
+    /// Streams so far.
+    streams: u64,
+    /// Who has gone when, the latest last. They may have come back since.
+    gone: VecDeque<(Instant, String, String)>,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    resources: Arc<Resources>,
+    proxies: BTreeMap<String, Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    streams: BTreeMap<u64, Standings>,
+    /// As it stood when it went.
+    last: Standings,
+    since: Instant,
+}
+
+impl Fleet {
+    /// Puts a resource in force for a group, in place of the one of that name. `false` if it is so already.
+    pub fn publish(&mut self, group: &str, resource: Resource) -> bool {
+        let group = self.groups.entry(group.to_owned()).or_default();
+        if group.resources.get(&resource.name).is_some_and(|it| *it.resource == resource) {
+            return false;
+        }
+        self.revision += 1;
+        let published = Published { revision: self.revision, resource: Arc::new(resource) };
+        let name = published.resource.name.clone();
+        Arc::make_mut(&mut group.resources).insert(name, published);
+        true
+    }
+
+    /// What is in force for a group.
+    #[must_use]
+    pub fn resources(&self, group: &str) -> Arc<Resources> {
+        self.groups.get(group).map(|group| group.resources.clone()).unwrap_or_default()
+    }
+
+    /// A proxy has opened a stream.
+    pub fn join(&mut self, group: &str, node: &str, now: Instant) -> Member {
+        self.streams += 1;
+        let stream = self.streams;
+        let known = self.groups.entry(group.to_owned()).or_default().proxies.entry(node.to_owned());
+        let known = known.or_insert_with(|| Known {
+            streams: BTreeMap::new(),
+            last: Standings::new(),
+            since: now,
+        });
+        if known.streams.is_empty() {
+            known.since = now;
+        }
+        known.streams.insert(stream, Standings::new());
+        Member { group: group.to_owned(), node: node.to_owned(), stream }
+    }
+
+    /// What has been said on a stream, all told.
+    pub fn record(&mut self, member: &Member, standings: Standings) {
+        let stream = self.known(member).and_then(|known| known.streams.get_mut(&member.stream));
+        if let Some(stream) = stream {
+            *stream = standings;
+        }
+    }
+
+    /// A stream has ended.
+    pub fn leave(&mut self, member: &Member, now: Instant) {
+        let Some(known) = self.known(member) else { return };
+        let Some(standings) = known.streams.remove(&member.stream) else { return };
+        if known.streams.is_empty() {
+            known.last = standings;
+            known.since = now;
+            self.gone.push_back((now, member.group.clone(), member.node.clone()));
+        }
+    }
+
+    /// Forgets who has gone too long ago, and the first to go of too many.
+    pub fn forget(&mut self, now: Instant) {
+        while let Some((since, group, node)) = self
+            .gone
+            .pop_front_if(|(since, ..)| now.saturating_duration_since(*since) > REMEMBERED_FOR)
+        {
+            self.drop_if_gone(since, &group, &node);
+        }
+        while self.gone.len() > REMEMBERED {
+            let Some((since, group, node)) = self.gone.pop_front() else { return };
+            self.drop_if_gone(since, &group, &node);
+        }
+    }
+
+    /// Nobody is in this group, and nothing is published for it.
+    #[must_use]
+    pub fn is_empty(&self, group: &str) -> bool {
+        let group = self.groups.get(group);
+        group.is_none_or(|group| group.resources.is_empty() && group.proxies.is_empty())
+    }
+
+    /// The proxies of a group, by name.
+    #[must_use]
+    pub fn proxies(&self, group: &str) -> Vec<Proxy> {
+        let proxies = self.groups.get(group).into_iter().flat_map(|group| &group.proxies);
+        proxies.map(|(node, known)| known.proxy(node)).collect()
+    }
+
+    fn known(&mut self, member: &Member) -> Option<&mut Known> {
+        self.groups.get_mut(&member.group)?.proxies.get_mut(&member.node)
+    }
+
+    fn drop_if_gone(&mut self, since: Instant, name: &str, node: &str) {
+        let Some(group) = self.groups.get_mut(name) else { return };
+        if group.proxies.get(node).is_some_and(|it| it.streams.is_empty() && it.since == since) {
+            group.proxies.remove(node);
+        }
+        if self.is_empty(name) {
+            self.groups.remove(name);
+        }
+    }
+}
+
+impl Known {
+    fn proxy(&self, node: &str) -> Proxy {
+        let mut resources =
+            if self.streams.is_empty() { self.last.clone() } else { BTreeMap::new() };
+        for (name, standing) in self.streams.values().flatten() {
+            resources
+                .entry(name.clone())
+                .and_modify(|merged| merge(merged, standing))
+                .or_insert_with(|| standing.clone());
+        }
+        Proxy { node: node.to_owned(), streams: self.streams.len(), since: self.since, resources }
+    }
+}
+
+fn merge(merged: &mut Standing, other: &Standing) {
+    if merged.acknowledged != other.acknowledged {
+        merged.acknowledged = None;
+    }
+    if merged.rejected.is_none() {
+        merged.rejected.clone_from(&other.rejected);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use std::time::Duration;
+
+use envoy_types::pb::google::protobuf::Any;
+
+use super::*;
+
+fn resource(version: &str) -> Resource {
+    Resource { name: "serin".to_owned(), version: version.to_owned(), body: Any::default() }
+}
+
+fn running(version: &str) -> Standings {
+    let standing = Standing { acknowledged: Some(version.to_owned()), rejected: None };
+    [("serin".to_owned(), standing)].into()
+}
+
+fn acknowledged(proxy: &Proxy) -> Option<&str> {
+    proxy.resources.get("serin")?.acknowledged.as_deref()
+}
+
+#[test]
+fn groups_have_their_own() {
+    let mut fleet = Fleet::default();
+    assert!(fleet.publish("edge", resource("1")));
+    assert!(!fleet.publish("edge", resource("1")), "the same again");
+    assert!(fleet.publish("edge", resource("2")));
+    assert!(fleet.publish("inner", resource("1")));
+    assert_eq!(fleet.resources("edge")["serin"].resource.version, "2");
+    assert_eq!(fleet.resources("inner")["serin"].resource.version, "1");
+    assert!(fleet.resources("inner")["serin"].revision > fleet.resources("edge")["serin"].revision);
+    assert!(fleet.resources("none").is_empty());
+}
+
+#[test]
+fn a_proxy_that_has_gone_is_known_as_it_was() {
+    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    let [later, last] = [10, 20].map(|seconds| now + Duration::from_secs(seconds));
+    let member = fleet.join("edge", "edge-1", now);
+    fleet.record(&member, running("1"));
+    let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
+    assert_eq!((proxy.node.as_str(), proxy.connected(), proxy.since), ("edge-1", true, now));
+    assert_eq!(acknowledged(proxy), Some("1"));
+
+    fleet.leave(&member, later);
+    fleet.leave(&member, last);
+    let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
+    assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (false, later, Some("1")));
+
+    // It may have been started anew: nothing is taken for granted.
+    fleet.join("edge", "edge-1", last);
+    let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
+    assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (true, last, None));
+}
+
+#[test]
+fn streams_that_disagree_acknowledge_nothing() {
+    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    let [old, new] = [(); 2].map(|()| fleet.join("edge", "edge-1", now));
+    fleet.record(&old, running("1"));
+    fleet.record(&new, running("2"));
+    let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
+    assert_eq!((proxy.streams, acknowledged(proxy)), (2, None));
+    fleet.leave(&old, now);
+    let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
+    assert_eq!((proxy.streams, acknowledged(proxy)), (1, Some("2")));
+}
+
+#[test]
+fn who_has_gone_is_forgotten_in_time() {
+    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    let [gone, back] = ["edge-1", "edge-2"].map(|node| {
+        let member = fleet.join("edge", node, now);
+        fleet.leave(&member, now);
+        member
+    });
+    fleet.join("edge", &back.node, now);
+    fleet.forget(now + REMEMBERED_FOR);
+    assert_eq!(fleet.proxies("edge").len(), 2);
+    fleet.forget(now + REMEMBERED_FOR + Duration::from_nanos(1));
+    let names: Vec<_> = fleet.proxies("edge").into_iter().map(|proxy| proxy.node).collect();
+    assert_eq!((names, gone.node.as_str()), (vec!["edge-2".to_owned()], "edge-1"));
+}
+
+#[test]
+fn not_more_than_so_many_are_remembered() {
+    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    for number in 0..=REMEMBERED {
+        let member = fleet.join(&format!("group-{number}"), "node", now);
+        fleet.leave(&member, now);
+        fleet.forget(now);
+    }
+    assert_eq!(fleet.gone.len(), REMEMBERED);
+    assert_eq!(fleet.groups.len(), REMEMBERED);
+    assert!(fleet.is_empty("group-0") && !fleet.is_empty("group-1"));
+}

@@ -1,0 +1,198 @@
+//! The two gRPC services. Each stream is a conversation that is carried on as the client reads: no task and no queue of its own, and it ends
+//! with the connection.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+};
+use envoy_types::pb::envoy::service::extension::v3::extension_config_discovery_service_server::ExtensionConfigDiscoveryService;
+use futures_util::{Stream, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::allowance::Allowance;
+use super::protocol::{self, MAX_NAME, Subscription, TYPE_URL};
+use super::publisher::{Membership, Publisher};
+
+/// How many streams there may be, of all clients.
+const MAX_STREAMS: usize = 10_000;
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Both services.
+#[derive(Debug, Clone)]
+pub(super) struct Discovery {
+    publisher: Publisher,
+    streams: Arc<Semaphore>,
+}
+
+impl Discovery {
+    pub(super) fn new(publisher: Publisher) -> Self {
+        Self { publisher, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    }
+
+    /// `default_type`: what requests are about that do not say it.
+    fn converse(
+        &self,
+        requests: Request<Streaming<DiscoveryRequest>>,
+        default_type: &'static str,
+    ) -> Answer<Responses<DiscoveryResponse>> {
+        let permit = self.streams.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Status::resource_exhausted("too many streams"))?;
+        let conversation = Conversation {
+            requests: requests.into_inner(),
+            publisher: self.publisher.clone(),
+            member: None,
+            subscription: Subscription::default(),
+            allowance: Allowance::new(Instant::now()),
+            default_type,
+            _permit: permit,
+        };
+        Ok(Response::new(Box::pin(stream::try_unfold(conversation, Conversation::next))))
+    }
+}
+
+/// A stream with a proxy.
+struct Conversation {
+    requests: Streaming<DiscoveryRequest>,
+    publisher: Publisher,
+    /// `None` until the proxy has said who it is.
+    member: Option<Membership>,
+    subscription: Subscription,
+    allowance: Allowance,
+    default_type: &'static str,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Conversation {
+    /// What is to be sent next; `None` when the client has ended the stream.
+    async fn next(mut self) -> Result<Option<(DiscoveryResponse, Self)>, Status> {
+        loop {
+            let request = match &mut self.member {
+                None => self.requests.message().await?,
+                Some(member) => {
+                    if let Some(response) = self.subscription.next(&member.resources()) {
+                        return Ok(Some((sent(&response), self)));
+                    }
+                    tokio::select! {
+                        request = self.requests.message() => request?,
+                        () = member.changed() => continue,
+                    }
+                }
+            };
+            match request {
+                Some(request) => self.hear(request)?,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn hear(&mut self, mut request: DiscoveryRequest) -> Result<(), Status> {
+        let member = match &self.member {
+            Some(member) => member,
+            None => self.member.insert(joined(&self.publisher, &request)?),
+        };
+        if request.type_url.is_empty() {
+            self.default_type.clone_into(&mut request.type_url);
+        }
+        let heard = self.subscription.hear(&received(request));
+        let heard = heard.map_err(|excess| Status::resource_exhausted(excess.to_string()))?;
+        if heard.news {
+            member.record(self.subscription.standings());
+        }
+        if heard.answer || self.allowance.take(Instant::now()) {
+            return Ok(());
+        }
+        Err(Status::resource_exhausted("too many requests that answer no response"))
+    }
+}
+
+/// The first request has to say who the proxy is.
+fn joined(publisher: &Publisher, request: &DiscoveryRequest) -> Result<Membership, Status> {
+    let node = request.node.as_ref();
+    let node = node.filter(|node| !node.id.is_empty() && !node.cluster.is_empty());
+    let node = node.ok_or_else(|| {
+        Status::invalid_argument("node.id and node.cluster are needed: who is it, of which group?")
+    })?;
+    if node.id.len() > MAX_NAME || node.cluster.len() > MAX_NAME {
+        let text = format!("node.id and node.cluster may have {MAX_NAME} bytes each");
+        return Err(Status::invalid_argument(text));
+    }
+    Ok(publisher.join(&node.cluster, &node.id))
+}
+
+fn received(request: DiscoveryRequest) -> protocol::Request {
+    protocol::Request {
+        type_url: request.type_url,
+        version: request.version_info,
+        nonce: request.response_nonce,
+        names: request.resource_names,
+        error: request.error_detail.map(|status| status.message),
+    }
+}
+
+fn sent(response: &protocol::Response) -> DiscoveryResponse {
+    DiscoveryResponse {
+        version_info: response.resource.version.clone(),
+        resources: vec![response.resource.body.clone()],
+        type_url: TYPE_URL.to_owned(),
+        nonce: response.nonce.clone(),
+        ..DiscoveryResponse::default()
+    }
+}
+
+fn state_of_the_world_only<T>() -> Answer<T> {
+    Err(Status::unimplemented("state of the world only: api_type GRPC"))
+}
+
+#[async_trait]
+impl ExtensionConfigDiscoveryService for Discovery {
+    type StreamExtensionConfigsStream = Responses<DiscoveryResponse>;
+    type DeltaExtensionConfigsStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_extension_configs(
+        &self,
+        requests: Request<Streaming<DiscoveryRequest>>,
+    ) -> Answer<Responses<DiscoveryResponse>> {
+        self.converse(requests, TYPE_URL)
+    }
+
+    async fn delta_extension_configs(
+        &self,
+        _: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Answer<Responses<DeltaDiscoveryResponse>> {
+        state_of_the_world_only()
+    }
+
+    async fn fetch_extension_configs(
+        &self,
+        _: Request<DiscoveryRequest>,
+    ) -> Answer<DiscoveryResponse> {
+        Err(Status::unimplemented("gRPC streams only: api_type GRPC"))
+    }
+}
+
+#[async_trait]
+impl AggregatedDiscoveryService for Discovery {
+    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        requests: Request<Streaming<DiscoveryRequest>>,
+    ) -> Answer<Responses<DiscoveryResponse>> {
+        self.converse(requests, "")
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        _: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Answer<Responses<DeltaDiscoveryResponse>> {
+        state_of_the_world_only()
+    }
+}

@@ -1,0 +1,92 @@
+//! A client that says whatever a test wants it to say.
+
+use std::net::SocketAddr;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use envoy_types::pb::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
+use envoy_types::pb::google::rpc::Status as Detail;
+use futures_util::stream;
+use serin::xds::protocol::TYPE_URL;
+use tokio::sync::mpsc;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+use crate::world::GROUP;
+
+/// A stream over ADS.
+pub(crate) struct Client {
+    requests: mpsc::UnboundedSender<DiscoveryRequest>,
+    responses: Streaming<DiscoveryResponse>,
+}
+
+impl Client {
+    /// A stream on a connection of its own.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        Self::open(endpoint.connect().await.expect("it listens")).await
+    }
+
+    pub(crate) async fn open(channel: Channel) -> Self {
+        Self::try_open(channel).await.expect("a stream")
+    }
+
+    pub(crate) async fn try_open(channel: Channel) -> Result<Self, Status> {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let sent = stream::unfold(receiver, async |mut receiver| {
+            receiver.recv().await.map(|request| (request, receiver))
+        });
+        let mut client = AggregatedDiscoveryServiceClient::new(channel);
+        let responses = client.stream_aggregated_resources(sent).await?;
+        Ok(Self { requests, responses: responses.into_inner() })
+    }
+
+    /// A stream that has ended takes it too, and does nothing with it.
+    pub(crate) fn send(&self, request: DiscoveryRequest) {
+        let _ = self.requests.send(request);
+    }
+
+    /// What comes next.
+    pub(crate) async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
+        self.responses.message().await?.ok_or_else(|| Status::ok("the end"))
+    }
+
+    /// Why the server ends the stream, when it does.
+    pub(crate) async fn end(mut self) -> Status {
+        loop {
+            if let Err(status) = self.next().await {
+                return status;
+            }
+        }
+    }
+}
+
+/// The first request of a proxy of this name.
+pub(crate) fn hello(node: &str) -> DiscoveryRequest {
+    let node = Node { id: node.to_owned(), cluster: GROUP.to_owned(), ..Node::default() };
+    DiscoveryRequest { node: Some(node), ..wants() }
+}
+
+/// It wants the filter's configuration.
+pub(crate) fn wants() -> DiscoveryRequest {
+    DiscoveryRequest {
+        resource_names: vec!["serin".to_owned()],
+        type_url: TYPE_URL.to_owned(),
+        ..DiscoveryRequest::default()
+    }
+}
+
+/// It takes this response.
+pub(crate) fn takes(response: &DiscoveryResponse) -> DiscoveryRequest {
+    DiscoveryRequest {
+        version_info: response.version_info.clone(),
+        response_nonce: response.nonce.clone(),
+        ..wants()
+    }
+}
+
+/// It does not take what has this nonce.
+pub(crate) fn refuses(nonce: &str, message: String) -> DiscoveryRequest {
+    let error_detail = Some(Detail { code: 13, message, ..Detail::default() });
+    DiscoveryRequest { response_nonce: nonce.to_owned(), error_detail, ..wants() }
+}

@@ -1,0 +1,200 @@
+//! An xDS server that can be stopped and comes back on its port, and Envoys that are given their filter's configuration by it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin::xds::fleet::Proxy;
+use serin::xds::protocol::{Rejection, Standing};
+use serin::xds::publisher::Publisher;
+use serin::xds::server::Server;
+use serin::xds::template::Template;
+use serin::xds::tls::TlsFiles;
+use serin_tests::{Call, Envoy, Protocol, Setup, Upstream, ports, until};
+use tokio::runtime::{Builder, Runtime};
+
+/// How long anything may take that takes no time.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// The group that the shipped bootstrap is in.
+pub(crate) const GROUP: &str = "edge";
+
+/// A server and what it publishes. It has a runtime of its own, so that it ends like a process: all sockets are closed at once.
+pub(crate) struct Serin {
+    pub(crate) address: SocketAddr,
+    pub(crate) publisher: Publisher,
+    runtime: Option<Runtime>,
+}
+
+impl Serin {
+    pub(crate) fn start() -> Self {
+        Self::with(None)
+    }
+
+    pub(crate) fn with(tls: Option<&TlsFiles>) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        let mut serin = Self { address, publisher: Publisher::default(), runtime: None };
+        serin.restart(tls);
+        serin
+    }
+
+    /// Starts it anew on the same port; it knows nothing.
+    pub(crate) fn restart(&mut self, tls: Option<&TlsFiles>) {
+        self.stop();
+        self.publisher = Publisher::default();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let server = {
+            let _within = runtime.enter();
+            Server::bind(self.address, tls).expect("the port is free")
+        };
+        assert_eq!(server.address(), self.address);
+        let publisher = self.publisher.clone();
+        runtime.spawn(async move { server.serve(publisher).await.expect("it serves") });
+        self.runtime = Some(runtime);
+    }
+
+    /// Ends it with no warning.
+    pub(crate) fn stop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Everybody gets this version, by this filter.
+    pub(crate) fn publish(&self, template: &Template, generation: u64, version: &str) {
+        let configuration = everybody(generation, version);
+        self.publisher.publish(GROUP, template.resource(generation.to_string(), configuration));
+    }
+
+    /// Waits until the proxies of the group are as they shall be.
+    pub(crate) async fn until(&self, what: &str, right: impl Fn(&[Proxy]) -> bool) -> Vec<Proxy> {
+        until(SOON, what, async || {
+            let proxies = self.publisher.proxies(GROUP);
+            if right(&proxies) { Ok(proxies) } else { Err(proxies) }
+        })
+        .await
+    }
+
+    /// Waits until these proxies and no others are connected and have acknowledged this version of the filter's configuration.
+    pub(crate) async fn until_acknowledged(&self, nodes: &[&str], version: &str) {
+        let right = |proxy: &Proxy| {
+            let rejected = standing(proxy).is_some_and(|standing| standing.rejected.is_some());
+            proxy.connected() && acknowledged(proxy) == Some(version) && !rejected
+        };
+        self.until("every proxy has acknowledged it", |proxies| {
+            proxies.iter().map(|proxy| proxy.node.as_str()).eq(nodes.iter().copied())
+                && proxies.iter().all(right)
+        })
+        .await;
+    }
+}
+
+impl Drop for Serin {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where a proxy stands with the filter's configuration.
+pub(crate) fn standing(proxy: &Proxy) -> Option<&Standing> {
+    proxy.resources.get("serin")
+}
+
+pub(crate) fn acknowledged(proxy: &Proxy) -> Option<&str> {
+    standing(proxy)?.acknowledged.as_deref()
+}
+
+pub(crate) fn rejected(proxy: &Proxy) -> Option<&Rejection> {
+    standing(proxy)?.rejected.as_ref()
+}
+
+/// How an Envoy asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Own,
+    Aggregated,
+}
+
+impl Way {
+    fn adapt(self, setup: Setup) -> Setup {
+        match self {
+            Self::Own => setup,
+            // As the sample says.
+            Self::Aggregated => {
+                let source = std::fs::read_to_string(bootstrap()).expect("the sample");
+                let begin = source.find("api_config_source: ").expect("the source");
+                let source = source[begin..].lines().next().expect("a line");
+                let what = source.strip_prefix("api_config_source: ").expect("the source");
+                let resources = format!("\ndynamic_resources: {{ ads_config: {what} }}\n");
+                setup
+                    .replace(source, "ads: {}")
+                    .replace("\nstatic_resources:", &(resources + "\nstatic_resources:"))
+            }
+        }
+    }
+}
+
+/// The shipped sample.
+pub(crate) fn bootstrap() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/bootstrap-xds.yaml"))
+}
+
+/// Two versions of a shop, and the Envoys in front of them.
+pub(crate) struct Shop {
+    pub(crate) v1: Upstream,
+    pub(crate) v2: Upstream,
+}
+
+impl Shop {
+    pub(crate) async fn open() -> Self {
+        Self { v1: Upstream::start("v1").await, v2: Upstream::start("v2").await }
+    }
+
+    /// An Envoy of this name.
+    pub(crate) async fn envoy(&self, serin: &Serin, node: &str, way: Way) -> Envoy {
+        self.envoy_with(serin, node, way, |setup| setup).await
+    }
+
+    /// The same with more changes to the bootstrap.
+    pub(crate) async fn envoy_with(
+        &self,
+        serin: &Serin,
+        node: &str,
+        way: Way,
+        change: impl FnOnce(Setup) -> Setup,
+    ) -> Envoy {
+        let setup = Setup::new(self.v1.address(), self.v2.address()).xds(serin.address).workers(1);
+        let setup = setup.replace("id: edge-1", &format!("id: {node}"));
+        Envoy::start(&change(way.adapt(setup))).await
+    }
+}
+
+/// The shipped filter as this Envoy has it on its disk.
+pub(crate) fn template(envoy: &Envoy) -> Template {
+    let text = std::fs::read(envoy.filter_file()).expect("the filter's file");
+    Template::parse(&text).expect("the shipped file")
+}
+
+/// A configuration in which everybody gets this version.
+pub(crate) fn everybody(generation: u64, version: &str) -> String {
+    let service = json!({
+        "name": "shop", "authorities": ["*"], "sticky": [{"header": "x-user-id"}],
+        "versions": [{"name": "v1", "cluster": "shop-v1"}, {"name": "v2", "cluster": "shop-v2"}],
+        "buckets": [{"version": version, "count": 1_000_000}],
+    });
+    json!({"schema": 1, "generation": generation, "services": [service]}).to_string()
+}
+
+/// The version that answers a user.
+pub(crate) async fn version(envoy: &Envoy) -> Option<String> {
+    let call = Call::new(envoy.listener(), Protocol::Http1);
+    call.send().await.expect("an answer").version
+}
+
+/// The filters that Envoy was given by discovery, as its admin interface shows them.
+pub(crate) async fn given(envoy: &Envoy) -> Value {
+    let path = "/config_dump?resource=ecds_filters";
+    let page = serin_tests::http::get(envoy.admin(), path).await.expect("a page");
+    serde_json::from_slice(page.body()).expect("JSON")
+}
