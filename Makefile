@@ -50,6 +50,11 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 bench-judge: ## How fast the judge detects and how often it errs, with the rules of others beside it
 	cargo bench -p serin --bench judge --locked -- $(TABLES)
 
+# A quarter of an hour. Half of the kills are at system calls, which takes strace; without it all are at random moments.
+.PHONY: bench-crash
+bench-crash: build ## 300 servers killed at each of their writes and at random: no rollout may notice
+	SERIN_CRASHES=300 cargo test -p serin-tests --locked --test e2e -- --nocapture killed_before
+
 # What is found new stays in target/fuzz; a crash is reported with the input that makes it.
 .PHONY: fuzz
 fuzz: $(CARGO_FUZZ) ## Arbitrary bytes against all that the filter reads, FUZZ_SECONDS=30 for each target
@@ -68,7 +73,7 @@ test-envoy-matrix: build $(TRAP) $(ENVOYS) conformance ## The end-to-end suites 
 	@set -eu; for version in $(ENVOY_VERSIONS); do \
 		echo "Envoy $$version"; \
 		SERIN_ENVOY_BIN=$(abspath $(TOOLS))/envoy-$$version/bin/envoy \
-			cargo test -p serin-tests --locked --test e2e --test filter; \
+			cargo test -p serin-tests --locked --test e2e --test filter --test xds; \
 	done
 
 # Not a part of `make test`: to compile the runner takes longer than to run all of it.

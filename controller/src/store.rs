@@ -64,6 +64,8 @@ pub enum StoreError {
     Later { path: PathBuf, found: u32 },
     #[error("{}: damaged ({why}); move it away to begin with an empty one, or restore a copy", path.display())]
     Damaged { path: PathBuf, why: String },
+    #[error("{}: can't be written ({why}): is its directory there, and may this user write in it?", path.display())]
+    Unwritable { path: PathBuf, why: String },
     #[error("the store: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("the store: rollout {id} has a state that can't be read: {why}")]
@@ -403,6 +405,12 @@ fn in_words(path: &Path, error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             StoreError::Damaged { path: path.to_owned(), why: error.to_string() }
         }
+        Some(
+            ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::SystemIoFailure,
+        ) => StoreError::Unwritable { path: path.to_owned(), why: error.to_string() },
         _ => StoreError::Sqlite(error),
     }
 }

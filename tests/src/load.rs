@@ -33,6 +33,8 @@ pub struct Plan {
     pub rate: u32,
     /// Each request comes from one of so many users, picked at random and named in `x-user-id: user-<n>`. `None`: no such header.
     pub users: Option<u32>,
+    /// What they name as the host, if not the target.
+    pub host: Option<&'static str>,
     /// What the requests look like.
     pub protocol: Protocol,
     /// How long a request may take before it is given up as failed.
@@ -64,6 +66,7 @@ impl Plan {
             target,
             rate,
             users: Some(1_000),
+            host: None,
             protocol: Protocol::Http1,
             patience: Duration::from_secs(10),
             max_duration: Duration::from_secs(300),

@@ -29,6 +29,8 @@ pub struct Spec {
     steps: Vec<(String, Duration, u32)>,
     strategy: Option<String>,
     name: &'static str,
+    /// With its authority.
+    service: [&'static str; 2],
     fields: String,
     objectives: String,
     interval: Duration,
@@ -46,6 +48,7 @@ impl Spec {
             steps: vec![],
             strategy: None,
             name: "shop-v2",
+            service: ["shop", "*"],
             fields: String::new(),
             objectives: "{}".to_owned(),
             interval: Duration::from_secs(1),
@@ -73,6 +76,13 @@ impl Spec {
     #[must_use]
     pub fn name(mut self, name: &'static str) -> Self {
         self.name = name;
+        self
+    }
+
+    /// Is for another service than the shop, with this authority.
+    #[must_use]
+    pub fn service(mut self, name: &'static str, authority: &'static str) -> Self {
+        self.service = [name, authority];
         self
     }
 
@@ -147,7 +157,8 @@ kind: Rollout
 metadata:
   name: {}
 spec:
-  service: shop
+  service: {}
+  authorities: ['{}']
   sticky:
     - header: x-user-id
   versions:
@@ -166,6 +177,8 @@ spec:
     filterConfig: {}
 ",
             self.name,
+            self.service[0],
+            self.service[1],
             self.versions[0],
             self.versions[1],
             self.tripwire,

@@ -96,7 +96,8 @@ fn what_is_no_store_is_refused_and_left_alone() {
     let damaged = Store::open(&other).unwrap_err().to_string();
     assert!(damaged.contains("damaged (") && damaged.contains("restore a copy"), "{damaged}");
     assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
-    Store::open(&directory.path().join("none").join("x.db")).unwrap_err();
+    let nowhere = Store::open(&directory.path().join("none").join("x.db")).unwrap_err().to_string();
+    assert!(nowhere.contains("x.db: can't be written ("), "{nowhere}");
 }
 
 #[test]
@@ -106,4 +107,58 @@ fn a_state_that_cannot_be_read_is_named() {
     store.connection().execute("UPDATE rollouts SET state = '{}'", []).unwrap();
     let error = store.kept(id).unwrap_err().to_string();
     assert!(error.starts_with("the store: rollout 1 has a state that can't be read: "), "{error}");
+}
+
+#[test]
+fn a_store_of_the_first_schema_is_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("serin.db");
+    let first = Connection::open(&path).unwrap();
+    first.execute_batch(MIGRATIONS[0]).unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    let old = "INSERT INTO rollouts (name, service, spec, phase, outcome) VALUES ('a', 'shop', '', 'ended', 'promoted')";
+    first.execute(old, []).unwrap();
+    drop(first);
+    let entry = Store::open(&path).unwrap().get(1).unwrap().unwrap();
+    assert_eq!(
+        (entry.name.as_str(), entry.created, entry.promoted),
+        ("a", Timestamp::UNIX_EPOCH, None)
+    );
+}
+
+#[test]
+fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
+    let (_directory, _, store) = open();
+    let promote = || {
+        let id = store.add(&plan(), SPEC).unwrap();
+        let (mut rollout, _) = begun();
+        let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
+        outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
+        for output in &mut outputs {
+            if let Output::Tell(event) = output
+                && let Event::Ended(summary) = &mut **event
+            {
+                summary.verdict = Verdict::Promoted;
+            }
+        }
+        store.keep(id, Duration::ZERO, &rollout, &outputs).unwrap();
+        id
+    };
+    let (first, second) = (promote(), promote());
+    store.fail(store.add(&plan(), SPEC).unwrap(), "a mistake").unwrap();
+    let under_way = store.add(&plan(), SPEC).unwrap();
+    let entry = store.get(first).unwrap().unwrap();
+    assert!(
+        entry.promoted.is_some()
+            && entry.promoted == entry.ended
+            && entry.created <= entry.ended.unwrap()
+    );
+    let ids = || store.list().unwrap().iter().map(|entry| entry.id).collect::<Vec<_>>();
+    store.forget(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(ids().len(), 4);
+    store.forget(Timestamp::MAX).unwrap();
+    assert_eq!(ids(), [under_way, second]);
+    assert!(
+        store.events(first, 0).unwrap().is_empty() && !store.events(second, 0).unwrap().is_empty()
+    );
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_TYPE, HeaderMap, TE};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, TE};
 use hyper::{Method, Request, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -24,6 +24,7 @@ pub(super) struct Caller {
     clients: Vec<Client<HttpConnector, Full<Bytes>>>,
     protocol: Protocol,
     uri: Uri,
+    host: Option<&'static str>,
     users: Option<u32>,
     patience: Duration,
 }
@@ -41,7 +42,8 @@ impl Caller {
         // A client is cheap to clone but its clones share their connections: each is built.
         let clients = (0..connections).map(|_| builder.build(connector.clone())).collect();
         let uri = uri(plan.target, plan.protocol);
-        Self { clients, protocol: plan.protocol, uri, users: plan.users, patience: plan.patience }
+        let Plan { protocol, host, users, patience, .. } = *plan;
+        Self { clients, protocol, uri, host, users, patience }
     }
 
     /// Sends the request of this number and waits for its end.
@@ -70,6 +72,9 @@ impl Caller {
 
     fn request(&self, user: Option<u32>) -> Request<Full<Bytes>> {
         let mut request = Request::builder().uri(self.uri.clone());
+        if let Some(host) = self.host {
+            request = request.header(HOST, host);
+        }
         if let Some(user) = user {
             request = request.header("x-user-id", format!("user-{user}"));
         }

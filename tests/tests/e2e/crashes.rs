@@ -1,10 +1,11 @@
 //! `serin serve` killed again and again, at any time: nothing is lost, skipped or done twice.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use serin_tests::{Fault, Server, Spec, http, text, until};
+use serin_tests::{Fault, Server, Spec, http, serin, text, until};
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -227,6 +228,32 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
     assert_eq!((code, world.envoy.weight_of_v2()), (Some(3), 0), "{:?}", events.last());
     assert_eq!(events.last().map(|end| &end["reason"]["kind"]), Some(&"notKept".into()));
     world.assert_only_faults_failed(&load.stop().await);
+}
+
+/// What may not be written is refused at the start: nobody would know of what is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_can_only_be_read_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    assert_eq!(Server::start(path).await.stop().await, Some(0));
+    let own = path.join("serin");
+    std::fs::copy(serin().as_std().get_program(), &own).expect("a copy that others may run");
+    let rights = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("rights");
+    };
+    rights(&path.join("serin.db"), 0o444);
+    rights(path, 0o555);
+    let mut command = tokio::process::Command::new(own);
+    if rustix::process::geteuid().is_root() {
+        // Rights do not hold root back.
+        command.uid(65_534);
+    }
+    command.arg("serve").arg("--store").arg(path.join("serin.db"));
+    let output = command.args(["--listen", "127.0.0.1:0"]).output().await.expect("serin runs");
+    rights(path, 0o755);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("serin.db: can't be written ("), "{error}");
 }
 
 /// Its weights go back in the file, and no rollout stays for want of somebody to confirm it.

@@ -16,6 +16,7 @@ mod refusals;
 mod rollback;
 mod rolling;
 mod routes;
+mod several;
 mod strategies;
 mod updates;
 mod users;

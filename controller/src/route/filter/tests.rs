@@ -136,7 +136,7 @@ fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
             |service: &serin_filter::config::Service| service.table().unwrap().weight(1).ppm();
         (config.generation.0, config.services.iter().map(weight).collect::<Vec<_>>())
     };
-    assert_eq!(weights(&path), (2, vec![50_000, 10_000]));
+    assert_eq!(weights(&path), (2, vec![10_000, 50_000]));
     shop.put(split(2, 20_000)).unwrap();
     assert_eq!(weights(&path).0, 3);
     // A proxy that runs the file's generation 2 follows the cart, but not yet the shop; nobody knows what 9 is.
