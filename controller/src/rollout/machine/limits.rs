@@ -46,7 +46,8 @@ impl Rollout {
             && !self.lacks_answers();
         let overrun = Output::tell(Event::Overrun { step, at_most, then });
         match then {
-            Overrun::Pause if !self.held => {
+            // Whoever has promoted it does not want it to wait at a gate.
+            Overrun::Pause if !self.held && !self.promote => {
                 self.paused = true;
                 outputs.push(overrun);
             }
