@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use serin_tests::{Fault, Server, Spec, http, serin, text, until};
+use serin_tests::{Fault, Load, Plan, Server, Spec, http, serin, text, until};
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -119,7 +119,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_happened() {
     let crashes = std::env::var("SERIN_CRASHES").map_or(CRASHES, |n| n.parse().expect("a number"));
     let world = World::new().await;
-    let load = world.load();
+    let load = Load::start(Plan { max_duration: PATIENCE * crashes, ..world.plan() });
     let directory = world.envoy.dir();
     let mut v2_serves = false;
     for run in 0..crashes {
