@@ -1,6 +1,7 @@
 //! Routers: what carries a split to the proxies.
 
 pub mod envoy_file;
+pub mod kubernetes;
 
 use serde::{Deserialize, Serialize};
 use serin_filter::names::Generation;
