@@ -4,6 +4,7 @@
 //! types that would lose what they don't know: an object is read field by field, and what shall change becomes [`Edits`]. Nothing here talks
 //! to an API server either: who does gives what it read and writes what it gets.
 
+pub mod acceptance;
 mod edits;
 mod field;
 mod find;
