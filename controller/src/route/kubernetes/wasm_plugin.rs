@@ -104,6 +104,9 @@ impl Plugin {
         let mut spec = Map::new();
         let mut put = |name: &str, value| spec.insert(name.to_owned(), value);
         put("url", self.checked_url()?.into());
+        // Where the tag is `latest`, Istio's default is to fetch the module again at each change of the object: no weight would change, nor
+        // be taken back, without the registry.
+        put("imagePullPolicy", "IfNotPresent".into());
         match &self.scope {
             Scope::Pods(labels) => {
                 check_labels(labels)?;

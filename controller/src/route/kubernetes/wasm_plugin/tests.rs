@@ -79,6 +79,7 @@ fn a_plugin_for_pods_acts_on_what_they_send() {
             "metadata": {"name": "serin", "namespace": "bookinfo", "labels": {"app.kubernetes.io/managed-by": "serin"}},
             "spec": {
                 "url": "oci://registry.example/serin:1.0.0",
+                "imagePullPolicy": "IfNotPresent",
                 "selector": {"matchLabels": {"app": "productpage"}},
                 "match": [{"mode": "CLIENT"}],
                 "phase": "STATS",
