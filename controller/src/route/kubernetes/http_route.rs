@@ -10,6 +10,7 @@ use serin_filter::table::Weight;
 
 use super::field::Field;
 use super::find::{Target, find};
+use super::routes::WEIGHT;
 use super::{FieldError, Missing, Routes, Shares, Versions};
 
 /// Where a version is reached: a Service, as a `backendRef` names it.
@@ -63,12 +64,14 @@ impl Target for Backend {
             && self.port.is_none_or(|wanted| port == Some(wanted.into())))
     }
 
+    /// Like the baseline's, so that what a server has filled in there by itself (`group`, `kind`) is not filled in here behind our back.
     fn entry(&self, baseline: &Field<'_>) -> Map<String, Value> {
-        let port = self.port.map(|port| json!(port));
-        let port = port.or_else(|| baseline.value.get("port").cloned());
-        let mut entry = Map::from_iter([("name".to_owned(), json!(self.name))]);
+        let mut entry = baseline.value.as_object().cloned().unwrap_or_default();
+        entry.shift_remove(WEIGHT);
+        entry.shift_remove("namespace");
+        entry.insert("name".to_owned(), json!(self.name));
         entry.extend(self.namespace.iter().map(|name| ("namespace".to_owned(), json!(name))));
-        entry.extend(port.map(|port| ("port".to_owned(), port)));
+        entry.extend(self.port.map(|port| ("port".to_owned(), json!(port))));
         entry
     }
 }

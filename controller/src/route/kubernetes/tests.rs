@@ -80,10 +80,12 @@ fn the_candidate_is_added_where_the_baseline_is_alone() {
     let both = r#"[{"destination":{"host":"greeter","subset":"stable","port":{"number":8000}},"weight":95},{"destination":{"host":"greeter","subset":"next","port":{"number":8000}},"weight":5}]"#;
     assert_eq!([route(1), route(2)], [both, both]);
 
-    let object = first_rule().object();
+    let mut object = first_rule().object();
+    // As a server fills it in.
+    object["spec"]["rules"][0]["backendRefs"][0]["kind"] = "Service".into();
     let edited = first_rule().edits(&object, 5).applied(&object).unwrap();
     let backends = edited.pointer("/spec/rules/0/backendRefs").unwrap().to_string();
-    let both = r#"[{"name":"echo-blue","port":3000,"weight":95},{"name":"echo-green","port":3000,"weight":5}]"#;
+    let both = r#"[{"name":"echo-blue","port":3000,"kind":"Service","weight":95},{"name":"echo-green","port":3000,"kind":"Service","weight":5}]"#;
     assert_eq!(backends, both);
 }
 
