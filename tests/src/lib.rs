@@ -9,6 +9,7 @@ pub mod call;
 pub mod envoy;
 pub mod gate;
 pub mod http;
+pub mod kube;
 pub mod load;
 pub mod ports;
 pub mod rollout;
