@@ -103,57 +103,58 @@ impl Found {
         namespace: Option<&str>,
     ) -> Result<Self, FieldError> {
         let list = entries.list()?;
-        let baseline = only(&list, &versions.baseline, namespace)?;
-        let candidate = only(&list, &versions.candidate, namespace)?;
-        match (baseline, candidate) {
-            (Some((index, entry)), Some((other, _))) if index == other => {
-                let Versions { baseline, candidate } = versions;
-                Err(entry
-                    .fault(format!("{baseline} and {candidate} are both this. Name them apart")))
-            }
-            (Some(baseline), Some(candidate)) if list.len() == 2 => Ok(Self::Pair(Route {
-                path: entries.path.clone(),
-                read: entries.value.clone(),
-                baseline: weighed::<T>(baseline)?,
-                candidate: Candidate::There(weighed::<T>(candidate)?),
-            })),
-            (Some((baseline, _)), Some((candidate, _))) => {
-                let other = list
-                    .iter()
-                    .enumerate()
-                    .find(|(index, _)| ![baseline, candidate].contains(index));
-                let at = other.map_or(entries, |(_, field)| field);
-                Err(at.fault(format!(
-                    "neither {} nor {}: a rollout has two versions. Give the others a route of their own",
-                    versions.baseline, versions.candidate
-                )))
-            }
-            (Some(_), None) if list.len() == 1 => Ok(Self::Baseline),
-            _ => Ok(Self::Other),
+        let Versions { baseline, candidate } = versions;
+        let baselines = serving(&list, baseline, namespace)?;
+        let candidates = serving(&list, candidate, namespace)?;
+        let (first, second) = match (&*baselines, &*candidates) {
+            ([_], []) if list.len() == 1 => return Ok(Self::Baseline),
+            ([], _) | (_, []) => return Ok(Self::Other),
+            ([first], [second]) => (*first, *second),
+            ([_, second, ..], _) => return Err(twice(baseline, second)),
+            (_, [_, second, ..]) => return Err(twice(candidate, second)),
+        };
+        if first.0 == second.0 {
+            let problem = format!("{baseline} and {candidate} are both this. Name them apart");
+            return Err(first.1.fault(problem));
         }
+        let mut entry = list.iter().enumerate();
+        if let Some((_, third)) = entry.find(|(index, _)| ![first.0, second.0].contains(index)) {
+            return Err(third.fault(format!(
+                "neither {baseline} nor {candidate}: a rollout has two versions. Give the others a route of their own"
+            )));
+        }
+        Ok(Self::Pair(Route {
+            path: entries.path.clone(),
+            read: entries.value.clone(),
+            baseline: weighed::<T>(first)?,
+            candidate: Candidate::There(weighed::<T>(second)?),
+        }))
     }
 }
 
-/// The entry of a version, which may be there once.
-fn only<'l, 'o, T: Target>(
+/// An entry and its index.
+type Indexed<'l, 'o> = (usize, &'l Field<'o>);
+
+/// The entries of a version.
+fn serving<'l, 'o, T: Target>(
     entries: &'l [Field<'o>],
     version: &T,
     namespace: Option<&str>,
-) -> Result<Option<(usize, &'l Field<'o>)>, FieldError> {
-    let mut found = None;
+) -> Result<Vec<Indexed<'l, 'o>>, FieldError> {
+    let mut serving = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        if !version.serves(entry, namespace)? {
-            continue;
+        if version.serves(entry, namespace)? {
+            serving.push((index, entry));
         }
-        if found.is_some() {
-            return Err(entry.fault(format!("{version} is there twice. Make one entry of the two")));
-        }
-        found = Some((index, entry));
     }
-    Ok(found)
+    Ok(serving)
 }
 
-fn weighed<T: Target>((index, entry): (usize, &Field<'_>)) -> Result<Entry, FieldError> {
+fn twice(version: &impl Target, second: &Indexed<'_, '_>) -> FieldError {
+    second.1.fault(format!("{version} is there twice. Make one entry of the two"))
+}
+
+fn weighed<T: Target>((index, entry): Indexed<'_, '_>) -> Result<Entry, FieldError> {
     let weight = entry.get(WEIGHT).map(|weight| weight.number()).transpose()?;
     Ok(Entry { index, weight: weight.unwrap_or(T::UNSAID), said: weight.is_some() })
 }
@@ -165,9 +166,10 @@ fn to_be_added<T: Target>(
 ) -> Result<Route, FieldError> {
     let list = entries.list()?;
     let baseline = list.first().ok_or_else(|| entries.fault("empty"))?;
-    let names = baseline.value.as_object().into_iter().flat_map(Map::keys);
-    if let Some(name) = names.clone().find(|name| !T::PLAIN.contains(&name.as_str())) {
-        return Err(baseline.required(name)?.fault(format!(
+    let mut names = baseline.value.as_object().into_iter().flat_map(Map::keys);
+    let special = |name: &String| baseline.get(name).filter(|_| !T::PLAIN.contains(&&**name));
+    if let Some(field) = names.find_map(special) {
+        return Err(field.fault(format!(
             "whether it is for {} too only you know. Add an entry for it, with weight 0",
             versions.candidate
         )));

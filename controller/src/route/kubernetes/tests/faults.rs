@@ -28,13 +28,18 @@ fn a_third_destination_is_refused() {
 
 #[test]
 fn a_version_that_is_there_twice_is_refused() {
-    let error = fault(&store(), |object| {
-        object["spec"]["rules"][2]["backendRefs"][1]["name"] = json!("store-v1");
-    });
+    let mut object = store().object();
+    let backends = &mut object["spec"]["rules"][2]["backendRefs"];
+    let again = backends[0].clone();
+    backends.as_array_mut().unwrap().push(again);
+    let error = store().routes(&object, Missing::Refuse).unwrap_err().to_string();
     assert_eq!(
         error,
-        "spec.rules[2].backendRefs[1]: store-v1 is there twice. Make one entry of the two"
+        "spec.rules[2].backendRefs[2]: store-v1 is there twice. Make one entry of the two"
     );
+    // Where the other version is not, it is none of our business.
+    object["spec"]["rules"][2]["backendRefs"].as_array_mut().unwrap().remove(1);
+    assert_eq!(store().routes(&object, Missing::Refuse).unwrap().routes().len(), 1);
 }
 
 #[test]
