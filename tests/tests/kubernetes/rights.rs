@@ -26,7 +26,7 @@ async fn to_read_and_to_patch_is_enough() {
 
     let forbidden = |error: Error| matches!(error, Error::Api(status) if status.code == 403);
     let deleted = objects(&serin, &object).delete(name(&object), &DeleteParams::default()).await;
-    assert!(forbidden(deleted.err().expect("not allowed")));
+    assert!(forbidden(deleted.expect_err("not allowed")));
     let secrets: Api<Secret> = Api::namespaced(serin.clone(), "bookinfo");
     assert!(forbidden(secrets.list(&Default::default()).await.expect_err("not allowed")));
     let mut elsewhere = object.clone();
