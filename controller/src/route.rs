@@ -2,6 +2,7 @@
 
 mod envoy_file;
 pub mod filter;
+pub mod kubernetes;
 
 pub use self::envoy_file::FileError;
 

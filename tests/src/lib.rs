@@ -3,13 +3,16 @@
 //!
 //! A rollout is judged by what callers see, so the suites need a world in which that is known exactly: which version
 //! answered, since when it was at fault, and what became of each request. Nothing here is mocked; a precondition that does not
-//! hold (no Envoy, no module, a changed sample) panics and says what to do, because a suite that skips proves nothing.
+//! hold (no Envoy, no module, a changed sample) panics and says what to do, because a suite that skips proves nothing. The one exception is
+//! a Kubernetes API server (feature `kubernetes`), which takes longer to build than all else: without one its suite is skipped, and says so.
 
 pub mod call;
 pub mod deployer;
 pub mod envoy;
 pub mod gate;
 pub mod http;
+#[cfg(feature = "kubernetes")]
+pub mod kube;
 pub mod load;
 pub mod ports;
 pub mod rollout;

@@ -1,0 +1,34 @@
+//! The mesh's objects in Kubernetes: what in them is serin's, and how it is changed.
+//!
+//! The objects are the user's. In them serin owns the weights of two entries in some routes ([`virtual_service`], [`http_route`]), or one
+//! plugin's configuration ([`wasm_plugin`]); everything else, known or not, stays as it was read. So nothing here is deserialized into
+//! types that would lose what they don't know: an object is read field by field, and what shall change becomes [`Edits`]. Nothing here talks
+//! to an API server either: who does gives what it read and writes what it gets.
+
+pub mod acceptance;
+mod edits;
+mod field;
+mod find;
+pub mod http_route;
+mod routes;
+mod shares;
+pub mod virtual_service;
+pub mod wasm_plugin;
+
+pub use edits::Edits;
+pub use field::FieldError;
+pub use find::Missing;
+pub use routes::{Drift, Route, Routes};
+pub use shares::Shares;
+
+/// Where the two versions of a rollout are reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versions<T> {
+    /// The version that runs.
+    pub baseline: T,
+    /// The version that shall take its place.
+    pub candidate: T,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! serin's edits to a mesh's objects, on a real Kubernetes API server.
+
+mod acceptance;
+mod conflicts;
+mod plugin;
+mod rights;
+mod samples;
+mod weights;
+mod world;

@@ -1,0 +1,43 @@
+//! A server with the kinds of the meshes.
+
+use kube::api::{Patch, PatchParams};
+use kube::{Client, Error};
+use serde_json::{Value, json};
+use serin::route::kubernetes::Edits;
+use serin_tests::kube::{ApiServer, objects};
+
+/// `None` where there is no server to be had.
+pub(crate) async fn world() -> Option<ApiServer> {
+    let server = ApiServer::start().await?;
+    server.define_mesh().await;
+    Some(server)
+}
+
+/// Carries edits out as a JSON patch, and gives the object as the server has it then.
+pub(crate) async fn patch(client: &Client, object: &Value, edits: &Edits) -> Result<Value, Error> {
+    let patch: Patch<()> = Patch::Json(edits.patch());
+    let api = objects(client, object);
+    let patched = api.patch(name(object), &PatchParams::default(), &patch).await;
+    patched.map(|object| json!(object))
+}
+
+/// The object as the server has it now.
+pub(crate) async fn read(client: &Client, object: &Value) -> Value {
+    json!(objects(client, object).get(name(object)).await.expect("the object is there"))
+}
+
+/// What somebody else does meanwhile: merges this into the object.
+pub(crate) async fn merge(client: &Client, object: &Value, change: Value) {
+    let patch = Patch::Merge(change);
+    let api = objects(client, object);
+    api.patch(name(object), &PatchParams::default(), &patch).await.expect("the server merges");
+}
+
+/// Whether the server refused because the object is not what it was.
+pub(crate) fn stale(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if [409, 422].contains(&status.code))
+}
+
+pub(crate) fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().expect("an object has a name")
+}
