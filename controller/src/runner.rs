@@ -18,6 +18,7 @@ use crate::rollout::event::{Event, Status};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::{Spec, SpecError};
+use crate::sli::fleet::Scraper;
 use crate::store::{Entry, Kept, Phase, Store, StoreError};
 
 /// Orders that may wait for a rollout to take them.
@@ -57,6 +58,8 @@ pub enum Failure {
 pub struct Runner {
     options: Options,
     store: Arc<Store>,
+    /// Rollouts at one proxy share what is read of it.
+    scraper: Scraper,
     active: Mutex<HashMap<i64, Active>>,
     /// Changes whenever anything has been kept: there may be events to read.
     kept: watch::Sender<u64>,
@@ -91,6 +94,7 @@ impl Runner {
         let runner = Arc::new(Self {
             options,
             store: Arc::new(store),
+            scraper: Scraper::default(),
             active: Mutex::default(),
             kept: watch::Sender::new(0),
             beginning: tokio::sync::Mutex::default(),
@@ -216,7 +220,7 @@ impl Runner {
 
     async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
         let (service, file) = (entry.service.clone(), real(&spec.envoy.filter_config));
-        match Standalone::begin(spec, false).await {
+        match Standalone::begin(spec, false, &self.scraper).await {
             Ok((engine, course)) => {
                 self.store.keep(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
                 self.spawn(entry.id, service, file, Beginning::Ready(Box::new((engine, course))));
@@ -257,7 +261,8 @@ impl Runner {
             let (store, kept) = (runner.store.clone(), runner.kept.clone());
             let mut clerk =
                 Clerk { id, store, kept, status: told, unkept: Vec::new(), failing: false };
-            let (engine, course) = beginning.ready(&mut clerk, &mut wished).await;
+            let ready = beginning.ready(&mut clerk, &mut wished, &runner.scraper);
+            let (engine, course) = ready.await;
             engine.run(course, &mut clerk, wished).await;
             runner.active().remove(&id);
             while let Err(error) = runner.begin_queued().await {
@@ -355,6 +360,7 @@ impl Beginning {
         self,
         clerk: &mut Clerk,
         wished: &mut mpsc::Receiver<Wish>,
+        scraper: &Scraper,
     ) -> (Standalone, Course) {
         let (spec, Kept { rollout, at }) = match self {
             Self::Ready(ready) => return *ready,
@@ -362,7 +368,7 @@ impl Beginning {
         };
         let mut told = None;
         loop {
-            let error = match Standalone::resume(spec.clone(), rollout.clone(), at) {
+            let error = match Standalone::resume(spec.clone(), rollout.clone(), at, scraper) {
                 Ok((engine, course)) => {
                     // What begins anew here is a rollback, which waits for nothing.
                     let _ = clerk.keep(at, &course.rollout, &course.outputs).await;

@@ -18,6 +18,7 @@ use crate::judge::Ruling;
 use crate::rollout::event::{Event, Summary, Verdict};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::spec::Spec;
+use crate::sli::fleet::Scraper;
 
 /// Carry out a rollout
 ///
@@ -92,7 +93,8 @@ impl Run {
             );
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
-        let (engine, course) = match Standalone::begin(spec, self.anew).await {
+        let scraper = Scraper::default();
+        let (engine, course) = match Standalone::begin(spec, self.anew, &scraper).await {
             Ok(begun) => begun,
             Err(error) => return fail(Exit::Failed, error),
         };

@@ -1,4 +1,4 @@
-//! A rollout at one Envoy: its filter follows a file, and its admin interface tells what the versions do.
+//! A rollout at Envoys whose filters follow one file.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::rollout::plan::Plan;
 use crate::rollout::spec::Spec;
 use crate::route::envoy_file::{EnvoyFile, FileError};
 use crate::route::{Split, Users};
-use crate::sli::admin::{Admin, AdminError};
-use crate::sli::proxy::Proxy;
+use crate::sli::evidence::Evidence;
+use crate::sli::fleet::Scraper;
+use crate::sli::{Look, Source};
 
 /// How long a filter may take to report for the first time: its proxy may just have been started.
 const FIRST_REPORT: Duration = Duration::from_secs(3);
@@ -30,8 +31,8 @@ pub enum StartError {
     Frozen { until: String },
     #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
     StepBack { found: String, baseline: String, first: Weight },
-    #[error("{0}; nothing was changed")]
-    Admin(#[from] AdminError),
+    #[error("{why}; nothing was changed")]
+    Unreachable { why: String },
     #[error(
         "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {}); nothing was changed",
         serin_filter::stat::GENERATION
@@ -39,15 +40,19 @@ pub enum StartError {
     NoFilter,
 }
 
-/// An engine for one Envoy.
-pub type Standalone = Engine<EnvoyFile, Proxy>;
+/// An engine for Envoys that follow one file.
+pub type Standalone = Engine<EnvoyFile, Evidence>;
 
 impl Standalone {
     /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that.
     ///
     /// # Errors
     /// It can't.
-    pub async fn begin(spec: Spec, anew: bool) -> Result<(Self, Course), StartError> {
+    pub async fn begin(
+        spec: Spec,
+        anew: bool,
+        scraper: &Scraper,
+    ) -> Result<(Self, Course), StartError> {
         let Spec { mut plan, service, envoy } = spec;
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
@@ -63,8 +68,8 @@ impl Standalone {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
         }
-        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter().to_owned())?;
-        let mut source = Proxy::new(admin);
+        let (service, filter) = (plan.service.clone(), file.filter().to_owned());
+        let mut source = Evidence::new(envoy.evidence, scraper, service, filter);
         let generation = running(&mut source).await?.max(file.generation());
         let present = Split { generation, candidate, users: Users::Usual };
         let (rollout, outputs) = Rollout::start(plan, present);
@@ -81,11 +86,12 @@ impl Standalone {
         spec: Spec,
         mut rollout: Rollout,
         at: Duration,
+        scraper: &Scraper,
     ) -> Result<(Self, Course), StartError> {
         let Spec { plan, service, envoy } = spec;
         let mut file = EnvoyFile::open(&envoy.filter_config, &service)?;
         rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
-        let admin = Admin::new(&envoy.admin, plan.service, file.filter().to_owned())?;
+        let filter = file.filter().to_owned();
         let Split { generation, candidate, .. } = rollout.split();
         let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
         rollout.wake(at, if rolled_back { file.generation() } else { generation });
@@ -93,17 +99,23 @@ impl Standalone {
             true => rollout.roll_back_again(at),
             false => rollout.again(),
         };
-        let source = Proxy::new(admin);
+        let source = Evidence::new(envoy.evidence, scraper, plan.service, filter);
         Ok((Self { router: file, source }, Course { rollout, outputs, at }))
     }
 }
 
-/// Waits until the proxy answers and runs the filter, and gives the generation that it runs.
-async fn running(proxy: &mut Proxy) -> Result<Generation, StartError> {
+/// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
+async fn running(source: &mut Evidence) -> Result<Generation, StartError> {
     let deadline = Instant::now() + FIRST_REPORT;
     loop {
-        if let Some(running) = proxy.sight().await?.generation {
-            return Ok(running);
+        let seen = match source.look().await {
+            Look::Seen(seen) => seen,
+            Look::Unreachable { why } => return Err(StartError::Unreachable { why }),
+        };
+        if seen.generation.is_some()
+            && let Some(newest) = seen.newest
+        {
+            return Ok(newest);
         }
         if Instant::now() >= deadline {
             return Err(StartError::NoFilter);

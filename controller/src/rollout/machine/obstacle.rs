@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use serin_filter::names::VersionName;
-use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 
 use super::super::event::{Event, Obstacle};
 use super::{Output, Phase, Rollout, SHIFTING_GRACE};
 use crate::judge;
+pub(super) use crate::sli::merge::SILENCE;
 use crate::sli::{Activity, Sighting};
-
-/// Workers report every [`FLUSH_INTERVAL`]; not one of them for this long is not for being busy.
-pub(super) const SILENCE: Duration = FLUSH_INTERVAL.saturating_mul(5);
 
 /// A step that has had no request for this long blocks until one comes.
 pub(super) const QUIET: Duration = Duration::from_secs(10);
@@ -37,6 +34,9 @@ impl Rollout {
         let wanted = self.split.generation;
         if self.phase == Phase::Preparing {
             return None;
+        }
+        if let Some(obstacle) = self.obstacle_of_some(now, seen) {
+            return Some(obstacle);
         }
         if seen.generation != Some(wanted) {
             return match (&self.obstacle, seen.generation) {
@@ -90,7 +90,7 @@ impl Rollout {
     }
 
     /// Whether the split may still be expected to go live without anything being wrong.
-    fn on_its_way(&self, now: Duration) -> bool {
+    pub(super) fn on_its_way(&self, now: Duration) -> bool {
         matches!(self.phase, Phase::Shifting { since, .. } if now < since + SHIFTING_GRACE)
     }
 

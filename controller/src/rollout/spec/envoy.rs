@@ -1,0 +1,107 @@
+//! The proxies: where they take the filter's configuration from, and where evidence of them comes from.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{SpecError, at};
+use crate::sli::evidence::Origin;
+use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
+
+/// The proxies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envoy {
+    /// Where evidence of them comes from.
+    pub evidence: Origin,
+    /// The file from which they take the filter's configuration.
+    pub filter_config: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct EnvoySpec {
+    admin: Option<String>,
+    proxies: Option<ProxiesSpec>,
+    filter_config: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProxiesSpec {
+    addresses: Option<Vec<String>>,
+    dns: Option<String>,
+    file: Option<PathBuf>,
+}
+
+impl EnvoySpec {
+    pub(super) fn checked(self) -> Result<Envoy, SpecError> {
+        if self.filter_config.as_os_str().is_empty() {
+            return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
+        }
+        let evidence = match (self.admin, self.proxies) {
+            (Some(address), None) => Origin::Admin(Whereabouts::Lone(admin(address)?)),
+            (None, Some(proxies)) => Origin::Admin(proxies.checked()?),
+            (None, None) => {
+                return at("spec.envoy", "evidence is needed from one of: admin, proxies");
+            }
+            _ => return at("spec.envoy", "more than one of: admin, proxies"),
+        };
+        Ok(Envoy { evidence, filter_config: self.filter_config })
+    }
+}
+
+fn admin(address: String) -> Result<String, SpecError> {
+    let url = reqwest::Url::parse(&address);
+    match url.is_ok_and(|url| url.scheme() == "http" && url.has_host()) {
+        true => Ok(address),
+        false => at(
+            "spec.envoy.admin",
+            format!("{address:?} is not an address such as http://127.0.0.1:9901"),
+        ),
+    }
+}
+
+impl ProxiesSpec {
+    fn checked(self) -> Result<Whereabouts, SpecError> {
+        match (self.addresses, self.dns, self.file) {
+            (Some(addresses), None, None) => listed(addresses),
+            (None, Some(name), None) => match host_and_port(&name) {
+                Some((host, port)) => Ok(Whereabouts::Dns { host: host.to_owned(), port }),
+                None => at(
+                    "spec.envoy.proxies.dns",
+                    format!("{name:?} is not a name with a port, such as edge.example.com:9901"),
+                ),
+            },
+            (None, None, Some(path)) if path.as_os_str().is_empty() => {
+                at("spec.envoy.proxies.file", "empty; the path of a file is needed")
+            }
+            (None, None, Some(path)) => Ok(Whereabouts::File(path)),
+            (None, None, None) => {
+                at("spec.envoy.proxies", "one of these is needed: addresses, dns, file")
+            }
+            _ => at("spec.envoy.proxies", "more than one of: addresses, dns, file"),
+        }
+    }
+}
+
+fn listed(addresses: Vec<String>) -> Result<Whereabouts, SpecError> {
+    const PATH: &str = "spec.envoy.proxies.addresses";
+    if addresses.is_empty() {
+        return at(PATH, "empty; at least one proxy is needed");
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        if host_and_port(address).is_none() {
+            return at(
+                format!("{PATH}[{index}]"),
+                format!("{address:?} is not an address such as 10.0.0.7:9901"),
+            );
+        }
+        if addresses.iter().take(index).any(|other| other == address) {
+            return at(format!("{PATH}[{index}]"), format!("{address:?} is there twice"));
+        }
+    }
+    Ok(Whereabouts::Addresses(addresses))
+}
+
+#[cfg(test)]
+mod tests;
