@@ -1,10 +1,11 @@
-//! Evidence: what the filters report, read from the proxies themselves ([`fleet`]) and made into what happened since the last look
-//! ([`merge`]).
+//! Evidence: what the filters report, read from the proxies themselves ([`fleet`]) or from a [`prometheus`] that scrapes them, and made
+//! into what happened since the last look ([`merge`]).
 
 mod counters;
 pub mod evidence;
 pub mod fleet;
 pub mod merge;
+pub mod prometheus;
 pub mod roster;
 mod slices;
 
@@ -14,6 +15,7 @@ pub use self::slices::Slices;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serin_filter::histogram;
@@ -84,8 +86,10 @@ pub struct Sighting {
     pub versions: BTreeMap<VersionName, Activity>,
     /// What the users of future slices did, if they are watched.
     pub slices: Slices,
+    /// How old the oldest of this is: what is known of a proxy may be from before the last look.
+    pub age: Duration,
     /// Who of several proxies is not as it should be.
-    pub roster: Roster,
+    pub roster: Box<Roster>,
 }
 
 impl Sighting {
@@ -98,6 +102,7 @@ impl Sighting {
             Ordering::Greater => self.tripped.clone_from(&other.tripped),
         }
         self.newest = self.newest.max(other.newest);
+        self.age = self.age.max(other.age);
         self.workers_on |= other.workers_on;
         self.workers_behind |= other.workers_behind;
         self.rejected |= other.rejected;
@@ -223,7 +228,8 @@ impl Differ {
         let sighting = Sighting {
             generation: now.generation,
             newest: now.generation,
-            roster: Roster::default(),
+            age: Duration::ZERO,
+            roster: Box::default(),
             workers_on: now.ticks > before.ticks,
             workers_behind: now.ticks_behind > before.ticks_behind,
             rejected: now.rejections > before.rejections,

@@ -22,7 +22,7 @@ use crate::sli::fleet::Scraper;
 
 /// Carry out a rollout
 ///
-/// Takes the service of ROLLOUT.yaml to its candidate by its strategy, against one Envoy that runs the serin filter. Each step's gate opens
+/// Takes the service of ROLLOUT.yaml to its candidate by its strategy, at the Envoys of spec.envoy, which run the serin filter. Each step's gate opens
 /// when its bake (time and requests) has passed with no harm shown; as soon as harm is shown, all traffic goes back to the
 /// baseline, within the rollback window too. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
 #[derive(Debug, Args)]

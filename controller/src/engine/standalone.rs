@@ -16,6 +16,7 @@ use crate::route::envoy_file::{EnvoyFile, FileError};
 use crate::route::{Split, Users};
 use crate::sli::evidence::Evidence;
 use crate::sli::fleet::Scraper;
+use crate::sli::merge::named;
 use crate::sli::{Look, Source};
 
 /// How long a filter may take to report for the first time: its proxy may just have been started.
@@ -38,6 +39,10 @@ pub enum StartError {
         serin_filter::stat::GENERATION
     )]
     NoFilter,
+    #[error(
+        "some of the proxies run no serin filter: {proxies}: is it in their listeners' http_filters, and did its module load?; nothing was changed"
+    )]
+    NoFilterAt { proxies: String },
 }
 
 /// An engine for Envoys that follow one file.
@@ -118,7 +123,12 @@ async fn running(source: &mut Evidence) -> Result<Generation, StartError> {
             return Ok(newest);
         }
         if Instant::now() >= deadline {
-            return Err(StartError::NoFilter);
+            let without = seen.roster.behind.iter().filter(|proxy| proxy.generation.is_none());
+            let proxies = named(without.map(|proxy| &proxy.name));
+            return Err(match proxies.is_empty() {
+                true => StartError::NoFilter,
+                false => StartError::NoFilterAt { proxies },
+            });
         }
         sleep(FLUSH_INTERVAL).await;
     }

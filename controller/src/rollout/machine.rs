@@ -381,7 +381,7 @@ impl Rollout {
         add(&mut self.total, seen);
         let (span, sound) = (now.saturating_sub(since), was_sound && self.obstacle.is_none());
         self.watch(span, sound, seen);
-        if self.counts(since) {
+        if self.counts(since, seen.age) {
             add(&mut self.step, seen);
             if let Phase::Baking { baked, .. } = &mut self.phase
                 && sound
@@ -406,10 +406,10 @@ impl Rollout {
     }
 
     /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.
-    fn counts(&self, since: Duration) -> bool {
+    fn counts(&self, since: Duration, age: Duration) -> bool {
         match self.phase {
             Phase::Shifting { goal: Goal::Step(_), since: asked, .. } => {
-                since >= asked + SHIFTING_GRACE
+                since >= asked + SHIFTING_GRACE + age
             }
             Phase::Baking { warm, .. } => since >= warm,
             Phase::Promoted { .. } => true,

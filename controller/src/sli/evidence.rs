@@ -4,6 +4,7 @@ use serin_filter::names::ServiceName;
 
 use super::fleet::discovery::Whereabouts;
 use super::fleet::{Discovery, Fleet, Scraper};
+use super::prometheus::{self, Prometheus};
 use super::{Look, Source};
 
 /// Where evidence comes from.
@@ -11,6 +12,8 @@ use super::{Look, Source};
 pub enum Origin {
     /// The admin interfaces of these proxies.
     Admin(Whereabouts),
+    /// A Prometheus that scrapes them.
+    Prometheus(prometheus::Settings),
 }
 
 /// A source of either kind.
@@ -18,6 +21,8 @@ pub enum Origin {
 pub enum Evidence {
     /// Proxies read by their admin interfaces.
     Fleet(Box<Fleet>),
+    /// Proxies that a Prometheus scrapes.
+    Prometheus(Box<Prometheus>),
 }
 
 impl Evidence {
@@ -30,6 +35,9 @@ impl Evidence {
                 let discovery = Discovery::new(whereabouts);
                 Self::Fleet(Box::new(Fleet::new(discovery, scraper.clone(), service, filter)))
             }
+            Origin::Prometheus(settings) => {
+                Self::Prometheus(Box::new(Prometheus::new(settings, &service, filter)))
+            }
         }
     }
 }
@@ -38,6 +46,7 @@ impl Source for Evidence {
     async fn look(&mut self) -> Look {
         match self {
             Self::Fleet(fleet) => fleet.look().await,
+            Self::Prometheus(prometheus) => prometheus.look().await,
         }
     }
 }

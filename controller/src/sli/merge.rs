@@ -94,7 +94,7 @@ impl Merge {
             return Look::Unreachable { why: self.why_none() };
         };
         self.sighted = self.looks;
-        all.roster = self.roster(now, all.newest);
+        all.roster = Box::new(self.roster(now, all.newest));
         Look::Seen(all)
     }
 
@@ -156,7 +156,8 @@ impl Seen {
     }
 
     fn take(&mut self, now: Duration, Reading { at, snapshot }: Reading) -> Sighting {
-        let sighting = self.differ.difference(snapshot);
+        let mut sighting = self.differ.difference(snapshot);
+        sighting.age = now.saturating_sub(at);
         let first = self.read == 0;
         let other = sighting.restarted || sighting.generation != self.generation;
         self.generation = sighting.generation;

@@ -7,6 +7,7 @@ use super::super::event::{Event, Obstacle};
 use super::{Output, Phase, Rollout};
 use crate::sli::Sighting;
 use crate::sli::merge::named;
+use crate::sli::roster::Lost;
 
 /// A proxy may be out of reach for this long, to be replaced for example, before a step waits for it that was live there.
 pub(super) const LOST_GRACE: Duration = Duration::from_secs(30);
@@ -23,13 +24,12 @@ impl Rollout {
             let proxies = named(rejecting.iter().map(|behind| &behind.name));
             return Some(Obstacle::RejectedBy { generation: wanted, proxies, all: of });
         }
-        if self.on_its_way(now) {
+        if self.on_its_way(now, seen) {
             return None;
         }
         let shifting = matches!(self.phase, Phase::Shifting { .. });
-        let waits = |lost: &&crate::sli::roster::Lost| {
-            lost.since >= LOST_GRACE || shifting && lost.generation != Some(wanted)
-        };
+        let waits =
+            |lost: &&Lost| lost.since >= LOST_GRACE || shifting && lost.generation != Some(wanted);
         let lost: Vec<_> = roster.lost.iter().filter(waits).collect();
         if !lost.is_empty() {
             return Some(Obstacle::Lost { lost: lost.len(), proxies: named(lost), all: of });

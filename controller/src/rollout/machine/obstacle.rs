@@ -46,12 +46,12 @@ impl Rollout {
                     Some(Obstacle::Rejected { generation: wanted })
                 }
                 (Some(known @ Obstacle::NotWritten { .. }), _) => Some(known.clone()),
-                _ if self.on_its_way(now) => None,
+                _ if self.on_its_way(now, seen) => None,
                 (_, None) => Some(Obstacle::NoFilter),
                 (_, Some(running)) => Some(Obstacle::NotRunning { wanted, running }),
             };
         }
-        if seen.workers_behind && !self.on_its_way(now) {
+        if seen.workers_behind && !self.on_its_way(now, seen) {
             return Some(Obstacle::WorkersBehind { generation: wanted });
         }
         if now > self.heard + SILENCE {
@@ -90,8 +90,8 @@ impl Rollout {
     }
 
     /// Whether the split may still be expected to go live without anything being wrong.
-    pub(super) fn on_its_way(&self, now: Duration) -> bool {
-        matches!(self.phase, Phase::Shifting { since, .. } if now < since + SHIFTING_GRACE)
+    pub(super) fn on_its_way(&self, now: Duration, seen: &Sighting) -> bool {
+        matches!(self.phase, Phase::Shifting { since, .. } if now < since + SHIFTING_GRACE + seen.age)
     }
 
     /// A version that was chosen but did not serve. Stays until it has served, or has no more users to serve.

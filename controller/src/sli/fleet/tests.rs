@@ -112,7 +112,8 @@ async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
         "what it counted before is not new"
     );
     write("[".to_owned());
-    (one.count(1), two.count(2));
+    one.count(1);
+    two.count(2);
     let told = seen(&mut fleet).await;
     assert_eq!((told.roster.proxies, requests(&told)), (2, 3));
     let warning = told.roster.warning.unwrap();

@@ -20,7 +20,7 @@ struct Made {
 }
 
 impl Made {
-    fn new(generation: u64) -> Self {
+    const fn new(generation: u64) -> Self {
         Self { generation, started: 1, ticks: 0, behind: 0, rejections: 0, requests: 0 }
     }
 
@@ -94,11 +94,11 @@ proptest! {
     /// before and at this one (or started anew between), and never else.
     #[test]
     fn counts_are_conserved(fates in prop::collection::vec(prop::collection::vec(fate(), 4), 1..40)) {
-        let mut made = vec![Made::new(1); 4];
+        let mut made = [const { Made::new(1) }; 4];
         let mut merge = Merge::default();
         // Of each proxy: the sighting at which it was last read, and what it has counted since in the same process.
-        let mut read: Vec<Option<usize>> = vec![None; 4];
-        let mut since = vec![0; 4];
+        let mut read: [Option<usize>; 4] = [None; 4];
+        let mut since = [0; 4];
         let mut sightings = 0;
         for (second, fates) in fates.iter().enumerate() {
             let mut readings = BTreeMap::new();

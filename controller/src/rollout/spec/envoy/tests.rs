@@ -35,10 +35,10 @@ fn exactly_one_source_of_evidence() {
 #[test]
 fn bad_sources_say_where_and_what() {
     for (envoy, expected) in [
-        ("", "spec.envoy: evidence is needed from one of: admin, proxies"),
+        ("", "spec.envoy: evidence is needed from one of: admin, proxies, prometheus"),
         (
             "    admin: http://a:1\n    proxies: { file: /x }",
-            "spec.envoy: more than one of: admin, proxies",
+            "spec.envoy: more than one of: admin, proxies, prometheus",
         ),
         (
             "    admin: a:1",
@@ -66,9 +66,46 @@ fn bad_sources_say_where_and_what() {
             "    proxies: { dns: edge }",
             "spec.envoy.proxies.dns: \"edge\" is not a name with a port",
         ),
+        (
+            "    admin: http://a:1\n    prometheus: { url: 'http://p' }",
+            "spec.envoy: more than one of: admin, proxies, prometheus",
+        ),
+        ("    prometheus: {}", "spec.envoy.prometheus: missing field `url`"),
+        (
+            "    prometheus: { url: 'p:9090' }",
+            "spec.envoy.prometheus.url: \"p:9090\" is not an address such as",
+        ),
+        (
+            "    prometheus: { url: 'http://ada:x@p' }",
+            "spec.envoy.prometheus.url: \"http://ada:x@p\" is not an address",
+        ),
+        (
+            "    prometheus: { url: 'http://p', basicAuth: { username: a, passwordFile: /p }, bearerTokenFile: /t }",
+            "spec.envoy.prometheus: more than one of: basicAuth, bearerTokenFile",
+        ),
+        (
+            "    prometheus: { url: 'http://p', basicAuth: { username: a } }",
+            "spec.envoy.prometheus.basicAuth: missing field `passwordFile`",
+        ),
+        (
+            "    prometheus: { url: 'http://p', instances: { 'a-b': c } }",
+            "spec.envoy.prometheus.instances: \"a-b\" is not a label's name",
+        ),
         ("    proxies: { file: '' }", "spec.envoy.proxies.file: empty"),
     ] {
         let error = parse(envoy).expect_err(envoy);
         assert!(error.starts_with(expected), "{error}\nis not\n{expected}");
     }
+}
+
+#[test]
+fn a_prometheus() {
+    let envoy =
+        "    prometheus: { url: 'https://p:1/x', bearerTokenFile: /t, instances: { job: envoy } }";
+    let expected = Settings {
+        url: "https://p:1/x".to_owned(),
+        auth: Auth::Bearer { token_file: "/t".into() },
+        instances: [("job".to_owned(), "envoy".to_owned())].into(),
+    };
+    assert_eq!(parse(envoy).map(|envoy| envoy.evidence), Ok(Origin::Prometheus(expected)));
 }
