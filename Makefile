@@ -12,10 +12,14 @@ BINDGEN_VERSION := 0.2.130
 # Every release that the filter is known to run on. The wheel of 1.38.3 was built without a Wasm engine.
 ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3 $(ENVOY_VERSION)
 
+# Debian's.
+PROMETHEUS_VERSION := 2.42.0
+
 TOOLS := target/tools
 ENVOY := $(TOOLS)/envoy-$(ENVOY_VERSION)/bin/envoy
 KUBE := $(TOOLS)/kube-$(KUBE_VERSION)
 ENVOYS := $(ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/bin/envoy)
+PROMETHEUS := $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)/usr/bin/prometheus
 BINARYEN := $(TOOLS)/binaryen-$(BINARYEN_VERSION)/node_modules/binaryen/bin
 NODE := $(TOOLS)/node-$(NODE_VERSION)
 BINDGEN := $(TOOLS)/wasm-bindgen-$(BINDGEN_VERSION)/bin
@@ -38,6 +42,11 @@ demo: build ## A rollout on a real Envoy, under load; FAULT=errors|slow|reset ma
 test: build $(TRAP) ## All tests, end to end ones on a real Envoy included
 	cargo test --workspace --locked
 
+.PHONY: test-prometheus
+test-prometheus: build $(PROMETHEUS) ## Rollouts that see their proxies through a real Prometheus, which `make test` leaves out where there is none
+	cargo test --workspace --locked --test fleet -- prometheus
+
+# Not those of fleets: containers see no other's directory, and can't be frozen.
 # Without DOCKER_HOST an engine is started for the suites, which needs root, and stopped after them.
 .PHONY: test-container
 test-container: build $(TRAP) ## The suites once more, with Envoy in a container
@@ -46,7 +55,7 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 		trap 'tests/container-engine.sh stop target/engine' EXIT; \
 		DOCKER_HOST=$$(tests/container-engine.sh target/engine); export DOCKER_HOST; \
 	fi; \
-	SERIN_ENVOY=container cargo test -p serin-tests --locked
+	SERIN_ENVOY=container cargo test -p serin-tests --locked --lib --bins --test e2e --test filter
 
 # Not a part of `make test`: to build a server takes five minutes, and what talks to it as much to compile as all else.
 .PHONY: test-kubernetes
@@ -159,6 +168,13 @@ $(ENVOYS): $(TOOLS)/envoy-%/bin/envoy:
 
 $(KUBE):
 	tests/kube-apiserver.sh $@
+
+# A package of Debian, unpacked and not installed.
+$(PROMETHEUS):
+	mkdir -p $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)
+	cd $(TOOLS)/prometheus-$(PROMETHEUS_VERSION) && apt-get download prometheus && \
+		dpkg -x prometheus_$(PROMETHEUS_VERSION)*.deb . && rm prometheus_*.deb
+	@touch $@
 
 # Where there is no Node, it comes from a Python wheel.
 INSTALL_NODE = command -v npm > /dev/null || [ -e $(NODE)/bin/npm ] || \

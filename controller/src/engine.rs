@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use self::standalone::{Standalone, StartError};
+pub use self::standalone::{Shared, Standalone, StartError};
 use crate::hook;
 use crate::judge::Ruling;
 use crate::rollout::call::Call;

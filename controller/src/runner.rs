@@ -12,13 +12,12 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use self::readiness::Readiness;
-use crate::engine::{Course, Observer, Standalone, Wish};
+use crate::engine::{Course, Observer, Shared, Standalone, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Status};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::{Spec, SpecError};
-use crate::route::filter::Files;
 use crate::store::{Entry, Kept, Phase, Store, StoreError};
 
 mod readiness;
@@ -59,7 +58,7 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Runner {
     options: Options,
-    files: Files,
+    shared: Shared,
     store: Arc<Store>,
     active: Mutex<HashMap<i64, Active>>,
     /// Changes whenever anything has been kept: there may be events to read.
@@ -94,7 +93,7 @@ impl Runner {
     pub async fn start(store: Store, options: Options) -> Result<Arc<Self>, Failure> {
         let runner = Arc::new(Self {
             options,
-            files: Files::default(),
+            shared: Shared::default(),
             store: Arc::new(store),
             active: Mutex::default(),
             kept: watch::Sender::new(0),
@@ -242,7 +241,7 @@ impl Runner {
     }
 
     async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
-        match Standalone::begin(&self.files, spec, false).await {
+        match Standalone::begin(&self.shared, spec, false).await {
             Ok((engine, course)) => {
                 self.store.keep(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
                 let service = entry.service.clone();
@@ -281,7 +280,7 @@ impl Runner {
             let readiness = runner.readiness.clone();
             let (unkept, failing) = (Vec::new(), false);
             let mut clerk = Clerk { id, store, kept, readiness, status: told, unkept, failing };
-            let (engine, course) = beginning.ready(&runner.files, &mut clerk, &mut wished).await;
+            let (engine, course) = beginning.ready(&runner.shared, &mut clerk, &mut wished).await;
             engine.run(course, &mut clerk, wished).await;
             runner.active().remove(&id);
             runner.begin_queued_in_the_end().await;
@@ -374,7 +373,7 @@ impl Beginning {
     /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then.
     async fn ready(
         self,
-        files: &Files,
+        shared: &Shared,
         clerk: &mut Clerk,
         wished: &mut mpsc::Receiver<Wish>,
     ) -> (Standalone, Course) {
@@ -384,7 +383,7 @@ impl Beginning {
         };
         let mut told = None;
         loop {
-            let error = match Standalone::resume(files, spec.clone(), rollout.clone(), at) {
+            let error = match Standalone::resume(shared, spec.clone(), rollout.clone(), at) {
                 Ok((engine, course)) => {
                     // What begins anew here is a rollback, which waits for nothing.
                     let _ = clerk.keep(at, &course.rollout, &course.outputs).await;

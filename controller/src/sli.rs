@@ -1,14 +1,21 @@
-//! Evidence: what the filters report, read from a proxy ([`admin`]) and made into what happened since the last look.
+//! Evidence: what the filters report, read from the proxies themselves ([`fleet`]) or from a [`prometheus`] that scrapes them, and made
+//! into what happened since the last look ([`merge`]).
 
-pub mod admin;
 mod counters;
-pub mod proxy;
+pub mod evidence;
+pub mod fleet;
+pub mod merge;
+pub mod prometheus;
+pub mod roster;
 mod slices;
 
 pub use self::counters::Counters;
+pub use self::roster::Roster;
 pub use self::slices::Slices;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serin_filter::histogram;
@@ -61,8 +68,10 @@ pub trait Source: Send {
 /// What happened since the last look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sighting {
-    /// The generation that the filter runs.
+    /// The generation that the filter runs; of several proxies, that of the one furthest behind.
     pub generation: Option<Generation>,
+    /// The newest generation that any proxy runs.
+    pub newest: Option<Generation>,
     /// Whether any worker said that it runs the newest generation.
     pub workers_on: bool,
     /// Whether any worker said that it runs an older one.
@@ -77,17 +86,27 @@ pub struct Sighting {
     pub versions: BTreeMap<VersionName, Activity>,
     /// What the users of future slices did, if they are watched.
     pub slices: Slices,
+    /// How old the oldest of this is: what is known of a proxy may be from before the last look.
+    pub age: Duration,
+    /// Who of several proxies is not as it should be.
+    pub roster: Box<Roster>,
 }
 
 impl Sighting {
-    /// What several proxies did. The generation is that of the one furthest behind.
+    /// Adds what another proxy did. What a proxy has cut off under an older generation says nothing of the newest.
     pub fn add(&mut self, other: &Self) {
         self.generation = self.generation.min(other.generation);
+        match other.newest.cmp(&self.newest) {
+            Ordering::Less => {}
+            Ordering::Equal => self.tripped.extend(other.tripped.iter().cloned()),
+            Ordering::Greater => self.tripped.clone_from(&other.tripped),
+        }
+        self.newest = self.newest.max(other.newest);
+        self.age = self.age.max(other.age);
         self.workers_on |= other.workers_on;
         self.workers_behind |= other.workers_behind;
         self.rejected |= other.rejected;
         self.restarted |= other.restarted;
-        self.tripped.extend(other.tripped.iter().cloned());
         self.slices.add(&other.slices);
         for (version, activity) in &other.versions {
             self.versions.entry(version.clone()).or_default().add(activity);
@@ -208,6 +227,9 @@ impl Differ {
         let before = if restarted { &zero } else { last };
         let sighting = Sighting {
             generation: now.generation,
+            newest: now.generation,
+            age: Duration::ZERO,
+            roster: Box::default(),
             workers_on: now.ticks > before.ticks,
             workers_behind: now.ticks_behind > before.ticks_behind,
             rejected: now.rejections > before.rejections,

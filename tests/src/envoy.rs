@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Response;
+use rustix::process::{Pid, Signal, kill_process};
 use serin_filter::config::Config;
 use serin_filter::stat;
 use tempfile::TempDir;
@@ -36,6 +37,7 @@ pub struct Setup {
     replacements: Vec<(String, String)>,
     filter_replacements: Vec<(String, String)>,
     configuration: Option<String>,
+    followed: Option<PathBuf>,
     routes: Option<&'static str>,
     endpoint_files: bool,
     module: &'static str,
@@ -52,6 +54,7 @@ impl Setup {
             replacements: vec![],
             filter_replacements: vec![],
             configuration: None,
+            followed: None,
             routes: None,
             endpoint_files: false,
             module: "serin.wasm",
@@ -79,6 +82,13 @@ impl Setup {
     #[must_use]
     pub fn configuration(mut self, text: String) -> Self {
         self.configuration = Some(text);
+        self
+    }
+
+    /// Follows the filter's file of another Envoy, and not one of its own.
+    #[must_use]
+    pub fn follow(mut self, other: &Envoy) -> Self {
+        self.followed = Some(other.filter_file());
         self
     }
 
@@ -283,6 +293,15 @@ impl Envoy {
     pub fn pid(&self) -> u32 {
         let process = self.process.as_ref().and_then(Process::id);
         process.expect("an Envoy that runs as a process of this machine")
+    }
+
+    /// Stops the process where it is, or lets it go on: in between it answers nobody, and is not gone either.
+    ///
+    /// # Panics
+    /// When Envoy does not run, or runs in a container.
+    pub fn freeze(&self, frozen: bool) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, if frozen { Signal::STOP } else { Signal::CONT }).expect("a signal");
     }
 
     /// Ends Envoy with SIGTERM and waits for its end.

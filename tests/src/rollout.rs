@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Debug)]
 pub struct Spec {
     admin: SocketAddr,
+    evidence: Option<String>,
     filter_file: PathBuf,
     steps: Vec<(String, Duration, u32)>,
     strategy: Option<String>,
@@ -44,6 +45,7 @@ impl Spec {
     pub fn new(envoy: &Envoy) -> Self {
         Self {
             admin: envoy.admin(),
+            evidence: None,
             filter_file: envoy.filter_file(),
             steps: vec![],
             strategy: None,
@@ -135,6 +137,13 @@ impl Spec {
         self
     }
 
+    /// Takes its evidence from somewhere else than the admin interface of one Envoy, such as `proxies: { file: ... }`.
+    #[must_use]
+    pub fn evidence(mut self, source: String) -> Self {
+        self.evidence = Some(source);
+        self
+    }
+
     /// The specification as a user writes it.
     pub fn yaml(&self) -> String {
         let watch = self.watch.map_or_else(String::new, |time| {
@@ -150,6 +159,8 @@ impl Spec {
             let steps: String = self.steps.iter().map(step).collect();
             format!("trafficShifting:\n      steps:\n{steps}")
         };
+        let admin = || format!("admin: http://{}", self.admin);
+        let evidence = self.evidence.clone().unwrap_or_else(admin);
         let strategy = self.strategy.clone().unwrap_or_else(shifting);
         format!(
             "apiVersion: serin.dev/v1alpha1
@@ -173,7 +184,7 @@ spec:
     objectives: {}
     interval: {}ms
 {}  envoy:
-    admin: http://{}
+    {}
     filterConfig: {}
 ",
             self.name,
@@ -186,7 +197,7 @@ spec:
             self.objectives,
             self.interval.as_millis(),
             watch,
-            self.admin,
+            evidence,
             self.filter_file.display()
         )
     }

@@ -13,16 +13,15 @@ use super::report::Format;
 use super::voice::Voice;
 use super::{Exit, fail};
 use crate::counts::Writer;
-use crate::engine::{Observer, Standalone, Wish};
+use crate::engine::{Observer, Shared, Standalone, Wish};
 use crate::judge::Ruling;
 use crate::rollout::event::{Event, Summary, Verdict};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::spec::Spec;
-use crate::route::filter::Files;
 
 /// Carry out a rollout
 ///
-/// Takes the service of ROLLOUT.yaml to its candidate by its strategy, against one Envoy that runs the serin filter. Each step's gate opens
+/// Takes the service of ROLLOUT.yaml to its candidate by its strategy, at the Envoys of spec.envoy, which run the serin filter. Each step's gate opens
 /// when its bake (time and requests) has passed with no harm shown; as soon as harm is shown, all traffic goes back to the
 /// baseline, within the rollback window too. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
 #[derive(Debug, Args)]
@@ -93,7 +92,7 @@ impl Run {
             );
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
-        let (engine, course) = match Standalone::begin(&Files::default(), spec, self.anew).await {
+        let (engine, course) = match Standalone::begin(&Shared::default(), spec, self.anew).await {
             Ok(begun) => begun,
             Err(error) => return fail(Exit::Failed, error),
         };

@@ -50,6 +50,7 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
         }
         Event::Blocked { message, .. } => say(format!("{} {message}", style("blocked:").yellow())),
         Event::Unblocked => say(format!("{} going on", style("unblocked:").green())),
+        Event::Warned { message } => say(format!("{} {message}", style("warning:").yellow())),
         Event::ProxyRestarted => {
             say("Envoy was started anew; its counters begin from zero".to_owned())
         }

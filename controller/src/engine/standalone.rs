@@ -1,4 +1,4 @@
-//! A rollout at one Envoy: its filter follows a file, and its admin interface tells what the versions do.
+//! A rollout at Envoys whose filters follow one file.
 
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use crate::rollout::plan::Plan;
 use crate::rollout::spec::Spec;
 use crate::route::filter::{Files, FilterRouter};
 use crate::route::{FileError, Split, Users};
-use crate::sli::admin::{Admin, AdminError};
-use crate::sli::proxy::Proxy;
+use crate::sli::evidence::Evidence;
+use crate::sli::fleet::Scraper;
+use crate::sli::merge::named;
+use crate::sli::{Look, Source};
 
 /// How long a filter may take to report for the first time: its proxy may just have been started.
 const FIRST_REPORT: Duration = Duration::from_secs(3);
@@ -30,17 +32,30 @@ pub enum StartError {
     Frozen { until: String },
     #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
     StepBack { found: String, baseline: String, first: Weight },
-    #[error("{0}; nothing was changed")]
-    Admin(#[from] AdminError),
+    #[error("{why}; nothing was changed")]
+    Unreachable { why: String },
     #[error(
         "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {}); nothing was changed",
         serin_filter::stat::GENERATION
     )]
     NoFilter,
+    #[error(
+        "some of the proxies run no serin filter: {proxies}: is it in their listeners' http_filters, and did its module load?; nothing was changed"
+    )]
+    NoFilterAt { proxies: String },
 }
 
-/// An engine for one Envoy.
-pub type Standalone = Engine<FilterRouter, Proxy>;
+/// What the rollouts of a process have in common.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Files that filters follow: each is opened once.
+    pub files: Files,
+    /// Reads proxies: each page is read once for all who want it at about the same time.
+    pub scraper: Scraper,
+}
+
+/// An engine for Envoys that follow one file.
+pub type Standalone = Engine<FilterRouter, Evidence>;
 
 impl Standalone {
     /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that.
@@ -48,7 +63,7 @@ impl Standalone {
     /// # Errors
     /// It can't.
     pub async fn begin(
-        files: &Files,
+        shared: &Shared,
         spec: Spec,
         anew: bool,
     ) -> Result<(Self, Course), StartError> {
@@ -56,7 +71,7 @@ impl Standalone {
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
         }
-        let mut file = FilterRouter::open(files, &envoy.filter_config, &service)?;
+        let mut file = FilterRouter::open(&shared.files, &envoy.filter_config, &service)?;
         let candidate = file.candidate();
         if candidate > Weight::ZERO {
             // They stay with it: to choose another salt now would take them away.
@@ -67,8 +82,8 @@ impl Standalone {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
         }
-        let admin = Admin::new(&envoy.admin, plan.service.clone(), file.filter())?;
-        let mut source = Proxy::new(admin);
+        let (service, filter) = (plan.service.clone(), file.filter());
+        let mut source = Evidence::new(envoy.evidence, &shared.scraper, service, filter);
         let running = running(&mut source).await?;
         // Where another rollout has written meanwhile, this one counts for itself.
         let generation = match running > file.file_generation() {
@@ -87,15 +102,15 @@ impl Standalone {
     /// # Errors
     /// The file can't be opened. Whether the proxy is there does not matter yet.
     pub fn resume(
-        files: &Files,
+        shared: &Shared,
         spec: Spec,
         mut rollout: Rollout,
         at: Duration,
     ) -> Result<(Self, Course), StartError> {
         let Spec { plan, service, envoy } = spec;
-        let mut file = FilterRouter::open(files, &envoy.filter_config, &service)?;
+        let mut file = FilterRouter::open(&shared.files, &envoy.filter_config, &service)?;
         rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
-        let admin = Admin::new(&envoy.admin, plan.service, file.filter())?;
+        let filter = file.filter();
         let Split { generation, candidate, .. } = rollout.split();
         let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
         rollout.wake(at, if rolled_back { file.generation() } else { generation });
@@ -103,20 +118,31 @@ impl Standalone {
             true => rollout.roll_back_again(at),
             false => rollout.again(),
         };
-        let source = Proxy::new(admin);
+        let source = Evidence::new(envoy.evidence, &shared.scraper, plan.service, filter);
         Ok((Self { router: file, source }, Course { rollout, outputs, at }))
     }
 }
 
-/// Waits until the proxy answers and runs the filter, and gives the generation that it runs.
-async fn running(proxy: &mut Proxy) -> Result<Generation, StartError> {
+/// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
+async fn running(source: &mut Evidence) -> Result<Generation, StartError> {
     let deadline = Instant::now() + FIRST_REPORT;
     loop {
-        if let Some(running) = proxy.sight().await?.generation {
-            return Ok(running);
+        let seen = match source.look().await {
+            Look::Seen(seen) => seen,
+            Look::Unreachable { why } => return Err(StartError::Unreachable { why }),
+        };
+        if seen.generation.is_some()
+            && let Some(newest) = seen.newest
+        {
+            return Ok(newest);
         }
         if Instant::now() >= deadline {
-            return Err(StartError::NoFilter);
+            let without = seen.roster.behind.iter().filter(|proxy| proxy.generation.is_none());
+            let proxies = named(without.map(|proxy| &proxy.name));
+            return Err(match proxies.is_empty() {
+                true => StartError::NoFilter,
+                false => StartError::NoFilterAt { proxies },
+            });
         }
         sleep(FLUSH_INTERVAL).await;
     }

@@ -88,6 +88,11 @@ pub enum Event {
     Unblocked,
     /// The proxy was started anew; its counters began again from zero.
     ProxyRestarted,
+    /// Something that the user should know, and that keeps nothing from going on.
+    Warned {
+        /// What.
+        message: String,
+    },
     /// Where the rollout stands, after each look at the proxy and whatever followed from it.
     Progress(Status),
     /// A step has passed its gate.
@@ -210,6 +215,11 @@ pub enum Obstacle {
     NotRunning { wanted: Generation, running: Generation },
     WorkersBehind { generation: Generation },
     WorkersSilent,
+    Lost { lost: usize, proxies: String, all: usize },
+    RejectedBy { generation: Generation, proxies: String, all: usize },
+    Lagging { generation: Generation, proxies: String, all: usize },
+    WorkersBehindAt { generation: Generation, proxies: String, all: usize },
+    SilentAt { proxies: String, all: usize },
     Misrouted { version: VersionName, misrouted: u64, chosen: u64 },
     NoRequests { service: ServiceName },
     NobodyWatched { service: ServiceName },
@@ -242,6 +252,28 @@ impl fmt::Display for Obstacle {
             Self::WorkersSilent => write!(
                 f,
                 "none of Envoy's workers has reported ({}) since the last look",
+                stat::TICKS
+            ),
+            Self::Lost { lost, proxies, all } => write!(
+                f,
+                "{lost} of {all} proxies can't be read, and nothing is known of either version there: {proxies}"
+            ),
+            Self::RejectedBy { generation, proxies, all } => write!(
+                f,
+                "of {all} proxies some refused generation {generation} of the filter's configuration and keep the split before it: \
+                 {proxies}; Envoy's log has the reason"
+            ),
+            Self::Lagging { generation, proxies, all } => write!(
+                f,
+                "of {all} proxies some do not run generation {generation} of the filter's configuration: {proxies}"
+            ),
+            Self::WorkersBehindAt { generation, proxies, all } => write!(
+                f,
+                "of {all} proxies some have workers that do not run generation {generation} yet: {proxies}"
+            ),
+            Self::SilentAt { proxies, all } => write!(
+                f,
+                "of {all} proxies some have workers none of which has reported ({}) for a while: {proxies}",
                 stat::TICKS
             ),
             Self::Misrouted { version, misrouted, chosen } => write!(

@@ -17,6 +17,7 @@
 //! Pure: it reads no clock, `now` is the time since the rollout began.
 
 mod calls;
+mod fleet;
 mod judging;
 mod limits;
 mod obstacle;
@@ -135,6 +136,9 @@ pub struct Rollout {
     heard: Duration,
     /// What is not as it should be, as of the last look.
     obstacle: Option<Obstacle>,
+    /// The last warning.
+    #[serde(default)]
+    warned: Option<String>,
     /// What each version did since the step went live, as far as it was judged.
     step: BTreeMap<VersionName, Activity>,
     /// What each version did since the rollout began.
@@ -220,6 +224,7 @@ impl Rollout {
             seen: Duration::ZERO,
             heard: Duration::ZERO,
             obstacle: None,
+            warned: None,
             step: BTreeMap::new(),
             total: BTreeMap::new(),
             plan,
@@ -365,6 +370,7 @@ impl Rollout {
         if seen.restarted {
             outputs.push(Output::tell(Event::ProxyRestarted));
         }
+        self.warn(seen, outputs);
         let was_sound = self.obstacle.is_none();
         let since = std::mem::replace(&mut self.seen, now);
         self.looked = now;
@@ -375,7 +381,7 @@ impl Rollout {
         add(&mut self.total, seen);
         let (span, sound) = (now.saturating_sub(since), was_sound && self.obstacle.is_none());
         self.watch(span, sound, seen);
-        if self.counts(since) {
+        if self.counts(since, seen.age) {
             add(&mut self.step, seen);
             if let Phase::Baking { baked, .. } = &mut self.phase
                 && sound
@@ -386,7 +392,7 @@ impl Rollout {
         } else if !self.goes_back() {
             self.learn(now, seen, outputs);
         }
-        if seen.generation == Some(self.split.generation)
+        if seen.newest == Some(self.split.generation)
             && seen.tripped.contains(&self.plan.candidate)
             && self.phase != Phase::Preparing
         {
@@ -400,10 +406,10 @@ impl Rollout {
     }
 
     /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.
-    fn counts(&self, since: Duration) -> bool {
+    fn counts(&self, since: Duration, age: Duration) -> bool {
         match self.phase {
             Phase::Shifting { goal: Goal::Step(_), since: asked, .. } => {
-                since >= asked + SHIFTING_GRACE
+                since >= asked + SHIFTING_GRACE + age
             }
             Phase::Baking { warm, .. } => since >= warm,
             Phase::Promoted { .. } => true,
@@ -426,7 +432,7 @@ impl Rollout {
         if !asked || running == Some(self.split.generation) || now < self.asked + patience {
             return;
         }
-        if let Some(Obstacle::Rejected { .. }) = self.obstacle {
+        if let Some(Obstacle::Rejected { .. } | Obstacle::RejectedBy { .. }) = self.obstacle {
             // Envoy does not look again at a configuration that it has refused.
             self.split.generation = self.split.generation.next();
             if let Phase::Shifting { followed, .. } = &mut self.phase {
@@ -444,7 +450,9 @@ impl Rollout {
         let wanted = self.split.generation;
         match &mut self.phase {
             Phase::Shifting { since, followed, .. } => {
-                let follows = seen.generation == Some(wanted) && !seen.workers_behind;
+                let follows = seen.generation == Some(wanted)
+                    && !seen.workers_behind
+                    && seen.roster.confirms(wanted);
                 *followed = follows.then_some(followed.unwrap_or(now));
                 let confirmed = followed.is_some_and(|followed| now >= followed + CONFIRMATION);
                 if confirmed && seen.workers_on {

@@ -1,7 +1,7 @@
 //! The rollout as the user writes it: YAML, of the shape of a Kubernetes resource, checked as a whole before anything happens.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serin_filter::config::wire;
@@ -9,11 +9,13 @@ use serin_filter::names::{ServiceName, VersionName};
 use thiserror::Error;
 
 use self::analysis::Analysis;
+pub use self::envoy::Envoy;
 use self::strategy::Strategy;
 use self::value::{Count, Span};
 use super::plan::Plan;
 
 mod analysis;
+mod envoy;
 mod freeze;
 mod hooks;
 mod rolling;
@@ -45,16 +47,6 @@ pub struct Spec {
     pub service: wire::Service,
     /// Where to do it.
     pub envoy: Envoy,
-}
-
-/// The proxy.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Envoy {
-    /// Base address of the admin interface, such as `http://127.0.0.1:9901`.
-    pub admin: String,
-    /// The file from which the proxy takes the filter's configuration.
-    pub filter_config: PathBuf,
 }
 
 /// The document, before what serde can't check is checked.
@@ -120,7 +112,7 @@ struct Body {
     hooks: hooks::HooksSpec,
     #[serde(default)]
     analysis: Analysis,
-    envoy: Envoy,
+    envoy: envoy::EnvoySpec,
 }
 
 impl Spec {
@@ -203,15 +195,7 @@ fn in_words(message: &str) -> String {
 impl Body {
     fn checked(self, name: String) -> Result<Spec, SpecError> {
         let versions = self.ordered_versions()?;
-        let admin = reqwest::Url::parse(&self.envoy.admin);
-        if !admin.is_ok_and(|url| url.scheme() == "http" && url.has_host()) {
-            let message =
-                format!("{:?} is not an address such as http://127.0.0.1:9901", self.envoy.admin);
-            return at("spec.envoy.admin", message);
-        }
-        if self.envoy.filter_config.as_os_str().is_empty() {
-            return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
-        }
+        let envoy = self.envoy.checked()?;
         let steps = self.strategy.checked(self.compatibility, &self.override_)?;
         let window = self.rollback_window.unwrap_or_else(|| self.strategy.rollback_window()).0;
         let mut judge = self.analysis.checked(&steps)?;
@@ -258,7 +242,7 @@ impl Body {
                 replacement: self.strategy.replacement()?,
             },
             service,
-            envoy: self.envoy,
+            envoy,
         })
     }
 

@@ -12,26 +12,20 @@ use crate::rollout::event::{Event, Verdict};
 use crate::rollout::machine::{Input, Output, Rollout};
 use crate::rollout::plan::Plan;
 use crate::route::Split;
-use crate::sli::{Differ, Look, Sighting};
+use crate::sli::Look;
+use crate::sli::merge::{Merge, Reading};
+use crate::sli::roster::Name;
 
-/// A rollout with its view of each proxy.
+/// A rollout with its view of the proxies.
 #[derive(Debug)]
 pub struct Pilot {
     rollout: Rollout,
-    proxies: Vec<Seen>,
+    merge: Merge,
     looked: Duration,
     /// What the state machine wants and has not got yet.
     wanted: VecDeque<Output>,
     /// The last ruling.
     pub ruling: Option<Ruling>,
-}
-
-/// What is known of one proxy.
-#[derive(Debug, Default)]
-struct Seen {
-    differ: Differ,
-    /// Whether the last look at it failed.
-    lost: bool,
 }
 
 impl Pilot {
@@ -41,7 +35,7 @@ impl Pilot {
         let (rollout, outputs) = Rollout::start(plan, Split::baseline(Generation(0)));
         Self {
             rollout,
-            proxies: Vec::new(),
+            merge: Merge::default(),
             looked: Duration::ZERO,
             wanted: outputs.into(),
             ruling: None,
@@ -49,24 +43,12 @@ impl Pilot {
     }
 
     fn sight(&mut self, now: Duration, fleet: &mut Fleet) -> Look {
-        let snapshots = fleet.look(now);
-        self.proxies.resize_with(snapshots.len(), Seen::default);
-        let alone = snapshots.len() == 1;
-        let mut all: Option<Sighting> = None;
-        for (seen, snapshot) in self.proxies.iter_mut().zip(snapshots) {
-            let was_lost = std::mem::replace(&mut seen.lost, snapshot.is_none());
-            let Some(snapshot) = snapshot else { continue };
-            let mut sighting = seen.differ.difference(snapshot);
-            if was_lost && !alone {
-                // It reaches further back than what the others show, perhaps into another split.
-                sighting.versions.clear();
-            }
-            match &mut all {
-                Some(all) => all.add(&sighting),
-                None => all = Some(sighting),
-            }
-        }
-        all.map_or_else(|| Look::Unreachable { why: "no proxy can be read".to_owned() }, Look::Seen)
+        let readings = fleet.look(now).into_iter().enumerate().map(|(index, snapshot)| {
+            let name = Name::from(format!("proxy-{index}"));
+            let reading = snapshot.map(|snapshot| Reading { at: now, snapshot });
+            (name, reading.ok_or_else(|| "made to be out of reach".to_owned()))
+        });
+        self.merge.look(now, readings)
     }
 
     fn carry_out(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {

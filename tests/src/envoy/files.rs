@@ -32,6 +32,10 @@ pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
         bootstrap = replace(&bootstrap, &port_value(sample), &port_value(port));
     }
     bootstrap = replace(&bootstrap, DIRECTORY, path);
+    if let Some(followed) = &setup.followed {
+        let own = filter_path(directory).display().to_string();
+        bootstrap = replace(&bootstrap, &own, &followed.display().to_string());
+    }
     if setup.endpoint_files {
         for (version, upstream) in ["v1", "v2"].into_iter().zip(setup.upstreams) {
             bootstrap = with_endpoints_file(&bootstrap, directory, version, upstream);

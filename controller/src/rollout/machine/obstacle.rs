@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use serin_filter::names::VersionName;
-use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 
 use super::super::event::{Event, Obstacle};
 use super::{Output, Phase, Rollout, SHIFTING_GRACE};
 use crate::judge;
+pub(super) use crate::sli::merge::SILENCE;
 use crate::sli::{Activity, Sighting};
-
-/// Workers report every [`FLUSH_INTERVAL`]; not one of them for this long is not for being busy.
-pub(super) const SILENCE: Duration = FLUSH_INTERVAL.saturating_mul(5);
 
 /// A step that has had no request for this long blocks until one comes.
 pub(super) const QUIET: Duration = Duration::from_secs(10);
@@ -38,6 +35,9 @@ impl Rollout {
         if self.phase == Phase::Preparing {
             return None;
         }
+        if let Some(obstacle) = self.obstacle_of_some(now, seen) {
+            return Some(obstacle);
+        }
         if seen.generation != Some(wanted) {
             return match (&self.obstacle, seen.generation) {
                 _ if seen.rejected => Some(Obstacle::Rejected { generation: wanted }),
@@ -46,12 +46,12 @@ impl Rollout {
                     Some(Obstacle::Rejected { generation: wanted })
                 }
                 (Some(known @ Obstacle::NotWritten { .. }), _) => Some(known.clone()),
-                _ if self.on_its_way(now) => None,
+                _ if self.on_its_way(now, seen) => None,
                 (_, None) => Some(Obstacle::NoFilter),
                 (_, Some(running)) => Some(Obstacle::NotRunning { wanted, running }),
             };
         }
-        if seen.workers_behind && !self.on_its_way(now) {
+        if seen.workers_behind && !self.on_its_way(now, seen) {
             return Some(Obstacle::WorkersBehind { generation: wanted });
         }
         if now > self.heard + SILENCE {
@@ -90,8 +90,8 @@ impl Rollout {
     }
 
     /// Whether the split may still be expected to go live without anything being wrong.
-    fn on_its_way(&self, now: Duration) -> bool {
-        matches!(self.phase, Phase::Shifting { since, .. } if now < since + SHIFTING_GRACE)
+    pub(super) fn on_its_way(&self, now: Duration, seen: &Sighting) -> bool {
+        matches!(self.phase, Phase::Shifting { since, .. } if now < since + SHIFTING_GRACE + seen.age)
     }
 
     /// A version that was chosen but did not serve. Stays until it has served, or has no more users to serve.

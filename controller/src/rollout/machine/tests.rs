@@ -17,6 +17,7 @@ macro_rules! told {
 }
 
 // Behind the macro, which they use.
+mod fleet;
 mod hooks;
 mod limits;
 mod obstacles;

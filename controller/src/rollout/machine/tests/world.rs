@@ -10,7 +10,7 @@ use serin_filter::stat::{Stat, Watched};
 use super::*;
 use crate::rollout::call::{Call, Message, Point};
 use crate::rollout::order::{Order, Refused};
-use crate::sli::{Differ, Snapshot};
+use crate::sli::{Differ, Roster, Snapshot};
 
 /// The salt by which users who always fail are in every slice as often as outside.
 pub(super) const BALANCED: u32 = 2;
@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) rollout: Rollout,
     pub(super) proxy: Proxy,
     pub(super) trouble: Vec<Trouble>,
+    /// What looks say of proxies beside this one.
+    pub(super) roster: Roster,
     /// Whether the controller is killed between all looks, and goes on from what it has stored.
     pub(super) killed: bool,
     /// Every split asked for, with the time.
@@ -114,6 +116,7 @@ impl World {
             rollout,
             proxy: Proxy::new(running),
             trouble,
+            roster: Roster::default(),
             killed: false,
             applied: Vec::new(),
             calls: Vec::new(),
@@ -141,7 +144,8 @@ impl World {
         let look = if self.trouble.contains(&Trouble::Unreachable) {
             Look::Unreachable { why: "no answer".to_owned() }
         } else {
-            Look::Seen(self.differ.difference(self.proxy.snapshot(&self.trouble)))
+            let seen = self.differ.difference(self.proxy.snapshot(&self.trouble));
+            Look::Seen(Sighting { roster: Box::new(self.roster.clone()), ..seen })
         };
         let sound = self.is_sound(&look);
         if sound && self.was_sound {

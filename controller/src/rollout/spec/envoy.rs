@@ -1,0 +1,168 @@
+//! The proxies: where they take the filter's configuration from, and where evidence of them comes from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{SpecError, at};
+use crate::sli::evidence::Origin;
+use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
+use crate::sli::prometheus::{Auth, Settings};
+
+/// The proxies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envoy {
+    /// Where evidence of them comes from.
+    pub evidence: Origin,
+    /// The file from which they take the filter's configuration.
+    pub filter_config: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct EnvoySpec {
+    admin: Option<String>,
+    proxies: Option<ProxiesSpec>,
+    prometheus: Option<PrometheusSpec>,
+    filter_config: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProxiesSpec {
+    addresses: Option<Vec<String>>,
+    dns: Option<String>,
+    file: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PrometheusSpec {
+    url: String,
+    basic_auth: Option<BasicAuth>,
+    bearer_token_file: Option<PathBuf>,
+    #[serde(default)]
+    instances: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BasicAuth {
+    username: String,
+    password_file: PathBuf,
+}
+
+impl EnvoySpec {
+    pub(super) fn checked(self) -> Result<Envoy, SpecError> {
+        if self.filter_config.as_os_str().is_empty() {
+            return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
+        }
+        let evidence = match (self.admin, self.proxies, self.prometheus) {
+            (Some(address), None, None) => Origin::Admin(Whereabouts::Lone(admin(address)?)),
+            (None, Some(proxies), None) => Origin::Admin(proxies.checked()?),
+            (None, None, Some(prometheus)) => Origin::Prometheus(prometheus.checked()?),
+            (None, None, None) => {
+                return at(
+                    "spec.envoy",
+                    "evidence is needed from one of: admin, proxies, prometheus",
+                );
+            }
+            _ => return at("spec.envoy", "more than one of: admin, proxies, prometheus"),
+        };
+        Ok(Envoy { evidence, filter_config: self.filter_config })
+    }
+}
+
+fn admin(address: String) -> Result<String, SpecError> {
+    let url = reqwest::Url::parse(&address);
+    match url.is_ok_and(|url| url.scheme() == "http" && url.has_host()) {
+        true => Ok(address),
+        false => at(
+            "spec.envoy.admin",
+            format!("{address:?} is not an address such as http://127.0.0.1:9901"),
+        ),
+    }
+}
+
+impl ProxiesSpec {
+    fn checked(self) -> Result<Whereabouts, SpecError> {
+        match (self.addresses, self.dns, self.file) {
+            (Some(addresses), None, None) => listed(addresses),
+            (None, Some(name), None) => match host_and_port(&name) {
+                Some((host, port)) => Ok(Whereabouts::Dns { host: host.to_owned(), port }),
+                None => at(
+                    "spec.envoy.proxies.dns",
+                    format!("{name:?} is not a name with a port, such as edge.example.com:9901"),
+                ),
+            },
+            (None, None, Some(path)) if path.as_os_str().is_empty() => {
+                at("spec.envoy.proxies.file", "empty; the path of a file is needed")
+            }
+            (None, None, Some(path)) => Ok(Whereabouts::File(path)),
+            (None, None, None) => {
+                at("spec.envoy.proxies", "one of these is needed: addresses, dns, file")
+            }
+            _ => at("spec.envoy.proxies", "more than one of: addresses, dns, file"),
+        }
+    }
+}
+
+impl PrometheusSpec {
+    fn checked(self) -> Result<Settings, SpecError> {
+        const PATH: &str = "spec.envoy.prometheus";
+        let url = reqwest::Url::parse(&self.url).ok();
+        let good = |url: &reqwest::Url| {
+            let nobody = url.username().is_empty() && url.password().is_none();
+            matches!(url.scheme(), "http" | "https") && url.has_host() && nobody
+        };
+        if !url.as_ref().is_some_and(good) {
+            return at(
+                format!("{PATH}.url"),
+                format!(
+                    "{:?} is not an address such as https://prometheus.example.com, without a user",
+                    self.url
+                ),
+            );
+        }
+        let auth = match (self.basic_auth, self.bearer_token_file) {
+            (None, None) => Auth::Nobody,
+            (Some(BasicAuth { username, password_file }), None) => {
+                Auth::Basic { username, password_file }
+            }
+            (None, Some(token_file)) => Auth::Bearer { token_file },
+            (Some(_), Some(_)) => {
+                return at(PATH, "more than one of: basicAuth, bearerTokenFile");
+            }
+        };
+        for label in self.instances.keys() {
+            let first = label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            if !first || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                return at(format!("{PATH}.instances"), format!("{label:?} is not a label's name"));
+            }
+        }
+        Ok(Settings { url: self.url, auth, instances: self.instances })
+    }
+}
+
+fn listed(addresses: Vec<String>) -> Result<Whereabouts, SpecError> {
+    const PATH: &str = "spec.envoy.proxies.addresses";
+    if addresses.is_empty() {
+        return at(PATH, "empty; at least one proxy is needed");
+    }
+    for (index, address) in addresses.iter().enumerate() {
+        if host_and_port(address).is_none() {
+            return at(
+                format!("{PATH}[{index}]"),
+                format!("{address:?} is not an address such as 10.0.0.7:9901"),
+            );
+        }
+        if addresses.iter().take(index).any(|other| other == address) {
+            return at(format!("{PATH}[{index}]"), format!("{address:?} is there twice"));
+        }
+    }
+    Ok(Whereabouts::Addresses(addresses))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! Reads the statistics pages of many Envoys, each once for all rollouts that want it at about the same time.
+//!
+//! A reading goes on in the background whoever waits for it, so a proxy that hangs holds up nobody for longer than he is willing to
+//! wait, and never has more than one request to answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::page::{PATH, Page};
+use crate::http::{self, root_cause};
+
+/// How long a proxy may take to answer that has answered before. Envoy's admin interface runs in its main thread and is quick even under
+/// load.
+pub const DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a proxy is waited for that has not answered last time: enough for one that is well again.
+pub const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// A request that was not answered for this long never will be.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the page is read for one reading at the most.
+const READINGS: usize = 8;
+
+/// A page is as long as there are services; longer than this it is none. In bytes.
+const LONGEST: usize = 64 << 20;
+
+/// Why a page could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum ScrapeError {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Late(Duration),
+    #[error("answered {0}")]
+    Garbage(String),
+}
+
+impl ScrapeError {
+    /// The same as a sentence about the proxy at this address.
+    #[must_use]
+    pub fn of(&self, address: &str) -> String {
+        let interface = format!("Envoy's admin interface at {address}");
+        match self {
+            Self::Unreachable(cause) => format!("{interface} can't be reached: {cause}"),
+            Self::Late(_) => format!("{interface} can't be reached: {self}"),
+            Self::Garbage(_) => format!("{interface} {self}"),
+        }
+    }
+}
+
+/// What came of reading a page.
+pub(super) type Scraped = Result<Arc<Page>, ScrapeError>;
+
+/// Reads pages. Clones share what they read.
+#[derive(Debug, Clone)]
+pub struct Scraper(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Or why there is none.
+    client: Result<reqwest::Client, ScrapeError>,
+    targets: Mutex<HashMap<String, Weak<Target>>>,
+}
+
+/// An Envoy's admin interface.
+#[derive(Debug)]
+pub struct Target {
+    client: Result<reqwest::Client, ScrapeError>,
+    /// Base address, without a slash at its end.
+    address: String,
+    last: Mutex<Option<Read>>,
+}
+
+/// The last reading, which may be under way.
+#[derive(Debug)]
+struct Read {
+    began: Instant,
+    page: watch::Receiver<Option<Scraped>>,
+    /// Whether the one before was answered, if there was one.
+    trusted: bool,
+}
+
+/// A page that is being read.
+#[derive(Debug)]
+pub struct Pending {
+    page: watch::Receiver<Option<Scraped>>,
+    deadline: Instant,
+    patience: Duration,
+}
+
+impl Default for Scraper {
+    fn default() -> Self {
+        let client = http::client(TIMEOUT).no_proxy().build();
+        let client = client.map_err(|error| ScrapeError::Unreachable(root_cause(&error)));
+        Self(Arc::new(Shared { client, targets: Mutex::default() }))
+    }
+}
+
+impl Scraper {
+    /// The admin interface at `address`, such as `http://127.0.0.1:9901`. Whoever asks for the same one shares its pages.
+    #[must_use]
+    pub fn target(&self, address: &str) -> Arc<Target> {
+        let address = address.trim_end_matches('/');
+        let mut targets = self.0.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = targets.get(address).and_then(Weak::upgrade) {
+            return target;
+        }
+        // Those that nobody wants any more must not pile up.
+        if targets.len() == targets.capacity() {
+            targets.retain(|_, target| target.strong_count() > 0);
+        }
+        let target = Arc::new(Target {
+            client: self.0.client.clone(),
+            address: address.to_owned(),
+            last: Mutex::default(),
+        });
+        targets.insert(address.to_owned(), Arc::downgrade(&target));
+        target
+    }
+}
+
+impl Target {
+    /// Has the page read, unless it is being read already or was read after `fresh`. Does not wait for it.
+    pub fn read(&self, fresh: Instant) -> Pending {
+        let now = Instant::now();
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, began) = match last.as_ref() {
+            None => (None, now),
+            Some(read) => (Some(read.page.borrow().as_ref().map(Result::is_ok)), read.began),
+        };
+        let trusted = match (&*last, state) {
+            // Somebody is waiting for it, or has waited.
+            (Some(read), Some(None)) => return Pending::new(read, now),
+            (Some(read), Some(Some(_))) if began >= fresh => return Pending::new(read, now),
+            (_, state) => state.flatten().unwrap_or(true),
+        };
+        let (done, page) = watch::channel(None);
+        let (client, address) = (self.client.clone(), self.address.clone());
+        tokio::spawn(async move {
+            let scraped = match client {
+                Ok(client) => scrape(&client, &address).await,
+                Err(error) => Err(error),
+            };
+            done.send_replace(Some(scraped.map(Arc::new)));
+        });
+        let read = Read { began: now, page, trusted };
+        let pending = Pending::new(&read, now);
+        *last = Some(read);
+        pending
+    }
+}
+
+impl Pending {
+    fn new(read: &Read, now: Instant) -> Self {
+        let (deadline, patience) = match read.trusted {
+            true => (read.began + DEADLINE, DEADLINE),
+            false => (now + CATCH_UP, CATCH_UP),
+        };
+        Self { page: read.page.clone(), deadline, patience }
+    }
+
+    /// Waits for the page, but not beyond its deadline.
+    ///
+    /// # Errors
+    /// The proxy can't be reached, is late, or answers something else.
+    pub async fn page(mut self) -> Scraped {
+        match timeout_at(self.deadline, self.page.wait_for(Option::is_some)).await {
+            Ok(Ok(page)) => page.clone().unwrap_or(Err(ScrapeError::Late(self.patience))),
+            // The task that reads was ended with the runtime.
+            Ok(Err(_)) => Err(ScrapeError::Unreachable("the reading was given up".to_owned())),
+            Err(_) => Err(ScrapeError::Late(self.patience)),
+        }
+    }
+}
+
+/// Reads the statistics, all as of one moment: workers add to them while the page is written, and a request that is counted while its
+/// latency is not would look slow. So the page is read until two readings agree; a proxy that is never still is taken as last read.
+async fn scrape(client: &reqwest::Client, address: &str) -> Result<Page, ScrapeError> {
+    let url = format!("{address}{PATH}");
+    let mut last = fetch(client, &url).await?;
+    for _ in 1..READINGS {
+        let next = fetch(client, &url).await?;
+        if next == last {
+            break;
+        }
+        last = next;
+    }
+    Page::parse(&last).map_err(|error| {
+        ScrapeError::Garbage(format!("something that is not a list of statistics: {error}"))
+    })
+}
+
+async fn fetch(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, ScrapeError> {
+    let unreachable = |error: reqwest::Error| match error.is_timeout() {
+        true => ScrapeError::Late(TIMEOUT),
+        false => ScrapeError::Unreachable(root_cause(&error)),
+    };
+    let mut answer = client.get(url).send().await.map_err(unreachable)?;
+    if !answer.status().is_success() {
+        return Err(ScrapeError::Garbage(format!("with status {}", answer.status())));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > LONGEST {
+            return Err(ScrapeError::Garbage("with more than any list of statistics".to_owned()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests;

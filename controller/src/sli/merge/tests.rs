@@ -1,0 +1,260 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serin_filter::outcome::Failure;
+use serin_filter::stat::Stat;
+
+use super::*;
+
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A proxy that counts, restarts, and can't always be read.
+#[derive(Debug, Clone)]
+struct Made {
+    generation: u64,
+    started: u64,
+    ticks: u64,
+    behind: u64,
+    rejections: u64,
+    requests: u64,
+}
+
+impl Made {
+    const fn new(generation: u64) -> Self {
+        Self { generation, started: 1, ticks: 0, behind: 0, rejections: 0, requests: 0 }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let counts = [
+            (Stat::LatencyBucket(serin_filter::histogram::BOUNDARIES), self.requests),
+            (Stat::Failures(Failure::Status), self.requests / 2),
+        ];
+        Snapshot {
+            generation: Some(Generation(self.generation)),
+            started: self.started,
+            ticks: self.ticks,
+            ticks_behind: self.behind,
+            rejections: self.rejections,
+            versions: [("v1".parse().unwrap(), counts.into_iter().collect())].into(),
+            ..Snapshot::default()
+        }
+    }
+}
+
+fn name(index: usize) -> Name {
+    Name::from(format!("edge-{index}"))
+}
+
+/// A look at these proxies, of which those that are `None` can't be read.
+fn look(merge: &mut Merge, second: u32, proxies: &[Option<&Made>]) -> Look {
+    let at = LOOK * second;
+    let reading = |made: &Made| Reading { at, snapshot: made.snapshot() };
+    let readings = proxies.iter().enumerate().map(|(index, made)| {
+        (name(index), made.map(reading).ok_or_else(|| "connection refused".to_owned()))
+    });
+    merge.look(at, readings)
+}
+
+fn seen(look: Look) -> Sighting {
+    match look {
+        Look::Seen(seen) => seen,
+        Look::Unreachable { why } => panic!("{why}"),
+    }
+}
+
+fn requests(seen: &Sighting) -> u64 {
+    seen.versions.values().map(|activity| activity.requests).sum()
+}
+
+#[derive(Debug, Clone)]
+enum Fate {
+    Counts(u64),
+    /// Started anew, with so many requests since.
+    Restarts(u64),
+    /// Counts so many, but can't be read.
+    Lost(u64),
+    /// Started anew where nobody could see it.
+    LostRestart(u64),
+    /// Not in the list.
+    Unlisted(u64),
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => (0u64..100).prop_map(Fate::Counts),
+        1 => (0u64..100).prop_map(Fate::Restarts),
+        2 => (0u64..100).prop_map(Fate::Lost),
+        1 => (0u64..100).prop_map(Fate::LostRestart),
+        1 => (0u64..100).prop_map(Fate::Unlisted),
+    ]
+}
+
+proptest! {
+    /// Whatever is lost, restarted or taken off the list, in whatever order: each request counts once, if its proxy was read at the sighting
+    /// before and at this one (or started anew between), and never else.
+    #[test]
+    fn counts_are_conserved(fates in prop::collection::vec(prop::collection::vec(fate(), 4), 1..40)) {
+        let mut made = [const { Made::new(1) }; 4];
+        let mut merge = Merge::default();
+        // Of each proxy: the sighting at which it was last read, and what it has counted since in the same process.
+        let mut read: [Option<usize>; 4] = [None; 4];
+        let mut since = [0; 4];
+        let mut sightings = 0;
+        for (second, fates) in fates.iter().enumerate() {
+            let mut readings = BTreeMap::new();
+            for (index, fate) in fates.iter().enumerate() {
+                let (Fate::Counts(new) | Fate::Restarts(new) | Fate::Lost(new) | Fate::LostRestart(new) | Fate::Unlisted(new)) = fate;
+                let made = &mut made[index];
+                if let Fate::Restarts(_) | Fate::LostRestart(_) = fate {
+                    *made = Made { started: made.started + 1, ..Made::new(1) };
+                    since[index] = 0;
+                }
+                made.requests += new;
+                made.ticks += 1;
+                since[index] += new;
+                match fate {
+                    Fate::Counts(_) | Fate::Restarts(_) => drop(readings.insert(index, Some(made.clone()))),
+                    Fate::Lost(_) | Fate::LostRestart(_) => drop(readings.insert(index, None)),
+                    Fate::Unlisted(_) => read[index] = None,
+                }
+            }
+            let at = LOOK * u32::try_from(second).unwrap();
+            let all = readings.iter().map(|(index, made)| {
+                let reading = made.as_ref().map(|made| Reading { at, snapshot: made.snapshot() });
+                (name(*index), reading.ok_or_else(|| "lost".to_owned()))
+            });
+            let look = merge.look(at, all);
+            if readings.values().all(Option::is_none) {
+                let unknown = matches!(look, Look::Unreachable { .. });
+                prop_assert!(unknown);
+                continue;
+            }
+            let mut expected = 0;
+            for (index, reading) in &readings {
+                if reading.is_some() {
+                    expected += if read[*index] == Some(sightings) { since[*index] } else { 0 };
+                    (read[*index], since[*index]) = (Some(sightings + 1), 0);
+                }
+            }
+            sightings += 1;
+            let sighting = seen(look);
+            prop_assert_eq!(requests(&sighting), expected);
+            let lost = readings.values().filter(|reading| reading.is_none()).count();
+            prop_assert_eq!(sighting.roster.proxies, readings.len());
+            prop_assert_eq!(sighting.roster.lost.len(), lost);
+        }
+    }
+}
+
+#[test]
+fn what_a_lone_proxy_counted_while_it_was_out_of_reach_counts() {
+    let (mut merge, mut made) = (Merge::default(), Made::new(1));
+    look(&mut merge, 0, &[Some(&made)]);
+    let lost = look(&mut merge, 1, &[None]);
+    assert_eq!(lost, Look::Unreachable { why: "connection refused".to_owned() });
+    made.requests += 10;
+    assert_eq!(requests(&seen(look(&mut merge, 2, &[Some(&made)]))), 10);
+}
+
+#[test]
+fn what_one_of_several_counted_while_it_was_out_of_reach_does_not() {
+    let (mut merge, mut one, mut two) = (Merge::default(), Made::new(1), Made::new(1));
+    look(&mut merge, 0, &[Some(&one), Some(&two)]);
+    (one.requests, two.requests) = (10, 20);
+    let sighting = seen(look(&mut merge, 1, &[Some(&one), None]));
+    assert_eq!(requests(&sighting), 10);
+    let [lost] = &sighting.roster.lost[..] else { panic!("{:?}", sighting.roster) };
+    assert_eq!((lost.to_string().as_str(), lost.since), ("edge-1 (connection refused)", LOOK));
+    (one.requests, two.requests) = (11, 22);
+    assert_eq!(requests(&seen(look(&mut merge, 2, &[Some(&one), Some(&two)]))), 1);
+    two.requests += 5;
+    assert_eq!(requests(&seen(look(&mut merge, 3, &[Some(&one), Some(&two)]))), 5);
+}
+
+#[test]
+fn all_that_are_out_of_reach_are_named_up_to_a_few() {
+    let why = |count| match look(&mut Merge::default(), 0, &vec![None; count]) {
+        Look::Unreachable { why } => why,
+        Look::Seen(seen) => panic!("{seen:?}"),
+    };
+    assert_eq!(why(0), "there is no proxy");
+    assert_eq!(
+        why(2),
+        "none of 2 proxies can be read: edge-0 (connection refused), edge-1 (connection refused)"
+    );
+    assert!(why(9).ends_with("edge-4 (connection refused) and 4 more"), "{}", why(9));
+}
+
+#[test]
+fn who_is_behind_has_refused_or_is_silent_is_named() {
+    let mut merge = Merge::default();
+    let mut made = [Made::new(1), Made::new(1), Made::new(1), Made::new(1)];
+    let mut step = |made: &mut [Made; 4], second, ticking: &[usize]| {
+        for index in ticking {
+            made[*index].ticks += 5;
+        }
+        let all = made.each_ref().map(Some);
+        seen(look(&mut merge, second, &all)).roster
+    };
+    step(&mut made, 0, &[0, 1, 2, 3]);
+    let steady = step(&mut made, 1, &[0, 1, 2, 3]);
+    assert!(steady.confirms(Generation(1)), "{steady:?}");
+    // The new generation is taken by the first two, of which the second has a worker that is not there yet.
+    (made[0].generation, made[1].generation) = (2, 2);
+    made[2].rejections += 1;
+    step(&mut made, 2, &[0, 1, 2]);
+    made[1].behind += 1;
+    let roster = step(&mut made, 3, &[0, 1, 2]);
+    assert_eq!(roster.unconfirmed, [name(1)]);
+    assert_eq!(roster.silent, [name(3)]);
+    let behind: Vec<_> =
+        roster.behind.iter().map(|behind| (behind.to_string(), behind.rejected)).collect();
+    let expected =
+        [("edge-2 (generation 1)".to_owned(), true), ("edge-3 (generation 1)".to_owned(), false)];
+    assert_eq!(behind, expected);
+    assert!(!roster.confirms(Generation(2)));
+    // All take the one after that.
+    for made in &mut made {
+        made.generation = 3;
+    }
+    let first = step(&mut made, 4, &[0, 1, 2, 3]);
+    assert!(!first.confirms(Generation(3)), "their ticks may be of before");
+    let roster = step(&mut made, 5, &[0, 1, 2, 3]);
+    assert!(roster.confirms(Generation(3)) && roster.behind.is_empty(), "{roster:?}");
+}
+
+#[test]
+fn a_lost_proxy_confirms_what_it_ran_when_it_was_last_read() {
+    let (mut merge, mut one, mut two) = (Merge::default(), Made::new(1), Made::new(1));
+    for second in 0..2 {
+        (one.ticks, two.ticks) = (one.ticks + 5, two.ticks + 5);
+        look(&mut merge, second, &[Some(&one), Some(&two)]);
+    }
+    one.ticks += 5;
+    let roster = seen(look(&mut merge, 2, &[Some(&one), None])).roster;
+    assert!(roster.confirms(Generation(1)), "{roster:?}");
+    for second in 3..5 {
+        (one.generation, one.ticks) = (2, one.ticks + 5);
+        let roster = seen(look(&mut merge, second, &[Some(&one), None])).roster;
+        assert!(!roster.confirms(Generation(2)), "{roster:?}");
+    }
+}
+
+#[test]
+fn what_was_cut_off_under_an_older_generation_says_nothing_of_the_newest() {
+    let tripped = |generation, version: &str| Sighting {
+        generation: Some(Generation(generation)),
+        newest: Some(Generation(generation)),
+        tripped: [version.parse().unwrap()].into(),
+        ..Sighting::default()
+    };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+        let all = [tripped(1, "v1"), tripped(2, "v2"), tripped(2, "v3")];
+        let mut sum = all[order[0]].clone();
+        sum.add(&all[order[1]]);
+        sum.add(&all[order[2]]);
+        let tripped: Vec<_> = sum.tripped.iter().map(ToString::to_string).collect();
+        assert_eq!(tripped, ["v2", "v3"]);
+        assert_eq!((sum.generation, sum.newest), (Some(Generation(1)), Some(Generation(2))));
+    }
+}

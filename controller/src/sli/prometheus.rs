@@ -1,0 +1,162 @@
+//! Prometheus as a source of evidence: the counters of every proxy that it scrapes, as of one time.
+//!
+//! All counters come from one query at one timestamp, a little in the past: by then what was scraped has been stored. A scrape is stored as a
+//! whole, so each proxy's counters belong together, and [`Merge`] takes differences per proxy just as it does from admin pages. There is
+//! nothing new before the next scrape: a look waits for it, at most for as long as scrapes usually take to come. What is missing or too
+//! old is unknown, never zero.
+
+mod client;
+mod pace;
+mod query;
+mod series;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use serin_filter::names::ServiceName;
+use tokio::time::{Instant, sleep};
+
+pub use self::client::{Client, QueryError};
+use self::pace::Pace;
+pub use self::query::{Metric, Observed, Watcher};
+use self::series::{Instance, Instances};
+pub use self::template::{Template, TemplateError, Variables};
+use super::merge::{Merge, Reading};
+use super::roster::Name;
+use super::{Look, Source};
+
+/// By then a scrape has been stored that began before.
+const LAG: Duration = Duration::from_secs(1);
+
+/// Where a Prometheus is, and which of its targets are the proxies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Base address, such as `https://prometheus.example.com`.
+    pub url: String,
+    /// Who asks.
+    pub auth: Auth,
+    /// Labels that all proxies have, and no other target; if there are none, whatever has the filter's statistics is a proxy.
+    pub instances: BTreeMap<String, String>,
+}
+
+/// How a request shows who asks. Files are read for each request, so a secret can be changed at any time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    Nobody,
+    /// By name and password.
+    Basic {
+        /// The name.
+        username: String,
+        /// The file with the password.
+        password_file: PathBuf,
+    },
+    /// By a token.
+    Bearer {
+        /// The file with the token.
+        token_file: PathBuf,
+    },
+}
+
+/// The proxies that a Prometheus scrapes, for the statistics of one service.
+#[derive(Debug)]
+pub struct Prometheus {
+    client: Client,
+    query: String,
+    /// Name of the filter's configuration, as the listeners' `config_discovery` has it.
+    filter: String,
+    merge: Merge,
+    pace: Pace,
+    began: Instant,
+    looked: Instant,
+}
+
+impl Prometheus {
+    /// A Prometheus that nobody has asked yet.
+    #[must_use]
+    pub fn new(settings: Settings, service: &ServiceName, filter: String) -> Self {
+        let query = series::query(service, &filter, &settings.instances);
+        let (merge, pace, began) = (Merge::default(), Pace::default(), Instant::now());
+        let client = Client::new(settings.url, settings.auth);
+        Self { client, query, filter, merge, pace, began, looked: began }
+    }
+
+    /// Asks until there is something new, or has been nothing for too long.
+    async fn ask(&self) -> Result<(Instances, f64), QueryError> {
+        loop {
+            let asked = unix_now();
+            let as_of = asked - LAG.as_secs_f64();
+            let samples = self.client.query(&self.query, as_of).await?;
+            let instances = series::collect(&samples, &self.filter)
+                .map_err(|what| self.client.garbage(what))?;
+            let waited = self.looked.elapsed();
+            if self.pace.is_ready(&instances, waited) {
+                return Ok((instances, asked));
+            }
+            sleep(self.pace.pause(asked - LAG.as_secs_f64())).await;
+        }
+    }
+
+    fn reading(&self, instance: &Instance, now: Duration, asked: f64) -> Result<Reading, String> {
+        let Some(scraped) = instance.scraped else {
+            return Err(match instance.up {
+                Some(false) => "Prometheus can't scrape it".to_owned(),
+                _ => "Prometheus has none of serin's statistics of it".to_owned(),
+            });
+        };
+        let age = Duration::try_from_secs_f64(asked - scraped).unwrap_or_default();
+        if age > self.pace.stale_after() {
+            let seconds = age.as_secs();
+            return Err(format!("Prometheus scraped it {seconds} s ago for the last time"));
+        }
+        Ok(Reading { at: now.saturating_sub(age), snapshot: instance.snapshot.clone() })
+    }
+}
+
+impl Source for Prometheus {
+    async fn look(&mut self) -> Look {
+        let (instances, asked) = match self.ask().await {
+            Ok(answer) => answer,
+            Err(error) => return Look::Unreachable { why: error.to_string() },
+        };
+        // Nothing is waited for from here on.
+        self.looked = Instant::now();
+        let now = self.looked.duration_since(self.began);
+        if instances.is_empty() {
+            let url = self.client.url();
+            let why = format!(
+                "Prometheus at {url} has no statistics of a serin filter: does it scrape the proxies' /stats/prometheus, and do their \
+                 bootstraps have the tag rules of envoy/bootstrap.yaml?"
+            );
+            return Look::Unreachable { why };
+        }
+        let is_new = self.pace.take(&instances);
+        if !is_new {
+            let url = self.client.url();
+            return Look::Unreachable {
+                why: format!("Prometheus at {url} has scraped no proxy since the last look"),
+            };
+        }
+        let alone = instances.len() == 1;
+        let readings: Vec<_> = instances
+            .iter()
+            .map(|(name, instance)| {
+                let reading = self.reading(instance, now, asked);
+                let named = |why| if alone { format!("{name}: {why}") } else { why };
+                (Name::clone(name), reading.map_err(named))
+            })
+            .collect();
+        self.merge.look(now, readings)
+    }
+}
+
+/// Seconds since 1970.
+fn unix_now() -> f64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::judge::custom::{Bound, Rule};
+use crate::rollout::spec::Spec;
+use crate::sli::Sighting;
+
+/// What stands in for a Prometheus, where a real one can't be had to answer so.
+#[derive(Clone, Default)]
+struct Fake {
+    answer: Arc<Mutex<(u16, String)>>,
+    /// The last request's query and authorization.
+    asked: Arc<Mutex<(String, String)>>,
+}
+
+impl Fake {
+    async fn serve(&self) -> String {
+        let answer = async |State(fake): State<Self>,
+                            Query(query): Query<HashMap<String, String>>,
+                            headers: HeaderMap| {
+            let who = headers.get("authorization").map(|who| who.to_str().unwrap().to_owned());
+            *fake.asked.lock().unwrap() = (query["query"].clone(), who.unwrap_or_default());
+            let (status, text) = fake.answer.lock().unwrap().clone();
+            (StatusCode::from_u16(status).unwrap(), text)
+        };
+        let router = Router::new().route("/api/v1/query", get(answer)).with_state(self.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    fn answer(&self, status: u16, text: &str) {
+        *self.answer.lock().unwrap() = (status, text.to_owned());
+    }
+
+    /// Answers with these proxies: their requests so far, and how many seconds ago they were scraped.
+    fn proxies(&self, all: &[(&str, u64, f64)]) {
+        let sample = |labels: String, value: f64| {
+            format!(r#"{{"metric":{{{labels}}},"value":[1,"{value}"]}}"#)
+        };
+        let samples: Vec<_> = all
+            .iter()
+            .flat_map(|(instance, requests, ago)| {
+                let instance = format!(r#""instance":"{instance}""#);
+                let requests = *requests as f64;
+                [
+                    sample(format!(r#""__name__":"serin_generation",{instance}"#), 7.0),
+                    sample(format!(r#""__name__":"serin_ticks",{instance}"#), requests),
+                    sample(format!(r#""__name__":"serin_latency_ms_bucket",{instance},"service":"shop","version":"v1","le":"+Inf""#), requests),
+                    sample(format!(r#"{instance},"serin_made":"scraped""#), unix_now() - ago),
+                ]
+            })
+            .collect();
+        let samples = samples.join(",");
+        self.answer(
+            200,
+            &format!(
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{samples}]}}}}"#
+            ),
+        );
+    }
+}
+
+fn prometheus(url: String, auth: Auth) -> Prometheus {
+    let settings = Settings { url, auth, instances: BTreeMap::new() };
+    Prometheus::new(settings, &"shop".parse().unwrap(), "serin".to_owned())
+}
+
+fn seen(look: Look) -> Sighting {
+    match look {
+        Look::Seen(seen) => seen,
+        Look::Unreachable { why } => panic!("{why}"),
+    }
+}
+
+fn requests(seen: &Sighting) -> u64 {
+    seen.versions.values().map(|activity| activity.requests).sum()
+}
+
+#[tokio::test]
+async fn differences_are_per_proxy_and_what_is_stale_is_unknown() {
+    let fake = Fake::default();
+    let mut prometheus = prometheus(fake.serve().await, Auth::Nobody);
+    fake.proxies(&[("a", 100, 1.2), ("b", 200, 1.1)]);
+    assert_eq!(requests(&seen(prometheus.look().await)), 0);
+    fake.proxies(&[("a", 110, 0.6), ("b", 230, 0.5)]);
+    assert_eq!(requests(&seen(prometheus.look().await)), 40);
+    // b has missed many scrapes.
+    fake.proxies(&[("a", 115, 0.0), ("b", 230, 50.0)]);
+    let sighting = seen(prometheus.look().await);
+    assert_eq!((requests(&sighting), sighting.roster.proxies), (5, 2));
+    let lost: Vec<_> = sighting.roster.lost.iter().map(ToString::to_string).collect();
+    assert!(lost[0].starts_with("b (Prometheus scraped it 5"), "{lost:?}");
+}
+
+#[tokio::test]
+async fn answers_that_are_none_say_what_they_were() {
+    let fake = Fake::default();
+    let url = fake.serve().await;
+    let mut prometheus = prometheus(url.clone(), Auth::Nobody);
+    for (status, text, expected) in [
+        (200, "<html>", "answered something that is no result of a query"),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
+            "answered something that is no result of a query",
+        ),
+        (502, "bad gateway", "answered with status 502 Bad Gateway"),
+        (
+            422,
+            r#"{"status":"error","errorType":"execution","error":"query timed out"}"#,
+            "refused the query with status 422: query timed out",
+        ),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+            "has no statistics of a serin filter",
+        ),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}"#,
+            "answered with series that have no label",
+        ),
+    ] {
+        fake.answer(status, text);
+        let Look::Unreachable { why } = prometheus.look().await else { panic!("{text}") };
+        assert!(why.starts_with(&format!("Prometheus at {url} {expected}")), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_shows_who_he_is() {
+    let fake = Fake::default();
+    fake.proxies(&[("a", 1, 0.0)]);
+    let url = fake.serve().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let basic = Auth::Basic { username: "ada".to_owned(), password_file: file.clone() };
+    let bearer = Auth::Bearer { token_file: file.clone() };
+    for (auth, expected) in
+        [(Auth::Nobody, ""), (basic, "Basic YWRhOnMzY3JldA=="), (bearer.clone(), "Bearer s3cret")]
+    {
+        seen(prometheus(url.clone(), auth).look().await);
+        assert_eq!(fake.asked.lock().unwrap().1, expected);
+    }
+    std::fs::remove_file(file).unwrap();
+    let Look::Unreachable { why } = prometheus(url, bearer).look().await else {
+        panic!("no secret")
+    };
+    assert!(why.starts_with("the secret for Prometheus can't be read: "), "{why}");
+}
+
+#[tokio::test]
+async fn a_metric_is_held_to_its_rule() {
+    let fake = Fake::default();
+    let plan = Spec::parse(include_str!("../../../../envoy/rollout.yaml")).unwrap().plan;
+    let metric = Metric {
+        name: "queue".to_owned(),
+        query: Template::parse("queue{version=\"{{candidate}}\"}").unwrap(),
+        rule: Rule { bound: Bound::AtMost(10.0), consecutive: 2 },
+    };
+    let client = Client::new(fake.serve().await, Auth::Nobody);
+    let mut watcher = Watcher::new(client, vec![metric]);
+    let vector = |values: &[&str]| {
+        let all: Vec<_> =
+            values.iter().map(|v| format!(r#"{{"metric":{{}},"value":[1,"{v}"]}}"#)).collect();
+        let all = all.join(",");
+        format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{all}]}}}}"#)
+    };
+    for (status, text, candidate, broken) in [
+        (200, vector(&["11"]), Some(11.0), false),
+        (500, "no".to_owned(), None, false),
+        (200, vector(&[]), None, false),
+        (200, vector(&["99", "98"]), None, false),
+        (200, vector(&["12"]), Some(12.0), true),
+        (200, vector(&["9"]), Some(9.0), false),
+    ] {
+        fake.answer(status, &text);
+        let observed = watcher.observe(&plan).await;
+        assert_eq!((observed[0].candidate, observed[0].broken), (candidate, broken), "{text}");
+        assert_eq!(observed[0].error.is_some(), status == 500);
+    }
+    assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v2\"}");
+}
