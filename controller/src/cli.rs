@@ -16,6 +16,7 @@ mod simulate;
 mod text;
 mod view;
 mod voice;
+mod xds;
 
 use std::process::ExitCode;
 

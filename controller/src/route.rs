@@ -1,14 +1,21 @@
 //! Routers: what carries a split to the proxies.
 
+mod carrier;
 mod envoy_file;
 pub mod filter;
 pub mod kubernetes;
+pub mod xds_group;
 
+pub use self::carrier::Carriers;
 pub use self::envoy_file::FileError;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+use serin_filter::config::ConfigError;
 use serin_filter::names::Generation;
-use serin_filter::table::Weight;
+use serin_filter::table::{TableError, Weight};
+use thiserror::Error;
 
 /// What puts splits in force.
 pub trait Router: Send {
@@ -20,6 +27,42 @@ pub trait Router: Send {
 
     /// The rollout's generation that a proxy carries which says that it runs this one: what is given to proxies may carry several rollouts.
     fn generation_at(&self, running: Generation) -> Generation;
+}
+
+/// Where proxies get the filter's configuration from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A file that they follow.
+    File(PathBuf),
+    /// The xDS server of `serin serve`; they are in this group, which is their `node.cluster`.
+    Group(String),
+}
+
+impl Place {
+    /// The field of a specification that names it.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::File(_) => "spec.envoy.filterConfig",
+            Self::Group(_) => "spec.envoy.xds",
+        }
+    }
+}
+
+/// Why a split can't be put in force.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum RouteError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("the filter's configuration for this rollout would not be valid: {0}")]
+    Wanted(ConfigError),
+    #[error("group {group}: {why}")]
+    Group { group: String, why: String },
+    #[error("there is no xDS server: `serin serve --xds-listen` has one")]
+    NoServer,
+    #[error(transparent)]
+    Table(#[from] TableError),
 }
 
 /// How the users shall be divided.

@@ -90,11 +90,15 @@ impl Runner {
     ///
     /// # Errors
     /// It can't be read.
-    pub async fn start(store: Store, options: Options) -> Result<Arc<Self>, Failure> {
+    pub async fn start(
+        store: Arc<Store>,
+        options: Options,
+        shared: Shared,
+    ) -> Result<Arc<Self>, Failure> {
         let runner = Arc::new(Self {
             options,
-            shared: Shared::default(),
-            store: Arc::new(store),
+            shared,
+            store,
             active: Mutex::default(),
             kept: watch::Sender::new(0),
             beginning: tokio::sync::Mutex::default(),

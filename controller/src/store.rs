@@ -17,9 +17,10 @@ use crate::rollout::event::{Event, Stamped, Verdict};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::Order;
 use crate::rollout::plan::Plan;
+use crate::route::xds_group::{Keeper, Served};
 
 /// The schema, one migration after the other. What has been released is never changed, only added to.
-const MIGRATIONS: [&str; 2] = ["
+const MIGRATIONS: [&str; 3] = ["
     CREATE TABLE rollouts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL,
@@ -48,6 +49,9 @@ const MIGRATIONS: [&str; 2] = ["
     ALTER TABLE rollouts ADD COLUMN ended TEXT;
     -- The rollout that it tries once more.
     ALTER TABLE rollouts ADD COLUMN retry_of INTEGER;
+", "
+    -- What the proxies of each group are served by xDS, as JSON.
+    CREATE TABLE served (group_name TEXT PRIMARY KEY, served TEXT NOT NULL) STRICT;
 "];
 
 /// Why the store can't be used.
@@ -316,6 +320,30 @@ impl Store {
         let mut statement = connection.prepare_cached(SQL)?;
         let events = statement.query_map([id, after], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(events.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Keeper for Store {
+    fn served(&self) -> Result<Vec<(String, Served)>, String> {
+        let connection = self.connection();
+        let read = || {
+            let mut statement = connection.prepare("SELECT group_name, served FROM served")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<(String, String)>, _>>()
+        };
+        let rows = read().map_err(|error| error.to_string())?.into_iter();
+        let served = rows.map(|(group, served)| {
+            let served = serde_json::from_str(&served);
+            served.map(|served| (group, served)).map_err(|error| error.to_string())
+        });
+        served.collect()
+    }
+
+    fn serve(&self, group: &str, served: &Served) -> Result<(), String> {
+        const SQL: &str = "INSERT OR REPLACE INTO served (group_name, served) VALUES (?, ?)";
+        let served = serde_json::to_string(served).map_err(|error| error.to_string())?;
+        let written = self.connection().execute(SQL, params![group, served]);
+        written.map(drop).map_err(|error| error.to_string())
     }
 }
 

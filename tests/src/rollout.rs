@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Spec {
     admin: SocketAddr,
     evidence: Option<String>,
+    xds: Option<&'static str>,
     filter_file: PathBuf,
     steps: Vec<(String, Duration, u32)>,
     strategy: Option<String>,
@@ -46,6 +47,7 @@ impl Spec {
         Self {
             admin: envoy.admin(),
             evidence: None,
+            xds: None,
             filter_file: envoy.filter_file(),
             steps: vec![],
             strategy: None,
@@ -137,6 +139,13 @@ impl Spec {
         self
     }
 
+    /// Is for the proxies of this group of the server's, and not for those that follow a file.
+    #[must_use]
+    pub fn xds(mut self, group: &'static str) -> Self {
+        self.xds = Some(group);
+        self
+    }
+
     /// Takes its evidence from somewhere else than the admin interface of one Envoy, such as `proxies: { file: ... }`.
     #[must_use]
     pub fn evidence(mut self, source: String) -> Self {
@@ -161,6 +170,10 @@ impl Spec {
         };
         let admin = || format!("admin: http://{}", self.admin);
         let evidence = self.evidence.clone().unwrap_or_else(admin);
+        let place = match self.xds {
+            Some(group) => format!("xds: {{ group: {group} }}"),
+            None => format!("filterConfig: {}", self.filter_file.display()),
+        };
         let strategy = self.strategy.clone().unwrap_or_else(shifting);
         format!(
             "apiVersion: serin.dev/v1alpha1
@@ -185,7 +198,7 @@ spec:
     interval: {}ms
 {}  envoy:
     {}
-    filterConfig: {}
+    {}
 ",
             self.name,
             self.service[0],
@@ -198,7 +211,7 @@ spec:
             self.interval.as_millis(),
             watch,
             evidence,
-            self.filter_file.display()
+            place
         )
     }
 }

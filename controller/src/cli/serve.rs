@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::xds::Xds;
 use super::{Exit, fail};
 use crate::api::{Tokens, router, serve};
+use crate::engine::Shared;
 use crate::runner::{Options, Runner};
 use crate::store::Store;
 
@@ -50,6 +53,9 @@ pub(super) struct Serve {
         value_parser = humantime::parse_duration
     )]
     keep_history: Duration,
+
+    #[command(flatten)]
+    xds: Xds,
 }
 
 const EXAMPLE: &str = "\
@@ -78,8 +84,12 @@ impl Serve {
         }
         let options = Options { allow_commands: self.allow_commands, keep: self.keep_history };
         let store = match Store::open(&self.store) {
-            Ok(store) => store,
+            Ok(store) => Arc::new(store),
             Err(error) => return fail(Exit::Failed, error),
+        };
+        let fleet = match self.xds.start(&store) {
+            Ok(fleet) => fleet,
+            Err((exit, why)) => return fail(exit, why),
         };
         let listener = match TcpListener::bind(self.listen).await {
             Ok(listener) => listener,
@@ -87,7 +97,8 @@ impl Serve {
                 return fail(Exit::Failed, format_args!("--listen {}: {error}", self.listen));
             }
         };
-        let runner = match Runner::start(store, options).await {
+        let shared = Shared { carriers: fleet.carriers, ..Shared::default() };
+        let runner = match Runner::start(store, options, shared).await {
             Ok(runner) => runner,
             Err(error) => return fail(Exit::Failed, error),
         };
@@ -102,6 +113,7 @@ impl Serve {
         // Streams of events never end by themselves, so nobody is waited for.
         tokio::select! {
             never = serve(listener, router(runner, tokens)) => match never {},
+            error = fleet.serving => fail(Exit::Failed, error),
             _ = interrupt.recv() => Exit::Good,
             _ = terminate.recv() => Exit::Good,
         }

@@ -12,8 +12,8 @@ use super::{Course, Engine, frozen};
 use crate::rollout::machine::Rollout;
 use crate::rollout::plan::Plan;
 use crate::rollout::spec::Spec;
-use crate::route::filter::{Files, FilterRouter};
-use crate::route::{FileError, Split, Users};
+use crate::route::filter::FilterRouter;
+use crate::route::{Carriers, Place, RouteError, Split, Users};
 use crate::sli::evidence::Evidence;
 use crate::sli::fleet::Scraper;
 use crate::sli::merge::named;
@@ -26,8 +26,8 @@ const FIRST_REPORT: Duration = Duration::from_secs(3);
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum StartError {
-    #[error("spec.envoy.filterConfig: {0}; nothing was changed")]
-    File(#[from] FileError),
+    #[error("{field}: {cause}; nothing was changed")]
+    Route { field: &'static str, cause: RouteError },
     #[error("spec.freeze: nothing begins before {until}; nothing was changed")]
     Frozen { until: String },
     #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
@@ -48,8 +48,8 @@ pub enum StartError {
 /// What the rollouts of a process have in common.
 #[derive(Debug, Clone, Default)]
 pub struct Shared {
-    /// Files that filters follow: each is opened once.
-    pub files: Files,
+    /// What carries the filter's configuration: each is opened once.
+    pub carriers: Carriers,
     /// Reads proxies: each page is read once for all who want it at about the same time.
     pub scraper: Scraper,
 }
@@ -71,13 +71,14 @@ impl Standalone {
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
         }
-        let mut file = FilterRouter::open(&shared.files, &envoy.filter_config, &service)?;
+        let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
+            .map_err(refused(&envoy.place))?;
         let candidate = file.candidate();
         if candidate > Weight::ZERO {
             // They stay with it: to choose another salt now would take them away.
             plan.forgo_watch();
         }
-        plan.watched().map_or(Ok(()), |watch| file.allow(watch))?;
+        plan.watched().map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
         if !anew && let Some(found) = stepping_back(&plan, &file) {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
@@ -86,7 +87,7 @@ impl Standalone {
         let mut source = Evidence::new(envoy.evidence, &shared.scraper, service, filter);
         let running = running(&mut source).await?;
         // Where another rollout has written meanwhile, this one counts for itself.
-        let generation = match running > file.file_generation() {
+        let generation = match running > file.carrier_generation() {
             true => running,
             false => file.generation(),
         };
@@ -108,8 +109,10 @@ impl Standalone {
         at: Duration,
     ) -> Result<(Self, Course), StartError> {
         let Spec { plan, service, envoy } = spec;
-        let mut file = FilterRouter::open(&shared.files, &envoy.filter_config, &service)?;
-        rollout.plan().watched().map_or(Ok(()), |watch| file.allow(watch))?;
+        let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
+            .map_err(refused(&envoy.place))?;
+        let watched = rollout.plan().watched();
+        watched.map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
         let filter = file.filter();
         let Split { generation, candidate, .. } = rollout.split();
         let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
@@ -121,6 +124,11 @@ impl Standalone {
         let source = Evidence::new(envoy.evidence, &shared.scraper, plan.service, filter);
         Ok((Self { router: file, source }, Course { rollout, outputs, at }))
     }
+}
+
+fn refused(place: &Place) -> impl FnOnce(RouteError) -> StartError {
+    let field = place.field();
+    move |cause| StartError::Route { field, cause }
 }
 
 /// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.

@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use serin_filter::config::{Config, ConfigError, wire};
 use serin_filter::names::{Generation, ServiceName};
-use serin_filter::table::TableError;
 use thiserror::Error;
+
+use super::RouteError;
+use super::carrier::Carrier;
 
 /// Where in the file the extension's name is (JSON pointer).
 const NAME: &str = "/resources/0/name";
@@ -40,12 +42,8 @@ pub enum FileError {
     Shape { path: PathBuf, pointer: &'static str },
     #[error("{path}: the filter's configuration in it is not valid: {cause}")]
     Config { path: PathBuf, cause: ConfigError },
-    #[error("{path}: the filter's configuration for this rollout would not be valid: {cause}")]
-    Wanted { path: PathBuf, cause: ConfigError },
     #[error("{path}: another serin has a rollout under way in this file ({lock} is locked)", lock = lock.display())]
     Locked { path: PathBuf, lock: PathBuf },
-    #[error(transparent)]
-    Table(#[from] TableError),
 }
 
 /// The file of one Envoy.
@@ -82,52 +80,14 @@ impl EnvoyFile {
         Ok(Self { path: path.to_owned(), document, config, carried, _lock: lock })
     }
 
-    /// Name of the filter's configuration, by which Envoy's statistics call it.
-    pub(super) fn filter(&self) -> &str {
-        self.document.pointer(NAME).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    /// What it holds.
-    pub(super) fn config(&self) -> &wire::Config {
-        &self.config
-    }
-
-    /// The generation of a service's rollout that it carries; `None` if no rollout has said.
-    pub(super) fn carried(&self, service: &ServiceName) -> Option<Generation> {
-        self.carried.get(service.as_str()).copied()
-    }
-
-    /// The configuration with this service in it, under this generation.
-    ///
-    /// # Errors
-    /// The filter would not take it.
-    pub(super) fn with(
-        &self,
-        service: wire::Service,
-        generation: Generation,
-    ) -> Result<wire::Config, FileError> {
-        let mut config = wire::Config { generation, ..self.config.clone() };
-        config.services.retain(|present| present.name != service.name);
-        config.services.push(service);
-        Config::try_from(config.clone())
-            .map_err(|cause| FileError::Wanted { path: self.path.clone(), cause })?;
-        Ok(config)
-    }
-
-    /// Moves a file with this configuration into its place, which carries this generation of a service's rollout.
-    ///
-    /// # Errors
-    /// It could not be written; the old one is still there.
-    pub(super) fn write(
+    /// Moves a file with this configuration into its place, which carries these generations.
+    fn write(
         &mut self,
         config: wire::Config,
-        service: &ServiceName,
-        generation: Generation,
+        carried: BTreeMap<String, Generation>,
     ) -> Result<(), FileError> {
         let json = |cause| FileError::Json { path: self.path.clone(), cause };
         let text = serde_json::to_string(&config).map_err(json)?;
-        let mut carried = self.carried.clone();
-        carried.insert(service.to_string(), generation);
         let mut document = self.document.clone();
         if let Some(place) = document.pointer_mut(TEXT) {
             *place = Value::String(text);
@@ -142,6 +102,31 @@ impl EnvoyFile {
             .map_err(|cause| FileError::Io { path: self.path.clone(), cause })?;
         (self.document, self.config, self.carried) = (document, config, carried);
         Ok(())
+    }
+}
+
+impl Carrier for EnvoyFile {
+    fn filter(&self) -> &str {
+        self.document.pointer(NAME).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn config(&self) -> &wire::Config {
+        &self.config
+    }
+
+    fn carried(&self, service: &ServiceName) -> Option<Generation> {
+        self.carried.get(service.as_str()).copied()
+    }
+
+    fn put(
+        &mut self,
+        config: wire::Config,
+        service: &ServiceName,
+        generation: Generation,
+    ) -> Result<(), RouteError> {
+        let mut carried = self.carried.clone();
+        carried.insert(service.to_string(), generation);
+        Ok(self.write(config, carried)?)
     }
 }
 

@@ -1,63 +1,43 @@
 //! A split as a table of buckets in the filter's configuration, for the service of one rollout.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
 use serin_filter::table::{Run, Table, TableError, Weight};
 
-use super::envoy_file::{EnvoyFile, FileError};
-use super::{Router, Split, Users};
-
-/// The files in which rollouts of this process are under way. Those of one file share it.
-#[derive(Debug, Clone, Default)]
-pub struct Files(Arc<Mutex<BTreeMap<PathBuf, Weak<Mutex<EnvoyFile>>>>>);
-
-impl Files {
-    fn open(&self, path: &Path) -> Result<Arc<Mutex<EnvoyFile>>, FileError> {
-        // What a link points to is replaced, not the link.
-        let path = std::fs::canonicalize(path)
-            .map_err(|cause| FileError::Io { path: path.to_owned(), cause })?;
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, file| file.strong_count() > 0);
-        if let Some(file) = open.get(&path).and_then(Weak::upgrade) {
-            return Ok(file);
-        }
-        let file = Arc::new(Mutex::new(EnvoyFile::open(&path)?));
-        open.insert(path, Arc::downgrade(&file));
-        Ok(file)
-    }
-}
+use super::carrier::{Carriers, Shared, lock, with};
+use super::{Place, RouteError, Router, Split, Users};
 
 /// The service of one rollout in the filter's configuration.
 #[derive(Debug)]
 pub struct FilterRouter {
-    file: Arc<Mutex<EnvoyFile>>,
+    carrier: Shared,
     service: wire::Service,
     /// What may be watched.
     watch: Option<wire::Watch>,
     table: Table,
     /// Users of versions that take no part in the rollout, which counts them as the baseline's.
     others: Weight,
-    /// The rollout's generation that the file carries.
+    /// The rollout's generation that is carried.
     generation: Generation,
-    /// The file's generation from which on it does.
+    /// The carrier's generation from which on it is.
     since: Generation,
 }
 
 impl FilterRouter {
-    /// Opens the file at `path` for a rollout of `service`. Nothing is written to it.
+    /// Opens a place for a rollout of `service`. Nothing is changed there.
     ///
     /// # Errors
-    /// The file is not there (Envoy needs it to start), is not what it has to be, or another serin has it; or the filter would not take the
-    /// service.
-    pub fn open(files: &Files, path: &Path, service: &wire::Service) -> Result<Self, FileError> {
-        let file = files.open(path)?;
+    /// The file is not there (Envoy needs it to start), is not what it has to be, or another serin has it; there is no xDS server; or the
+    /// filter would not take the service.
+    pub fn open(
+        carriers: &Carriers,
+        place: &Place,
+        service: &wire::Service,
+    ) -> Result<Self, RouteError> {
+        let carrier = carriers.open(place)?;
         let mut service = service.clone();
         let (table, others, since, generation) = {
-            let file = lock(&file);
+            let file = lock(&carrier);
             let present = file.config().services.iter().find(|s| s.name == service.name);
             let (table, others) = match present {
                 Some(present) => present_table(present, &service)?,
@@ -72,7 +52,7 @@ impl FilterRouter {
             let since = file.config().generation;
             (table, others, since, file.carried(&service.name).unwrap_or(since))
         };
-        let router = Self { file, service, watch: None, table, others, generation, since };
+        let router = Self { carrier, service, watch: None, table, others, generation, since };
         router.check(Users::Usual)?;
         Ok(router)
     }
@@ -81,18 +61,15 @@ impl FilterRouter {
     ///
     /// # Errors
     /// The filter would not take it.
-    pub fn allow(&mut self, watch: wire::Watch) -> Result<(), FileError> {
+    pub fn allow(&mut self, watch: wire::Watch) -> Result<(), RouteError> {
         self.watch = Some(watch);
         self.check(Users::Watched)
     }
 
-    fn file(&self) -> MutexGuard<'_, EnvoyFile> {
-        lock(&self.file)
-    }
-
-    fn check(&self, users: Users) -> Result<(), FileError> {
-        let file = self.file();
-        file.with(self.service_with(&self.table, users), file.config().generation).map(drop)
+    fn check(&self, users: Users) -> Result<(), RouteError> {
+        let carrier = lock(&self.carrier);
+        let (config, service) = (carrier.config(), self.service_with(&self.table, users));
+        with(config, service, config.generation).map(drop)
     }
 
     /// The candidate's present weight.
@@ -110,39 +87,40 @@ impl FilterRouter {
     /// Name of the filter's configuration, by which Envoy's statistics call it.
     #[must_use]
     pub fn filter(&self) -> String {
-        self.file().filter().to_owned()
+        lock(&self.carrier).filter().to_owned()
     }
 
-    /// The rollout's generation that the file carries.
+    /// The rollout's generation that is carried.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
-    /// The file's own generation.
+    /// The carrier's own generation, which proxies report.
     #[must_use]
-    pub fn file_generation(&self) -> Generation {
-        self.file().config().generation
+    pub fn carrier_generation(&self) -> Generation {
+        lock(&self.carrier).config().generation
     }
 
     /// Puts a split in force, with the least movement of users. To apply the same split again changes nothing but makes Envoy look again.
     ///
     /// # Errors
-    /// The file could not be written; the old one is still there.
-    pub fn put(&mut self, split: Split) -> Result<(), FileError> {
+    /// It could not be put there; the old one is still in force.
+    pub fn put(&mut self, split: Split) -> Result<(), RouteError> {
         let table = self.table.shifted(&[split.candidate.rest(), split.candidate])?;
         let service = self.service_with(&table, split.users);
-        let mut file = lock(&self.file);
-        let (since, written) = match split.generation == self.generation {
-            true => (self.since, file.config().generation),
+        let mut carrier = lock(&self.carrier);
+        let present = carrier.config();
+        let (since, generation) = match split.generation == self.generation {
+            true => (self.since, present.generation),
             false => {
-                let next = split.generation.max(file.config().generation.next());
+                let next = split.generation.max(present.generation.next());
                 (next, next)
             }
         };
-        let config = file.with(service, written)?;
-        file.write(config, &self.service.name, split.generation)?;
-        drop(file);
+        let config = with(present, service, generation)?;
+        carrier.put(config, &self.service.name, split.generation)?;
+        drop(carrier);
         (self.table, self.generation, self.since) = (table, split.generation, since);
         Ok(())
     }
@@ -169,18 +147,14 @@ impl Router for FilterRouter {
         self.put(split).map_err(|error| error.to_string())
     }
 
-    /// Any generation of the file carries the rollout's from when it was written on.
+    /// Any generation of the carrier carries the rollout's from when it was put there on.
     fn generation_at(&self, running: Generation) -> Generation {
         match running {
-            foreign if foreign > self.file_generation() => foreign,
+            foreign if foreign > self.carrier_generation() => foreign,
             running if running >= self.since => self.generation,
             older => older.min(Generation(self.generation.0.saturating_sub(1))),
         }
     }
-}
-
-fn lock(file: &Mutex<EnvoyFile>) -> MutexGuard<'_, EnvoyFile> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The present division of users between baseline and candidate, and the weight of versions that take no part in this rollout: their users

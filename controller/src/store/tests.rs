@@ -89,7 +89,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
     store.connection().pragma_update(None, "user_version", 99).unwrap();
     drop(store);
     let later = Store::open(&path).unwrap_err().to_string();
-    assert!(later.contains("schema 99, but this serin knows 2 at most"), "{later}");
+    assert!(later.contains("schema 99, but this serin knows 3 at most"), "{later}");
     let other = directory.path().join("other.db");
     let text = "not a database at all, but long enough to have a header ".repeat(40);
     std::fs::write(&other, &text).unwrap();

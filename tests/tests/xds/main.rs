@@ -5,5 +5,6 @@ mod delivery;
 mod misbehaviour;
 mod rejection;
 mod restart;
+mod rollout;
 mod tls;
 mod world;

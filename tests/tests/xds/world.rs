@@ -117,7 +117,7 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    fn adapt(self, setup: Setup) -> Setup {
+    pub(crate) fn adapt(self, setup: Setup) -> Setup {
         match self {
             Self::Own => setup,
             // As the sample says.

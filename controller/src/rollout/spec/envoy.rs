@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{SpecError, at};
+use crate::route::Place;
 use crate::sli::evidence::Origin;
 use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
 use crate::sli::prometheus::{Auth, Settings};
@@ -15,8 +16,8 @@ use crate::sli::prometheus::{Auth, Settings};
 pub struct Envoy {
     /// Where evidence of them comes from.
     pub evidence: Origin,
-    /// The file from which they take the filter's configuration.
-    pub filter_config: PathBuf,
+    /// Where they take the filter's configuration from.
+    pub place: Place,
 }
 
 #[derive(Deserialize)]
@@ -25,7 +26,14 @@ pub(super) struct EnvoySpec {
     admin: Option<String>,
     proxies: Option<ProxiesSpec>,
     prometheus: Option<PrometheusSpec>,
-    filter_config: PathBuf,
+    filter_config: Option<PathBuf>,
+    xds: Option<XdsSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct XdsSpec {
+    group: String,
 }
 
 #[derive(Deserialize)]
@@ -55,9 +63,20 @@ struct BasicAuth {
 
 impl EnvoySpec {
     pub(super) fn checked(self) -> Result<Envoy, SpecError> {
-        if self.filter_config.as_os_str().is_empty() {
-            return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
-        }
+        let place = match (self.filter_config, self.xds) {
+            (Some(path), None) if path.as_os_str().is_empty() => {
+                return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
+            }
+            (None, Some(XdsSpec { group })) if group.is_empty() => {
+                return at(
+                    "spec.envoy.xds.group",
+                    "empty; the node.cluster of the proxies is needed",
+                );
+            }
+            (Some(path), None) => Place::File(path),
+            (None, Some(XdsSpec { group })) => Place::Group(group),
+            _ => return at("spec.envoy", "exactly one of filterConfig and xds is needed"),
+        };
         let evidence = match (self.admin, self.proxies, self.prometheus) {
             (Some(address), None, None) => Origin::Admin(Whereabouts::Lone(admin(address)?)),
             (None, Some(proxies), None) => Origin::Admin(proxies.checked()?),
@@ -70,7 +89,7 @@ impl EnvoySpec {
             }
             _ => return at("spec.envoy", "more than one of: admin, proxies, prometheus"),
         };
-        Ok(Envoy { evidence, filter_config: self.filter_config })
+        Ok(Envoy { evidence, place })
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::judge::coin_flip::Margin;
 use crate::judge::{Objective, Sli};
 use crate::rollout::plan::{Gate, Limit, Overrun};
+use crate::route::Place;
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1
@@ -47,7 +48,7 @@ fn a_good_specification() {
     assert_eq!(plan.interval, Duration::from_secs(1));
     assert_eq!(service.salt, "shop-v2");
     assert_eq!(service.authorities, [wire::Authority("*".to_owned())]);
-    assert_eq!(envoy.filter_config, Path::new("/etc/envoy/serin/filter.json"));
+    assert_eq!(envoy.place, Place::File("/etc/envoy/serin/filter.json".into()));
 }
 
 /// What the shipped sample shows as defaults are the defaults.

@@ -1,6 +1,7 @@
 use serde_json::Value;
 use serin_filter::config::Config;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -14,18 +15,22 @@ fn service(name: &str, authority: &str, candidate: &str) -> wire::Service {
     serde_json::from_value(service).unwrap()
 }
 
-fn open(path: &Path, name: &str, candidate: &str) -> Result<FilterRouter, FileError> {
-    open_in(&Files::default(), path, name, candidate)
+fn open(path: &Path, name: &str, candidate: &str) -> Result<FilterRouter, RouteError> {
+    open_in(&Carriers::default(), path, name, candidate)
 }
 
 fn open_in(
-    files: &Files,
+    carriers: &Carriers,
     path: &Path,
     name: &str,
     candidate: &str,
-) -> Result<FilterRouter, FileError> {
+) -> Result<FilterRouter, RouteError> {
     let authority = if name == "shop" { "*" } else { name };
-    FilterRouter::open(files, path, &service(name, authority, candidate))
+    FilterRouter::open(
+        carriers,
+        &Place::File(path.to_owned()),
+        &service(name, authority, candidate),
+    )
 }
 
 fn split(generation: u64, ppm: u32) -> Split {
@@ -122,9 +127,9 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
 #[test]
 fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     let (_directory, path) = shipped();
-    let files = Files::default();
-    let mut shop = open_in(&files, &path, "shop", "v2").unwrap();
-    let mut cart = open_in(&files, &path, "cart", "v2").unwrap();
+    let carriers = Carriers::default();
+    let mut shop = open_in(&carriers, &path, "shop", "v2").unwrap();
+    let mut cart = open_in(&carriers, &path, "cart", "v2").unwrap();
     let other = open(&path, "third", "v2").unwrap_err().to_string();
     assert!(other.contains("another serin has a rollout under way in this file"), "{other}");
     shop.put(split(1, 10_000)).unwrap();
@@ -147,10 +152,10 @@ fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     cart.put(split(1, 50_000)).unwrap();
     assert_eq!(weights(&path).0, 3);
     drop((shop, cart));
-    let again = open_in(&files, &path, "shop", "v2").unwrap();
+    let again = open_in(&carriers, &path, "shop", "v2").unwrap();
     assert_eq!((again.generation(), again.candidate().ppm()), (Generation(2), 20_000));
-    let cart = open_in(&files, &path, "cart", "v2").unwrap();
-    assert_eq!((cart.generation(), cart.file_generation()), (Generation(1), Generation(3)));
+    let cart = open_in(&carriers, &path, "cart", "v2").unwrap();
+    assert_eq!((cart.generation(), cart.carrier_generation()), (Generation(1), Generation(3)));
 }
 
 #[test]
@@ -163,9 +168,10 @@ fn a_service_is_not_hidden_by_one_that_takes_every_request() {
         config.services[config.service(|| Some(authority.to_vec())).unwrap()].name.as_str()
     };
     assert_eq!([owner(b"cart:80"), owner(b"anything")], ["cart", "shop"]);
-    let error = FilterRouter::open(&Files::default(), &path, &service("other", "*", "v2"))
-        .unwrap_err()
-        .to_string();
+    let error =
+        FilterRouter::open(&Carriers::default(), &Place::File(path), &service("other", "*", "v2"))
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("\"*\" is service shop's already"), "{error}");
 }
 

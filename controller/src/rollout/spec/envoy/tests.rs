@@ -31,6 +31,26 @@ fn exactly_one_source_of_evidence() {
     }
 }
 
+#[test]
+fn a_file_or_a_group() {
+    let sample = include_str!("../../../../../envoy/rollout.yaml");
+    let (before, _) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
+    let parse = |fields: &str| {
+        let text = format!("{before}\n  envoy:\n    admin: http://127.0.0.1:9901\n{fields}");
+        Spec::parse(&text).map(|spec| spec.envoy.place).map_err(|error| error.to_string())
+    };
+    assert_eq!(parse("    xds: { group: edge }"), Ok(Place::Group("edge".to_owned())));
+    for (fields, expected) in [
+        ("", "spec.envoy: exactly one of filterConfig and xds is needed"),
+        ("    filterConfig: /x\n    xds: { group: a }", "spec.envoy: exactly one of"),
+        ("    xds: { group: '' }", "spec.envoy.xds.group: empty"),
+        ("    xds: {}", "spec.envoy.xds: missing field `group`"),
+    ] {
+        let error = parse(fields).expect_err(fields);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
 /// Each message has the path of the field, the value, and what is allowed.
 #[test]
 fn bad_sources_say_where_and_what() {
