@@ -98,7 +98,7 @@ impl Standalone {
 
     /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
     /// If the file is one generation ahead, without more users at the candidate, that was a rollback, which is done before it is
-    /// stored, and is done again.
+    /// stored, and is done again, under the same generation.
     ///
     /// # Errors
     /// The file can't be opened. Whether the proxy is there does not matter yet.
@@ -116,7 +116,7 @@ impl Standalone {
         let filter = file.filter();
         let Split { generation, candidate, .. } = rollout.split();
         let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
-        rollout.wake(at, if rolled_back { file.generation() } else { generation });
+        rollout.wake(at);
         let outputs = match rolled_back {
             true => rollout.roll_back_again(at),
             false => rollout.again(),

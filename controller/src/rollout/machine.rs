@@ -276,9 +276,7 @@ impl Rollout {
     }
 
     /// Goes on after a time in which nobody looked: what happened in it is not known, so it counts for nothing.
-    /// The proxy was last asked for `generation`.
-    pub fn wake(&mut self, now: Duration, generation: Generation) {
-        self.split.generation = generation;
+    pub fn wake(&mut self, now: Duration) {
         let gap = now.saturating_sub(self.looked);
         self.entered += gap;
         if let Phase::Promoted { since } = &mut self.phase {

@@ -258,8 +258,7 @@ fn a_time_in_which_nobody_looked_counts_for_nothing() {
     let mut world = baking();
     let before = world.rollout.status().baked;
     world.now += 3_600 * SECOND;
-    let generation = world.rollout.split().generation;
-    world.rollout.wake(world.now, generation);
+    world.rollout.wake(world.now);
     world.look();
     let baked = world.rollout.status().baked;
     assert!(baked > before && baked <= before + SECOND, "{baked:?}");

@@ -154,7 +154,7 @@ fn after_a_restart_a_call_is_made_again_to_the_letter() {
     world.run(30.0);
     let stored = serde_json::to_string(&world.rollout).unwrap();
     let mut rollout: Rollout = serde_json::from_str(&stored).unwrap();
-    rollout.wake(world.now + 60 * SECOND, rollout.split().generation);
+    rollout.wake(world.now + 60 * SECOND);
     let call = world.calls.last().unwrap().clone();
     assert_eq!(rollout.again(), [Output::Apply(world.rollout.split()), Output::Call(call)]);
 }
