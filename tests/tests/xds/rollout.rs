@@ -32,7 +32,7 @@ impl Fleet {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let xds = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let directory = tempfile::tempdir().expect("a directory");
-        let mut fleet = Self { v2, v1: v1, envoys: vec![], server: None, xds, directory };
+        let mut fleet = Self { v2, v1, envoys: vec![], server: None, xds, directory };
         // The first one begins while there is no server; its directory has the filter's file.
         fleet.add().await;
         fleet.serve().await;
@@ -44,7 +44,7 @@ impl Fleet {
 
     async fn add(&mut self) {
         let number = self.envoys.len();
-        let way = if number % 2 == 0 { Way::Own } else { Way::Aggregated };
+        let way = if number.is_multiple_of(2) { Way::Own } else { Way::Aggregated };
         let setup = Setup::new(self.v1.address(), self.v2.address()).xds(self.xds).workers(1);
         let setup = way.adapt(setup.replace("id: edge-1", &format!("id: edge-{number}")));
         self.envoys.push(Envoy::start(&setup).await);
