@@ -17,11 +17,13 @@
 //! Pure: it reads no clock, `now` is the time since the rollout began.
 
 mod calls;
+mod ending;
 mod fleet;
 mod judging;
 mod limits;
 mod obstacle;
 mod orders;
+mod phase;
 mod status;
 mod watching;
 
@@ -34,8 +36,10 @@ use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 
 use self::calls::Pending;
+use self::phase::{Goal, Phase};
 use super::call::{Call, Point};
-use super::event::{Event, Obstacle, Reason};
+use super::event::{Event, Reason};
+use super::obstacle::Obstacle;
 use super::plan::{Gate, Plan, Step, Watch};
 use crate::judge::explain::Names;
 use crate::judge::{Judge, Ruling, Terms};
@@ -143,62 +147,6 @@ pub struct Rollout {
     step: BTreeMap<VersionName, Activity>,
     /// What each version did since the rollout began.
     total: BTreeMap<VersionName, Activity>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Phase {
-    /// Nothing has been asked for yet.
-    Preparing,
-    /// A split is on its way to the proxy.
-    Shifting {
-        goal: Goal,
-        since: Duration,
-        /// Since when no worker has contradicted.
-        followed: Option<Duration>,
-    },
-    /// A step is live and being watched.
-    Baking {
-        step: usize,
-        /// How long it has been live, as far as is known.
-        baked: Duration,
-        /// Whether somebody has approved of it.
-        approved: bool,
-        /// Whether approval has been asked for.
-        asked: bool,
-        /// What ends before this time is not judged: fast failures arrive before slow successes.
-        warm: Duration,
-    },
-    /// The baseline serves everybody, and the users of the future slices are watched.
-    Watching {
-        /// For how long, as far as is known.
-        watched: Duration,
-        slices: Slices,
-    },
-    /// The candidate serves everybody, and can still be taken back.
-    Promoted {
-        since: Duration,
-    },
-    /// The baseline serves all that it can, and gets instances back.
-    Returning {
-        reason: Reason,
-    },
-    /// Nothing is left to do but to tell those who are called at the end.
-    Closing {
-        reason: Option<Reason>,
-        confirmed: bool,
-    },
-    Ended,
-}
-
-/// What a split is for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Goal {
-    /// To watch users.
-    Watch,
-    /// The step with this index.
-    Step(usize),
-    /// All traffic back.
-    Baseline(Reason),
 }
 
 impl Rollout {
@@ -513,17 +461,6 @@ impl Rollout {
         }
     }
 
-    /// Goes on to the instances that were replaced before those that the baseline has got back now.
-    fn restored(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
-        let restored = self.replaced.unwrap_or(0);
-        let mut before = self.plan.steps.iter().take(restored);
-        self.replaced = before.rposition(|step| !step.instances.is_empty());
-        match self.replaced {
-            Some(_) => self.shift(now, Goal::Baseline(reason), outputs),
-            None => self.end(now, Some(reason), outputs),
-        }
-    }
-
     /// How long the slowest of a thousand requests takes at the baseline.
     fn warm_up(&self) -> Duration {
         let usual = self.total.get(&self.plan.baseline).cloned().unwrap_or_default();
@@ -578,37 +515,6 @@ impl Rollout {
         }
     }
 
-    /// Rolls back for a reason that could not be kept.
-    pub fn roll_back_again(&mut self, now: Duration) -> Vec<Output> {
-        let mut outputs: Vec<_> = self.unanswered().collect();
-        match self.phase.clone() {
-            Phase::Shifting { goal: goal @ Goal::Baseline(_), .. } => {
-                self.shift(now, goal, &mut outputs);
-            }
-            Phase::Returning { reason } => {
-                self.shift(now, Goal::Baseline(reason), &mut outputs);
-            }
-            _ => self.roll_back(now, Reason::NotKept, &mut outputs),
-        }
-        outputs
-    }
-
-    fn roll_back(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
-        if self.goes_back() || matches!(self.phase, Phase::Closing { .. }) {
-            return;
-        }
-        outputs.push(Output::tell(Event::RollingBack { reason: reason.clone() }));
-        (self.paused, self.paused_until, self.promote) = (false, None, false);
-        let unchanged = self.phase == Phase::Preparing;
-        self.leave_calls();
-        self.notify(Point::Rollback, Some(&reason), outputs);
-        if unchanged {
-            self.end(now, Some(reason), outputs);
-            return;
-        }
-        self.shift(now, Goal::Baseline(reason), outputs);
-    }
-
     fn shift(&mut self, now: Duration, goal: Goal, outputs: &mut Vec<Output>) {
         // Where instances were replaced, the baseline gets no more than what those that it has left can carry.
         let (step, of) = match goal {
@@ -644,40 +550,6 @@ impl Rollout {
         }));
         self.phase = Phase::Shifting { goal, since: now, followed: None };
         outputs.push(Output::Apply(self.split));
-    }
-
-    /// Ends the rollout with the proxy's word on its split, once all have been told.
-    fn end(&mut self, now: Duration, reason: Option<Reason>, outputs: &mut Vec<Output>) {
-        self.leave_calls();
-        self.phase = Phase::Closing { reason, confirmed: true };
-        self.close(now, outputs);
-    }
-
-    /// Ends the rollout without the proxy's word on its split.
-    fn give_up(&mut self, now: Duration, reason: Reason, outputs: &mut Vec<Output>) {
-        self.phase = Phase::Closing { reason: Some(reason), confirmed: false };
-        self.close(now, outputs);
-    }
-
-    /// Ends the rollout if it is only closing, and all have been told.
-    fn close(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        if let Phase::Closing { reason, confirmed } = &self.phase
-            && !self.has_notices()
-        {
-            let (reason, confirmed) = (reason.clone(), *confirmed);
-            self.conclude(now, reason, confirmed, outputs);
-        }
-    }
-
-    fn conclude(
-        &mut self,
-        now: Duration,
-        reason: Option<Reason>,
-        confirmed: bool,
-        outputs: &mut Vec<Output>,
-    ) {
-        self.phase = Phase::Ended;
-        outputs.push(Output::tell(Event::Ended(self.summary(now, reason, confirmed))));
     }
 
     /// Lets it go on when the time is over for which it was held.

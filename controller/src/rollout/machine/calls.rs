@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::call::{Call, Hook, Message, Point};
-use super::super::event::{Event, Obstacle, Reason};
+use super::super::event::{Event, Reason};
+use super::super::obstacle::Obstacle;
 use super::{Goal, Output, Phase, Rollout};
 
 /// Who has said no is asked again after this time.

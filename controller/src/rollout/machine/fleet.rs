@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::super::event::{Event, Obstacle};
+use super::super::event::Event;
+use super::super::obstacle::Obstacle;
 use super::{Output, Phase, Rollout};
 use crate::sli::Sighting;
 use crate::sli::merge::named;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serin_filter::names::VersionName;
 use serin_filter::table::Weight;
 
-use super::super::event::{Event, Obstacle};
+use super::super::event::Event;
+use super::super::obstacle::Obstacle;
 use super::{Output, Phase, Rollout, SHIFTING_GRACE};
 use crate::judge;
 pub(super) use crate::sli::merge::SILENCE;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serin_filter::table::Weight;
 
-use super::super::event::{Event, Obstacle};
+use super::super::event::Event;
+use super::super::obstacle::Obstacle;
 use super::super::plan::Watch;
 use super::obstacle::QUIET;
 use super::{Goal, Output, Phase, Rollout};

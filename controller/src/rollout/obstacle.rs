@@ -1,0 +1,112 @@
+//! What keeps a rollout from going on, and what to do about it.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serin_filter::names::{Generation, ServiceName, VersionName};
+use serin_filter::{VERSION_HEADER, stat};
+
+use super::call::Point;
+use crate::judge::explain::share;
+
+/// What keeps a rollout from going on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[allow(missing_docs)] // the messages say it
+pub enum Obstacle {
+    Unreachable { why: String },
+    NotWritten { why: String },
+    Rejected { generation: Generation },
+    NoFilter,
+    NotRunning { wanted: Generation, running: Generation },
+    WorkersBehind { generation: Generation },
+    WorkersSilent,
+    Lost { lost: usize, proxies: String, all: usize },
+    RejectedBy { generation: Generation, proxies: String, all: usize },
+    Lagging { generation: Generation, proxies: String, all: usize },
+    WorkersBehindAt { generation: Generation, proxies: String, all: usize },
+    SilentAt { proxies: String, all: usize },
+    Misrouted { version: VersionName, misrouted: u64, chosen: u64 },
+    NoRequests { service: ServiceName },
+    NobodyWatched { service: ServiceName },
+    Unhealthy { why: String },
+    ShareContradicts { version: VersionName, requests: u64, all: u64 },
+    Refused { point: Point, hook: String, why: String },
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable { why } => write!(f, "{why}; nothing is known of either version"),
+            Self::NotWritten { why } => write!(f, "the split could not be written: {why}"),
+            Self::Rejected { generation } => write!(
+                f,
+                "Envoy refused generation {generation} of the filter's configuration and keeps the split before it; \
+                 Envoy's log has the reason"
+            ),
+            Self::NoFilter => f.write_str(
+                "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load?",
+            ),
+            Self::NotRunning { wanted, running } => write!(
+                f,
+                "Envoy runs generation {running} of the filter's configuration, not {wanted}: does its listener follow \
+                 the file of spec.envoy.filterConfig?"
+            ),
+            Self::WorkersBehind { generation } => {
+                write!(f, "some of Envoy's workers do not run generation {generation} yet")
+            }
+            Self::WorkersSilent => write!(
+                f,
+                "none of Envoy's workers has reported ({}) since the last look",
+                stat::TICKS
+            ),
+            Self::Lost { lost, proxies, all } => write!(
+                f,
+                "{lost} of {all} proxies can't be read, and nothing is known of either version there: {proxies}"
+            ),
+            Self::RejectedBy { generation, proxies, all } => write!(
+                f,
+                "of {all} proxies some refused generation {generation} of the filter's configuration and keep the split before it: \
+                 {proxies}; Envoy's log has the reason"
+            ),
+            Self::Lagging { generation, proxies, all } => write!(
+                f,
+                "of {all} proxies some do not run generation {generation} of the filter's configuration: {proxies}"
+            ),
+            Self::WorkersBehindAt { generation, proxies, all } => write!(
+                f,
+                "of {all} proxies some have workers that do not run generation {generation} yet: {proxies}"
+            ),
+            Self::SilentAt { proxies, all } => write!(
+                f,
+                "of {all} proxies some have workers none of which has reported ({}) for a while: {proxies}",
+                stat::TICKS
+            ),
+            Self::Misrouted { version, misrouted, chosen } => write!(
+                f,
+                "no route for {VERSION_HEADER}: {version}: {misrouted} of the {chosen} requests chosen for {version} were \
+                 served by a cluster that is not its own; add a route that matches this header and leads to {version}'s cluster"
+            ),
+            Self::Unhealthy { why } => f.write_str(why),
+            Self::ShareContradicts { version, requests, all } => write!(
+                f,
+                "{} of the requests were {version}'s, which contradicts its weight: are its instances there, and do they answer?",
+                share(*requests, *all)
+            ),
+            Self::Refused { point, hook, why } => {
+                write!(f, "the {point} hook {hook} has not said yes: {why}; it is asked again")
+            }
+            Self::NobodyWatched { service } => write!(
+                f,
+                "no user of {service} has called of whom the candidate would have in some step: do clients send what spec.sticky names, \
+                 and are there enough of them for the smallest step?"
+            ),
+            Self::NoRequests { service } => write!(
+                f,
+                "no request for {service} has come since the step went live: does spec.authorities name what clients send as \
+                 Host, and do they call this Envoy?"
+            ),
+        }
+    }
+}
