@@ -148,6 +148,10 @@ async fn authorize(State(shared): State<Shared>, request: Request, next: Next) -
     };
     let looks = request.method().is_safe();
     let refusal = match offered {
+        // A page in somebody's browser must not order anything in their name.
+        _ if !looks && request.headers().contains_key(header::ORIGIN) => {
+            Failed(StatusCode::FORBIDDEN, "orders are not taken from web pages".to_owned())
+        }
         _ if !tokens.any() || is(&tokens.operate) || looks && is(&tokens.read) => {
             return next.run(request).await;
         }

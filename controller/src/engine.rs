@@ -149,7 +149,7 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
 
     fn of_this_rollout(&self, mut look: Look) -> Look {
         if let Look::Seen(seen) = &mut look {
-            seen.generation = seen.generation.map(|running| self.router.generation_at(running));
+            seen.renumber(|running| self.router.generation_at(running));
         }
         look
     }

@@ -5,22 +5,29 @@
 //! it as environment variables. Both may get the same message again after a crash, and then with the same id.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
+use rustix::process::{Pid, Signal, kill_process_group};
 use standardwebhooks::{Webhook, WebhookError};
 use thiserror::Error;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::http::{self, root_cause};
 use crate::rollout::call::{Call, Hook, Message, Target};
 
-/// Time before the first repetition; it doubles with each.
+/// Time before the first repetition; it doubles with each, up to the longest.
 const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// As much of what a command writes is read, and for so long after its end.
+const MOST_TEXT: u64 = 1 << 16;
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// As much of an answer is told.
 const TOLD: usize = 200;
@@ -70,7 +77,7 @@ pub async fn call(call: &Call) -> Result<(), String> {
             Err(error) if left == 0 || !error.is_passing() => return Err(error.to_string()),
             Err(_) => sleep(pause).await,
         }
-        pause = pause.saturating_mul(2);
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
     }
     Ok(())
 }
@@ -126,7 +133,9 @@ async fn run(command: &[String], message: &Message) -> Result<(), HookError> {
     let body = serde_json::to_vec(message).map_err(HookError::Message)?;
     let (program, arguments) = command.split_first().unwrap_or((const { &String::new() }, &[]));
     let version = message.version.as_ref().map_or("", |version| version.as_str());
+    // With whatever it starts it is one group, which is ended as a whole if it takes too long.
     let mut child = Command::new(program)
+        .process_group(0)
         .args(arguments)
         .env("SERIN_ID", &message.id)
         .env("SERIN_POINT", message.point.to_string())
@@ -142,15 +151,52 @@ async fn run(command: &[String], message: &Message) -> Result<(), HookError> {
         // It need not read it.
         let _ = stdin.write_all(&body).await;
     }
-    let output = child.wait_with_output().await.map_err(HookError::NotRun)?;
-    match output.status.success() {
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let (status, text) = end(&mut child).await.map_err(HookError::NotRun)?;
+    group.leave();
+    match status.success() {
         true => Ok(()),
         false => Err(HookError::Exited {
-            how: output.status.to_string(),
-            text: told(
-                output.stderr.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap_or(&[]),
-            ),
+            how: status.to_string(),
+            text: told(text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or(&[])),
         }),
+    }
+}
+
+/// Waits for the child itself, and gives what it has written to standard error. What it leaves running may keep that open.
+async fn end(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let mut text = Vec::new();
+    let Some(stderr) = child.stderr.take() else { return Ok((child.wait().await?, text)) };
+    let mut stderr = stderr.take(MOST_TEXT);
+    let status = {
+        let mut read = pin!(stderr.read_to_end(&mut text));
+        tokio::select! {
+            status = child.wait() => {
+                let _ = timeout(LAST_WORDS, read).await;
+                status?
+            }
+            _ = &mut read => child.wait().await?,
+        }
+    };
+    Ok((status, text))
+}
+
+/// The processes of a command. Ended when dropped, unless it was left.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// Leaves what is left of it alone.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // If it has ended by itself there is nothing to end.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

@@ -231,11 +231,13 @@ impl Runner {
     /// Begins what can begin, in the order in which it came.
     async fn begin_queued(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.beginning.lock().await;
-        let mut queued = self.store.list()?;
-        queued.retain(|entry| entry.phase == Phase::Queued);
-        for entry in queued.iter().rev() {
-            match Spec::parse(&entry.spec) {
-                Ok(spec) if self.is_taken(&spec) => {}
+        let entries = self.store.list()?;
+        let of = |phase| entries.iter().filter(move |entry| entry.phase == phase);
+        // Those too that are under way, but can't go on.
+        let running: Vec<_> = of(Phase::Running).map(|entry| entry.service.as_str()).collect();
+        for entry in of(Phase::Queued).collect::<Vec<_>>().into_iter().rev() {
+            match self.checked(&entry.spec) {
+                Ok(spec) if running.contains(&entry.service.as_str()) || self.is_taken(&spec) => {}
                 Ok(spec) => self.begin(entry, spec).await?,
                 Err(error) => self.store.fail(entry.id, &error.to_string())?,
             }
@@ -267,7 +269,7 @@ impl Runner {
 
     /// Goes on with a rollout that a process before this one left under way.
     fn go_on(self: &Arc<Self>, entry: &Entry) -> Result<(), Failure> {
-        let spec = Spec::parse(&entry.spec)?;
+        let spec = self.checked(&entry.spec)?;
         let (id, service) = (entry.id, entry.service.clone());
         let Some(kept) = self.store.kept(id)? else { return Ok(()) };
         self.spawn(id, service, Beginning::Kept(Box::new((spec, kept))));

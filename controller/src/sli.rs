@@ -93,6 +93,17 @@ pub struct Sighting {
 }
 
 impl Sighting {
+    /// Calls each generation by another number: what proxies run may carry several rollouts, each of which counts for itself.
+    pub fn renumber(&mut self, number: impl Fn(Generation) -> Generation) {
+        let roster = &mut self.roster;
+        let behind = roster.behind.iter_mut().map(|behind| &mut behind.generation);
+        let lost = roster.lost.iter_mut().map(|lost| &mut lost.generation);
+        let own = [&mut self.generation, &mut self.newest];
+        for generation in own.into_iter().chain(behind).chain(lost) {
+            *generation = generation.map(&number);
+        }
+    }
+
     /// Adds what another proxy did. What a proxy has cut off under an older generation says nothing of the newest.
     pub fn add(&mut self, other: &Self) {
         self.generation = self.generation.min(other.generation);
@@ -285,6 +296,22 @@ mod tests {
 
     fn v1(sighting: &Sighting) -> Arm {
         sighting.versions.values().next().unwrap().arm()
+    }
+
+    #[test]
+    fn every_generation_is_called_by_the_number_of_the_rollout() {
+        let name: roster::Name = "edge-1".into();
+        let (why, generation) = (String::new(), Some(Generation(9)));
+        let lost = roster::Lost { name: name.clone(), why, since: Duration::ZERO, generation };
+        let behind = roster::Behind { name, generation: Some(Generation(8)), rejected: false };
+        let roster = Roster { lost: vec![lost], behind: vec![behind], ..Roster::default() };
+        let (generation, newest) = (Some(Generation(8)), Some(Generation(9)));
+        let roster = Box::new(roster);
+        let mut seen = Sighting { generation, newest, roster, ..Sighting::default() };
+        // What was carried from 8 on is the rollout's 2.
+        seen.renumber(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
+        assert_eq!((seen.generation, seen.newest), (Some(Generation(2)), Some(Generation(2))));
+        assert!(seen.roster.confirms(Generation(2)));
     }
 
     #[test]

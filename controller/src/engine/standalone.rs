@@ -97,7 +97,7 @@ impl Standalone {
     }
 
     /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
-    /// If the file is one generation ahead, without more users at the candidate, that was a rollback, which is done before it is
+    /// If the file is ahead, without more users at the candidate, that was a rollback, which is done before it is
     /// stored, and is done again, under the same generation.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Standalone {
         watched.map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
         let filter = file.filter();
         let Split { generation, candidate, .. } = rollout.split();
-        let rolled_back = file.generation() == generation.next() && file.candidate() <= candidate;
+        let rolled_back = file.generation() > generation && file.candidate() <= candidate;
         rollout.wake(at);
         let outputs = match rolled_back {
             true => rollout.roll_back_again(at),

@@ -154,3 +154,26 @@ async fn a_command_that_fails_is_quoted() {
     hanging.hook.timeout = Duration::from_millis(200);
     assert_eq!(call(&hanging).await.unwrap_err(), "no answer within 200ms");
 }
+
+#[tokio::test]
+async fn what_a_command_starts_ends_with_it_when_it_takes_too_long_and_is_left_when_it_does_not() {
+    let (directory, target) = script("sleep 60 & echo $! > $(dirname $0)/pid; sleep 60");
+    let mut hanging = to(target, 0);
+    hanging.hook.timeout = Duration::from_secs(1);
+    assert_eq!(call(&hanging).await.unwrap_err(), "no answer within 1s");
+    let started = |directory: &TempDir| {
+        let pid = std::fs::read_to_string(directory.path().join("pid")).unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        state.is_ok_and(|state| !state.contains(" Z "))
+    };
+    for _ in 0..100 {
+        if started(&directory) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert!(!started(&directory), "it was started by a command that is over");
+    // Standard error stays open with it.
+    let (directory, target) = script("sleep 5 & echo $! > $(dirname $0)/pid");
+    assert_eq!(call(&to(target, 0)).await, Ok(()));
+    assert!(started(&directory));
+}

@@ -38,8 +38,12 @@ pub enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url(url) => f.write_str(url),
-            Self::Command(command) => f.write_str(&command.join(" ")),
+            // What comes before the host, or behind the path, may be a secret; so may arguments.
+            Self::Url(url) => match reqwest::Url::parse(url) {
+                Ok(url) => write!(f, "{}{}", url.origin().ascii_serialization(), url.path()),
+                Err(_) => f.write_str("a webhook"),
+            },
+            Self::Command(command) => f.write_str(command.first().map_or("", |program| program)),
         }
     }
 }

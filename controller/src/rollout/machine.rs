@@ -431,11 +431,11 @@ impl Rollout {
                     self.restored(now, reason, outputs);
                 }
             }
+            Phase::Closing { .. } => self.close(now, outputs),
             Phase::Preparing
             | Phase::Baking { .. }
             | Phase::Watching { .. }
             | Phase::Promoted { .. }
-            | Phase::Closing { .. }
             | Phase::Ended => {}
         }
     }

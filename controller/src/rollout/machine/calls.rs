@@ -21,7 +21,9 @@ pub(super) struct Pending {
     call: Call,
     /// Since the last no: why, and when to ask again.
     refused: Option<(Duration, String)>,
-    /// Whether the rollout has gone elsewhere. What is on its way then must end before anything else is done to the same instances.
+    /// Whether it has been made and has had no answer since. Nothing else is done to its instances meanwhile.
+    on_its_way: bool,
+    /// Whether the rollout has gone elsewhere.
     late: bool,
 }
 
@@ -32,9 +34,18 @@ impl Pending {
 }
 
 impl Rollout {
-    /// The calls that have had no answer.
+    /// The calls whose answer is not known: each is made again.
     pub(super) fn unanswered(&self) -> impl Iterator<Item = Output> {
-        self.calls.iter().map(|pending| Output::Call(pending.call.clone()))
+        let made = self.calls.iter().filter(|pending| pending.on_its_way);
+        made.map(|pending| Output::Call(pending.call.clone()))
+    }
+
+    /// Leaves the gates' hooks out: whoever promotes does not wait for them.
+    pub(super) fn overrule_gates(&mut self) {
+        self.calls.retain(|pending| pending.point() != Point::Gate);
+        if let Some(Obstacle::Refused { point: Point::Gate, .. }) = self.obstacle {
+            self.obstacle = None;
+        }
     }
 
     /// Whether everything that is to be called here has said yes; calls the next if not.
@@ -152,7 +163,12 @@ impl Rollout {
             instances: message.instances.clone(),
         }));
         let call = Call { hook, message };
-        self.calls.push(Pending { call: call.clone(), refused: None, late: false });
+        self.calls.push(Pending {
+            call: call.clone(),
+            refused: None,
+            on_its_way: true,
+            late: false,
+        });
         outputs.push(Output::Call(call));
     }
 
@@ -185,7 +201,8 @@ impl Rollout {
                     }));
                 }
                 if asked_again {
-                    self.calls.push(Pending { refused: Some((now + AGAIN, why)), ..pending });
+                    let refused = Some((now + AGAIN, why));
+                    self.calls.push(Pending { refused, on_its_way: false, ..pending });
                 } else if point == Point::Before {
                     self.roll_back(now, Reason::Refused { point, hook, why }, outputs);
                 }
@@ -197,12 +214,10 @@ impl Rollout {
     /// Asks those again who have said no a while ago.
     pub(super) fn call_again(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         for pending in &mut self.calls {
-            if let Some((again, _)) = &mut pending.refused
+            if let Some((again, _)) = &pending.refused
                 && now >= *again
+                && !std::mem::replace(&mut pending.on_its_way, true)
             {
-                // A call that is on its way is not made twice: no answer takes longer.
-                let Hook { timeout, retries, .. } = &pending.call.hook;
-                *again = now + AGAIN + timeout.saturating_mul(retries.saturating_add(1) * 2);
                 outputs.push(Output::Call(pending.call.clone()));
             }
         }
@@ -221,7 +236,7 @@ impl Rollout {
     pub(super) fn leave_calls(&mut self) {
         self.answered = 0;
         self.calls.retain(|pending| {
-            pending.point().is_notice() || pending.point().is_work() && pending.refused.is_none()
+            pending.point().is_notice() || pending.point().is_work() && pending.on_its_way
         });
         for pending in &mut self.calls {
             pending.late = !pending.point().is_notice();

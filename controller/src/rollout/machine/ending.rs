@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serin_filter::table::Weight;
+
 use super::super::call::Point;
 use super::super::event::{Event, Reason};
 use super::{Goal, Output, Phase, Rollout};
@@ -28,7 +30,7 @@ impl Rollout {
         }
         outputs.push(Output::tell(Event::RollingBack { reason: reason.clone() }));
         (self.paused, self.paused_until, self.promote) = (false, None, false);
-        let unchanged = self.phase == Phase::Preparing;
+        let unchanged = self.phase == Phase::Preparing && self.split.candidate == Weight::ZERO;
         self.leave_calls();
         self.notify(Point::Rollback, Some(&reason), outputs);
         if unchanged {
@@ -66,6 +68,8 @@ impl Rollout {
     pub(super) fn close(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         if let Phase::Closing { reason, confirmed } = &self.phase
             && !self.has_notices()
+            // An end that can't be stored would come again.
+            && !self.held
         {
             let (reason, confirmed) = (reason.clone(), *confirmed);
             self.conclude(now, reason, confirmed, outputs);

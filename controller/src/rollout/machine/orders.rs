@@ -49,6 +49,11 @@ impl Rollout {
                 {
                     self.give_up(now, reason.clone(), &mut outputs);
                 }
+                if let Phase::Closing { reason, confirmed } = self.phase.clone()
+                    && force
+                {
+                    self.conclude(now, reason, confirmed, &mut outputs);
+                }
             }
         }
         Ok(outputs)
@@ -62,6 +67,8 @@ impl Rollout {
             return refuse("a hold, and nothing else, is for a number of seconds".to_owned());
         }
         match &self.phase {
+            // Whoever is to be told of the end may not answer for long.
+            Phase::Closing { .. } if order.verb == Verb::Abort && order.force => return Ok(false),
             Phase::Ended | Phase::Closing { .. } => {
                 return refuse(format!("the rollout of {} is over", self.plan.service));
             }
@@ -127,9 +134,15 @@ impl Rollout {
     /// Goes to the last step, and through its gate as soon as it is live. Where instances have to be replaced, through all the others too.
     fn rush(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         (self.promote, self.paused, self.paused_until) = (true, false, None);
+        self.overrule_gates();
         let last = self.plan.steps.len().saturating_sub(1);
         match self.phase {
             Phase::Preparing => {}
+            Phase::Watching { .. } | Phase::Shifting { goal: Goal::Watch, .. }
+                if self.plan.replacement.is_some() =>
+            {
+                self.shift(now, Goal::Step(0), outputs);
+            }
             Phase::Baking { .. } | Phase::Shifting { .. } if self.plan.replacement.is_some() => {}
             Phase::Baking { step, .. } | Phase::Shifting { goal: Goal::Step(step), .. }
                 if step == last => {}

@@ -354,7 +354,7 @@ fn hooks_are_addresses_or_commands() {
         "canary: {}",
         "  hooks:
     before:
-      - { url: \"https://deploy.example/before\", timeout: 3s, retries: 5, secretFile: /run/key }
+      - { url: \"https://user:secret@deploy.example/before?token=secret\", timeout: 3s, retries: 5, secretFile: /run/key }
     gate:
       - command: [./smoke-test, --fast]
 ",
@@ -365,7 +365,7 @@ fn hooks_are_addresses_or_commands() {
     assert_eq!((before.timeout, before.retries), (Duration::from_secs(3), 5));
     assert_eq!(before.secret_file.as_deref(), Some(Path::new("/run/key")));
     let [gate] = &hooks.gate[..] else { panic!("{hooks:?}") };
-    assert_eq!(gate.target.to_string(), "./smoke-test --fast");
+    assert_eq!(gate.target.to_string(), "./smoke-test");
     assert_eq!((gate.timeout, gate.retries), (Duration::from_secs(10), 3));
     for (hook, expected) in [
         ("{}", ": exactly one of url and command is needed"),

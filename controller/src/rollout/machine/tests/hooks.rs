@@ -3,11 +3,11 @@
 use super::orders::order;
 use super::*;
 use crate::rollout::call::{Hook, Hooks, Target};
-use crate::rollout::order::Verb;
+use crate::rollout::order::{Order, Verb};
 use crate::rollout::plan::{Limit, Overrun};
 
 pub(super) fn hook(url: &str) -> Hook {
-    let target = Target::Url(url.to_owned());
+    let target = Target::Command(vec![url.to_owned()]);
     Hook { target, timeout: SECOND, retries: 0, secret_file: None }
 }
 
@@ -157,4 +157,41 @@ fn after_a_restart_a_call_is_made_again_to_the_letter() {
     rollout.wake(world.now + 60 * SECOND);
     let call = world.calls.last().unwrap().clone();
     assert_eq!(rollout.again(), [Output::Apply(world.rollout.split()), Output::Call(call)]);
+}
+
+#[test]
+fn whoever_promotes_in_the_last_step_does_not_wait_for_a_hook_either() {
+    let mut world = World::new(hooked(&[100]));
+    world.until_live(1);
+    world.trouble = vec![Trouble::Refuses(Point::Gate)];
+    world.until("refused", |world| world.obstacle().is_some());
+    world.order(order(Verb::Promote)).unwrap();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+/// Who is told of the end may never answer.
+#[test]
+fn an_end_that_nobody_takes_note_of_can_be_forced() {
+    let mut world = World::new(hooked(&[100]));
+    world.until_live(1);
+    world.trouble = vec![Trouble::HooksHang];
+    world.order(order(Verb::Abort)).unwrap();
+    world.run(60.0);
+    assert!(!world.rollout.ended());
+    world.order(Order { force: true, ..order(Verb::Abort) }).unwrap();
+    assert!(world.rollout.ended());
+}
+
+/// The end would be told, but not be known after a restart.
+#[test]
+fn nothing_ends_that_cannot_be_stored() {
+    let mut world = World::troubled(hooked(&[10, 100]), vec![Trouble::HooksHang]);
+    world.rollout.hold(true);
+    let id = world.calls[0].message.id.clone();
+    world.input(Input::Called { id, answer: Err("no".to_owned()) });
+    world.trouble.clear();
+    world.answer_all();
+    assert!(!world.rollout.ended());
+    world.rollout.hold(false);
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
 }

@@ -154,3 +154,32 @@ fn a_killed_controller_replaces_nothing_twice() {
     assert_eq!(world.until_ended().verdict, Verdict::Promoted);
     assert_eq!(work(&world).len(), 12);
 }
+
+/// Nothing else is done to instances before a repeated call has ended.
+#[test]
+fn a_repeated_replacement_is_waited_for_too() {
+    let mut world = World::new(rolling());
+    world.trouble = vec![Trouble::Refuses(Point::Replace)];
+    world.until("refused", |world| world.obstacle().is_some());
+    world.trouble = vec![Trouble::HooksHang];
+    world.run(60.0);
+    let replace = world.calls.last().unwrap().message.clone();
+    let asked = world.calls.len();
+    assert_eq!((replace.point, asked), (Point::Replace, 3), "asked again once, as it does not end");
+    world.order(order(Verb::Abort)).unwrap();
+    world.trouble.clear();
+    world.run(30.0);
+    assert_eq!(world.calls.len(), asked, "nothing else is done meanwhile");
+    world.input(Input::Called { id: replace.id, answer: Err("too late".to_owned()) });
+    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+}
+
+#[test]
+fn a_promotion_while_users_are_watched_replaces_all_instances_the_same() {
+    let watched = Plan { sticky: true, watch: watching(&[]).watch, ..rolling() };
+    let mut world = World::new(watched);
+    world.run(5.0);
+    world.order(order(Verb::Promote)).unwrap();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.replaced.len(), 4);
+}
