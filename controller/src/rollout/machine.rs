@@ -446,7 +446,9 @@ impl Rollout {
             Goal::Step(step) => {
                 self.judge.split_changes(self.terms(step));
                 self.step.clear();
-                let warm = now + self.warm_up();
+                // Whoever asks for a preview is compared with nobody.
+                let previews = self.plan.steps.get(step).is_some_and(Step::is_preview);
+                let warm = now + if previews { Duration::ZERO } else { self.warm_up() };
                 let (approved, asked) = (false, false);
                 self.phase = Phase::Baking { step, baked: Duration::ZERO, approved, asked, warm };
             }

@@ -166,3 +166,19 @@ fn in_a_freeze_no_gate_opens_and_no_limit_counts_but_harm_takes_everything_back(
     world.trouble = vec![Trouble::CandidateFails];
     assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
 }
+
+/// Slow answers of the baseline say nothing of those who ask for the preview: each of their requests counts from when it is live.
+#[test]
+fn a_preview_needs_no_warm_up() {
+    let mut plan = plan(&[0, 100]);
+    plan.steps[0].requests = 20;
+    let mut world = World::new(plan);
+    world.proxy.latency_us = 4_000_000;
+    world.until_live(1);
+    world.proxy.picks = 10.0;
+    world.trouble = vec![Trouble::PicksFail];
+    world.run(2.0);
+    world.proxy.picks = 0.0;
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
