@@ -368,11 +368,11 @@ impl Rollout {
             self.roll_back(now, Reason::Tripwire { sentence: self.failures() }, outputs);
         }
         self.keep_limits(outputs, now);
-        self.measure(now, outputs);
         self.ask_again(now, seen.generation, outputs);
         self.call_again(now, outputs);
         self.advance(now, seen, outputs);
         self.keep_time(now, outputs);
+        self.measure(now, outputs);
     }
 
     /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.

@@ -114,11 +114,12 @@ impl Rollout {
         })
     }
 
-    /// Whether nothing speaks against the candidate in the metrics: all keep their rules, as measured last in this step.
+    /// Whether nothing speaks against the candidate in the metrics: all keep their rules, as measured last in this step. What has been asked is
+    /// waited for.
     pub(super) fn metrics_are_kept(&self) -> bool {
-        self.survey.known.len() == self.metrics().len()
-            && self.survey.known.iter().all(|known| known.kept == Some(true))
-            || self.previews()
+        let Survey { known, on_its_way, .. } = &self.survey;
+        let kept = || known.iter().all(|known| known.kept == Some(true));
+        self.previews() || known.len() == self.metrics().len() && !on_its_way && kept()
     }
 
     /// A metric whose value is not known.
