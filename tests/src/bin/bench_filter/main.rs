@@ -7,7 +7,6 @@
 
 mod backend;
 mod compare;
-mod figures;
 mod http;
 mod load;
 mod soak;
