@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use serin_filter::names::ServiceName;
 use tokio::time::{Instant, sleep};
 
-pub use self::client::{Client, QueryError};
+pub use self::client::{Client, QueryError, Sample};
 use self::pace::Pace;
 pub use self::query::{Metric, Observed, Watcher};
 use self::series::{Instance, Instances};

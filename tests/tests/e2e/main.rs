@@ -6,6 +6,7 @@ mod company;
 mod config;
 mod contract;
 mod crashes;
+mod doctor;
 mod hooks;
 mod init;
 mod interrupts;
