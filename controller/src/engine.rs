@@ -4,8 +4,10 @@ mod standalone;
 
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
+use serin_filter::names::Generation;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -19,6 +21,7 @@ use crate::rollout::machine::{Input, Output, Rollout};
 use crate::rollout::order::{Order, Refused};
 use crate::rollout::plan::Plan;
 use crate::route::Router;
+use crate::sli::prometheus::Surveyor;
 use crate::sli::{Look, Source};
 
 /// Who wants to know what happens, and keeps it.
@@ -80,9 +83,20 @@ impl<R: Router, S: Source> Engine<R, S> {
         let Course { rollout, outputs, at } = course;
         let (answered, answers) = mpsc::unbounded_channel();
         let calls = JoinSet::new();
+        let surveyor = Surveyor::new(rollout.plan()).map(Arc::new);
         let began = Instant::now();
-        let mut drive =
-            Drive { router, observer, wishes, answered, answers, calls, rollout, at, began };
+        let mut drive = Drive {
+            router,
+            observer,
+            wishes,
+            answered,
+            answers,
+            calls,
+            surveyor,
+            rollout,
+            at,
+            began,
+        };
         match drive.drive(&mut source, outputs).await {
             ControlFlow::Break(summary) => summary,
         }
@@ -95,20 +109,15 @@ struct Drive<'o, R, O> {
     observer: &'o mut O,
     wishes: mpsc::Receiver<Wish>,
     /// Where calls that have ended say how.
-    answered: mpsc::UnboundedSender<Answer>,
-    answers: mpsc::UnboundedReceiver<Answer>,
+    answered: mpsc::UnboundedSender<Input>,
+    answers: mpsc::UnboundedReceiver<Input>,
     /// Ended with the rollout.
     calls: JoinSet<()>,
+    surveyor: Option<Arc<Surveyor>>,
     rollout: Rollout,
     /// Time of the rollout when it was begun here.
     at: Duration,
     began: Instant,
-}
-
-/// What became of the call with this id.
-struct Answer {
-    id: String,
-    answer: Result<(), String>,
 }
 
 /// What comes next.
@@ -150,6 +159,7 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
     fn of_this_rollout(&self, mut look: Look) -> Look {
         if let Look::Seen(seen) = &mut look {
             seen.renumber(|running| self.router.generation_at(running));
+            seen.refusals = if seen.is_refused() { self.router.refusals() } else { None };
         }
         look
     }
@@ -169,9 +179,7 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
                 Wish::Interrupt => Turn::Input(Input::Interrupt),
                 Wish::Order(order, reply) => Turn::Order(order, reply),
             },
-            Some(Answer { id, answer }) = self.answers.recv() => {
-                Turn::Input(Input::Called { id, answer })
-            }
+            Some(answer) = self.answers.recv() => Turn::Input(answer),
         };
         self.take(turn).await?;
         ControlFlow::Continue(None)
@@ -234,6 +242,7 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
                 match output {
                     Output::Apply(split) => failed = self.router.apply(split).await.err(),
                     Output::Call(call) => self.call(call),
+                    Output::Measure { generation } => self.measure(generation),
                     Output::Record(ruling) => self.observer.ruling(&ruling),
                     Output::Tell(event) => {
                         self.observer.event(self.now(), &event);
@@ -251,11 +260,25 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
     }
 
     fn call(&mut self, call: Call) {
+        self.meanwhile_ask(async move {
+            let answer = hook::call(&call).await;
+            Input::Called { id: call.message.id, answer }
+        });
+    }
+
+    fn measure(&mut self, generation: Generation) {
+        let Some(surveyor) = self.surveyor.clone() else { return };
+        self.meanwhile_ask(async move {
+            Input::Measured { generation, values: surveyor.measure().await }
+        });
+    }
+
+    /// Has the state machine told what the future gives, while all else goes on.
+    fn meanwhile_ask(&mut self, question: impl Future<Output = Input> + Send + 'static) {
         let answered = self.answered.clone();
         self.calls.spawn(async move {
-            let answer = hook::call(&call).await;
             // Nobody waits for the answer once the rollout is over.
-            let _ = answered.send(Answer { id: call.message.id, answer });
+            let _ = answered.send(question.await);
         });
         while self.calls.try_join_next().is_some() {}
     }

@@ -17,7 +17,6 @@ pub mod absolute;
 pub mod balance;
 pub mod block;
 pub mod coin_flip;
-pub mod custom;
 mod detectable;
 mod difference;
 pub mod explain;

@@ -7,6 +7,7 @@ pub mod event;
 pub mod forecast;
 pub mod freeze;
 pub mod machine;
+pub mod metric;
 pub mod obstacle;
 pub mod order;
 pub mod plan;

@@ -28,6 +28,11 @@ pub trait Router: Send {
 
     /// The rollout's generation that a proxy carries which says that it runs this one: what is given to proxies may carry several rollouts.
     fn generation_at(&self, running: Generation) -> Generation;
+
+    /// Who refuses what was asked, and why; `None` where proxies do not tell.
+    fn refusals(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where proxies get the filter's configuration from.

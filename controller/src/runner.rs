@@ -178,12 +178,28 @@ impl Runner {
             let (verb, by) = (Verb::Abort, "serin".to_owned());
             let why = Some(format!("replaced by rollout {id}"));
             let order = Order { verb, by, why, step: None, seconds: None, force: false };
-            match self.hand_on(entry, order).await {
-                Ok(_) | Err(Failure::Refused(_)) => {}
-                Err(failure) => return Err(failure),
-            }
+            self.abort_wherever_it_is(entry, order).await?;
         }
         Ok(())
+    }
+
+    /// Aborts a rollout, which may begin meanwhile. That it can't be aborted is no failure.
+    async fn abort_wherever_it_is(&self, entry: Entry, order: Order) -> Result<(), Failure> {
+        let (id, phase) = (entry.id, entry.phase);
+        match self.hand_on(entry, order.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(Failure::Refused(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let now = self.entry(id)?;
+        let has_begun = (phase, now.phase) == (Phase::Queued, Phase::Running);
+        match has_begun {
+            true => match self.hand_on(now, order).await {
+                Ok(_) | Err(Failure::Refused(_)) => Ok(()),
+                Err(failure) => Err(failure),
+            },
+            false => Ok(()),
+        }
     }
 
     /// Begins once more what has ended otherwise than by promotion. If that is under way already, gives that.
@@ -198,11 +214,15 @@ impl Runner {
             other.retry_of == Some(entry.id)
                 && matches!(other.phase, Phase::Queued | Phase::Running)
         };
-        if let Some(retry) = self.store.list()?.into_iter().find(is_retry) {
-            return Ok(retry);
-        }
         let spec = self.checked(&entry.spec)?;
-        let id = self.store.retry(entry.id, &spec.plan, &entry.spec, order)?;
+        let id = {
+            // Who retries at the same time gets the same one.
+            let _one_at_a_time = self.beginning.lock().await;
+            if let Some(retry) = self.store.list()?.into_iter().find(is_retry) {
+                return Ok(retry);
+            }
+            self.store.retry(entry.id, &spec.plan, &entry.spec, order)?
+        };
         self.begin_added(id).await
     }
 
@@ -247,7 +267,7 @@ impl Runner {
     }
 
     async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
-        match Standalone::begin(&self.shared, spec, false).await {
+        match Standalone::begin(&self.shared, spec, entry.id.to_string(), false).await {
             Ok((engine, course)) => {
                 self.store.keep(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
                 let service = entry.service.clone();
@@ -286,8 +306,10 @@ impl Runner {
             let readiness = runner.readiness.clone();
             let (unkept, failing) = (Vec::new(), false);
             let mut clerk = Clerk { id, store, kept, readiness, status: told, unkept, failing };
-            let (engine, course) = beginning.ready(&runner.shared, &mut clerk, &mut wished).await;
-            engine.run(course, &mut clerk, wished).await;
+            let ready = beginning.ready(&runner.shared, &mut clerk, &mut wished).await;
+            if let Some((engine, course)) = ready {
+                engine.run(course, &mut clerk, wished).await;
+            }
             runner.active().remove(&id);
             runner.begin_queued_in_the_end().await;
         });
@@ -312,7 +334,14 @@ impl Runner {
             return self.withdraw(id, &order).await;
         }
         let over = || Failure::Refused(Refused(format!("rollout {id} is not under way")));
-        let wishes = self.active().get(&id).map(|active| active.wishes.clone()).ok_or_else(over)?;
+        let wishes = self.active().get(&id).map(|active| active.wishes.clone());
+        if wishes.is_none() && entry.phase == Phase::Running && order.gives_up() {
+            // What was kept of it can't be read.
+            self.store.fail(id, &given_up(&order))?;
+            self.note();
+            return self.entry(id);
+        }
+        let wishes = wishes.ok_or_else(over)?;
         let (reply, answer) = oneshot::channel();
         wishes.send(Wish::Order(order, reply)).await.map_err(|_| over())?;
         answer.await.map_err(|_| over())??;
@@ -376,15 +405,15 @@ enum Beginning {
 }
 
 impl Beginning {
-    /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then.
+    /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then, but to give it up: then `None`.
     async fn ready(
         self,
         shared: &Shared,
         clerk: &mut Clerk,
         wished: &mut mpsc::Receiver<Wish>,
-    ) -> (Standalone, Course) {
+    ) -> Option<(Standalone, Course)> {
         let (spec, Kept { rollout, at }) = match self {
-            Self::Ready(ready) => return *ready,
+            Self::Ready(ready) => return Some(*ready),
             Self::Kept(kept) => *kept,
         };
         let mut told = None;
@@ -393,7 +422,7 @@ impl Beginning {
                 Ok((engine, course)) => {
                     // What begins anew here is a rollback, which waits for nothing.
                     let _ = clerk.keep(at, &course.rollout, &course.outputs).await;
-                    return (engine, course);
+                    return Some((engine, course));
                 }
                 Err(error) => error.to_string(),
             };
@@ -401,8 +430,21 @@ impl Beginning {
                 eprintln!("serin: rollout {} can't go on yet: {error}", clerk.id);
                 told = Some(error.clone());
             }
-            if let Ok(Some(Wish::Order(_, reply))) = timeout(TRY_AGAIN, wished.recv()).await {
-                let _ = reply.send(Err(Refused(format!("it can't go on yet: {error}"))));
+            let Ok(Some(Wish::Order(order, reply))) = timeout(TRY_AGAIN, wished.recv()).await
+            else {
+                continue;
+            };
+            let answer = match order.gives_up() {
+                true => clerk.give_up(&order).map_err(|error| Refused(error.to_string())),
+                false => Err(Refused(format!(
+                    "it can't go on yet: {error}; `serin abort --force` gives it up, and changes nothing at the proxies"
+                ))),
+            };
+            let given_up = answer.is_ok();
+            // Whoever does not wait for the answer does not need it.
+            let _ = reply.send(answer);
+            if given_up {
+                return None;
             }
         }
     }
@@ -419,6 +461,20 @@ struct Clerk {
     unkept: Vec<Output>,
     /// Whether nothing can be kept, as was said.
     failing: bool,
+}
+
+impl Clerk {
+    /// Keeps that the rollout was given up where nobody knows what the proxies do.
+    fn give_up(&self, order: &Order) -> Result<(), StoreError> {
+        self.store.fail(self.id, &given_up(order))?;
+        self.kept.send_modify(|times| *times += 1);
+        Ok(())
+    }
+}
+
+/// How a rollout ends that could not go on.
+fn given_up(order: &Order) -> String {
+    format!("given up where it stood, the proxies unchanged: {order}")
 }
 
 impl Observer for Clerk {

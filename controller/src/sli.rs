@@ -78,6 +78,8 @@ pub struct Sighting {
     pub workers_behind: bool,
     /// Whether the proxy refused a filter configuration.
     pub rejected: bool,
+    /// Who refuses one and why, as far as proxies tell whoever gives it to them.
+    pub refusals: Option<String>,
     /// Whether the proxy was started anew.
     pub restarted: bool,
     /// Versions that the filter's tripwire has cut off.
@@ -102,6 +104,12 @@ impl Sighting {
         for generation in own.into_iter().chain(behind).chain(lost) {
             *generation = generation.map(&number);
         }
+    }
+
+    /// Whether any proxy refuses a filter configuration, or has when it was last seen.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.rejected || self.roster.behind.iter().any(|proxy| proxy.rejected)
     }
 
     /// Adds what another proxy did. What a proxy has cut off under an older generation says nothing of the newest.
@@ -245,6 +253,7 @@ impl Differ {
             workers_on: now.ticks > before.ticks,
             workers_behind: now.ticks_behind > before.ticks_behind,
             rejected: now.rejections > before.rejections,
+            refusals: None,
             restarted,
             tripped: now.tripped.clone(),
             slices: now.slices.since(&before.slices),

@@ -47,6 +47,7 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         watch: None,
         hooks: Default::default(),
         replacement: None,
+        metrics: None,
     }
 }
 

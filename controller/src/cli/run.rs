@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -92,7 +93,9 @@ impl Run {
             );
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
-        let (engine, course) = match Standalone::begin(&Shared::default(), spec, self.anew).await {
+        let run = Timestamp::now().as_millisecond().to_string();
+        let begun = Standalone::begin(&Shared::default(), spec, run, self.anew).await;
+        let (engine, course) = match begun {
             Ok(begun) => begun,
             Err(error) => return fail(Exit::Failed, error),
         };

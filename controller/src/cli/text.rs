@@ -7,7 +7,9 @@ use serin_filter::outcome::Failure;
 
 use crate::api::Shown;
 use crate::judge::explain::{percent, share};
-use crate::rollout::event::{ArmStatus, Event, Sensitivity, Stage, Status, Summary, Verdict};
+use crate::rollout::event::{
+    ArmStatus, Event, MetricStatus, Sensitivity, Stage, Status, Summary, Verdict,
+};
 use crate::rollout::plan::Overrun;
 use crate::store::{Entry, Phase};
 
@@ -111,7 +113,22 @@ pub(super) fn progress(at: Duration, status: &Status) -> String {
     let baked = format!("{} of {}", span(status.baked), span(status.bake));
     let evidence = format!("evidence {:.1} of {:.0}", status.evidence, status.limit);
     let compared = compared(status);
-    format!("{}  {position}: {}, {baked}; {compared}; {evidence}", stamp(at), status.weight)
+    let metric = |metric: &MetricStatus| format!("; {} {}", metric.name, values(metric));
+    let metrics: String = status.metrics.iter().map(metric).collect();
+    format!(
+        "{}  {position}: {}, {baked}; {compared}; {evidence}{metrics}",
+        stamp(at),
+        status.weight
+    )
+}
+
+/// What a metric was measured to be.
+pub(super) fn values(MetricStatus { baseline, candidate, .. }: &MetricStatus) -> String {
+    let candidate = candidate.map_or_else(|| "unknown".to_owned(), |value| value.to_string());
+    match baseline {
+        Some(baseline) => format!("{candidate} (baseline {baseline})"),
+        None => candidate,
+    }
 }
 
 /// A rollout of a server, in one line.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use console::style;
 
-use super::text::{position, rate, span};
+use super::text::{position, rate, span, values};
 use crate::judge::Interval;
 use crate::judge::explain::percent;
-use crate::rollout::event::{ArmStatus, Safety, Sensitivity, Status};
+use crate::rollout::event::{ArmStatus, MetricStatus, Safety, Sensitivity, Status};
 
 /// Cells of a progress bar.
 const BAR: usize = 24;
@@ -53,6 +53,7 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
         arm(&status.baseline),
         arm(&status.candidate),
     ];
+    lines.extend(status.metrics.iter().map(metric));
     if let Some(safety) = &status.safety {
         lines.insert(4, safe(safety));
     }
@@ -82,6 +83,17 @@ fn sees(status: &Status) -> String {
         Sensitivity::NoBaseline => "nothing: no baseline left to compare with".to_owned(),
         Sensitivity::Preview { .. } => "any failure of a request that asks for it".to_owned(),
     }
+}
+
+/// A metric, as it was measured last.
+fn metric(status: &MetricStatus) -> String {
+    let MetricStatus { name, limit, bad, consecutive, .. } = status;
+    let values = values(status);
+    let bad = match bad {
+        0 => String::new(),
+        bad => style(format!(", {bad} of {consecutive} bad in a row")).red().to_string(),
+    };
+    format!("  {name:<16} {values}; {limit}{bad}")
 }
 
 /// How far the step is from showing that there is no harm.
@@ -172,6 +184,7 @@ mod tests {
             requests_needed: 286,
             left: Some(Duration::from_secs(34)),
             watched: None,
+            metrics: Vec::new(),
             caveat: None,
             paused: false,
             frozen: None,

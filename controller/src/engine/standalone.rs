@@ -58,13 +58,15 @@ pub struct Shared {
 pub type Standalone = Engine<FilterRouter, Evidence>;
 
 impl Standalone {
-    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that.
+    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that. `run` tells
+    /// it from all others of its name.
     ///
     /// # Errors
     /// It can't.
     pub async fn begin(
         shared: &Shared,
         spec: Spec,
+        run: String,
         anew: bool,
     ) -> Result<(Self, Course), StartError> {
         let Spec { mut plan, service, envoy } = spec;
@@ -92,7 +94,7 @@ impl Standalone {
             false => file.generation(),
         };
         let present = Split { generation, candidate, users: Users::Usual };
-        let (rollout, outputs) = Rollout::start(plan, present);
+        let (rollout, outputs) = Rollout::start(plan, present, run);
         Ok((Self { router: file, source }, Course { rollout, outputs, at: Duration::ZERO }))
     }
 

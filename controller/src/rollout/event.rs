@@ -248,6 +248,20 @@ pub enum Reason {
         /// How many it may.
         budget: u64,
     },
+    /// A metric has broken its rule.
+    Metric {
+        /// Which.
+        metric: String,
+        /// What it has to keep to, in words.
+        limit: String,
+        /// The baseline's last value.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline: Option<f64>,
+        /// The candidate's last value.
+        candidate: f64,
+        /// So many values in a row were bad.
+        consecutive: u32,
+    },
     /// A hook that is called before the rollout has said no.
     Refused {
         /// When in the rollout.
@@ -290,6 +304,13 @@ impl fmt::Display for Reason {
                     f,
                     "{failures} requests have failed at the candidate; spec.failureBudget is {budget}"
                 )
+            }
+            Self::Metric { metric, limit, baseline, candidate, consecutive } => {
+                write!(f, "{metric} is {candidate}")?;
+                if let Some(baseline) = baseline {
+                    write!(f, " (baseline {baseline})")?;
+                }
+                write!(f, " and has to be {limit}: {consecutive} bad in a row")
             }
             Self::Refused { point, hook, why } => {
                 write!(f, "the {point} hook {hook} has not said yes: {why}")
@@ -351,6 +372,9 @@ pub struct Status {
     /// Requests with an identity so far, while users are watched; `baked`, `bake` and `requests_needed` are about that then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<u64>,
+    /// The plan's metrics, once they have been measured in the step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<MetricStatus>,
     /// What the chance of a false rollback does not cover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
@@ -414,6 +438,25 @@ pub struct Safety {
     pub limit: f64,
     /// About how many requests of the candidate it takes at this split, if it is as good as the baseline; `None` if no number does.
     pub requests_needed: Option<u64>,
+}
+
+/// A metric as it was measured last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricStatus {
+    /// Which.
+    pub name: String,
+    /// What it has to keep to, in words.
+    pub limit: String,
+    /// The baseline's value, if one was asked for and is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<f64>,
+    /// The candidate's value, if it is known.
+    pub candidate: Option<f64>,
+    /// How many values in a row were bad.
+    pub bad: u32,
+    /// How many in a row roll the rollout back.
+    pub consecutive: u32,
 }
 
 /// How one version does.

@@ -121,6 +121,7 @@ mod tests {
             watch: None,
             hooks: Default::default(),
             replacement: None,
+            metrics: None,
         }
     }
 

@@ -21,6 +21,7 @@ mod ending;
 mod fleet;
 mod judging;
 mod limits;
+mod metrics;
 mod obstacle;
 mod orders;
 mod phase;
@@ -36,9 +37,11 @@ use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 
 use self::calls::Pending;
+use self::metrics::Survey;
 use self::phase::{Goal, Phase};
 use super::call::{Call, Point};
 use super::event::{Event, Reason};
+use super::metric::Measured;
 use super::obstacle::Obstacle;
 use super::plan::{Gate, Plan, Step, Watch};
 use crate::judge::explain::Names;
@@ -78,6 +81,13 @@ pub enum Input {
         /// How.
         answer: Result<(), String>,
     },
+    /// The plan's metrics were measured.
+    Measured {
+        /// Under which split.
+        generation: Generation,
+        /// What they are, in the order of the plan.
+        values: Vec<Measured>,
+    },
     /// The user asks to stop: all traffic goes back. If it is on its way already, nobody waits for the proxy to confirm it any more.
     Interrupt,
 }
@@ -91,6 +101,11 @@ pub enum Output {
     Tell(Box<Event>),
     /// This called.
     Call(Call),
+    /// The plan's metrics measured.
+    Measure {
+        /// Under this split.
+        generation: Generation,
+    },
     /// This recorded: what the judge saw, or learned from, and said.
     Record(Ruling),
 }
@@ -107,8 +122,9 @@ pub struct Rollout {
     plan: Plan,
     judge: Judge,
     phase: Phase,
-    /// The generation before its first: with the name it tells this rollout from all others.
-    began: Generation,
+    /// Tells it from all others of its name.
+    #[serde(default)]
+    run: String,
     /// The split last asked for.
     split: Split,
     /// When it was asked for, last time.
@@ -128,6 +144,9 @@ pub struct Rollout {
     frozen: Option<String>,
     /// The calls without a yes.
     calls: Vec<Pending>,
+    /// What is known of the plan's metrics.
+    #[serde(default)]
+    survey: Survey,
     /// How many of those that are called one after the other where it stands have said yes.
     answered: usize,
     /// The last step whose instances have been, or are being, replaced.
@@ -150,13 +169,13 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// Begins a rollout where this split is in force. Its first own is the next generation.
+    /// Begins a rollout where this split is in force. Its first own is the next generation. `run` tells it from all others of its name.
     #[must_use]
-    pub fn start(plan: Plan, present: Split) -> (Self, Vec<Output>) {
+    pub fn start(plan: Plan, present: Split, run: String) -> (Self, Vec<Output>) {
         let mut rollout = Self {
             judge: Judge::new(plan.judge.clone()),
             phase: Phase::Preparing,
-            began: present.generation,
+            run,
             split: present,
             asked: Duration::ZERO,
             entered: Duration::ZERO,
@@ -166,6 +185,7 @@ impl Rollout {
             held: false,
             frozen: None,
             calls: Vec::new(),
+            survey: Survey::default(),
             answered: 0,
             replaced: None,
             looked: Duration::ZERO,
@@ -298,6 +318,9 @@ impl Rollout {
                 self.find(Some(Obstacle::NotWritten { why }), &mut outputs);
             }
             Input::Called { id, answer } => self.called(now, &id, answer, &mut outputs),
+            Input::Measured { generation, values } => {
+                self.measured(now, generation, values, &mut outputs);
+            }
             Input::Interrupt => match self.phase.clone() {
                 Phase::Shifting { goal: Goal::Baseline(reason), .. }
                 | Phase::Returning { reason } => {
@@ -349,6 +372,7 @@ impl Rollout {
         self.call_again(now, outputs);
         self.advance(now, seen, outputs);
         self.keep_time(now, outputs);
+        self.measure(now, outputs);
     }
 
     /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.
@@ -446,6 +470,7 @@ impl Rollout {
             Goal::Step(step) => {
                 self.judge.split_changes(self.terms(step));
                 self.step.clear();
+                self.begin_survey(now);
                 // Whoever asks for a preview is compared with nobody.
                 let previews = self.plan.steps.get(step).is_some_and(Step::is_preview);
                 let warm = now + if previews { Duration::ZERO } else { self.warm_up() };
@@ -470,6 +495,16 @@ impl Rollout {
         Duration::from_secs_f64(usual.unwrap_or(0.0) / 1_000.0).min(LONGEST_WARM_UP)
     }
 
+    /// The step that is live, or on its way.
+    fn present_step(&self) -> Option<&Step> {
+        match self.phase {
+            Phase::Baking { step, .. } | Phase::Shifting { goal: Goal::Step(step), .. } => {
+                self.plan.steps.get(step)
+            }
+            _ => None,
+        }
+    }
+
     /// What the blocks of a step are judged by.
     fn terms(&self, step: usize) -> Terms {
         self.plan.steps.get(step).map(Step::terms).unwrap_or_default()
@@ -491,6 +526,7 @@ impl Rollout {
             || self.judge.alarmed()
             || self.judge.missed().is_some()
             || self.judge.share_contradicts()
+            || !self.metrics_are_kept()
         {
             return false;
         }

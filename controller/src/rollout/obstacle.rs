@@ -17,13 +17,13 @@ use crate::judge::explain::share;
 pub enum Obstacle {
     Unreachable { why: String },
     NotWritten { why: String },
-    Rejected { generation: Generation },
+    Rejected { generation: Generation, said: Option<String> },
     NoFilter,
     NotRunning { wanted: Generation, running: Generation },
     WorkersBehind { generation: Generation },
     WorkersSilent,
     Lost { lost: usize, proxies: String, all: usize },
-    RejectedBy { generation: Generation, proxies: String, all: usize },
+    RejectedBy { generation: Generation, proxies: String, all: usize, said: Option<String> },
     Lagging { generation: Generation, proxies: String, all: usize },
     WorkersBehindAt { generation: Generation, proxies: String, all: usize },
     SilentAt { proxies: String, all: usize },
@@ -33,6 +33,15 @@ pub enum Obstacle {
     Unhealthy { why: String },
     ShareContradicts { version: VersionName, requests: u64, all: u64 },
     Refused { point: Point, hook: String, why: String },
+    Unmeasured { metric: String, why: String },
+}
+
+/// Why a configuration was refused.
+fn reason(said: Option<&str>) -> String {
+    said.map_or_else(
+        || "Envoy's log has the reason".to_owned(),
+        |said| format!("Envoy said: {said}"),
+    )
 }
 
 impl fmt::Display for Obstacle {
@@ -40,10 +49,10 @@ impl fmt::Display for Obstacle {
         match self {
             Self::Unreachable { why } => write!(f, "{why}; nothing is known of either version"),
             Self::NotWritten { why } => write!(f, "the split could not be written: {why}"),
-            Self::Rejected { generation } => write!(
+            Self::Rejected { generation, said } => write!(
                 f,
-                "Envoy refused generation {generation} of the filter's configuration and keeps the split before it; \
-                 Envoy's log has the reason"
+                "Envoy refused generation {generation} of the filter's configuration and keeps the split before it; {}",
+                reason(said.as_deref())
             ),
             Self::NoFilter => f.write_str(
                 "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load?",
@@ -65,10 +74,11 @@ impl fmt::Display for Obstacle {
                 f,
                 "{lost} of {all} proxies can't be read, and nothing is known of either version there: {proxies}"
             ),
-            Self::RejectedBy { generation, proxies, all } => write!(
+            Self::RejectedBy { generation, proxies, all, said } => write!(
                 f,
                 "of {all} proxies some refused generation {generation} of the filter's configuration and keep the split before it: \
-                 {proxies}; Envoy's log has the reason"
+                 {proxies}; {}",
+                reason(said.as_deref())
             ),
             Self::Lagging { generation, proxies, all } => write!(
                 f,
@@ -96,6 +106,9 @@ impl fmt::Display for Obstacle {
             ),
             Self::Refused { point, hook, why } => {
                 write!(f, "the {point} hook {hook} has not said yes: {why}; it is asked again")
+            }
+            Self::Unmeasured { metric, why } => {
+                write!(f, "nothing is known of the metric {metric}: {why}")
             }
             Self::NobodyWatched { service } => write!(
                 f,

@@ -29,6 +29,14 @@ pub struct Order {
     pub force: bool,
 }
 
+impl Order {
+    /// Whether it ends a rollout whatever is known of the proxies.
+    #[must_use]
+    pub fn gives_up(&self) -> bool {
+        self.verb == Verb::Abort && self.force
+    }
+}
+
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.verb.done())?;

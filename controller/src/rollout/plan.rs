@@ -10,6 +10,7 @@ use serin_filter::table::Weight;
 
 use super::call::{Hook, Hooks, Replacement, Target};
 use super::freeze::Freezes;
+use super::metric::Metrics;
 use crate::judge::{self, Slice, Terms};
 
 /// A plan that needs no second check.
@@ -45,6 +46,9 @@ pub struct Plan {
     pub hooks: Hooks,
     /// How the instances of the steps are replaced; `None` if none are.
     pub replacement: Option<Replacement>,
+    /// What else the candidate is held to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
 }
 
 /// How users are watched while the baseline still serves all of them.

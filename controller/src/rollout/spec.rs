@@ -18,6 +18,8 @@ mod analysis;
 mod envoy;
 mod freeze;
 mod hooks;
+mod metrics;
+mod prometheus;
 mod rolling;
 mod routing;
 mod strategy;
@@ -203,6 +205,8 @@ impl Body {
         judge.alpha -= watch.as_ref().map_or(0.0, |watch| watch.miss);
         let sticky = !self.sticky.is_empty();
         let interval = self.analysis.interval.0;
+        let metrics =
+            self.analysis.metrics.map(|metrics| metrics.checked(&envoy.evidence)).transpose()?;
         let service = wire::Service {
             name: self.service.clone(),
             authorities: self.authorities,
@@ -240,6 +244,7 @@ impl Body {
                 watch,
                 hooks: self.hooks.checked()?,
                 replacement: self.strategy.replacement()?,
+                metrics,
             },
             service,
             envoy,

@@ -24,6 +24,11 @@ pub(super) trait Carrier: Debug + Send {
     /// The generation of a service's rollout that it carries; `None` if no rollout has said.
     fn carried(&self, service: &ServiceName) -> Option<Generation>;
 
+    /// Who refuses it, and why; `None` where proxies do not tell.
+    fn refusals(&self) -> Option<String> {
+        None
+    }
+
     /// Carries this configuration from now on, with this generation of a service's rollout.
     ///
     /// # Errors

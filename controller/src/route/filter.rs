@@ -155,6 +155,10 @@ impl Router for FilterRouter {
             older => older.min(Generation(self.generation.0.saturating_sub(1))),
         }
     }
+
+    fn refusals(&self) -> Option<String> {
+        lock(&self.carrier).refusals()
+    }
 }
 
 /// The present division of users between baseline and candidate, and the weight of versions that take no part in this rollout: their users

@@ -10,6 +10,7 @@ use serin_filter::names::{Generation, ServiceName};
 
 use super::RouteError;
 use super::carrier::Carrier;
+use crate::sli::merge::named;
 use crate::xds::publisher::Publisher;
 use crate::xds::template::Template;
 
@@ -117,6 +118,14 @@ impl XdsGroup {
     }
 }
 
+/// What a proxy says, without the rest of a long text.
+fn shortened(reason: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut rest = reason.trim().chars();
+    let first: String = rest.by_ref().take(LONGEST).collect();
+    if rest.next().is_some() { first + "..." } else { first }
+}
+
 impl Carrier for XdsGroup {
     fn filter(&self) -> &str {
         self.template.name()
@@ -128,6 +137,15 @@ impl Carrier for XdsGroup {
 
     fn carried(&self, service: &ServiceName) -> Option<Generation> {
         self.served.carried.get(service.as_str()).copied()
+    }
+
+    fn refusals(&self) -> Option<String> {
+        let proxies = self.publisher.proxies(&self.group);
+        let refusing = proxies.iter().filter_map(|proxy| {
+            let rejection = proxy.resources.get(self.template.name())?.rejected.as_ref()?;
+            Some(format!("{}: {}", proxy.node, shortened(&rejection.reason)))
+        });
+        Some(named(refusing)).filter(|refusing| !refusing.is_empty())
     }
 
     /// Published first: a rollback waits for no disk. What could not be kept is kept with the next.

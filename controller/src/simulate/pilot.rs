@@ -31,8 +31,10 @@ pub struct Pilot {
 impl Pilot {
     /// Begins the plan.
     #[must_use]
-    pub fn new(plan: Plan) -> Self {
-        let (rollout, outputs) = Rollout::start(plan, Split::baseline(Generation(0)));
+    pub fn new(mut plan: Plan) -> Self {
+        plan.metrics = None;
+        let (rollout, outputs) =
+            Rollout::start(plan, Split::baseline(Generation(0)), String::new());
         Self {
             rollout,
             merge: Merge::default(),
@@ -60,6 +62,8 @@ impl Pilot {
                     let input = Input::Called { id: call.message.id, answer: Ok(()) };
                     self.wanted.extend(self.rollout.step(now, input));
                 }
+                // Without metrics nothing is measured: nobody knows what their queries would give.
+                Output::Measure { .. } => {}
                 Output::Record(ruling) => self.ruling = Some(ruling),
                 Output::Tell(event) => {
                     if let Event::Ended(summary) = *event {

@@ -34,6 +34,7 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
             watch: None,
             hooks: Default::default(),
             replacement: None,
+            metrics: None,
         },
         traffic,
         rule: Rule::Serin,

@@ -7,22 +7,21 @@
 
 mod client;
 mod pace;
-mod query;
 mod series;
-mod template;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use serin_filter::names::ServiceName;
 use tokio::time::{Instant, sleep};
 
 pub use self::client::{Client, QueryError, Sample};
 use self::pace::Pace;
-pub use self::query::{Metric, Observed, Watcher};
 use self::series::{Instance, Instances};
-pub use self::template::{Template, TemplateError, Variables};
+pub use self::survey::Surveyor;
 use super::merge::{Merge, Reading};
 use super::roster::Name;
 use super::{Look, Source};
@@ -30,19 +29,27 @@ use super::{Look, Source};
 /// By then a scrape has been stored that began before.
 const LAG: Duration = Duration::from_secs(1);
 
-/// Where a Prometheus is, and which of its targets are the proxies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+/// Where a Prometheus is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
     /// Base address, such as `https://prometheus.example.com`.
     pub url: String,
     /// Who asks.
     pub auth: Auth,
+}
+
+/// A Prometheus, and which of its targets are the proxies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where it is.
+    pub connection: Connection,
     /// Labels that all proxies have, and no other target; if there are none, whatever has the filter's statistics is a proxy.
     pub instances: BTreeMap<String, String>,
 }
 
 /// How a request shows who asks. Files are read for each request, so a secret can be changed at any time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Auth {
     /// Not at all.
     #[default]
@@ -80,7 +87,7 @@ impl Prometheus {
     pub fn new(settings: Settings, service: &ServiceName, filter: String) -> Self {
         let query = series::query(service, &filter, &settings.instances);
         let (merge, pace, began) = (Merge::default(), Pace::default(), Instant::now());
-        let client = Client::new(settings.url, settings.auth);
+        let client = Client::new(settings.connection);
         Self { client, query, filter, merge, pace, began, looked: began }
     }
 

@@ -12,7 +12,7 @@ fn plan() -> Plan {
 }
 
 fn begun() -> (Rollout, Vec<Output>) {
-    Rollout::start(plan(), Split::baseline(Generation(7)))
+    Rollout::start(plan(), Split::baseline(Generation(7)), "1".to_owned())
 }
 
 fn open() -> (tempfile::TempDir, PathBuf, Store) {

@@ -111,6 +111,8 @@ fn local(directory: &Path, arguments: &[String]) -> Child {
         .expect("a log");
     Command::new(&binary)
         .args(arguments)
+        // Files named without a directory are its own.
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -50,9 +50,17 @@ impl Fleet {
         self.envoys.push(Envoy::start(&setup).await);
     }
 
+    /// Each proxy has the module in a directory of its own.
+    fn filter_file(&self) -> String {
+        let shipped = std::fs::read_to_string(self.envoys[0].filter_file()).expect("the file");
+        let module = self.envoys[0].module().display().to_string();
+        let file = self.directory.path().join("filter.json");
+        std::fs::write(&file, shipped.replace(&module, "serin.wasm")).expect("a file");
+        file.display().to_string()
+    }
+
     async fn serve(&mut self) {
-        let (listen, filter) = (self.xds.to_string(), self.envoys[0].filter_file());
-        let filter = filter.display().to_string();
+        let (listen, filter) = (self.xds.to_string(), self.filter_file());
         let arguments = ["--xds-listen", &listen, "--xds-filter", &filter];
         self.server = Some(Server::started_with(self.directory.path(), &arguments).await);
     }
@@ -75,6 +83,17 @@ impl Fleet {
         let proxies = format!("proxies: {{ addresses: [{}] }}", admins.join(", "));
         let spec = Spec::new(&self.envoys[0]).xds(GROUP).evidence(proxies);
         spec.interval(Duration::from_millis(500)).without_tripwire()
+    }
+
+    /// Waits for something that keeps the rollout from going on, in whose words all of these are.
+    async fn until_blocked(&self, words: &[&str]) {
+        until(PATIENCE, &format!("{words:?}"), async || {
+            let status = self.server().status("shop").await;
+            let obstacle = status["status"]["obstacle"].as_str().unwrap_or_default();
+            let said = words.iter().all(|word| obstacle.contains(word));
+            if said { Ok(()) } else { Err(obstacle.to_owned()) }
+        })
+        .await;
     }
 
     async fn until_live(&self, step: u32) {
@@ -102,7 +121,7 @@ fn end(events: &[Value]) -> &Value {
     events.iter().find(|event| event["event"] == "ended").expect("an end")
 }
 
-/// The server is killed in mid-step and stays away for a while, and one Envoy is killed and started anew.
+/// The server is killed in mid-step and stays away for half a minute, and one Envoy is killed and started anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_candidate_is_promoted_whatever_ends_in_between() {
     let mut fleet = Fleet::new().await;
@@ -111,7 +130,7 @@ async fn a_healthy_candidate_is_promoted_whatever_ends_in_between() {
     fleet.server().apply(&spec.step("100%", 2 * SECOND, 50)).await;
     fleet.until_live(1).await;
     fleet.kill_server().await;
-    tokio::time::sleep(5 * SECOND).await;
+    tokio::time::sleep(30 * SECOND).await;
     fleet.serve().await;
     fleet.until_live(2).await;
     fleet.envoys[3].kill().await;
@@ -123,6 +142,29 @@ async fn a_healthy_candidate_is_promoted_whatever_ends_in_between() {
         let failures = load.stop().await.total().failures;
         // What was under way in the one that was killed is lost, and what came while it was away.
         assert!(failures == 0 || number == 3, "edge-{number}: {failures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
+    let fleet = Fleet::new().await;
+    let loads = fleet.load();
+    let spec = fleet.spec().step("20%", 2 * SECOND, 50).step("100%", SECOND, 50);
+    let broken = &fleet.envoys[7];
+    let (module, elsewhere) = (broken.module(), broken.dir().join("elsewhere.wasm"));
+    fleet.server().apply(&spec).await;
+    fleet.until_live(1).await;
+    std::fs::rename(&module, &elsewhere).expect("the module is there");
+    let (admin, all) = (broken.admin().to_string(), format!("of {ENVOYS} proxies some refused"));
+    fleet
+        .until_blocked(&[&all, "keep the split before it", &admin, "edge-7: ", "serin.wasm"])
+        .await;
+    std::fs::rename(&elsewhere, &module).expect("it was there");
+    let (code, events) = fleet.server().watch("shop").await;
+    assert_eq!((code, &end(&events)["confirmed"]), (Some(0), &true.into()), "{events:?}");
+    fleet.assert_all_run(&end(&events)["generation"]).await;
+    for load in loads {
+        assert_eq!(load.stop().await.total().failures, 0);
     }
 }
 

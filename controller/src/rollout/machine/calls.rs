@@ -61,11 +61,6 @@ impl Rollout {
         false
     }
 
-    /// Whether anything that is to be called here has not said yes yet.
-    pub(super) fn lacks_answers(&self) -> bool {
-        self.answered < self.wanted().len()
-    }
-
     /// What is to be called where the rollout stands, in order.
     fn wanted(&self) -> Vec<(Point, Hook)> {
         let replacement = || {
@@ -143,7 +138,7 @@ impl Rollout {
         let plan = &self.plan;
         let version = if returning { &plan.baseline } else { &plan.candidate };
         let message = Message {
-            id: format!("{}/{}/{place}{point}/{number}", plan.name, self.began),
+            id: format!("{}/{}/{place}{point}/{number}", plan.name, self.run),
             point,
             rollout: plan.name.clone(),
             service: plan.service.clone(),

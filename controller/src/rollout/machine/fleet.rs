@@ -23,7 +23,8 @@ impl Rollout {
         let rejecting: Vec<_> = old.iter().filter(|behind| behind.rejected).collect();
         if !rejecting.is_empty() {
             let proxies = named(rejecting.iter().map(|behind| &behind.name));
-            return Some(Obstacle::RejectedBy { generation: wanted, proxies, all: of });
+            let said = seen.refusals.clone();
+            return Some(Obstacle::RejectedBy { generation: wanted, proxies, all: of, said });
         }
         if self.on_its_way(now, seen) {
             return None;

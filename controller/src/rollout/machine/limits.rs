@@ -42,8 +42,8 @@ impl Rollout {
             && self.obstacle.is_none()
             && !self.judge.alarmed()
             && self.judge.missed().is_none()
-            && !self.needs_approval()
-            && !self.lacks_answers();
+            && self.metrics_are_kept()
+            && !self.needs_approval();
         let overrun = Output::tell(Event::Overrun { step, at_most, then });
         match then {
             // Whoever has promoted it does not want it to wait at a gate.
@@ -54,7 +54,7 @@ impl Rollout {
             Overrun::RollBack => {
                 self.roll_back(now, Reason::Overrun { step, at_most }, outputs);
             }
-            Overrun::Advance if sound && !self.held => {
+            Overrun::Advance if sound && !self.held && self.all_called(outputs) => {
                 outputs.push(overrun);
                 self.open_gate(now, index, outputs);
             }
@@ -64,12 +64,7 @@ impl Rollout {
 
     /// Whether only those meet the candidate who ask for it.
     pub(super) fn previews(&self) -> bool {
-        let (Phase::Baking { step, .. } | Phase::Shifting { goal: Goal::Step(step), .. }) =
-            self.phase
-        else {
-            return false;
-        };
-        self.plan.steps.get(step).is_some_and(Step::is_preview)
+        self.present_step().is_some_and(Step::is_preview)
     }
 
     /// Requests that asked for the candidate since the step went live, and failures among them.

@@ -41,10 +41,13 @@ impl Rollout {
         }
         if seen.generation != Some(wanted) {
             return match (&self.obstacle, seen.generation) {
-                _ if seen.rejected => Some(Obstacle::Rejected { generation: wanted }),
+                _ if seen.rejected => {
+                    Some(Obstacle::Rejected { generation: wanted, said: seen.refusals.clone() })
+                }
                 // Until the proxy follows, this is still the reason.
-                (Some(Obstacle::Rejected { .. }), _) => {
-                    Some(Obstacle::Rejected { generation: wanted })
+                (Some(Obstacle::Rejected { said, .. }), _) => {
+                    let said = seen.refusals.as_ref().or(said.as_ref()).cloned();
+                    Some(Obstacle::Rejected { generation: wanted, said })
                 }
                 (Some(known @ Obstacle::NotWritten { .. }), _) => Some(known.clone()),
                 _ if self.on_its_way(now, seen) => None,
@@ -62,6 +65,7 @@ impl Rollout {
             .or_else(|| self.no_requests(seen))
             .or_else(|| self.nobody_watched())
             .or_else(|| self.ruled())
+            .or_else(|| self.unmeasured())
             .or_else(|| self.refused())
     }
 

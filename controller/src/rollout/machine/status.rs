@@ -78,6 +78,7 @@ impl Rollout {
                 Phase::Watching { slices, .. } => slices.requests(),
                 _ => 0,
             }),
+            metrics: self.metric_status(),
             caveat: step.and_then(|step| self.caveat(step)),
             left: index.and_then(|index| self.left(index, baked)),
             paused: self.paused,

@@ -20,6 +20,7 @@ macro_rules! told {
 mod fleet;
 mod hooks;
 mod limits;
+mod metrics;
 mod obstacles;
 mod orders;
 mod property;
@@ -49,6 +50,7 @@ fn plan(percents: &[u32]) -> Plan {
         watch: None,
         hooks: Default::default(),
         replacement: None,
+        metrics: None,
     }
 }
 

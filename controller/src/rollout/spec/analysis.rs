@@ -7,6 +7,7 @@ use serin_filter::config::limit;
 use serin_filter::histogram::BOUNDARIES_US;
 
 use super::super::plan::{Gate, Step, Watch};
+use super::metrics::MetricsSpec;
 use super::value::{Count, Number, Percent, Span};
 use super::{SpecError, at};
 use crate::judge::coin_flip::Margin;
@@ -22,6 +23,7 @@ pub(super) struct Analysis {
     latency: Latency,
     objectives: Objectives,
     watch: Option<WatchSpec>,
+    pub(super) metrics: Option<MetricsSpec>,
 }
 
 /// How users are watched before the first step.
@@ -69,6 +71,7 @@ impl Default for Analysis {
             latency: Latency::default(),
             objectives: Objectives::default(),
             watch: None,
+            metrics: None,
         }
     }
 }

@@ -1,15 +1,14 @@
 //! The proxies: where they take the filter's configuration from, and where evidence of them comes from.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::prometheus::PrometheusSpec;
 use super::{SpecError, at};
 use crate::route::Place;
 use crate::sli::evidence::Origin;
 use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
-use crate::sli::prometheus::{Auth, Settings};
 
 /// The proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,23 +43,6 @@ struct ProxiesSpec {
     file: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PrometheusSpec {
-    url: String,
-    basic_auth: Option<BasicAuth>,
-    bearer_token_file: Option<PathBuf>,
-    #[serde(default)]
-    instances: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct BasicAuth {
-    username: String,
-    password_file: PathBuf,
-}
-
 impl EnvoySpec {
     pub(super) fn checked(self) -> Result<Envoy, SpecError> {
         let place = match (self.filter_config, self.xds) {
@@ -80,7 +62,9 @@ impl EnvoySpec {
         let evidence = match (self.admin, self.proxies, self.prometheus) {
             (Some(address), None, None) => Origin::Admin(Whereabouts::Lone(admin(address)?)),
             (None, Some(proxies), None) => Origin::Admin(proxies.checked()?),
-            (None, None, Some(prometheus)) => Origin::Prometheus(prometheus.checked()?),
+            (None, None, Some(prometheus)) => {
+                Origin::Prometheus(prometheus.checked("spec.envoy.prometheus")?)
+            }
             (None, None, None) => {
                 return at(
                     "spec.envoy",
@@ -124,43 +108,6 @@ impl ProxiesSpec {
             }
             _ => at("spec.envoy.proxies", "more than one of: addresses, dns, file"),
         }
-    }
-}
-
-impl PrometheusSpec {
-    fn checked(self) -> Result<Settings, SpecError> {
-        const PATH: &str = "spec.envoy.prometheus";
-        let url = reqwest::Url::parse(&self.url).ok();
-        let good = |url: &reqwest::Url| {
-            let nobody = url.username().is_empty() && url.password().is_none();
-            matches!(url.scheme(), "http" | "https") && url.has_host() && nobody
-        };
-        if !url.as_ref().is_some_and(good) {
-            return at(
-                format!("{PATH}.url"),
-                format!(
-                    "{:?} is not an address such as https://prometheus.example.com, without a user",
-                    self.url
-                ),
-            );
-        }
-        let auth = match (self.basic_auth, self.bearer_token_file) {
-            (None, None) => Auth::Nobody,
-            (Some(BasicAuth { username, password_file }), None) => {
-                Auth::Basic { username, password_file }
-            }
-            (None, Some(token_file)) => Auth::Bearer { token_file },
-            (Some(_), Some(_)) => {
-                return at(PATH, "more than one of: basicAuth, bearerTokenFile");
-            }
-        };
-        for label in self.instances.keys() {
-            let first = label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-            if !first || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return at(format!("{PATH}.instances"), format!("{label:?} is not a label's name"));
-            }
-        }
-        Ok(Settings { url: self.url, auth, instances: self.instances })
     }
 }
 

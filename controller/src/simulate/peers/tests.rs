@@ -31,6 +31,7 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
             watch: None,
             hooks: Default::default(),
             replacement: None,
+            metrics: None,
         },
         traffic: Traffic {
             fault: fault.map(|kind| Fault { from: Duration::ZERO, kind }),

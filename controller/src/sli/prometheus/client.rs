@@ -8,7 +8,7 @@ use reqwest::RequestBuilder;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::Auth;
+use super::{Auth, Connection};
 use crate::http::{self, root_cause};
 
 /// How long Prometheus may take to answer.
@@ -81,9 +81,9 @@ enum Data {
 }
 
 impl Client {
-    /// The Prometheus at `url`.
+    /// A Prometheus that nobody has asked yet.
     #[must_use]
-    pub fn new(url: String, auth: Auth) -> Self {
+    pub fn new(Connection { url, auth }: Connection) -> Self {
         let client = http::client(TIMEOUT).build().map_err(|error| root_cause(&error));
         Self { client, url: url.trim_end_matches('/').to_owned(), auth }
     }

@@ -8,7 +8,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::judge::custom::{Bound, Rule};
+use crate::rollout::metric::{Measured, Metric, Metrics, Rule, Template};
+use crate::rollout::plan::Plan;
 use crate::rollout::spec::Spec;
 use crate::sli::Sighting;
 
@@ -70,7 +71,8 @@ impl Fake {
 }
 
 fn prometheus(url: String, auth: Auth) -> Prometheus {
-    let settings = Settings { url, auth, instances: BTreeMap::new() };
+    let connection = Connection { url, auth };
+    let settings = Settings { connection, instances: BTreeMap::new() };
     Prometheus::new(settings, &"shop".parse().unwrap(), "serin".to_owned())
 }
 
@@ -160,34 +162,47 @@ async fn whoever_asks_shows_who_he_is() {
 }
 
 #[tokio::test]
-async fn a_metric_is_held_to_its_rule() {
+async fn a_metric_is_what_its_query_gives() {
     let fake = Fake::default();
-    let plan = Spec::parse(include_str!("../../../../envoy/rollout.yaml")).unwrap().plan;
-    let metric = Metric {
+    let rule = Rule { at_most: Some(10.0), at_least: None, at_most_times: None, consecutive: 2 };
+    let metric = |query: &str| Metric {
         name: "queue".to_owned(),
-        query: Template::parse("queue{version=\"{{candidate}}\"}").unwrap(),
-        rule: Rule { bound: Bound::AtMost(10.0), consecutive: 2 },
+        query: Template::parse(query).unwrap(),
+        rule,
     };
-    let client = Client::new(fake.serve().await, Auth::Nobody);
-    let mut watcher = Watcher::new(client, vec![metric]);
+    let metrics = Metrics {
+        prometheus: Connection { url: fake.serve().await, auth: Auth::Nobody },
+        every: Duration::from_secs(15),
+        all: vec![
+            metric("queue{version=\"{{version}}\"}"),
+            metric("cost{service=\"{{service}}\"}"),
+        ],
+    };
+    let plan = Spec::parse(include_str!("../../../../envoy/rollout.yaml")).unwrap().plan;
+    let surveyor = Surveyor::new(&Plan { metrics: Some(metrics), ..plan }).unwrap();
     let vector = |values: &[&str]| {
         let all: Vec<_> =
             values.iter().map(|v| format!(r#"{{"metric":{{}},"value":[1,"{v}"]}}"#)).collect();
         let all = all.join(",");
         format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{all}]}}}}"#)
     };
-    for (status, text, candidate, broken) in [
-        (200, vector(&["11"]), Some(11.0), false),
-        (500, "no".to_owned(), None, false),
-        (200, vector(&[]), None, false),
-        (200, vector(&["99", "98"]), None, false),
-        (200, vector(&["12"]), Some(12.0), true),
-        (200, vector(&["9"]), Some(9.0), false),
+    fake.answer(200, &vector(&["11"]));
+    let both = Measured { baseline: Some(11.0), candidate: Some(11.0), why: None };
+    let one = Measured { baseline: None, ..both.clone() };
+    assert_eq!(surveyor.measure().await, [both, one]);
+    assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
+    for (status, text, expected) in [
+        (500, "no".to_owned(), "answered with status 500 Internal Server Error"),
+        (200, vector(&[]), "queue{version=\"v2\"} gives no value"),
+        (200, vector(&["99", "98"]), "queue{version=\"v2\"} gives 2 values; one is needed"),
+        (200, vector(&["NaN"]), "queue{version=\"v2\"} gives a value that is no finite number"),
     ] {
         fake.answer(status, &text);
-        let observed = watcher.observe(&plan).await;
-        assert_eq!((observed[0].candidate, observed[0].broken), (candidate, broken), "{text}");
-        assert_eq!(observed[0].error.is_some(), status == 500);
+        let Measured { baseline: None, candidate: None, why: Some(why) } =
+            surveyor.measure().await.remove(0)
+        else {
+            panic!("{text}")
+        };
+        assert!(why.contains(expected), "{why}");
     }
-    assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v2\"}");
 }

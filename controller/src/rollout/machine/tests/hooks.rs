@@ -31,12 +31,12 @@ fn hooks_are_called_in_order_each_once() {
     let mut world = World::new(hooked(&[10, 100]));
     assert_eq!(world.until_ended().verdict, Verdict::Promoted);
     let expected = [
-        "shop-v2/7/before/0",
-        "shop-v2/7/step-1/gate/0",
-        "shop-v2/7/step-1/gate/1",
-        "shop-v2/7/step-2/gate/0",
-        "shop-v2/7/step-2/gate/1",
-        "shop-v2/7/after/0",
+        "shop-v2/1/before/0",
+        "shop-v2/1/step-1/gate/0",
+        "shop-v2/1/step-1/gate/1",
+        "shop-v2/1/step-2/gate/0",
+        "shop-v2/1/step-2/gate/1",
+        "shop-v2/1/after/0",
     ];
     assert_eq!(ids(&world), expected);
     assert_eq!(told!(world, Event::Called { .. }), expected.len());
@@ -51,7 +51,7 @@ fn a_no_before_the_rollout_ends_it_with_nothing_changed() {
     assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, true));
     assert!(matches!(summary.reason, Some(Reason::Refused { point: Point::Before, .. })));
     assert_eq!(world.applied, []);
-    assert_eq!(ids(&world), ["shop-v2/7/before/0", "shop-v2/7/rollback/0"]);
+    assert_eq!(ids(&world), ["shop-v2/1/before/0", "shop-v2/1/rollback/0"]);
 }
 
 #[test]
@@ -118,6 +118,17 @@ fn a_limit_does_not_overrule_a_hook() {
 }
 
 #[test]
+fn a_limit_that_advances_asks_the_gates_hooks_first() {
+    let mut limited = hooked(&[10, 100]);
+    limited.steps[0].limit = Some(Limit { at_most: 20 * SECOND, then: Overrun::Advance });
+    limited.steps[0].requests = u64::MAX;
+    let mut world = World::new(limited);
+    world.until("the next step", |world| world.weights() == [10.0, 100.0]);
+    let gates = ["shop-v2/1/step-1/gate/0", "shop-v2/1/step-1/gate/1"];
+    assert_eq!(ids(&world), [&["shop-v2/1/before/0"], &gates[..]].concat());
+}
+
+#[test]
 fn a_rollback_waits_for_no_hook() {
     let mut world = World::new(hooked(&[10, 100]));
     world.until_live(1);
@@ -125,7 +136,7 @@ fn a_rollback_waits_for_no_hook() {
     world.until("back", |world| world.weights() == [10.0, 0.0]);
     world.run(10.0);
     let last = world.calls.last().unwrap().message.clone();
-    assert_eq!((last.point, last.id.as_str()), (Point::Rollback, "shop-v2/7/rollback/0"));
+    assert_eq!((last.point, last.id.as_str()), (Point::Rollback, "shop-v2/1/rollback/0"));
     assert!(last.reason.unwrap().contains("failed"));
     // The end waits until all have been told, or can't be.
     assert!(!world.rollout.ended());
@@ -138,7 +149,7 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
     let mut world = World::new(hooked(&[10, 100]));
     world.until_live(1);
     let before = world.rollout.clone();
-    for id in ["shop-v2/7/before/0", "shop-v2/7/step-2/gate/0", ""] {
+    for id in ["shop-v2/1/before/0", "shop-v2/1/step-2/gate/0", ""] {
         for answer in [Ok(()), Err("late".to_owned())] {
             world.input(Input::Called { id: id.to_owned(), answer });
         }

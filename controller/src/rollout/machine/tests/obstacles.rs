@@ -33,7 +33,10 @@ fn a_restart_of_the_proxy_is_told_and_neither_health_nor_harm() {
 #[test]
 fn a_refused_configuration_is_asked_for_again_until_it_is_accepted() {
     let mut world = stuck(Trouble::Rejects);
-    assert_eq!(world.obstacle(), Some(Obstacle::Rejected { generation: Generation(9) }));
+    assert_eq!(
+        world.obstacle(),
+        Some(Obstacle::Rejected { generation: Generation(9), said: None })
+    );
     world.run(7.0);
     let asked: Vec<_> = world.applied[1..].to_vec();
     assert!(asked.iter().all(|(_, split)| split.candidate == asked[0].1.candidate));

@@ -57,6 +57,8 @@ fn trouble(rng: &mut SmallRng) -> Trouble {
         Trouble::BaselineHangs,
         Trouble::Refuses(refuses),
         Trouble::HooksHang,
+        Trouble::MetricsBad,
+        Trouble::MetricsMissing,
     ];
     *all.choose(rng).unwrap()
 }
@@ -133,6 +135,7 @@ fn plan_of(rng: &mut SmallRng) -> Plan {
         replacement,
         watch,
         hooks: hooks(rng),
+        metrics: chance(rng, 2).then(metrics::metrics),
         interval: Duration::from_millis(*[100, 300, 1_000, 2_000].choose(rng).unwrap()),
         window: if chance(rng, 2) { Duration::ZERO } else { millis(rng, 20_000) },
         budget: chance(rng, 2).then(|| rng.random_range(0..5_000)),
@@ -170,6 +173,8 @@ fn look(world: &mut World) {
     if opened && told!(world, Event::Overrun { .. }) == overruns && !before.promote {
         let bake = before.status().bake;
         assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
+        let measured = world.metrics_good_at_last;
+        assert!(before.plan.metrics.is_none() || measured == Some(true), "{measured:?}");
     }
     if before.ended() {
         assert_eq!((&world.rollout, world.applied.len()), (&before, applied), "after the end");

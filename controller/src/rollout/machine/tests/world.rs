@@ -37,6 +37,10 @@ pub(super) enum Trouble {
     Refuses(Point),
     /// Hooks do not answer.
     HooksHang,
+    /// Metrics are beyond their limits.
+    MetricsBad,
+    /// Queries of metrics have no value.
+    MetricsMissing,
 }
 
 pub(super) struct World {
@@ -64,6 +68,8 @@ pub(super) struct World {
     sound_for: Duration,
     /// The same when the last gate opened.
     pub(super) sound_at_gate: Duration,
+    /// What was measured last, since the step went live.
+    pub(super) metrics_good_at_last: Option<bool>,
     was_sound: bool,
     heard: Duration,
     differ: Differ,
@@ -110,7 +116,7 @@ impl World {
     pub(super) fn troubled(plan: Plan, trouble: Vec<Trouble>) -> Self {
         let running = Split::baseline(Generation(7));
         let watch = plan.watched();
-        let (rollout, outputs) = Rollout::start(plan, running);
+        let (rollout, outputs) = Rollout::start(plan, running, "1".to_owned());
         let mut world = Self {
             now: Duration::ZERO,
             rollout,
@@ -126,6 +132,7 @@ impl World {
             learned: Vec::new(),
             sound_for: Duration::ZERO,
             sound_at_gate: Duration::ZERO,
+            metrics_good_at_last: None,
             was_sound: false,
             heard: Duration::ZERO,
             differ: Differ::default(),
@@ -241,6 +248,7 @@ impl World {
                     }
                 }
                 Output::Call(call) => self.answer(call),
+                Output::Measure { generation } => self.measure(generation),
                 Output::Record(ruling) => match ruling.block.candidate.requests {
                     0 => self.learned.push(ruling),
                     _ => self.rulings.push(ruling),
@@ -248,6 +256,18 @@ impl World {
                 Output::Tell(event) => self.hear(*event),
             }
         }
+    }
+
+    fn measure(&mut self, generation: Generation) {
+        let bad = self.trouble.contains(&Trouble::MetricsBad);
+        let missing = self.trouble.contains(&Trouble::MetricsMissing);
+        let candidate = (!missing).then_some(if bad { 11.0 } else { 10.0 });
+        self.metrics_good_at_last = Some(!bad && !missing);
+        let why = missing.then(|| "no value".to_owned());
+        let value = Measured { baseline: Some(10.0), candidate, why };
+        let metrics = self.rollout.plan().metrics.as_ref().map_or(0, |metrics| metrics.all.len());
+        let values = vec![value; metrics];
+        self.input(Input::Measured { generation, values });
     }
 
     fn answer(&mut self, call: Call) {
@@ -282,7 +302,9 @@ impl World {
     fn hear(&mut self, event: Event) {
         match &event {
             Event::Progress(_) => return,
-            Event::Live { .. } => self.sound_for = Duration::ZERO,
+            Event::Live { .. } => {
+                (self.sound_for, self.metrics_good_at_last) = (Duration::ZERO, None);
+            }
             Event::GateOpened { .. } => self.sound_at_gate = self.sound_for,
             _ => {}
         }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::rollout::spec::Spec;
+use crate::sli::prometheus::{Auth, Connection, Settings};
 
 /// A rollout with this below `spec.envoy`.
 fn parse(envoy: &str) -> Result<Envoy, String> {
@@ -123,8 +124,10 @@ fn a_prometheus() {
     let envoy =
         "    prometheus: { url: 'https://p:1/x', bearerTokenFile: /t, instances: { job: envoy } }";
     let expected = Settings {
-        url: "https://p:1/x".to_owned(),
-        auth: Auth::Bearer { token_file: "/t".into() },
+        connection: Connection {
+            url: "https://p:1/x".to_owned(),
+            auth: Auth::Bearer { token_file: "/t".into() },
+        },
         instances: [("job".to_owned(), "envoy".to_owned())].into(),
     };
     assert_eq!(parse(envoy).map(|envoy| envoy.evidence), Ok(Origin::Prometheus(expected)));

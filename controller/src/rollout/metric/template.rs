@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use serin_filter::names::{ServiceName, VersionName};
 use thiserror::Error;
 
-use crate::rollout::plan::Plan;
+use super::super::plan::Plan;
 
 /// A query in which variables have been found to be known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Template {
     /// Text, and the variable behind it.
     parts: Vec<(String, Variable)>,
@@ -49,11 +52,24 @@ impl Variable {
 
 /// What the variables stand for. They are names, and need no escapes in PromQL.
 #[derive(Debug, Clone, Copy)]
-pub struct Variables<'r> {
-    /// Gives the names of rollout, service, baseline and candidate.
-    pub plan: &'r Plan,
-    /// The version that the query is asked about.
-    pub version: &'r str,
+pub struct Names<'r> {
+    /// Name of the rollout.
+    pub rollout: &'r str,
+    /// The service.
+    pub service: &'r ServiceName,
+    /// The version that runs.
+    pub baseline: &'r VersionName,
+    /// The version that shall replace it.
+    pub candidate: &'r VersionName,
+}
+
+impl<'r> Names<'r> {
+    /// Those of a plan.
+    #[must_use]
+    pub fn of(plan: &'r Plan) -> Self {
+        let Plan { name, service, baseline, candidate, .. } = plan;
+        Self { rollout: name, service, baseline, candidate }
+    }
 }
 
 impl Template {
@@ -74,18 +90,18 @@ impl Template {
         Ok(Self { parts, rest: rest.to_owned() })
     }
 
-    /// The query with these values.
+    /// The query about this version.
     #[must_use]
-    pub fn render(&self, Variables { plan, version }: Variables) -> String {
+    pub fn render(&self, names: Names<'_>, version: &VersionName) -> String {
         let mut query = String::new();
         for (text, variable) in &self.parts {
             query.push_str(text);
             query.push_str(match variable {
-                Variable::Rollout => &plan.name,
-                Variable::Service => plan.service.as_str(),
-                Variable::Baseline => plan.baseline.as_str(),
-                Variable::Candidate => plan.candidate.as_str(),
-                Variable::Version => version,
+                Variable::Rollout => names.rollout,
+                Variable::Service => names.service.as_str(),
+                Variable::Baseline => names.baseline.as_str(),
+                Variable::Candidate => names.candidate.as_str(),
+                Variable::Version => version.as_str(),
             });
         }
         query.push_str(&self.rest);
@@ -106,6 +122,20 @@ impl fmt::Display for Template {
             write!(f, "{text}{{{{{}}}}}", name.map_or("", |(name, _)| name))?;
         }
         f.write_str(&self.rest)
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = TemplateError;
+
+    fn try_from(text: String) -> Result<Self, TemplateError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Template> for String {
+    fn from(template: Template) -> Self {
+        template.to_string()
     }
 }
 
@@ -133,7 +163,7 @@ mod tests {
         let text =
             "a{s=\"{{service}}\",v=\"{{ version }}\"} / b{v=~\"{{baseline}}|{{candidate}}\"}";
         let template = Template::parse(text).unwrap();
-        let query = template.render(Variables { plan: &plan, version: "v9" });
+        let query = template.render(Names::of(&plan), &"v9".parse().unwrap());
         assert_eq!(query, "a{s=\"shop\",v=\"v9\"} / b{v=~\"v1|v2\"}");
         assert!(template.is_per_version());
         assert_eq!(template.to_string(), text.replace(' ', "").replace("}/b", "} / b"));
