@@ -3,6 +3,8 @@
 mod client;
 mod completions;
 mod config;
+mod doctor;
+mod init;
 mod judge;
 mod made;
 mod number;
@@ -43,6 +45,8 @@ enum Command {
     Simulate(Box<simulate::Simulate>),
     Plan(plan::Plan),
     Serve(serve::Serve),
+    Init(init::Init),
+    Doctor(doctor::Doctor),
     Apply(remote::Apply),
     Status(remote::Status),
     Watch(remote::Watch),
@@ -60,7 +64,7 @@ Example:
 
 Exit codes:
   0  promoted (run, watch); no harm shown (judge); done (the others)
-  1  could not begin, or could not go on: nothing was changed, or the message says what
+  1  could not begin, or could not go on: nothing was changed, or the message says what; something is to be mended (doctor)
   2  the command line, the rollout or the counts are not valid; nothing was changed
   3  rolled back (run, watch): harm, or a limit of the rollout; the candidate is worse (judge)
   4  interrupted, aborted or undone; the baseline has all traffic
@@ -109,6 +113,8 @@ pub async fn main() -> ExitCode {
         Command::Judge(judge) => judge.execute(),
         Command::Simulate(simulate) => simulate.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Init(init) => init.execute(),
+        Command::Doctor(doctor) => doctor.execute().await,
         Command::Serve(serve) => serve.execute().await,
         Command::Apply(apply) => apply.execute().await,
         Command::Status(status) => status.execute().await,

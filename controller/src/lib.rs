@@ -13,11 +13,13 @@
 //! - [`metrics`]: what a server of rollouts tells Prometheus.
 //! - [`store`]: what must not be lost.
 //! - [`xds`]: the filter's configuration for many proxies, over gRPC.
+//! - [`doctor`]: what a running set-up lacks.
 //! - [`cli`]: the command line.
 
 pub mod api;
 pub mod cli;
 pub mod counts;
+pub mod doctor;
 pub mod engine;
 pub mod hook;
 mod http;

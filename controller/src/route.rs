@@ -7,6 +7,7 @@ pub mod kubernetes;
 pub mod xds_group;
 
 pub use self::carrier::Carriers;
+pub(crate) use self::envoy_file::Contents;
 pub use self::envoy_file::FileError;
 
 use std::path::PathBuf;

@@ -155,7 +155,8 @@ pub struct Activity {
 }
 
 impl Activity {
-    fn new(counts: &Counters) -> Self {
+    /// What these counters stand for.
+    pub(crate) fn new(counts: &Counters) -> Self {
         let count = |stat| counts.count(stat);
         let all = count(Stat::LatencyBucket(histogram::BOUNDARIES));
         let slower = |bucket| all.saturating_sub(count(Stat::LatencyBucket(bucket)));

@@ -42,6 +42,7 @@ pub struct Setup {
     endpoint_files: bool,
     module: &'static str,
     xds: Option<SocketAddr>,
+    bootstrap: Option<(String, Ports)>,
     more_files: Vec<(&'static str, String)>,
     workers: u32,
 }
@@ -59,6 +60,7 @@ impl Setup {
             endpoint_files: false,
             module: "serin.wasm",
             xds: None,
+            bootstrap: None,
             more_files: vec![],
             workers: 2,
         }
@@ -117,6 +119,13 @@ impl Setup {
     #[must_use]
     pub fn xds(mut self, server: SocketAddr) -> Self {
         self.xds = Some(server);
+        self
+    }
+
+    /// Another bootstrap than the shipped one, which has everything but the directory as it has to be: the ports are these.
+    #[must_use]
+    pub fn bootstrap(mut self, text: String, admin: u16, listener: u16) -> Self {
+        self.bootstrap = Some((text, Ports { admin, listener }));
         self
     }
 

@@ -8,7 +8,7 @@ use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
 use serin_filter::table::Weight;
 
-use super::call::{Hooks, Replacement, Target};
+use super::call::{Hook, Hooks, Replacement, Target};
 use super::freeze::Freezes;
 use super::metric::Metrics;
 use crate::judge::{self, Slice, Terms};
@@ -77,12 +77,17 @@ impl Plan {
         self.watch.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
     }
 
-    /// The commands that carrying it out runs.
-    pub fn commands(&self) -> impl Iterator<Item = &[String]> {
+    /// Everything that carrying it out calls.
+    pub fn all_hooks(&self) -> impl Iterator<Item = &Hook> {
         let Hooks { before, gate, after, rollback } = &self.hooks;
         let work = self.replacement.iter().flat_map(|replacement| replacement.calls());
         let hooks = [before, gate, after, rollback].into_iter().flatten();
-        hooks.chain(work.map(|(_, hook)| hook)).filter_map(|hook| match &hook.target {
+        hooks.chain(work.map(|(_, hook)| hook))
+    }
+
+    /// The commands among that.
+    pub fn commands(&self) -> impl Iterator<Item = &[String]> {
+        self.all_hooks().filter_map(|hook| match &hook.target {
             Target::Command(command) => Some(&command[..]),
             Target::Url(_) => None,
         })

@@ -46,13 +46,53 @@ pub enum FileError {
     Locked { path: PathBuf, lock: PathBuf },
 }
 
+/// What such a file says.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// The whole file.
+    document: Value,
+    config: wire::Config,
+}
+
+impl Contents {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// It is not there, or not what it has to be.
+    pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
+        let io = |cause| FileError::Io { path: path.to_owned(), cause };
+        let text = std::fs::read(path).map_err(io)?;
+        let document: Value = serde_json::from_slice(&text)
+            .map_err(|cause| FileError::Json { path: path.to_owned(), cause })?;
+        string(path, &document, NAME)?;
+        let text = string(path, &document, TEXT)?.as_bytes();
+        let invalid = |cause| FileError::Config { path: path.to_owned(), cause };
+        Config::parse(text).map_err(invalid)?;
+        let config = serde_json::from_slice(text).map_err(|cause| invalid(cause.into()))?;
+        Ok(Self { document, config })
+    }
+
+    /// Name of the filter's configuration, by which listeners and statistics call it.
+    pub(crate) fn filter(&self) -> &str {
+        self.document.pointer(NAME).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The filter's configuration.
+    pub(crate) fn config(&self) -> &wire::Config {
+        &self.config
+    }
+
+    fn version(&self) -> &str {
+        self.document.get(VERSION).and_then(Value::as_str).unwrap_or_default()
+    }
+}
+
 /// The file of one Envoy.
 #[derive(Debug)]
 pub(super) struct EnvoyFile {
     path: PathBuf,
-    /// The whole file as it was last read or written.
-    document: Value,
-    config: wire::Config,
+    /// As it was last read or written.
+    contents: Contents,
     /// The generation of each rollout that it carries, by service.
     carried: BTreeMap<String, Generation>,
     /// Held for as long as the file is ours.
@@ -66,18 +106,9 @@ impl EnvoyFile {
     /// The file is not there (Envoy needs it to start), is not what it has to be, or another serin has it.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let lock = lock(path)?;
-        let io = |cause| FileError::Io { path: path.to_owned(), cause };
-        let text = std::fs::read(path).map_err(io)?;
-        let document: Value = serde_json::from_slice(&text)
-            .map_err(|cause| FileError::Json { path: path.to_owned(), cause })?;
-        string(path, &document, NAME)?;
-        let text = string(path, &document, TEXT)?.as_bytes();
-        let invalid = |cause| FileError::Config { path: path.to_owned(), cause };
-        Config::parse(text).map_err(invalid)?;
-        let config = serde_json::from_slice(text).map_err(|cause| invalid(cause.into()))?;
-        let version = document.get(VERSION).and_then(Value::as_str).unwrap_or_default();
-        let carried = carried(version);
-        Ok(Self { path: path.to_owned(), document, config, carried, _lock: lock })
+        let contents = Contents::read(path)?;
+        let carried = carried(contents.version());
+        Ok(Self { path: path.to_owned(), contents, carried, _lock: lock })
     }
 
     /// Moves a file with this configuration into its place, which carries these generations.
@@ -88,7 +119,7 @@ impl EnvoyFile {
     ) -> Result<(), FileError> {
         let json = |cause| FileError::Json { path: self.path.clone(), cause };
         let text = serde_json::to_string(&config).map_err(json)?;
-        let mut document = self.document.clone();
+        let mut document = self.contents.document.clone();
         if let Some(place) = document.pointer_mut(TEXT) {
             *place = Value::String(text);
         }
@@ -100,18 +131,18 @@ impl EnvoyFile {
         text.push(b'\n');
         move_into_place(&self.path, &text)
             .map_err(|cause| FileError::Io { path: self.path.clone(), cause })?;
-        (self.document, self.config, self.carried) = (document, config, carried);
+        (self.contents, self.carried) = (Contents { document, config }, carried);
         Ok(())
     }
 }
 
 impl Carrier for EnvoyFile {
     fn filter(&self) -> &str {
-        self.document.pointer(NAME).and_then(Value::as_str).unwrap_or_default()
+        self.contents.filter()
     }
 
     fn config(&self) -> &wire::Config {
-        &self.config
+        self.contents.config()
     }
 
     fn carried(&self, service: &ServiceName) -> Option<Generation> {

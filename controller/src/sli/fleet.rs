@@ -1,5 +1,6 @@
 //! Many Envoys as a source of evidence, read by their admin interfaces at the same time.
 
+pub(crate) mod admin;
 pub mod discovery;
 mod page;
 mod scraper;
@@ -10,10 +11,11 @@ use std::time::Duration;
 use serin_filter::names::ServiceName;
 use tokio::time::Instant;
 
+pub use self::admin::ScrapeError;
 pub use self::discovery::Discovery;
 use self::discovery::{Proxies, Proxy};
 pub use self::page::Page;
-pub use self::scraper::{CATCH_UP, DEADLINE, ScrapeError, Scraper, Target};
+pub use self::scraper::{CATCH_UP, DEADLINE, Scraper, Target};
 use super::merge::{Merge, Reading};
 use super::roster::Name;
 use super::{Look, Source};

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serin_filter::names::ServiceName;
 use tokio::time::{Instant, sleep};
 
-pub use self::client::{Client, QueryError};
+pub use self::client::{Client, QueryError, Sample};
 use self::pace::Pace;
 use self::series::{Instance, Instances};
 pub use self::survey::Surveyor;

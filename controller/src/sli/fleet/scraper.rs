@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::admin::{self, ScrapeError, fetch};
 use super::page::{PATH, Page};
-use crate::http::{self, root_cause};
 
 /// How long a proxy may take to answer that has answered before. Envoy's admin interface runs in its main thread and is quick even under
 /// load.
@@ -21,39 +20,8 @@ pub const DEADLINE: Duration = Duration::from_secs(1);
 /// How long a proxy is waited for that has not answered last time: enough for one that is well again.
 pub const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// A request that was not answered for this long never will be.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How often the page is read for one reading at the most.
 const READINGS: usize = 8;
-
-/// A page is as long as there are services; longer than this it is none. In bytes.
-const LONGEST: usize = 64 << 20;
-
-/// Why a page could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[allow(missing_docs)] // the messages say it
-pub enum ScrapeError {
-    #[error("{0}")]
-    Unreachable(String),
-    #[error("no answer within {}", humantime::format_duration(*.0))]
-    Late(Duration),
-    #[error("answered {0}")]
-    Garbage(String),
-}
-
-impl ScrapeError {
-    /// The same as a sentence about the proxy at this address.
-    #[must_use]
-    pub fn of(&self, address: &str) -> String {
-        let interface = format!("Envoy's admin interface at {address}");
-        match self {
-            Self::Unreachable(cause) => format!("{interface} can't be reached: {cause}"),
-            Self::Late(_) => format!("{interface} can't be reached: {self}"),
-            Self::Garbage(_) => format!("{interface} {self}"),
-        }
-    }
-}
 
 /// What came of reading a page.
 pub(super) type Scraped = Result<Arc<Page>, ScrapeError>;
@@ -97,9 +65,7 @@ pub struct Pending {
 
 impl Default for Scraper {
     fn default() -> Self {
-        let client = http::client(TIMEOUT).no_proxy().build();
-        let client = client.map_err(|error| ScrapeError::Unreachable(root_cause(&error)));
-        Self(Arc::new(Shared { client, targets: Mutex::default() }))
+        Self(Arc::new(Shared { client: admin::client(), targets: Mutex::default() }))
     }
 }
 
@@ -184,9 +150,9 @@ impl Pending {
 /// latency is not would look slow. So the page is read until two readings agree; a proxy that is never still is taken as last read.
 async fn scrape(client: &reqwest::Client, address: &str) -> Result<Page, ScrapeError> {
     let url = format!("{address}{PATH}");
-    let mut last = fetch(client, &url).await?;
+    let mut last = fetch(client, &url).await?.body;
     for _ in 1..READINGS {
-        let next = fetch(client, &url).await?;
+        let next = fetch(client, &url).await?.body;
         if next == last {
             break;
         }
@@ -195,25 +161,6 @@ async fn scrape(client: &reqwest::Client, address: &str) -> Result<Page, ScrapeE
     Page::parse(&last).map_err(|error| {
         ScrapeError::Garbage(format!("something that is not a list of statistics: {error}"))
     })
-}
-
-async fn fetch(client: &reqwest::Client, url: &str) -> Result<Vec<u8>, ScrapeError> {
-    let unreachable = |error: reqwest::Error| match error.is_timeout() {
-        true => ScrapeError::Late(TIMEOUT),
-        false => ScrapeError::Unreachable(root_cause(&error)),
-    };
-    let mut answer = client.get(url).send().await.map_err(unreachable)?;
-    if !answer.status().is_success() {
-        return Err(ScrapeError::Garbage(format!("with status {}", answer.status())));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > LONGEST {
-            return Err(ScrapeError::Garbage("with more than any list of statistics".to_owned()));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

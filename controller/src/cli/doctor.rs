@@ -1,0 +1,115 @@
+//! `serin doctor`: what a running set-up lacks.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use console::style;
+
+use super::{Exit, fail};
+use crate::doctor::{Finding, Level, examine};
+use crate::rollout::spec::Spec;
+use crate::sli::fleet::discovery::host_and_port;
+use crate::sli::merge::named;
+
+/// Look at a running set-up, and say what to mend
+///
+/// Looks whether the Envoys of ROLLOUT.yaml answer and are of a release that is supported, run the filter with the configuration that they
+/// were given, lead each version to its cluster, have well endpoints in it, and show their statistics; whether Prometheus has scraped them; whether commands can be run,
+/// webhooks be reached and secrets be read. Nothing is changed, no hook is called.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Doctor {
+    /// The rollout that shall find everything in order
+    #[arg(value_name = "ROLLOUT.yaml", required_unless_present = "admin")]
+    rollout: Option<PathBuf>,
+
+    /// An Envoy's admin interface, in the place of those of the rollout; can be given several times
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    admin: Vec<String>,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
+    output: OutputFormat,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  serin doctor rollout.yaml
+  serin doctor --admin 127.0.0.1:9901 --output json | jq -c 'select(.level == \"fail\")'
+
+Exit codes:
+  0 all is right, warnings aside, 1 something is to be mended, 2 the rollout is not valid.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    /// One line per check
+    #[value(alias = "plain")]
+    Text,
+    /// One JSON object per check and proxy
+    Json,
+}
+
+fn address(text: &str) -> Result<String, String> {
+    match host_and_port(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("not a host and a port, such as 127.0.0.1:9901".to_owned()),
+    }
+}
+
+impl Doctor {
+    pub(super) async fn execute(self) -> Exit {
+        let spec = match self.rollout.as_ref().map(|path| Spec::read(path)).transpose() {
+            Ok(spec) => spec,
+            Err(error) => {
+                let rollout = self.rollout.unwrap_or_default();
+                return fail(Exit::Invalid, format_args!("{}: {error}", rollout.display()));
+            }
+        };
+        let findings = examine(spec, self.admin).await;
+        match self.output {
+            OutputFormat::Text => text(&findings).iter().for_each(|line| println!("{line}")),
+            OutputFormat::Json => {
+                let line = |finding| serde_json::to_string(finding).unwrap_or_default();
+                findings.iter().for_each(|finding| println!("{}", line(finding)));
+            }
+        }
+        match findings.iter().any(|finding| finding.level == Level::Fail) {
+            true => Exit::Failed,
+            false => Exit::Good,
+        }
+    }
+}
+
+/// The findings as lines. What is the same at several proxies is one of them.
+fn text(findings: &[Finding]) -> Vec<String> {
+    let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
+    for finding in findings {
+        let same = |(first, _): &&mut (&Finding, Vec<&str>)| {
+            Finding { proxy: first.proxy.clone(), ..finding.clone() } == **first
+        };
+        let proxy = finding.proxy.as_deref();
+        match groups.iter_mut().find(same) {
+            Some((_, proxies)) => proxies.extend(proxy),
+            None => groups.push((finding, proxy.into_iter().collect())),
+        }
+    }
+    groups.iter().map(|(finding, proxies)| line(finding, proxies)).collect()
+}
+
+fn line(finding: &Finding, proxies: &[&str]) -> String {
+    let level = match finding.level {
+        Level::Ok => style("ok     ").green(),
+        Level::Skipped => style("skipped").dim(),
+        Level::Warn => style("warn   ").yellow(),
+        Level::Fail => style("fail   ").red(),
+    };
+    let check = serde_json::to_value(finding.check).unwrap_or_default();
+    let check = check.as_str().unwrap_or_default();
+    let proxies = match proxies {
+        [] => String::new(),
+        [one] => format!("{one}: "),
+        several => format!("{} proxies ({}): ", several.len(), named(several)),
+    };
+    let fix = finding.fix.as_ref().map_or_else(String::new, |fix| format!("; {fix}"));
+    format!("{level} {check:<14} {proxies}{}{fix}", finding.message)
+}

@@ -1,0 +1,258 @@
+//! Looks at a running set-up and says what to mend: the proxies, the filter in them, routes, clusters, statistics, and what a rollout needs
+//! besides. Nothing is changed.
+//!
+//! What is read ([`Pages`], files) and what is made of it are apart: the checks are pure.
+
+mod clusters;
+mod dump;
+mod filter;
+mod finding;
+mod local;
+mod pages;
+mod prometheus;
+mod proxy;
+mod routes;
+mod statistics;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use futures_util::stream::{self, StreamExt};
+use serin_filter::config::wire;
+use serin_filter::names::Generation;
+
+pub use self::finding::{Check, Finding, Level};
+use self::pages::Pages;
+use crate::rollout::spec::Spec;
+use crate::route::Place;
+use crate::sli::evidence::Origin;
+use crate::sli::fleet::discovery::{Proxy, Whereabouts};
+use crate::sli::fleet::{Discovery, admin};
+use crate::sli::merge::named;
+
+/// As many proxies are looked at at once.
+const AT_ONCE: usize = 32;
+
+/// What there has to be.
+#[derive(Debug)]
+struct Expected {
+    /// The service of the rollout; without one, those of each proxy's own configuration are looked at.
+    service: Option<wire::Service>,
+    /// Whether the candidate's cluster is filled by the rollout.
+    rolling: bool,
+    /// Name of the filter's configuration, if it is known.
+    filter: Option<String>,
+    /// The group that the proxies are in, if they are in one.
+    group: Option<String>,
+    source: Source,
+    /// Whether a Prometheus is asked for evidence.
+    prometheus: bool,
+}
+
+/// Who says which configuration the proxies have to run.
+#[derive(Debug)]
+enum Source {
+    /// A file.
+    File { path: String, generation: Generation },
+    /// Nobody but the proxies.
+    Proxies,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => f.write_str(path),
+            Self::Proxies => f.write_str("the proxy"),
+        }
+    }
+}
+
+impl Expected {
+    fn nothing() -> Self {
+        Self {
+            service: None,
+            rolling: false,
+            filter: None,
+            group: None,
+            source: Source::Proxies,
+            prometheus: false,
+        }
+    }
+
+    fn routes_by_cluster(&self) -> bool {
+        self.service.as_ref().is_some_and(|service| service.route == wire::Route::ClusterHeader)
+    }
+}
+
+/// Looks at what a rollout needs, and at these proxies, or, if there are none, those that it names. In the order of checks, and for each check of
+/// proxies.
+pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding> {
+    let mut expected = Expected::nothing();
+    let mut findings = Vec::new();
+    let mut whereabouts = (!addresses.is_empty()).then_some(Whereabouts::Addresses(addresses));
+    if let Some(Spec { plan, service, envoy }) = spec {
+        match envoy.place {
+            Place::Group(group) => expected.group = Some(group),
+            Place::File(path) => {
+                let (contents, finding) = local::filter_file(&path);
+                findings.push(finding);
+                if let Some(contents) = contents {
+                    let (path, generation) =
+                        (path.display().to_string(), contents.config().generation);
+                    expected.source = Source::File { path, generation };
+                    expected.filter = Some(contents.filter().to_owned());
+                }
+            }
+        }
+        findings.extend(local::hooks(&plan).await);
+        match envoy.evidence {
+            Origin::Admin(named) => whereabouts = Some(whereabouts.unwrap_or(named)),
+            Origin::Prometheus(settings) => {
+                expected.prometheus = true;
+                findings.extend(local::secret(&settings));
+                findings.extend(prometheus::check(&settings, plan.service.as_str()).await);
+            }
+        }
+        expected.rolling = plan.replacement.is_some();
+        expected.service = Some(service);
+    }
+    findings.extend(match whereabouts {
+        Some(whereabouts) => fleet(whereabouts, &expected).await,
+        None => vec![Finding::skipped(
+            Check::Proxies,
+            "the rollout names no admin interface; --admin HOST:PORT looks at proxies too",
+        )],
+    });
+    // Stable: within a check the order stays.
+    findings.sort_by_key(|finding| finding.check);
+    findings
+}
+
+/// Looks at all proxies.
+async fn fleet(whereabouts: Whereabouts, expected: &Expected) -> Vec<Finding> {
+    let mut discovery = Discovery::new(whereabouts);
+    if let Some(why) = discovery.refresh().await {
+        return vec![Finding::fail(Check::Proxies, why, "see spec.envoy.proxies")];
+    }
+    let proxies = discovery.proxies().clone();
+    if proxies.is_empty() {
+        return vec![Finding::fail(Check::Proxies, "there is no proxy", "see spec.envoy.proxies")];
+    }
+    let client = admin::client();
+    let read = async |proxy: &Proxy| {
+        let pages = match &client {
+            Ok(client) => Pages::read(client, proxy.address.trim_end_matches('/')).await,
+            Err(error) => Err(error.clone()),
+        };
+        (proxy.clone(), pages)
+    };
+    let mut looked = stream::iter(proxies.iter().map(read)).buffered(AT_ONCE);
+    let (mut findings, mut nodes) = (Vec::new(), Nodes::default());
+    while let Some((proxy, pages)) = looked.next().await {
+        let found = match pages {
+            Ok(pages) => {
+                nodes.add(&proxy, &pages);
+                of_proxy(&pages, expected)
+            }
+            Err(error) => vec![Finding::fail(
+                Check::Admin,
+                error.of(&proxy.address),
+                "see that Envoy runs, that this is the address of its admin interface, and that this machine may reach it",
+            )],
+        };
+        findings
+            .extend(found.into_iter().map(|it| Finding { proxy: Some(proxy.name.clone()), ..it }));
+    }
+    findings.extend(nodes.agree(expected));
+    findings
+}
+
+/// What there is to say of one proxy.
+fn of_proxy(pages: &Pages, expected: &Expected) -> Vec<Finding> {
+    let mut findings =
+        vec![proxy::state(&pages.info), proxy::version(&pages.info), proxy::clock(pages.ahead)];
+    let placed = filter::placed(pages, expected);
+    let is_placed = placed.level == Level::Ok;
+    findings.push(placed);
+    findings.push(statistics::labels(pages, expected));
+    let name = expected.filter.as_deref();
+    if let Some((_, at)) = pages.dump.filters(name).next().filter(|_| is_placed) {
+        findings.extend(filter::module(pages));
+        findings.push(filter::generation(pages, at, &expected.source));
+        findings.push(filter::guard(pages, expected));
+        let discovery = at.config_discovery.as_ref();
+        let given =
+            pages.dump.discovered(&at.name).and_then(|it| it.ecds_filter.typed_config.as_ref());
+        let wasm = given.or(discovery.and_then(|it| it.default_config.as_ref()));
+        findings.extend(wasm.map(|wasm| filter::failure_policy(&wasm.config)));
+        if discovery.is_some_and(|it| it.config_source.path_config_source.is_none()) {
+            findings.extend(filter::xds(pages, at, expected.group.as_deref()));
+        }
+        let own =
+            || wasm.and_then(|it| it.config.serin()).map(|it| it.services).unwrap_or_default();
+        let services = expected.service.as_ref().map_or_else(own, |service| vec![service.clone()]);
+        for service in &services {
+            findings.extend(of_service(service, pages, expected));
+        }
+    }
+    findings
+}
+
+fn of_service(service: &wire::Service, pages: &Pages, expected: &Expected) -> Vec<Finding> {
+    let name = expected.filter.as_deref();
+    let mut findings = match service.split {
+        wire::Split::Filter => routes::check(service, &pages.dump, name),
+        wire::Split::Mesh => {
+            vec![Finding::skipped(Check::Routes, "the mesh splits by its own weights")]
+        }
+    };
+    findings.extend(clusters::check(service, &pages.clusters, expected.rolling));
+    let snapshot = pages.stats.filter.snapshot(&service.name, name.unwrap_or_default());
+    findings.extend(statistics::served(service, &snapshot));
+    findings
+}
+
+/// What proxies have to agree about.
+#[derive(Debug, Default)]
+struct Nodes {
+    ids: BTreeMap<String, Vec<String>>,
+    generations: BTreeMap<Generation, Vec<String>>,
+}
+
+impl Nodes {
+    fn add(&mut self, proxy: &Proxy, pages: &Pages) {
+        let name = || proxy.name.to_string();
+        self.ids.entry(pages.dump.bootstrap.node.id.clone()).or_default().push(name());
+        if let Some(generation) = pages.stats.generation() {
+            self.generations.entry(generation).or_default().push(name());
+        }
+    }
+
+    fn agree(&self, expected: &Expected) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let shared = self.ids.iter().filter(|(_, proxies)| proxies.len() > 1);
+        for (id, proxies) in shared.filter(|_| expected.group.is_some()) {
+            findings.push(Finding::fail(
+                Check::Xds,
+                format!("{} have the same node.id, {id:?}", named(proxies)),
+                "give each proxy an id of its own in the bootstrap: serin tells them apart by it",
+            ));
+        }
+        // Where a file says what to run, each has been held to it.
+        let ask_each_other = matches!(expected.source, Source::Proxies);
+        if let Some((newest, _)) = self.generations.last_key_value().filter(|_| ask_each_other) {
+            let behind = self.generations.iter().filter(|(generation, _)| *generation < newest);
+            for (generation, proxies) in behind {
+                findings.push(Finding::fail(
+                    Check::Generation,
+                    format!("{} run generation {generation}, others {newest}", named(proxies)),
+                    "look again; if it stays like that they are cut off from serin, or have refused it: Envoy's log says why",
+                ));
+            }
+        }
+        findings
+    }
+}
+
+#[cfg(test)]
+mod tests;

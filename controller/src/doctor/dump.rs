@@ -1,0 +1,401 @@
+//! What counts of Envoy's `/config_dump`.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serin_filter::config::{Config, wire};
+
+/// The configuration that an Envoy runs.
+#[derive(Debug, Default)]
+pub(super) struct Dump {
+    pub(super) bootstrap: Bootstrap,
+    /// The HTTP connection managers of all listeners.
+    pub(super) managers: Vec<Manager>,
+    /// Filters that were taken by discovery.
+    pub(super) discovered: Vec<Discovered>,
+    /// Routes that were taken by discovery.
+    routes: Vec<RouteConfig>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Bootstrap {
+    pub(super) node: Node,
+    stats_config: StatsConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Node {
+    pub(super) id: String,
+    pub(super) cluster: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StatsConfig {
+    stats_tags: Vec<StatsTag>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct StatsTag {
+    tag_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Manager {
+    http_filters: Vec<HttpFilter>,
+    route_config: Option<RouteConfig>,
+    rds: Option<Rds>,
+    early_header_mutation_extensions: Vec<EarlyMutation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HttpFilter {
+    pub(super) name: String,
+    pub(super) config_discovery: Option<Discovery>,
+    /// Where it is not taken by discovery.
+    #[serde(deserialize_with = "wasm")]
+    pub(super) typed_config: Option<Wasm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Discovery {
+    pub(super) config_source: ConfigSource,
+    #[serde(deserialize_with = "wasm")]
+    pub(super) default_config: Option<Wasm>,
+    type_urls: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ConfigSource {
+    pub(super) path_config_source: Option<PathSource>,
+    pub(super) initial_fetch_timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PathSource {
+    pub(super) path: String,
+}
+
+/// The configuration of a filter, if that is a WebAssembly module.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wasm {
+    pub(super) config: Plugin,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Plugin {
+    pub(super) failure_policy: Option<String>,
+    reload_config: Value,
+    configuration: Value,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Discovered {
+    pub(super) version_info: String,
+    pub(super) ecds_filter: Extension,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Extension {
+    pub(super) name: String,
+    #[serde(deserialize_with = "wasm")]
+    pub(super) typed_config: Option<Wasm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Rds {
+    route_config_name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EarlyMutation {
+    typed_config: Mutations,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Mutations {
+    mutations: Vec<Mutation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Mutation {
+    remove: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RouteConfig {
+    name: String,
+    pub(super) virtual_hosts: Vec<VirtualHost>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct VirtualHost {
+    pub(super) name: String,
+    pub(super) domains: Vec<String>,
+    pub(super) routes: Vec<Route>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Route {
+    #[serde(rename = "match")]
+    pub(super) matches: Match,
+    pub(super) route: Option<Action>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Match {
+    pub(super) headers: Vec<HeaderMatcher>,
+    pub(super) query_parameters: Vec<Value>,
+    pub(super) runtime_fraction: Option<Value>,
+    /// How the path is matched, in whatever way.
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct HeaderMatcher {
+    pub(super) name: String,
+    pub(super) string_match: Option<StringMatch>,
+    pub(super) present_match: Option<bool>,
+    pub(super) invert_match: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StringMatch {
+    pub(super) exact: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Action {
+    pub(super) cluster: Option<String>,
+    pub(super) cluster_header: Option<String>,
+}
+
+impl Dump {
+    /// Reads the page.
+    pub(super) fn parse(page: &[u8]) -> Result<Self, serde_json::Error> {
+        let page: Page = serde_json::from_slice(page)?;
+        let mut dump = Self::default();
+        for section in page.configs {
+            match section {
+                Section::Bootstrap { bootstrap } => dump.bootstrap = bootstrap,
+                Section::Ecds { ecds_filters } => dump.discovered = ecds_filters,
+                Section::Listeners { static_listeners, dynamic_listeners } => {
+                    let of_dynamic = dynamic_listeners.into_iter().map(|it| it.active_state);
+                    let all = static_listeners.into_iter().chain(of_dynamic);
+                    dump.managers = all.flat_map(|it| it.listener.managers()).collect();
+                }
+                Section::Routes { dynamic_route_configs } => {
+                    dump.routes = dynamic_route_configs.into_iter().map(|it| it.config).collect();
+                }
+                Section::Other => {}
+            }
+        }
+        Ok(dump)
+    }
+
+    /// The routes of a manager; `None` if they have not arrived.
+    pub(super) fn routes<'d>(&'d self, manager: &'d Manager) -> Option<&'d RouteConfig> {
+        match (&manager.route_config, &manager.rds) {
+            (Some(own), _) => Some(own),
+            (None, Some(rds)) => self.routes.iter().find(|it| it.name == rds.route_config_name),
+            (None, None) => None,
+        }
+    }
+
+    /// The rules that make labels of statistics, by the label.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.bootstrap.stats_config.stats_tags.iter().map(|tag| tag.tag_name.as_str())
+    }
+
+    /// What discovery has given for the filter of this name.
+    pub(super) fn discovered(&self, name: &str) -> Option<&Discovered> {
+        self.discovered.iter().find(|discovered| discovered.ecds_filter.name == name)
+    }
+
+    /// serin's filter, each with its manager: the one of this name, or, if that is not known, those that look like it.
+    pub(super) fn filters<'d>(
+        &'d self,
+        name: Option<&'d str>,
+    ) -> impl Iterator<Item = (&'d Manager, &'d HttpFilter)> {
+        let ours = move |filter: &HttpFilter| match name {
+            Some(name) => filter.name == name,
+            None => self.looks_like_serin(filter),
+        };
+        let of = move |manager: &'d Manager| {
+            let filter = manager.http_filters.iter().find(|filter| ours(filter))?;
+            Some((manager, filter))
+        };
+        self.managers.iter().filter_map(of)
+    }
+
+    fn looks_like_serin(&self, filter: &HttpFilter) -> bool {
+        let discovery = filter.config_discovery.as_ref();
+        let given =
+            self.discovered(&filter.name).and_then(|it| it.ecds_filter.typed_config.as_ref());
+        let known = [
+            given,
+            discovery.and_then(|it| it.default_config.as_ref()),
+            filter.typed_config.as_ref(),
+        ];
+        let mut known = known.into_iter().flatten().peekable();
+        if known.peek().is_none() {
+            // Nothing has come yet, so it is not known what it would be.
+            let wasm = |url: &String| url.ends_with("filters.http.wasm.v3.Wasm");
+            return discovery.is_some_and(|discovery| discovery.type_urls.iter().any(wasm));
+        }
+        known.any(|wasm| wasm.config.serin().is_some())
+    }
+}
+
+impl Manager {
+    /// Whether it takes this header away from requests before a route is looked up.
+    pub(super) fn removes(&self, header: &str) -> bool {
+        let early = self.early_header_mutation_extensions.iter();
+        let mut removed = early.flat_map(|it| &it.typed_config.mutations).map(|it| &it.remove);
+        removed.any(|removed| removed.eq_ignore_ascii_case(header))
+    }
+}
+
+impl Plugin {
+    /// The configuration, if it is one for serin's filter.
+    pub(super) fn serin(&self) -> Option<wire::Config> {
+        let text = self.configuration.get("value")?.as_str()?;
+        Config::parse(text.as_bytes()).ok()?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// How long the module rests before it is loaded again, in seconds.
+    pub(super) fn reload_seconds(&self) -> Option<f64> {
+        let interval = self.reload_config.pointer("/backoff/base_interval")?.as_str()?;
+        interval.strip_suffix('s')?.parse().ok()
+    }
+}
+
+impl Match {
+    /// How the path is matched, such as `prefix /shop`.
+    pub(super) fn path(&self) -> String {
+        let one = |(kind, value): (&String, &Value)| match value.as_str() {
+            Some(text) => format!("{kind} {text}"),
+            None => format!("{kind} {value}"),
+        };
+        self.rest.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether it matches every path.
+    pub(super) fn every_path(&self) -> bool {
+        self.path() == "prefix /"
+    }
+}
+
+/// Other filters' configurations may have any form.
+fn wasm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Wasm>, D::Error> {
+    let config = Value::deserialize(from)?;
+    let kind = config.get("@type").and_then(Value::as_str).unwrap_or_default();
+    let ours = kind.ends_with("filters.http.wasm.v3.Wasm");
+    Ok(ours.then(|| serde_json::from_value(config).ok()).flatten())
+}
+
+#[derive(Deserialize)]
+struct Page {
+    configs: Vec<Section>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "@type")]
+enum Section {
+    #[serde(rename = "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump")]
+    Bootstrap { bootstrap: Bootstrap },
+    #[serde(rename = "type.googleapis.com/envoy.admin.v3.EcdsConfigDump")]
+    Ecds {
+        #[serde(default)]
+        ecds_filters: Vec<Discovered>,
+    },
+    #[serde(rename = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump")]
+    Listeners {
+        #[serde(default)]
+        static_listeners: Vec<ListenerState>,
+        #[serde(default)]
+        dynamic_listeners: Vec<DynamicListener>,
+    },
+    #[serde(rename = "type.googleapis.com/envoy.admin.v3.RoutesConfigDump")]
+    Routes {
+        #[serde(default)]
+        dynamic_route_configs: Vec<RoutesState>,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ListenerState {
+    listener: Listener,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DynamicListener {
+    active_state: ListenerState,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Listener {
+    filter_chains: Vec<FilterChain>,
+    default_filter_chain: FilterChain,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct FilterChain {
+    filters: Vec<NetworkFilter>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NetworkFilter {
+    typed_config: Value,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RoutesState {
+    #[serde(rename = "route_config")]
+    config: RouteConfig,
+}
+
+impl Listener {
+    /// What is no HTTP connection manager, or none that can be read, has no filter of ours.
+    fn managers(self) -> Vec<Manager> {
+        let chains = self.filter_chains.into_iter().chain([self.default_filter_chain]);
+        let manager = |filter: NetworkFilter| {
+            let kind = filter.typed_config.get("@type")?.as_str()?;
+            let ours = kind.ends_with("http_connection_manager.v3.HttpConnectionManager");
+            ours.then(|| serde_json::from_value(filter.typed_config).ok()).flatten()
+        };
+        chains.flat_map(|chain| chain.filters).filter_map(manager).collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! What a rollout needs on this machine: the filter's file, commands, webhooks, files with secrets.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use standardwebhooks::Webhook;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::finding::{Check, Finding};
+use crate::rollout::call::{Hook, Target};
+use crate::rollout::plan::Plan;
+use crate::route::Contents;
+use crate::sli::prometheus::{Auth, Settings};
+
+/// How long a webhook's host may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The filter's file, and what there is to say of it.
+pub(super) fn filter_file(path: &Path) -> (Option<Contents>, Finding) {
+    let contents = match Contents::read(path) {
+        Ok(contents) => contents,
+        Err(error) => {
+            let fix = "it has to be there before Envoy starts: `serin init filter` prints one to begin with";
+            return (None, Finding::fail(Check::FilterFile, error.to_string(), fix));
+        }
+    };
+    // It is replaced, and not written.
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let finding = match tempfile::NamedTempFile::new_in(directory) {
+        Ok(_) => {
+            let generation = contents.config().generation;
+            Finding::ok(
+                Check::FilterFile,
+                format!("{} has generation {generation}", path.display()),
+            )
+        }
+        Err(cause) => Finding::fail(
+            Check::FilterFile,
+            format!("{}: no file can be made beside it: {cause}", path.display()),
+            "serin moves a new file onto it: give whoever runs serin the right to write in the directory",
+        ),
+    };
+    (Some(contents), finding)
+}
+
+/// What there is to say of the hooks of a rollout, which are not called.
+pub(super) async fn hooks(plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for hook in plan.all_hooks() {
+        findings.push(match &hook.target {
+            Target::Command(command) => runnable(command),
+            Target::Url(url) => reachable(url, &hook.target).await,
+        });
+        findings.extend(hook.secret_file.as_deref().map(|path| key(path, hook)));
+    }
+    findings
+}
+
+/// Whether a program is there and may be run.
+fn runnable(command: &[String]) -> Finding {
+    let program = command.first().map_or("", String::as_str);
+    let executable = |path: &PathBuf| {
+        path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    let found = match program.contains('/') {
+        true => executable(&program.into()),
+        false => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            std::env::split_paths(&path).any(|directory| executable(&directory.join(program)))
+        }
+    };
+    match found {
+        true => Finding::ok(Check::Hooks, format!("{program} can be run")),
+        false => Finding::fail(
+            Check::Hooks,
+            format!("{program} can't be run"),
+            "see that it is there, as seen from where serin runs, and executable (chmod +x)",
+        ),
+    }
+}
+
+/// Whether somebody listens where a webhook is.
+async fn reachable(url: &str, shown: &Target) -> Finding {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    let Some((host, port)) = host else {
+        return Finding::fail(
+            Check::Hooks,
+            format!("{shown} is no address"),
+            "write one such as https://deploy.example/hook",
+        );
+    };
+    let host = host.trim_matches(['[', ']']);
+    let why = match timeout(PATIENCE, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => return Finding::ok(Check::Hooks, format!("{shown} accepts connections")),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {}", humantime::format_duration(PATIENCE)),
+    };
+    Finding::fail(
+        Check::Hooks,
+        format!("{shown} can't be reached: {why}"),
+        "see that the address is right and that nothing is in between; a hook that does not answer stops the rollout",
+    )
+}
+
+/// Whether a file has a key for signatures.
+fn key(path: &Path, hook: &Hook) -> Finding {
+    let (shown, target) = (path.display(), &hook.target);
+    match std::fs::read_to_string(path) {
+        Err(cause) => unreadable(path, &cause),
+        Ok(text) => match Webhook::new(text.trim()) {
+            Ok(_) => Finding::ok(Check::Secrets, format!("{shown} has a key for {target}")),
+            Err(cause) => Finding::fail(
+                Check::Secrets,
+                format!("{shown} has no key: {cause}"),
+                "put whsec_ and a key in base64 into it, as Standard Webhooks have it",
+            ),
+        },
+    }
+}
+
+/// What there is to say of the secret by which a Prometheus is asked.
+pub(super) fn secret(settings: &Settings) -> Option<Finding> {
+    let path = match &settings.auth {
+        Auth::Nobody => return None,
+        Auth::Basic { password_file, .. } => password_file,
+        Auth::Bearer { token_file } => token_file,
+    };
+    Some(match std::fs::read_to_string(path) {
+        Err(cause) => unreadable(path, &cause),
+        Ok(text) if text.trim().is_empty() => Finding::fail(
+            Check::Secrets,
+            format!("{} is empty", path.display()),
+            "put the secret into it",
+        ),
+        Ok(_) => Finding::ok(Check::Secrets, format!("{} can be read", path.display())),
+    })
+}
+
+fn unreadable(path: &Path, cause: &std::io::Error) -> Finding {
+    Finding::fail(
+        Check::Secrets,
+        format!("{}: {cause}", path.display()),
+        "see that the path is right, and that whoever runs serin may read it",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_as_they_would_be_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        let level = |program: &str| runnable(&[program.to_owned()]).level;
+        let path = script.to_str().unwrap();
+        assert_eq!(level(path), Level::Fail);
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(
+            (level(path), level("sh"), level("no-such-program")),
+            (Level::Ok, Level::Ok, Level::Fail)
+        );
+        assert_eq!(level(directory.path().to_str().unwrap()), Level::Fail);
+    }
+
+    #[test]
+    fn keys_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let hook = Hook {
+            target: Target::Url("https://deploy.example/hook".to_owned()),
+            timeout: PATIENCE,
+            retries: 0,
+            secret_file: None,
+        };
+        let path = directory.path().join("key");
+        assert_eq!(key(&path, &hook).level, Level::Fail);
+        for (text, level) in [("whsec_c2VyaW4=\n", Level::Ok), ("not a key!", Level::Fail)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(key(&path, &hook).level, level, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_read_and_its_directory_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("filter.json");
+        assert_eq!(filter_file(&path).1.level, Level::Fail);
+        std::fs::write(&path, include_str!("../../../envoy/filter.json")).unwrap();
+        let (contents, finding) = filter_file(&path);
+        assert_eq!((finding.level, contents.unwrap().filter()), (Level::Ok, "serin"));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

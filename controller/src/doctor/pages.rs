@@ -1,0 +1,148 @@
+//! The pages of one Envoy's admin interface that checks go by.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serin_filter::names::Generation;
+use serin_filter::stat;
+use tokio::time::sleep;
+
+use super::clusters::Cluster;
+use super::dump::Dump;
+use crate::sli::fleet::admin::{Answer, fetch};
+use crate::sli::fleet::{Page, ScrapeError};
+
+const INFO: &str = "/server_info";
+const DUMP: &str = "/config_dump";
+const CLUSTERS: &str = "/clusters?format=json";
+const STATS: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.|wasm.|control_plane.)";
+const PROMETHEUS: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
+
+/// What Envoy puts before the name of each statistic that a filter defines.
+const CUSTOM: &str = "wasmcustom.";
+
+/// Between two looks at the statistics: workers report five times in it.
+const BETWEEN: Duration = Duration::from_secs(1);
+
+/// What an Envoy says of itself.
+#[derive(Debug)]
+pub(super) struct Pages {
+    pub(super) info: Info,
+    /// By how much the proxy's clock is ahead of this one, in seconds; `None` if it does not tell the time.
+    pub(super) ahead: Option<f64>,
+    pub(super) dump: Dump,
+    pub(super) clusters: Vec<Cluster>,
+    /// The statistics, a second later and before.
+    pub(super) stats: Stats,
+    pub(super) before: Stats,
+    /// What a Prometheus is told.
+    pub(super) prometheus: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Info {
+    /// Such as `9e55.../1.40.0/Clean/RELEASE/BoringSSL`.
+    pub(super) version: String,
+    pub(super) state: String,
+}
+
+/// Statistics, of which those that were never used are zero.
+#[derive(Debug, Default)]
+pub(super) struct Stats {
+    /// The filter's.
+    pub(super) filter: Page,
+    /// All counters and gauges by name.
+    all: BTreeMap<String, u64>,
+}
+
+impl Stats {
+    /// Reads the page.
+    pub(super) fn parse(page: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct List {
+            stats: Vec<Value>,
+        }
+        let list: List = serde_json::from_slice(page)?;
+        let named =
+            |it: &Value| Some((it.get("name")?.as_str()?.to_owned(), it.get("value")?.as_u64()?));
+        let all = list.stats.iter().filter_map(named).collect();
+        Ok(Self { filter: Page::parse(page)?, all })
+    }
+
+    /// A counter or gauge; `None` if it was never used.
+    pub(super) fn get(&self, name: &str) -> Option<u64> {
+        self.all.get(name).copied()
+    }
+
+    /// One of the filter's own, by its name there; 0 if it was never used.
+    pub(super) fn of(&self, name: &str) -> u64 {
+        self.get(&format!("{CUSTOM}{name}")).unwrap_or(0)
+    }
+
+    /// The generation that the filter runs; `None` if none has reported.
+    pub(super) fn generation(&self) -> Option<Generation> {
+        self.get(&format!("{CUSTOM}{}", stat::GENERATION)).map(Generation)
+    }
+
+    /// The sum of those whose names begin and end so.
+    pub(super) fn sum(&self, begin: &str, end: &str) -> u64 {
+        let all = self.all.iter();
+        all.filter(|(name, _)| name.starts_with(begin) && name.ends_with(end)).map(|(_, n)| n).sum()
+    }
+}
+
+impl Pages {
+    /// Reads them from the admin interface at this base address.
+    ///
+    /// # Errors
+    /// One of them can't be read.
+    pub(super) async fn read(client: &reqwest::Client, address: &str) -> Result<Self, ScrapeError> {
+        let read = async |path| fetch(client, &format!("{address}{path}")).await;
+        let asked = Timestamp::now();
+        let info = read(INFO).await?;
+        let ahead = ahead(&info, asked, Timestamp::now());
+        let info = json(&info, INFO)?;
+        let stats = async || {
+            let page = read(STATS).await?;
+            Stats::parse(&page.body).map_err(|error| garbage(STATS, &error))
+        };
+        let before = stats().await?;
+        sleep(BETWEEN).await;
+        let stats = stats().await?;
+        let dump = read(DUMP).await?;
+        let dump = Dump::parse(&dump.body).map_err(|error| garbage(DUMP, &error))?;
+        let clusters: Clusters = json(&read(CLUSTERS).await?, CLUSTERS)?;
+        let prometheus = read(PROMETHEUS).await?.body;
+        let prometheus = String::from_utf8_lossy(&prometheus).into_owned();
+        let clusters = clusters.cluster_statuses;
+        Ok(Self { info, ahead, dump, clusters, stats, before, prometheus })
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Clusters {
+    #[serde(default)]
+    pub(super) cluster_statuses: Vec<Cluster>,
+}
+
+/// By how much the clock that made an answer is ahead of the middle of question and answer, in seconds. It tells whole ones.
+fn ahead(answer: &Answer, asked: Timestamp, answered: Timestamp) -> Option<f64> {
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(answer.date.as_ref()?);
+    let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
+    let here = f64::midpoint(seconds(asked), seconds(answered));
+    Some(seconds(date.ok()?) + 0.5 - here)
+}
+
+fn json<T: DeserializeOwned>(answer: &Answer, path: &str) -> Result<T, ScrapeError> {
+    serde_json::from_slice(&answer.body).map_err(|error| garbage(path, &error))
+}
+
+fn garbage(path: &str, error: &serde_json::Error) -> ScrapeError {
+    let path = path.split('?').next().unwrap_or(path);
+    ScrapeError::Garbage(format!("{path} with something that is not Envoy's: {error}"))
+}

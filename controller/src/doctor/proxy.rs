@@ -1,0 +1,115 @@
+//! The proxy itself: its release, its state, its clock.
+
+use super::finding::{Check, Finding};
+use super::pages::Info;
+
+/// The releases that serin's tests run on, from the first to the last, by their minor numbers of 1.
+const TESTED: [u32; 2] = [36, 40];
+
+/// Clocks further apart than this, in seconds, are not the precision of what tells them.
+const APART: f64 = 2.0;
+
+pub(super) fn state(info: &Info) -> Finding {
+    match info.state.as_str() {
+        "LIVE" => Finding::ok(Check::Admin, "answers, and the proxy is live"),
+        "DRAINING" => Finding::warn(
+            Check::Admin,
+            "the proxy is draining",
+            "it takes no new connections: leave it out of the rollout, or start it anew",
+        ),
+        other => Finding::fail(
+            Check::Admin,
+            format!("the proxy is not ready: {other}"),
+            "Envoy's log says what it waits for: an xDS server or a cluster that does not answer, as a rule",
+        ),
+    }
+}
+
+pub(super) fn version(info: &Info) -> Finding {
+    let version = info.version.split('/').nth(1).unwrap_or_default();
+    let mut parts = version.split('.').map(str::parse::<u32>);
+    let [first, last] = TESTED;
+    match (parts.next(), parts.next()) {
+        (Some(Ok(1)), Some(Ok(minor))) if minor < first => Finding::fail(
+            Check::Version,
+            format!("Envoy {version}"),
+            format!("serin needs Envoy 1.{first} or newer"),
+        ),
+        (Some(Ok(1)), Some(Ok(minor))) if minor <= last => {
+            Finding::ok(Check::Version, format!("Envoy {version}"))
+        }
+        _ => Finding::warn(
+            Check::Version,
+            format!("Envoy {:?}", if version.is_empty() { &info.version } else { version }),
+            format!(
+                "serin is tested on Envoy 1.{first} to 1.{last}: try a rollout where it may fail first"
+            ),
+        ),
+    }
+}
+
+/// `ahead`: by how many seconds the proxy's clock is ahead of this one.
+pub(super) fn clock(ahead: Option<f64>) -> Finding {
+    match ahead {
+        None => Finding::skipped(Check::Clock, "the proxy does not tell the time"),
+        Some(ahead) if ahead.abs() <= APART => {
+            Finding::ok(Check::Clock, "the same as here, to 2 s")
+        }
+        Some(ahead) => Finding::warn(
+            Check::Clock,
+            format!(
+                "the proxy's clock is {:.0} s {} this machine's",
+                ahead.abs(),
+                if ahead > 0.0 { "ahead of" } else { "behind" }
+            ),
+            "have both follow a time server: logs, statistics with times and freezes do not fit together otherwise",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    fn info(version: &str, state: &str) -> Info {
+        Info { version: format!("9e55/{version}/Clean/RELEASE/BoringSSL"), state: state.to_owned() }
+    }
+
+    #[test]
+    fn releases_that_are_not_known_to_work_are_told() {
+        for (release, level) in [
+            ("1.35.9", Level::Fail),
+            ("1.36.0", Level::Ok),
+            ("1.40.0", Level::Ok),
+            ("1.41.0-dev", Level::Warn),
+            ("2.0.0", Level::Warn),
+            ("", Level::Warn),
+        ] {
+            assert_eq!(version(&info(release, "LIVE")).level, level, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_to_be_live() {
+        for (name, level) in
+            [("LIVE", Level::Ok), ("DRAINING", Level::Warn), ("PRE_INITIALIZING", Level::Fail)]
+        {
+            assert_eq!(state(&info("1.40.0", name)).level, level, "{name}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_compared() {
+        for (ahead, level, message) in [
+            (Some(-1.4), Level::Ok, "the same"),
+            (Some(61.0), Level::Warn, "61 s ahead of"),
+            (Some(-61.0), Level::Warn, "61 s behind"),
+            (None, Level::Skipped, "does not tell"),
+        ] {
+            let finding = clock(ahead);
+            assert_eq!(finding.level, level);
+            assert!(finding.message.contains(message), "{}", finding.message);
+        }
+    }
+}

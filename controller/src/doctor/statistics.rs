@@ -1,0 +1,148 @@
+//! The statistics: what they say of how requests fared so far, and whether a Prometheus finds their labels.
+
+use std::collections::BTreeSet;
+
+use serin_filter::config::wire;
+
+use super::Expected;
+use super::finding::{Check, Finding};
+use super::pages::Pages;
+use crate::sli::{Activity, Snapshot};
+
+/// The labels that the rules of `envoy/bootstrap.yaml` make.
+const LABELS: [&str; 8] = ["service", "version", "reason", "class", "kind", "salt", "slice", "le"];
+
+/// How many requests it takes to tell that those of a version do not get where they should.
+const ENOUGH: u64 = 20;
+
+/// What became of requests since the proxy was started: whether the routes follow the filter, and whether it has cut a version off.
+pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Finding> {
+    let name = &service.name;
+    let mut findings = Vec::new();
+    let mut requests = 0;
+    for (version, counters) in &snapshot.versions {
+        let Activity { chosen, misrouted, elsewhere, requests: served, .. } =
+            Activity::new(counters);
+        requests += served;
+        let astray = misrouted + elsewhere;
+        if chosen >= ENOUGH && astray * 2 > chosen {
+            findings.push(Finding::warn(
+                Check::Served,
+                format!("{name}: {astray} of {chosen} requests for which {version} was chosen were served by other clusters, since the start"),
+                "if the routes are well by now, this is of the past; else see them",
+            ));
+        }
+    }
+    for version in &snapshot.tripped {
+        findings.push(Finding::warn(
+            Check::Served,
+            format!("{name}: the filter has cut {version} off, because it failed hard"),
+            "see why it fails; the next generation tries it again",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(match requests {
+            0 => Finding::skipped(Check::Served, format!("{name}: no request yet")),
+            _ => Finding::ok(
+                Check::Served,
+                format!("{name}: requests are served by the versions chosen for them"),
+            ),
+        });
+    }
+    findings
+}
+
+/// Whether a Prometheus that scrapes the proxy finds the filter's labels.
+pub(super) fn labels(pages: &Pages, expected: &Expected) -> Finding {
+    let missing = missing(&pages.prometheus, &pages.dump.labels().collect());
+    if missing.is_empty() {
+        return Finding::ok(
+            Check::Statistics,
+            "/stats and /stats/prometheus have them, with their labels",
+        );
+    }
+    let message =
+        format!("/stats/prometheus has the statistics without the labels: {}", missing.join(", "));
+    let fix = "add the rules of stats_config.stats_tags that `serin init envoy` prints to the bootstrap, and start Envoy anew";
+    match expected.prometheus {
+        true => Finding::fail(Check::Statistics, message, fix),
+        false => Finding::warn(Check::Statistics, message, fix),
+    }
+}
+
+/// Labels that are not on the page, and for which there is no rule.
+fn missing(page: &str, rules: &BTreeSet<&str>) -> Vec<&'static str> {
+    let series = || page.lines().filter(|line| !line.starts_with('#'));
+    // Where no rule takes a label out, it is left in the name, with a character in place of each that Prometheus does not know.
+    let in_name = |label: &str| {
+        let name = |line: &str| {
+            line.split('{').next().is_some_and(|name| name.contains(&format!("{label}___")))
+        };
+        series().any(name)
+    };
+    let labelled = |label: &str| {
+        let labels = |line: &str| {
+            line.split_once('{').is_some_and(|(_, labels)| labels.contains(&format!("{label}=\"")))
+        };
+        series().any(labels)
+    };
+    let missing = LABELS
+        .into_iter()
+        .filter(|label| in_name(label) || !labelled(label) && !rules.contains(label));
+    missing.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::super::pages::Stats;
+    use super::super::tests::service;
+    use super::*;
+
+    const PAGE: &str = include_str!("golden/prometheus.txt");
+    const STATS: &str = include_str!("golden/stats.json");
+
+    /// As a real Envoy without any rule wrote them.
+    const BARE: &str = "\
+# TYPE serin_service___shop____version___v1____class___2xx____answers counter
+serin_service___shop____version___v1____class___2xx____answers{} 41
+serin_generation{} 7
+";
+
+    fn of(stats: &str) -> Vec<Finding> {
+        let stats = Stats::parse(stats.as_bytes()).unwrap();
+        served(&service(), &stats.filter.snapshot(&service().name, "serin"))
+    }
+
+    #[test]
+    fn labels_of_a_real_envoy_are_there() {
+        // Of those that no request has needed so far the rules tell.
+        let rules: BTreeSet<_> = LABELS.into();
+        assert!(missing(PAGE, &rules).is_empty());
+        assert_eq!(missing(PAGE, &BTreeSet::new()), ["kind", "salt", "slice"]);
+        assert_eq!(missing("", &BTreeSet::new()), LABELS);
+        assert!(missing("", &rules).is_empty());
+    }
+
+    #[test]
+    fn labels_left_in_a_name_are_missing_whatever_rules_there_are() {
+        assert_eq!(missing(BARE, &LABELS.into()), ["service", "version", "class"]);
+    }
+
+    #[test]
+    fn what_was_served_is_told() {
+        let levels = |found: Vec<Finding>| found.into_iter().map(|it| it.level).collect::<Vec<_>>();
+        assert_eq!(levels(of(STATS)), [Level::Ok]);
+        let stat = |stat: &str, value: u32| {
+            format!(
+                r#"{{"name": "wasmcustom.serin.service=.=shop;.;version=.=v2;.;{stat}", "value": {value}}}"#
+            )
+        };
+        let list = |stats: &[String]| format!(r#"{{"stats": [{}]}}"#, stats.join(","));
+        assert_eq!(levels(of(&list(&[]))), [Level::Skipped]);
+        let chosen = stat("reason=.=header;.;chosen", 30);
+        let astray = of(&list(&[chosen.clone(), stat("misrouted", 30), stat("tripped", 1)]));
+        assert_eq!(levels(astray), [Level::Warn, Level::Warn]);
+        assert_eq!(levels(of(&list(&[chosen, stat("misrouted", 3)]))), [Level::Skipped]);
+    }
+}

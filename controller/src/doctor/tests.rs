@@ -1,0 +1,158 @@
+//! Checks on the pages of a real Envoy 1.40.0 (`golden/`) behind the shipped bootstrap, with 60 requests on it. Of its `/config_dump` the list
+//! of compiled-in extensions was left out.
+
+use serin_filter::config::wire;
+
+use super::clusters::Cluster;
+use super::dump::Dump;
+use super::pages::{Clusters, Info, Stats};
+use super::*;
+
+const DUMP: &str = include_str!("golden/config_dump.json");
+const STATS: &str = include_str!("golden/stats.json");
+
+/// The service in these pages.
+pub(super) fn service() -> wire::Service {
+    let dump = Dump::parse(DUMP.as_bytes()).unwrap();
+    let wasm = dump.discovered("serin").unwrap().ecds_filter.typed_config.as_ref().unwrap();
+    wasm.config.serin().unwrap().services.remove(0)
+}
+
+pub(super) fn clusters(page: &str) -> Vec<Cluster> {
+    serde_json::from_str::<Clusters>(page).unwrap().cluster_statuses
+}
+
+fn pages(dump: &str, stats: &str) -> Pages {
+    let ticks = r#""wasmcustom.serin.ticks","value":"#;
+    let before = stats.replace(ticks, &format!("{ticks}1}},{{\"name\":\"then\",\"value\":"));
+    Pages {
+        info: Info { version: "9e55/1.40.0/Clean".to_owned(), state: "LIVE".to_owned() },
+        ahead: Some(0.0),
+        dump: Dump::parse(dump.as_bytes()).unwrap(),
+        clusters: clusters(include_str!("golden/clusters.json")),
+        stats: Stats::parse(stats.as_bytes()).unwrap(),
+        before: Stats::parse(before.as_bytes()).unwrap(),
+        prometheus: include_str!("golden/prometheus.txt").to_owned(),
+    }
+}
+
+fn expected() -> Expected {
+    let path = "/etc/envoy/serin/filter.json".to_owned();
+    Expected {
+        service: Some(service()),
+        filter: Some("serin".to_owned()),
+        source: Source::File { path, generation: Generation(7) },
+        ..Expected::nothing()
+    }
+}
+
+/// What is not as it has to be, if anything.
+fn wrong(dump: &str, stats: &str, expected: &Expected) -> Vec<(Check, Level)> {
+    let found = of_proxy(&pages(dump, stats), expected);
+    let wrong = found.into_iter().filter(|it| it.level != Level::Ok);
+    wrong.map(|it| (it.check, it.level)).collect()
+}
+
+/// With this in place of that.
+fn changed(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "{from}");
+    text.replace(from, to)
+}
+
+#[test]
+fn a_real_envoy_is_well() {
+    assert_eq!(wrong(DUMP, STATS, &expected()), []);
+    // Also if nobody says what to expect.
+    assert_eq!(wrong(DUMP, STATS, &Expected::nothing()), []);
+}
+
+#[test]
+fn a_filter_that_is_not_there_or_can_t_be_changed_is_told() {
+    let gone = changed(DUMP, "\"name\": \"serin\"", "\"name\": \"other\"");
+    assert_eq!(wrong(&gone, STATS, &expected()), [(Check::Filter, Level::Fail)]);
+    let inline = changed(DUMP, "\"config_discovery\"", "\"other\"");
+    assert_eq!(wrong(&inline, STATS, &expected()), [(Check::Filter, Level::Fail)]);
+}
+
+#[test]
+fn a_module_that_does_not_run_or_has_failed_is_told() {
+    let silent = changed(STATS, "wasmcustom.serin.generation", "wasmcustom.other.generation");
+    let found = wrong(DUMP, &silent, &expected());
+    assert_eq!(found, [(Check::Module, Level::Fail), (Check::Generation, Level::Skipped)]);
+    for (statistic, level) in [("success", Level::Warn), ("failure", Level::Fail)] {
+        let stat = format!(
+            r#""stats":[{{"name":"wasm.envoy.wasm.runtime.v8.vm_reload_{statistic}","value":2}},"#
+        );
+        let failed = changed(STATS, r#""stats":["#, &stat);
+        assert_eq!(wrong(DUMP, &failed, &expected()), [(Check::Module, level)], "{statistic}");
+    }
+}
+
+#[test]
+fn what_becomes_of_requests_if_the_module_fails_is_told() {
+    for (from, to, level) in [
+        ("FAIL_RELOAD", "FAIL_OPEN", Level::Warn),
+        ("FAIL_RELOAD", "FAIL_CLOSED", Level::Warn),
+        ("0.050s", "1s", Level::Warn),
+        ("0.050s", "0.001s", Level::Fail),
+    ] {
+        let dump = changed(DUMP, from, to);
+        assert_eq!(wrong(&dump, STATS, &expected()), [(Check::FailurePolicy, level)], "{to}");
+    }
+}
+
+#[test]
+fn another_generation_than_the_file_has_is_told_with_the_reason() {
+    let newer = |path: &str| Source::File { path: path.to_owned(), generation: Generation(8) };
+    let refused = changed(
+        STATS,
+        r#""stats":["#,
+        r#""stats":[{"name":"extension_config_discovery.http_filter.serin.update_rejected","value":1},"#,
+    );
+    for (path, stats, fix) in [
+        ("/etc/envoy/serin/filter.json", STATS, "moved into its place"),
+        ("/srv/filter.json", STATS, "Envoy follows /etc/envoy/serin/filter.json"),
+        ("/etc/envoy/serin/filter.json", &refused, "has refused it"),
+    ] {
+        let expected = Expected { source: newer(path), ..expected() };
+        let found = of_proxy(&pages(DUMP, stats), &expected);
+        let finding = found.iter().find(|it| it.check == Check::Generation).unwrap();
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.fix.as_ref().unwrap().contains(fix), "{finding:?}");
+    }
+}
+
+#[test]
+fn clients_must_not_choose() {
+    let open = changed(DUMP, "\"remove\": \"x-serin-cluster\"", "\"remove\": \"x-other\"");
+    assert_eq!(wrong(&open, STATS, &expected()), []);
+    let service = wire::Service { route: wire::Route::ClusterHeader, ..service() };
+    let by_cluster = Expected { service: Some(service), ..expected() };
+    assert!(wrong(&open, STATS, &by_cluster).contains(&(Check::Guard, Level::Fail)));
+    let open = changed(DUMP, "\"remove\": \"x-serin-version\"", "\"remove\": \"x-other\"");
+    assert_eq!(wrong(&open, STATS, &expected()), [(Check::Guard, Level::Warn)]);
+}
+
+#[test]
+fn labels_matter_most_to_a_prometheus() {
+    let bare = changed(DUMP, "\"tag_name\": \"kind\"", "\"tag_name\": \"other\"");
+    assert_eq!(wrong(&bare, STATS, &expected()), [(Check::Statistics, Level::Warn)]);
+    let asked = Expected { prometheus: true, ..expected() };
+    assert_eq!(wrong(&bare, STATS, &asked), [(Check::Statistics, Level::Fail)]);
+}
+
+#[test]
+fn proxies_of_a_fleet_agree_and_have_ids_of_their_own() {
+    let mut nodes = Nodes::default();
+    let proxy = |name: &str| Proxy { name: name.into(), address: String::new() };
+    nodes.add(&proxy("a"), &pages(DUMP, STATS));
+    let older = changed(STATS, r#"serin.generation","value":7"#, r#"serin.generation","value":6"#);
+    nodes.add(&proxy("b"), &pages(DUMP, &older));
+    let group = Expected { group: Some("edge".to_owned()), ..Expected::nothing() };
+    let found = nodes.agree(&group);
+    let [ids, generations] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(ids.message, "a, b have the same node.id, \"edge-1\"");
+    assert_eq!(generations.message, "b run generation 6, others 7");
+    // Those that follow a file may share one, and are held to it.
+    assert_eq!(nodes.agree(&expected()), []);
+}
