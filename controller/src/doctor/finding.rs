@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::sli::roster::Name;
-
 /// What has been looked at. In the order in which things depend on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -71,7 +69,7 @@ pub struct Finding {
     /// At which proxy; `None` if it is about none of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
-    pub proxy: Option<Name>,
+    pub proxy: Option<String>,
     /// What was found.
     pub message: String,
     /// What to do.
