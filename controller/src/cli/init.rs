@@ -10,11 +10,20 @@ use clap::{Args, Subcommand};
 use super::Exit;
 
 /// Print what a proxy needs for serin, to begin with
+///
+/// Samples with comments, as they are tested, or, told a rollout, with its names and addresses in them. Nothing is written or changed: what is
+/// printed is to be read, and put where it belongs.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub(super) struct Init {
     #[command(subcommand)]
     what: What,
 }
+
+const EXAMPLE: &str = "\
+Example:
+  serin init envoy > bootstrap.yaml
+  serin init filter > filter.json";
 
 #[derive(Debug, Subcommand)]
 enum What {

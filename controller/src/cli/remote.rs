@@ -69,6 +69,9 @@ Example:
   serin status shop --output json | jq .status.evidence";
 
 /// Show what has ended, and what was promoted when
+///
+/// The last first, with the times. What is in its rollback window counts as promoted; what has ended is kept for as long as `serin serve
+/// --keep-history` says, the last promotion of a service always.
 #[derive(Debug, Args)]
 #[command(after_help = HISTORY, after_long_help = HISTORY)]
 pub(super) struct History {
