@@ -2,6 +2,8 @@
 
 mod acceptance;
 mod conflicts;
+mod install;
+mod mesh;
 mod plugin;
 mod rights;
 mod samples;
