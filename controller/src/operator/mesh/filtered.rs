@@ -119,7 +119,7 @@ impl Filtered {
 
 /// Splits in a plugin.
 #[derive(Debug)]
-pub(super) struct PluginRouter {
+pub(in super::super) struct PluginRouter {
     plugin: Arc<Plugin>,
     filter: FilterRouter,
 }
