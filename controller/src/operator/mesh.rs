@@ -3,11 +3,14 @@
 mod filtered;
 mod weighted;
 
+use std::time::Duration;
+
 use kube::Client;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 pub(super) use self::filtered::Plugins;
 use self::filtered::{Filtered, PluginRouter};
@@ -23,6 +26,9 @@ use crate::rollout::spec::{Istio, Pods, Proxies, Spec, Splitter};
 use crate::route::{Router, Split};
 use crate::sli::fleet::discovery::Listing;
 use crate::sli::fleet::{Discovery, Fleet, Names, Reader, Scraper};
+
+/// After this time there are no pods, if none have been found.
+const LISTED: Duration = Duration::from_secs(5);
 
 /// What all rollouts of an operator have in common.
 #[derive(Clone)]
@@ -46,6 +52,8 @@ pub(super) struct Mesh {
     pub(super) source: Fleet,
     /// What follows it: ends with this.
     pub(super) watches: JoinSet<()>,
+    /// Its proxies.
+    listing: watch::Receiver<Listing>,
 }
 
 /// Tells a mesh splits.
@@ -152,6 +160,9 @@ pub(super) async fn begin(
             (place.follow(cluster, namespace, pods, &plan), generation)
         }
     };
+    // Which pods there are is not known at once.
+    let known = mesh.listing.wait_for(|listing| !listing.proxies.is_empty());
+    let _ = timeout(LISTED, known).await;
     let seen = running(&mut mesh.source).await;
     let seen = seen.map_err(|error| Stuck("NoEvidence", error.to_string()))?;
     let present = Split {
@@ -187,10 +198,11 @@ fn proxies(
     pods: Pods,
     plan: &Plan,
     watches: &mut JoinSet<()>,
-) -> Fleet {
+) -> (Fleet, watch::Receiver<Listing>) {
     let (listing, changes) = watch::channel(Listing::default());
     let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
     watches.spawn(async move { pods::follow(client, &namespace, &pods, listing).await });
     let reader = Reader::Exposition(Names::of(plan));
-    Fleet::new(Discovery::follow(changes), cluster.scraper.clone(), reader)
+    let discovery = Discovery::follow(changes.clone());
+    (Fleet::new(discovery, cluster.scraper.clone(), reader), changes)
 }

@@ -255,7 +255,8 @@ impl Release {
         let versions = (plan.baseline.clone(), plan.candidate.clone());
         desk.observed(store.object().metadata.generation.unwrap_or(0));
         desk.stored(store.status().phase);
-        let heard = store.status().order.as_ref().map(|report| report.text.clone());
+        let stored = store.status().order.clone();
+        let heard = desk.unsaid().or(stored).map(|report| report.text);
         let mut clerk = Clerk::new(store, desk.clone(), text, self.events.clone());
         let mut superseded = clerk.superseded();
         let began: Vec<Output> = if keep { course.outputs.clone() } else { Vec::new() };

@@ -137,22 +137,30 @@ impl WeightRouter {
         let before = self.weighted.routes(&object).ok().and_then(|routes| routes.candidate());
         let decide = |object: &Value| Ok(self.weighted.routes(object)?.edits(shares));
         let written = self.subject.change::<FieldError>(decide).await.map_err(words)?;
-        let note = self.board.read();
-        let again = note.generation == split.generation && note.trouble.is_none();
-        if !again || note.weight != split.candidate {
-            let trouble = self.weighted.trouble(&written, split.candidate);
-            self.board.write(Note {
-                generation: split.generation,
-                weight: split.candidate,
-                // Weights that are there already may have been written by whoever did this before.
-                before: before.filter(|before| *before != split.candidate),
-                written: Instant::now(),
-                version: version(&written),
-                waiting: trouble.as_ref().is_some_and(|trouble| trouble.waiting),
-                trouble: trouble.map(|trouble| trouble.message),
-            });
-        }
+        self.note(split, before, &written);
         Ok(())
+    }
+
+    /// Puts what was written on the board. What was asked for before, and was there already, keeps its time.
+    fn note(&self, split: Split, before: Option<Weight>, written: &Value) {
+        let Split { generation, candidate, .. } = split;
+        let known = self.board.read();
+        let there = before == Some(candidate);
+        let again = there && (known.generation, known.weight) == (generation, candidate);
+        let trouble = self.weighted.trouble(written, candidate);
+        self.board.write(Note {
+            generation,
+            weight: candidate,
+            before: match again {
+                true => known.before,
+                // Weights that are there already were written by whoever did this before.
+                false => before.filter(|_| !there),
+            },
+            written: if again { known.written } else { Instant::now() },
+            version: version(written),
+            waiting: trouble.as_ref().is_some_and(|trouble| trouble.waiting),
+            trouble: trouble.map(|trouble| trouble.message),
+        });
     }
 }
 

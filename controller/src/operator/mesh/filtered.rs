@@ -110,10 +110,10 @@ impl Filtered {
         plan: &Plan,
     ) -> Mesh {
         let mut watches = JoinSet::new();
-        let source = proxies(cluster, namespace, pods, plan, &mut watches);
+        let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
         let Self { plugin, filter } = self;
         let router = PluginRouter { plugin, filter };
-        Mesh { router: MeshRouter::Plugin(Box::new(router)), source, watches }
+        Mesh { router: MeshRouter::Plugin(Box::new(router)), source, watches, listing }
     }
 }
 

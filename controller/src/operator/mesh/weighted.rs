@@ -82,10 +82,10 @@ impl WeightedPlace {
         let mut watches = JoinSet::new();
         watches.spawn(follow_object(subject.clone(), weighted.clone(), board.clone()));
         let served = Served::new(plan.baseline.clone(), plan.candidate.clone());
-        let source = proxies(cluster, namespace, pods, plan, &mut watches);
+        let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
         let source = source.told(board.clone(), served);
         let router = WeightRouter::new(subject, weighted, drift, board);
-        Mesh { router: MeshRouter::Weights(Box::new(router)), source, watches }
+        Mesh { router: MeshRouter::Weights(Box::new(router)), source, watches, listing }
     }
 
     /// Follows it for a rollout that was left under way; whether that had been rolled back: the candidate has less than what was live.
