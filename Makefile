@@ -131,6 +131,10 @@ build: $(WASM) $(ENVOY) ## The filter, the controller and everything the demo an
 .PHONY: wasm
 wasm: $(WASM) ## The filter as it is shipped: target/serin.wasm
 
+.PHONY: wasm-image
+wasm-image: $(WASM) ## The filter as an OCI image that Istio takes: target/wasm-image, to be pushed by skopeo or crane
+	envoy/kubernetes/wasm-image.py $(WASM) target/wasm-image
+
 # The standard library is built with the filter: without the machinery that formats a panic for a terminal that a proxy does not have
 # the module is a third smaller. That takes flags which are not stable yet; the compiler is pinned in rust-toolchain.toml.
 WASM_RUSTC := RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none"

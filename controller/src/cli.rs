@@ -5,11 +5,13 @@ mod completions;
 mod config;
 mod doctor;
 mod init;
+mod crd;
 mod judge;
 mod made;
 mod number;
 mod openapi;
 mod orders;
+mod operator;
 mod plan;
 mod remote;
 mod report;
@@ -55,6 +57,8 @@ enum Command {
     Orders(orders::Orders),
     Completions(completions::Completions),
     Openapi(openapi::OpenApi),
+    Crd(crd::Crd),
+    Operator(operator::Operator),
 }
 
 const EXIT_CODES: &str = "\
@@ -123,6 +127,8 @@ pub async fn main() -> ExitCode {
         Command::Orders(orders) => orders.execute().await,
         Command::Completions(completions) => completions.execute(),
         Command::Openapi(openapi) => openapi.execute(),
+        Command::Crd(crd) => crd.execute(),
+        Command::Operator(operator) => operator.execute().await,
     };
     exit.into()
 }

@@ -2,6 +2,9 @@
 
 mod acceptance;
 mod conflicts;
+mod install;
+mod mesh;
+mod operator;
 mod plugin;
 mod rights;
 mod samples;
