@@ -3,10 +3,12 @@
 mod client;
 mod completions;
 mod config;
+mod crd;
 mod judge;
 mod made;
 mod number;
 mod openapi;
+mod operator;
 mod plan;
 mod remote;
 mod report;
@@ -63,6 +65,8 @@ enum Command {
     Retry(remote::Give),
     Completions(completions::Completions),
     Openapi(openapi::OpenApi),
+    Crd(crd::Crd),
+    Operator(operator::Operator),
 }
 
 const EXIT_CODES: &str = "\
@@ -133,6 +137,8 @@ pub async fn main() -> ExitCode {
         Command::Retry(order) => order.execute(Verb::Retry, None).await,
         Command::Completions(completions) => completions.execute(),
         Command::Openapi(openapi) => openapi.execute(),
+        Command::Crd(crd) => crd.execute(),
+        Command::Operator(operator) => operator.execute().await,
     };
     exit.into()
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+pub(crate) use self::standalone::running;
 pub use self::standalone::{Shared, Standalone, StartError};
 use crate::hook;
 use crate::judge::Ruling;
@@ -272,6 +273,6 @@ impl Turn {
 }
 
 /// The end of the freeze that the plan is in.
-fn frozen(plan: &Plan) -> Option<String> {
+pub(crate) fn frozen(plan: &Plan) -> Option<String> {
     plan.freezes.until(jiff::Timestamp::now()).map(|until| until.to_string())
 }

@@ -13,6 +13,7 @@
 //! - [`metrics`]: what a server of rollouts tells Prometheus.
 //! - [`store`]: what must not be lost.
 //! - [`xds`]: the filter's configuration for many proxies, over gRPC.
+//! - [`operator`]: rollouts as objects in a Kubernetes cluster.
 //! - [`cli`]: the command line.
 
 pub mod api;
@@ -23,6 +24,7 @@ pub mod hook;
 mod http;
 pub mod judge;
 pub mod metrics;
+pub mod operator;
 pub mod rollout;
 pub mod route;
 pub mod runner;

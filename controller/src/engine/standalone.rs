@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{Course, Engine, frozen};
 use crate::rollout::machine::Rollout;
 use crate::rollout::plan::Plan;
-use crate::rollout::spec::Spec;
+use crate::rollout::spec::{Envoy, Proxies, Spec};
 use crate::route::filter::FilterRouter;
 use crate::route::{Carriers, Place, RouteError, Split, Users};
 use crate::sli::evidence::Evidence;
@@ -32,6 +32,10 @@ pub enum StartError {
     Frozen { until: String },
     #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
     StepBack { found: String, baseline: String, first: Weight },
+    #[error(
+        "{field}: `serin operator` carries this out, for objects in a cluster; elsewhere spec.envoy is needed; nothing was changed"
+    )]
+    InCluster { field: &'static str },
     #[error("{why}; nothing was changed")]
     Unreachable { why: String },
     #[error(
@@ -67,7 +71,8 @@ impl Standalone {
         spec: Spec,
         anew: bool,
     ) -> Result<(Self, Course), StartError> {
-        let Spec { mut plan, service, envoy } = spec;
+        let Spec { mut plan, service, proxies } = spec;
+        let envoy = envoy(proxies)?;
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
         }
@@ -108,7 +113,8 @@ impl Standalone {
         mut rollout: Rollout,
         at: Duration,
     ) -> Result<(Self, Course), StartError> {
-        let Spec { plan, service, envoy } = spec;
+        let Spec { plan, service, proxies } = spec;
+        let envoy = envoy(proxies)?;
         let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
             .map_err(refused(&envoy.place))?;
         let watched = rollout.plan().watched();
@@ -126,13 +132,22 @@ impl Standalone {
     }
 }
 
+/// The Envoys of a rollout, if it is for any that are not in a mesh.
+fn envoy(proxies: Proxies) -> Result<Envoy, StartError> {
+    match proxies {
+        Proxies::Envoy(envoy) => Ok(envoy),
+        Proxies::Istio(_) => Err(StartError::InCluster { field: "spec.istio" }),
+        Proxies::GatewayApi(_) => Err(StartError::InCluster { field: "spec.gatewayApi" }),
+    }
+}
+
 fn refused(place: &Place) -> impl FnOnce(RouteError) -> StartError {
     let field = place.field();
     move |cause| StartError::Route { field, cause }
 }
 
 /// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
-async fn running(source: &mut Evidence) -> Result<Generation, StartError> {
+pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, StartError> {
     let deadline = Instant::now() + FIRST_REPORT;
     loop {
         let seen = match source.look().await {
