@@ -4,6 +4,7 @@ mod client;
 mod completions;
 mod config;
 mod crd;
+mod init;
 mod judge;
 mod made;
 mod number;
@@ -42,6 +43,7 @@ enum Command {
     Simulate(Box<simulate::Simulate>),
     Plan(plan::Plan),
     Serve(serve::Serve),
+    Init(init::Init),
     Apply(remote::Apply),
     Status(remote::Status),
     Watch(remote::Watch),
@@ -121,6 +123,7 @@ pub async fn main() -> ExitCode {
         Command::Judge(judge) => judge.execute(),
         Command::Simulate(simulate) => simulate.execute(),
         Command::Plan(plan) => plan.execute(),
+        Command::Init(init) => init.execute(),
         Command::Serve(serve) => serve.execute().await,
         Command::Apply(apply) => apply.execute().await,
         Command::Status(status) => status.execute().await,

@@ -38,6 +38,7 @@ pub struct Setup {
     endpoint_files: bool,
     module: &'static str,
     xds: Option<SocketAddr>,
+    bootstrap: Option<(String, Ports)>,
     more_files: Vec<(&'static str, String)>,
     workers: u32,
 }
@@ -55,6 +56,7 @@ impl Setup {
             endpoint_files: false,
             module: files::SHIPPED,
             xds: None,
+            bootstrap: None,
             more_files: vec![],
             workers: 2,
         }
@@ -113,6 +115,13 @@ impl Setup {
     #[must_use]
     pub fn xds(mut self, server: SocketAddr) -> Self {
         self.xds = Some(server);
+        self
+    }
+
+    /// Another bootstrap than the shipped one, which has everything but the directory as it has to be: the ports are these.
+    #[must_use]
+    pub fn bootstrap(mut self, text: String, admin: u16, listener: u16) -> Self {
+        self.bootstrap = Some((text, Ports { admin, listener }));
         self
     }
 

@@ -19,18 +19,8 @@ pub(super) struct Ports {
 
 /// Puts the shipped files into `directory` and returns the ports chosen for Envoy.
 pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
-    let ports = Ports { admin: ports::free(), listener: ports::free() };
     let path = directory.to_str().expect("a temporary directory in UTF-8");
-    let [v1, v2] = setup.upstreams.map(|address| address.port());
-
-    let sample = if setup.xds.is_some() { "bootstrap-xds.yaml" } else { "bootstrap.yaml" };
-    let mut bootstrap = shipped(sample);
-    let fixed = [(9901, ports.admin), (10000, ports.listener), (8001, v1), (8002, v2)];
-    let xds = setup.xds.map(|server| (9291, server.port()));
-    for (sample, port) in fixed.into_iter().chain(xds) {
-        let port_value = |port| format!("port_value: {port} ");
-        bootstrap = replace(&bootstrap, &port_value(sample), &port_value(port));
-    }
+    let (mut bootstrap, ports) = setup.bootstrap.clone().unwrap_or_else(|| with_ports(setup));
     bootstrap = replace(&bootstrap, DIRECTORY, path);
     if let Some(followed) = &setup.followed {
         let own = filter_path(directory).display().to_string();
@@ -78,6 +68,21 @@ pub(crate) fn install_module(name: &str, directory: &Path) {
     std::fs::copy(&module, module_path(directory)).unwrap_or_else(|error| {
         panic!("no module, run `make wasm`: {}: {error}", module.display())
     });
+}
+
+/// The shipped bootstrap on ports that are free, in front of the upstreams.
+fn with_ports(setup: &Setup) -> (String, Ports) {
+    let ports = Ports { admin: ports::free(), listener: ports::free() };
+    let [v1, v2] = setup.upstreams.map(|address| address.port());
+    let sample = if setup.xds.is_some() { "bootstrap-xds.yaml" } else { "bootstrap.yaml" };
+    let mut bootstrap = shipped(sample);
+    let fixed = [(9901, ports.admin), (10000, ports.listener), (8001, v1), (8002, v2)];
+    let xds = setup.xds.map(|server| (9291, server.port()));
+    for (sample, port) in fixed.into_iter().chain(xds) {
+        let port_value = |port| format!("port_value: {port} ");
+        bootstrap = replace(&bootstrap, &port_value(sample), &port_value(port));
+    }
+    (bootstrap, ports)
 }
 
 pub(crate) fn bootstrap_path(directory: &Path) -> PathBuf {

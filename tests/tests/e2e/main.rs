@@ -7,6 +7,7 @@ mod config;
 mod contract;
 mod crashes;
 mod hooks;
+mod init;
 mod interrupts;
 mod orders;
 mod outages;

@@ -111,9 +111,7 @@ fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, S
     let host = &baseline.host;
     let name = host.split('.').next().unwrap_or(host);
     let metadata = json!({ "name": name, "namespace": namespace });
-    let object = |kind: &str, spec: Value| {
-        json!({ "apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec })
-    };
+    let object = |kind: &str, spec: Value| json!({ "apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec });
     let subsets: Vec<_> = clusters.iter().filter_map(Cluster::subset).collect();
     let rule = object("DestinationRule", json!({ "host": host, "subsets": subsets }));
     let (name, explained, http) = match &mesh.splitter {
@@ -139,9 +137,7 @@ fn by_header(version: &str, baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> 
 }
 
 fn by_weight(baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> Value {
-    let share = |cluster: &Cluster<'_>, weight: u32| {
-        json!({ "destination": cluster.destination(), "weight": weight })
-    };
+    let share = |cluster: &Cluster<'_>, weight: u32| json!({ "destination": cluster.destination(), "weight": weight });
     json!([{ "route": [share(baseline, 100), share(candidate, 0)] }])
 }
 
