@@ -7,5 +7,6 @@ mod mesh;
 mod plugin;
 mod rights;
 mod samples;
+mod tutorial;
 mod weights;
 mod world;
