@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use self::standalone::running;
 pub use self::standalone::{Shared, Standalone, StartError};
+pub(crate) use self::standalone::{running, stepping_back};
 use crate::hook;
 use crate::judge::Ruling;
 use crate::rollout::call::Call;

@@ -32,6 +32,7 @@ mod release;
 mod roll;
 mod status;
 mod store;
+mod stuck;
 mod telling;
 mod weights;
 
@@ -39,7 +40,7 @@ use kube::Client;
 
 use self::fence::Fence;
 use self::leader::Leader;
-use self::mesh::Cluster;
+use self::mesh::{Cluster, Plugins};
 use crate::sli::fleet::Scraper;
 
 /// How an operator works.
@@ -68,6 +69,7 @@ pub async fn operate(client: Client, options: Options) -> String {
     let Options { namespace, lease_namespace, lease, identity } = options;
     let fence = Fence::shut();
     let leader = Leader::new(client.clone(), &lease_namespace, &lease, &identity, fence.clone());
-    let cluster = Cluster { client, fence, scraper: Scraper::default() };
+    let (scraper, plugins) = (Scraper::default(), Plugins::default());
+    let cluster = Cluster { client, fence, scraper, plugins };
     leader.lead(|| roll::look_after(cluster.clone(), namespace.clone(), identity.clone())).await
 }

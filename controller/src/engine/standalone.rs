@@ -84,7 +84,7 @@ impl Standalone {
             plan.forgo_watch();
         }
         plan.watched().map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
-        if !anew && let Some(found) = stepping_back(&plan, &file) {
+        if !anew && let Some(found) = stepping_back(&plan, candidate, file.others()) {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
         }
@@ -172,10 +172,10 @@ pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, Star
 }
 
 /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
-fn stepping_back(plan: &Plan, file: &FilterRouter) -> Option<String> {
+pub(crate) fn stepping_back(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
     let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
     let Plan { service, baseline, candidate, .. } = plan;
-    match (file.candidate(), file.others()) {
+    match (present, others) {
         (weight, _) if weight > first => {
             Some(format!("{candidate} has {weight} of the users of {service} already"))
         }

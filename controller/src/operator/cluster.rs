@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::crd::{PLURAL, group_and_version};
 use super::fence::{Fence, Lost};
 use crate::rollout::spec::KIND;
+use crate::route::kubernetes::wasm_plugin::PluginError;
 use crate::route::kubernetes::{Edits, FieldError};
 
 /// No answer is waited for longer. A write that is given up may still arrive: it carries the version that it was decided on.
@@ -37,6 +38,8 @@ pub(super) enum ClusterError {
     Late { what: String },
     #[error("{what}: {cause}")]
     Field { what: String, cause: FieldError },
+    #[error("{what}: {cause}")]
+    Plugin { what: String, cause: PluginError },
     #[error(transparent)]
     Lost(#[from] Lost),
 }
@@ -137,21 +140,6 @@ impl Subject {
         Err(ClusterError::Contended { what: self.what() })
     }
 
-    /// Makes it.
-    ///
-    /// # Errors
-    /// The server refuses, or somebody else has made it meanwhile.
-    pub(super) async fn create(&self, object: &Value) -> Result<Value, ClusterError> {
-        self.fence.check()?;
-        let refused = |error: serde_json::Error| ClusterError::Refused {
-            what: self.what(),
-            why: error.to_string(),
-        };
-        let object: DynamicObject = serde_json::from_value(object.clone()).map_err(refused)?;
-        let params = kube::api::PostParams::default();
-        Ok(json!(self.answered(self.api.create(&params, &object)).await?))
-    }
-
     async fn answered<T>(
         &self,
         request: impl Future<Output = Result<T, Error>>,
@@ -208,9 +196,15 @@ impl ClusterError {
             Self::Forbidden { .. } => "Forbidden",
             Self::Contended { .. } => "Contended",
             Self::Refused { .. } | Self::Late { .. } => "ApiServer",
-            Self::Field { .. } => "ObjectInvalid",
+            Self::Field { .. } | Self::Plugin { .. } => "ObjectInvalid",
             Self::Lost(_) => "NotLeading",
         }
+    }
+}
+
+impl From<(String, PluginError)> for ClusterError {
+    fn from((what, cause): (String, PluginError)) -> Self {
+        Self::Plugin { what, cause }
     }
 }
 

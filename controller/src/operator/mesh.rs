@@ -1,27 +1,28 @@
 //! A rollout's mesh: how it is told splits, and what is seen of it.
 
-use futures_util::{StreamExt, TryStreamExt};
+mod filtered;
+mod weighted;
+
 use kube::Client;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::watch_object;
-use serde_json::{Value, json};
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::cluster::{ClusterError, Subject, kind};
+pub(super) use self::filtered::Plugins;
+use self::filtered::{Filtered, PluginRouter};
+use self::weighted::WeightedPlace;
 use super::fence::Fence;
 use super::pods;
-use super::weights::{WeightRouter, Weighted, version};
+use super::stuck::{Stuck, invalid};
+use super::weights::WeightRouter;
+use crate::engine::{running, stepping_back};
+use crate::rollout::machine::Rollout;
 use crate::rollout::plan::Plan;
-use crate::rollout::spec::{
-    DriftPolicy, GatewayApi, Istio, Pods, Proxies, RouteKind, Spec, Splitter,
-};
-use crate::sli::board::Board;
+use crate::rollout::spec::{Istio, Pods, Proxies, Spec, Splitter};
+use crate::route::{Router, Split};
 use crate::sli::fleet::discovery::Listing;
 use crate::sli::fleet::{Discovery, Fleet, Names, Reader, Scraper};
-use crate::sli::served::Served;
 
 /// What all rollouts of an operator have in common.
 #[derive(Clone)]
@@ -32,137 +33,164 @@ pub(super) struct Cluster {
     pub(super) fence: Fence,
     /// Reads proxies.
     pub(super) scraper: Scraper,
+    /// Plugins that rollouts share.
+    pub(super) plugins: Plugins,
 }
 
-/// Where the weights of a rollout are.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    subject: Subject,
-    weighted: Weighted,
-    drift: DriftPolicy,
-    pods: Pods,
-}
-
-/// A rollout's mesh, as it is followed. What follows it ends with this.
+/// A rollout's mesh, as it is followed.
 #[derive(Debug)]
 pub(super) struct Mesh {
     /// How it is told splits.
-    pub(super) router: WeightRouter,
+    pub(super) router: MeshRouter,
     /// What is seen of it.
     pub(super) source: Fleet,
-    /// Keeps the watches going.
+    /// What follows it: ends with this.
     pub(super) watches: JoinSet<()>,
 }
 
-impl Place {
-    /// Where a specification has them.
-    ///
-    /// # Errors
-    /// It does not say, in words for the user.
-    pub(super) fn of(cluster: &Cluster, namespace: &str, spec: &Spec) -> Result<Self, String> {
-        let subject = |group: &str, version: &str, named: &str, name: &str| {
-            let resource = kind(group, version, named);
-            let fence = cluster.fence.clone();
-            Subject::new(cluster.client.clone(), &resource, namespace, name, fence)
-        };
-        match &spec.proxies {
-            Proxies::Istio(Istio {
-                splitter: Splitter::Mesh { virtual_service, versions, drift },
-                pods,
-            }) => Ok(Self {
-                subject: subject("networking.istio.io", "v1", "VirtualService", virtual_service),
-                weighted: Weighted::VirtualService(versions.clone()),
-                drift: *drift,
-                pods: pods.clone(),
-            }),
-            Proxies::GatewayApi(GatewayApi { kind, route, versions, pods, drift }) => {
-                let kind = match kind {
-                    RouteKind::Http => "HTTPRoute",
-                    RouteKind::Grpc => "GRPCRoute",
-                };
-                Ok(Self {
-                    subject: subject("gateway.networking.k8s.io", "v1", kind, route),
-                    weighted: Weighted::Route(versions.clone()),
-                    drift: *drift,
-                    pods: pods.clone(),
-                })
-            }
-            Proxies::Istio(Istio { splitter: Splitter::Filter { .. }, .. }) => {
-                Err("spec.istio.mode: filter is not carried out yet".to_owned())
-            }
-            Proxies::Envoy(_) => Err("spec.envoy is for files".to_owned()),
+/// Tells a mesh splits.
+#[derive(Debug)]
+pub(super) enum MeshRouter {
+    /// By weights in its routes.
+    Weights(Box<WeightRouter>),
+    /// By the filter's configuration.
+    Plugin(Box<PluginRouter>),
+}
+
+impl Router for MeshRouter {
+    async fn apply(&mut self, split: Split) -> Result<(), String> {
+        match self {
+            Self::Weights(router) => router.apply(split).await,
+            Self::Plugin(router) => router.apply(split).await,
         }
     }
 
-    /// The candidate's present share.
-    ///
-    /// # Errors
-    /// The object is not there, or not what it has to be.
-    pub(super) async fn present(&self) -> Result<Weight, ClusterError> {
-        let object = self.subject.read().await?;
-        let what = || self.subject.what();
-        let routes = self.weighted.routes(&object).map_err(|error| (what(), error))?;
-        routes.candidate().ok_or_else(|| ClusterError::Refused {
-            what: what(),
-            why: "its routes give the versions different shares: give all the same".to_owned(),
-        })
-    }
-
-    /// Tells the mesh a split without a rollout.
-    ///
-    /// # Errors
-    /// It could not be told.
-    pub(super) async fn set(&self, candidate: Weight) -> Result<(), ClusterError> {
-        let refused = |why| ClusterError::Refused { what: self.subject.what(), why };
-        let shares = self.weighted.shares(candidate).map_err(refused)?;
-        self.subject.change(|object| Ok(self.weighted.routes(object)?.edits(shares))).await?;
-        Ok(())
-    }
-
-    /// Follows the mesh for a rollout. It was told this split last, by whomever.
-    #[must_use]
-    pub(super) fn follow(
-        self,
-        cluster: &Cluster,
-        namespace: &str,
-        plan: &Plan,
-        generation: Generation,
-        present: Weight,
-    ) -> Mesh {
-        let Self { subject, weighted, drift, pods } = self;
-        let board = Board::new(generation, present);
-        let mut watches = JoinSet::new();
-        let (listing, changes) = watch::channel(Listing::default());
-        let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
-        watches.spawn(async move { pods::follow(client, &namespace, &pods, listing).await });
-        watches.spawn(follow_object(subject.clone(), weighted.clone(), board.clone()));
-        let reader = Reader::Exposition(Names::of(plan));
-        let served = Served::new(plan.baseline.clone(), plan.candidate.clone());
-        let source = Fleet::new(Discovery::follow(changes), cluster.scraper.clone(), reader);
-        let source = source.told(board.clone(), served);
-        Mesh { router: WeightRouter::new(subject, weighted, drift, board), source, watches }
+    fn generation_at(&self, running: Generation) -> Generation {
+        match self {
+            Self::Weights(router) => router.generation_at(running),
+            Self::Plugin(router) => router.generation_at(running),
+        }
     }
 }
 
-/// Notes what becomes of the object that tells the mesh.
-async fn follow_object(subject: Subject, weighted: Weighted, board: Board) {
-    let (api, name) = subject.api();
-    let mut changes = watch_object(api, name).default_backoff().boxed();
-    loop {
-        match changes.try_next().await {
-            Ok(Some(Some(object))) => {
-                let object: Value = json!(object);
-                let trouble = weighted.trouble(&object, board.read().weight);
-                let waiting = trouble.as_ref().is_some_and(|trouble| trouble.waiting);
-                board.see(version(&object), trouble.map(|trouble| trouble.message), waiting);
+/// Where a rollout is carried out.
+enum Place {
+    Weights(WeightedPlace),
+    Filter(Filtered),
+}
+
+impl Place {
+    async fn of(cluster: &Cluster, namespace: &str, spec: &Spec) -> Result<(Self, Pods), Stuck> {
+        Ok(match &spec.proxies {
+            Proxies::Istio(Istio { splitter: Splitter::Filter { plugin }, pods }) => {
+                let place = Filtered::open(cluster, namespace, plugin, &spec.service).await?;
+                (Self::Filter(place), pods.clone())
             }
-            Ok(Some(None)) => {
-                let gone = format!("{} is not there any more", subject.what());
-                board.see(u64::MAX, Some(gone), false);
+            Proxies::Istio(Istio {
+                splitter: Splitter::Mesh { virtual_service, versions, drift },
+                pods,
+            }) => {
+                let place = WeightedPlace::virtual_service(
+                    cluster,
+                    namespace,
+                    virtual_service,
+                    versions,
+                    *drift,
+                );
+                (Self::Weights(place), pods.clone())
             }
-            Ok(None) => return,
-            // It is tried again; what is known is still so, as far as is known.
-            Err(_) => {}
+            Proxies::GatewayApi(route) => {
+                let place = WeightedPlace::route(cluster, namespace, route);
+                (Self::Weights(place), route.pods.clone())
+            }
+            Proxies::Envoy(_) => return Err(invalid("spec.envoy: is for files")),
+        })
+    }
+}
+
+/// A rollout that can begin.
+pub(super) struct Beginning {
+    /// Where.
+    pub(super) mesh: Mesh,
+    /// What it does.
+    pub(super) plan: Plan,
+    /// The split that is in force.
+    pub(super) present: Split,
+}
+
+/// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met. `generation` is the number of the last
+/// split that was asked for.
+pub(super) async fn begin(
+    cluster: &Cluster,
+    namespace: &str,
+    spec: Spec,
+    generation: Generation,
+) -> Result<Beginning, Stuck> {
+    let (place, pods) = Place::of(cluster, namespace, &spec).await?;
+    let mut plan = spec.plan;
+    let (candidate, others) = match &place {
+        Place::Weights(place) => (place.present().await?, Weight::ZERO),
+        Place::Filter(place) => place.present(),
+    };
+    if let Some(found) = stepping_back(&plan, candidate, others) {
+        let why = format!(
+            "{found}, and a rollout would take them back: change the first step, or give them back by hand"
+        );
+        return Err(Stuck("StepsBack", why));
+    }
+    if candidate > Weight::ZERO {
+        // They stay with it: to choose another salt now would take them away.
+        plan.forgo_watch();
+    }
+    let (mut mesh, generation) = match place {
+        Place::Weights(place) => {
+            (place.follow(cluster, namespace, pods, &plan, generation, candidate), generation)
+        }
+        Place::Filter(mut place) => {
+            place.allow(&plan)?;
+            let generation = place.generation().max(generation);
+            (place.follow(cluster, namespace, pods, &plan), generation)
+        }
+    };
+    let seen = running(&mut mesh.source).await;
+    let seen = seen.map_err(|error| Stuck("NoEvidence", error.to_string()))?;
+    let present = Split {
+        // A proxy may run what another controller has left.
+        generation: generation.max(mesh.router.generation_at(seen)),
+        ..Split { candidate, ..Split::baseline(generation) }
+    };
+    Ok(Beginning { mesh, plan, present })
+}
+
+/// Follows the mesh of a rollout that was left under way. Whether it had been rolled back, which is done before it is stored.
+pub(super) async fn resume(
+    cluster: &Cluster,
+    namespace: &str,
+    spec: &Spec,
+    rollout: &Rollout,
+) -> Result<(Mesh, bool), Stuck> {
+    let (place, pods) = Place::of(cluster, namespace, spec).await?;
+    match place {
+        Place::Weights(place) => Ok(place.resume(cluster, namespace, pods, rollout).await),
+        Place::Filter(mut place) => {
+            place.allow(rollout.plan())?;
+            let rolled_back = place.rolled_back(rollout.split());
+            Ok((place.follow(cluster, namespace, pods, rollout.plan()), rolled_back))
         }
     }
+}
+
+/// The proxies in some pods, with what follows which pods there are.
+fn proxies(
+    cluster: &Cluster,
+    namespace: &str,
+    pods: Pods,
+    plan: &Plan,
+    watches: &mut JoinSet<()>,
+) -> Fleet {
+    let (listing, changes) = watch::channel(Listing::default());
+    let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
+    watches.spawn(async move { pods::follow(client, &namespace, &pods, listing).await });
+    let reader = Reader::Exposition(Names::of(plan));
+    Fleet::new(Discovery::follow(changes), cluster.scraper.clone(), reader)
 }

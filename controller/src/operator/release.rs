@@ -7,26 +7,25 @@ use kube::api::DynamicObject;
 use kube::{Api, Error, ResourceExt};
 use serde_json::Value;
 use serin_filter::names::{Generation, VersionName};
-use serin_filter::table::Weight;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::announce::Announcement;
 use super::clerk::Clerk;
-use super::cluster::{ClusterError, finalize};
+use super::cluster::finalize;
 use super::desk::Desk;
 use super::intent::{Intent, Wanted, intent, unheard, wish};
-use super::mesh::{Cluster, Mesh, Place};
+use super::mesh::{self, Beginning, Cluster, Mesh};
 use super::order::{ANNOTATION, parse};
 use super::progress::{Moment, reported, rested, stuck};
 use super::status::{OrderReport, Phase, UnderWay};
 use super::store::{Store, StoreError};
-use crate::engine::{Course, Engine, Observer, Wish, frozen, running};
+use super::stuck::{Stuck, invalid};
+use crate::engine::{Course, Engine, Observer, Wish, frozen};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
 use crate::rollout::spec::Spec;
 use crate::rollout::spec::manifest::Manifest;
-use crate::route::{Split, Users};
 
 /// Keeps an object until its routes are as they shall be left.
 pub(super) const FINALIZER: &str = "serin.dev/routes";
@@ -54,15 +53,6 @@ pub(super) struct Release {
     pub(super) identity: String,
     /// What is told of it.
     pub(super) events: mpsc::Sender<Announcement>,
-}
-
-/// Why something is not done, as a word and as a sentence.
-struct Stuck(&'static str, String);
-
-impl From<ClusterError> for Stuck {
-    fn from(error: ClusterError) -> Self {
-        Self(error.word(), error.to_string())
-    }
 }
 
 /// What comes next.
@@ -119,7 +109,7 @@ impl Release {
             Err(_) if store.object().metadata.deletion_timestamp.is_some() => {
                 return self.release(&store).await;
             }
-            Err(why) => return self.stick(store, Stuck("SpecInvalid", why)).await,
+            Err(why) => return self.stick(store, invalid(why)).await,
         };
         match intent(wanted(store.object(), &manifest), store.status()) {
             Intent::Resume => self.resume(store, seen).await,
@@ -184,7 +174,7 @@ impl Release {
         let retry = unheard(wanted(store.object(), &manifest), store.status()).map(str::to_owned);
         let begun = match manifest.checked(baseline, candidate) {
             Ok(spec) => self.begun(&store, spec).await,
-            Err(error) => Err(Stuck("SpecInvalid", error.to_string())),
+            Err(error) => Err(invalid(error)),
         };
         let (mesh, course) = match begun {
             Ok(begun) => begun,
@@ -198,32 +188,14 @@ impl Release {
         self.carry_out(store, desk, text, mesh, course, true, seen).await
     }
 
-    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met.
     async fn begun(&self, store: &Store, spec: Spec) -> Result<(Mesh, Course), Stuck> {
         if let Some(until) = frozen(&spec.plan) {
             return Err(Stuck("Frozen", format!("spec.freeze: nothing begins before {until}")));
         }
         let namespace = store.object().namespace().unwrap_or_default();
-        let place =
-            Place::of(&self.cluster, &namespace, &spec).map_err(|why| Stuck("SpecInvalid", why))?;
-        let candidate = place.present().await?;
-        let mut plan = spec.plan;
-        let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
-        if candidate > first {
-            let why = format!(
-                "{} has {candidate} of the requests already, and the first step is {first}: give it less, or begin at more",
-                plan.candidate
-            );
-            return Err(Stuck("StepsBack", why));
-        }
-        if candidate > Weight::ZERO {
-            plan.forgo_watch();
-        }
         let generation = Generation(store.status().generation);
-        let mut mesh = place.follow(&self.cluster, &namespace, &plan, generation, candidate);
-        let running = running(&mut mesh.source).await;
-        running.map_err(|error| Stuck("NoEvidence", error.to_string()))?;
-        let present = Split { generation, candidate, users: Users::Usual };
+        let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
+        let Beginning { mesh, plan, present } = begun;
         let (rollout, outputs) = Rollout::start(plan, present);
         Ok((mesh, Course { rollout, outputs, at: Duration::ZERO }))
     }
@@ -240,8 +212,7 @@ impl Release {
         }
     }
 
-    /// The rollout as it was, its split asked for again. If the candidate has less than what was live, that was a rollback, which is done
-    /// before it is stored, and is done again.
+    /// The rollout as it was, its split asked for again; and whether that is to be stored first: a rollback that was not is done again.
     async fn resumed(
         &self,
         store: &Store,
@@ -258,24 +229,13 @@ impl Release {
         let spec = Manifest::read(&name, &namespace, &began)
             .and_then(|manifest| manifest.checked(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
+        let (mesh, rolled_back) = mesh::resume(&self.cluster, &namespace, &spec, &rollout).await?;
         let at = time(under_way, Timestamp::now());
-        let place =
-            Place::of(&self.cluster, &namespace, &spec).map_err(|why| Stuck("SpecInvalid", why))?;
-        let Split { generation, candidate, .. } = rollout.split();
-        // What can't be read now is written all the same, as soon as it can be.
-        let present = place.present().await.ok();
-        let live = rollout.status().live;
-        let (told, weight) = match present {
-            Some(weight) if live && weight == candidate => (generation, weight),
-            other => (Generation(generation.0.saturating_sub(1)), other.unwrap_or(Weight::ZERO)),
-        };
-        let rolled_back = live && present.is_some_and(|weight| weight < candidate);
         rollout.wake(at);
         let outputs = match rolled_back {
             true => rollout.roll_back_again(at),
             false => rollout.again(),
         };
-        let mesh = place.follow(&self.cluster, &namespace, rollout.plan(), told, weight);
         Ok((mesh, Course { rollout, outputs, at }, rolled_back))
     }
 

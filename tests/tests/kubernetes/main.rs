@@ -4,6 +4,7 @@ mod acceptance;
 mod conflicts;
 mod install;
 mod mesh;
+mod operator;
 mod plugin;
 mod rights;
 mod samples;

@@ -3,4 +3,4 @@
 mod gateways;
 mod plugins;
 mod sidecars;
-mod world;
+pub(crate) mod world;

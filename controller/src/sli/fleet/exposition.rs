@@ -17,7 +17,7 @@ use crate::sli::Snapshot;
 pub(super) const PATH: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 
 /// The values on a page by the name of the statistic; those with labels summed up.
-pub type Values = HashMap<String, u64>;
+pub(super) type Values = HashMap<String, u64>;
 
 /// Reads a page.
 ///

@@ -12,15 +12,15 @@ use crate::world::{merge, world};
 /// From a change of an object to what the traffic shows of it, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) struct Bookinfo {
-    pub(super) server: ApiServer,
-    pub(super) mesh: Mesh,
-    _versions: [Upstream; 2],
+pub(crate) struct Bookinfo {
+    pub(crate) server: ApiServer,
+    pub(crate) mesh: Mesh,
+    versions: [Upstream; 2],
 }
 
 impl Bookinfo {
     /// `None` where there is no server to be had.
-    pub(super) async fn new(proxy: Proxy) -> Option<Self> {
+    pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
         let server = world().await?;
         server.create(&service("reviews", json!({ "app": "reviews" }))).await;
         for version in ["v1", "v2"] {
@@ -37,15 +37,21 @@ impl Bookinfo {
         };
         let workloads = ["v1", "v2"].into_iter().zip(&versions).map(workload).collect();
         let mesh = Mesh::start(&server.admin(), proxy, workloads).await;
-        Some(Self { server, mesh, _versions: versions })
+        Some(Self { server, mesh, versions })
     }
 
-    pub(super) fn call(&self, protocol: Protocol) -> Call {
+    /// What answers as this version.
+    pub(crate) fn version(&self, name: &str) -> &Upstream {
+        let [v1, v2] = &self.versions;
+        if name == "v1" { v1 } else { v2 }
+    }
+
+    pub(crate) fn call(&self, protocol: Protocol) -> Call {
         Call::new(self.mesh.listener(), protocol).authority("reviews")
     }
 
     /// Waits until a request like this is answered with this status and by this version, if by any.
-    pub(super) async fn until_answered(
+    pub(crate) async fn until_answered(
         &self,
         call: impl Fn(Call) -> Call,
         status: u16,
@@ -62,7 +68,7 @@ impl Bookinfo {
     }
 
     /// Waits until both versions answer, in proportions like these. A hundred requests tell 10 from 90 %.
-    pub(super) async fn until_split(&self, v2: std::ops::RangeInclusive<usize>) {
+    pub(crate) async fn until_split(&self, v2: std::ops::RangeInclusive<usize>) {
         until(PATIENCE, &format!("{v2:?} of 100 by v2"), async || {
             let mut served = BTreeMap::new();
             for _ in 0..100 {
@@ -77,12 +83,12 @@ impl Bookinfo {
     }
 
     /// Merges a change of the specification into an object.
-    pub(super) async fn change(&self, object: &Value, spec: Value) {
+    pub(crate) async fn change(&self, object: &Value, spec: Value) {
         merge(&self.server.admin(), object, json!({ "spec": spec })).await;
     }
 
     /// Waits until the object on the server is like this, and gives what was found.
-    pub(super) async fn until_said<T>(
+    pub(crate) async fn until_said<T>(
         &self,
         object: &Value,
         found: impl Fn(&Value) -> Option<T>,
@@ -95,11 +101,11 @@ impl Bookinfo {
     }
 }
 
-pub(super) fn sidecar() -> Proxy {
+pub(crate) fn sidecar() -> Proxy {
     Proxy::sidecar("bookinfo", &[("app", "productpage")])
 }
 
-pub(super) fn service(name: &str, selector: Value) -> Value {
+pub(crate) fn service(name: &str, selector: Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -109,7 +115,7 @@ pub(super) fn service(name: &str, selector: Value) -> Value {
 }
 
 /// The subsets v1 and v2.
-pub(super) fn subsets() -> Value {
+pub(crate) fn subsets() -> Value {
     let subset = |version| json!({ "name": version, "labels": { "version": version } });
     json!({
         "apiVersion": "networking.istio.io/v1beta1",
@@ -119,7 +125,7 @@ pub(super) fn subsets() -> Value {
     })
 }
 
-pub(super) fn virtual_service(http: Value) -> Value {
+pub(crate) fn virtual_service(http: Value) -> Value {
     json!({
         "apiVersion": "networking.istio.io/v1beta1",
         "kind": "VirtualService",
@@ -129,11 +135,11 @@ pub(super) fn virtual_service(http: Value) -> Value {
 }
 
 /// A route to the subsets with these weights.
-pub(super) fn weights(v1: u32, v2: u32) -> Value {
+pub(crate) fn weights(v1: u32, v2: u32) -> Value {
     let share = |subset, weight: u32| json!({ "destination": { "host": "reviews", "subset": subset }, "weight": weight });
     json!([share("v1", v1), share("v2", v2)])
 }
 
-pub(super) fn only(subset: &str) -> Value {
+pub(crate) fn only(subset: &str) -> Value {
     json!([{ "destination": { "host": "reviews", "subset": subset } }])
 }

@@ -100,7 +100,8 @@ fn a_route_of_the_gateway_api() {
 /// Each message has the path of the field, and what to do.
 #[test]
 fn bad_meshes_say_where_and_what() {
-    let cases: [(fn(&mut Value), &str); 18] = [
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 18] = [
         (|s| drop(s["istio"].take()), "spec: exactly one of envoy, istio and gatewayApi is needed"),
         (
             |s| {
