@@ -3,9 +3,9 @@
 mod client;
 mod completions;
 mod config;
+mod crd;
 mod doctor;
 mod init;
-mod crd;
 mod judge;
 mod made;
 mod number;

@@ -2,6 +2,7 @@
 
 mod envoy;
 mod filter;
+mod istio;
 
 use std::net::Ipv4Addr;
 
@@ -29,6 +30,7 @@ Example:
 enum What {
     Envoy(envoy::Envoy),
     Filter(filter::Filter),
+    Istio(istio::Istio),
 }
 
 impl Init {
@@ -36,6 +38,7 @@ impl Init {
         match self.what {
             What::Envoy(envoy) => envoy.execute(),
             What::Filter(filter) => filter.execute(),
+            What::Istio(istio) => istio.execute(),
         }
     }
 }

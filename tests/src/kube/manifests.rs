@@ -8,7 +8,7 @@ use kube::Error;
 use kube::api::PostParams;
 use serde_json::Value;
 
-use super::{ApiServer, dynamic, objects, root};
+use super::{ApiServer, crds, dynamic, objects, root};
 
 const DIRECTORY: &str = "envoy/kubernetes";
 
@@ -21,14 +21,14 @@ pub const TOO_NEW: [(&str, &str); 1] = [("policy/v1", "PodDisruptionBudget")];
 /// When a file is missing or is not YAML.
 pub fn all() -> Vec<Value> {
     let directory = root().join(DIRECTORY);
-    let kustomization = documents(&directory.join("kustomization.yaml"));
+    let kustomization = file(&directory.join("kustomization.yaml"));
     let resources = kustomization[0]["resources"].as_array().expect("a list of files");
-    let file = |name: &Value| directory.join(name.as_str().expect("a file's name"));
-    resources.iter().flat_map(|name| documents(&file(name))).collect()
+    let path = |name: &Value| directory.join(name.as_str().expect("a file's name"));
+    resources.iter().flat_map(|name| file(&path(name))).collect()
 }
 
 impl ApiServer {
-    /// Applies all that this server can have, and gives it as the server has it.
+    /// Applies all that this server can have, and gives it as the server has it. The kinds in it are served then.
     ///
     /// # Panics
     /// When the server refuses an object that is not of [`TOO_NEW`], or takes one that is.
@@ -40,6 +40,9 @@ impl ApiServer {
             match made {
                 Ok(made) => {
                     assert!(!is_too_new(&object), "this server has the kind now: {object}");
+                    if object["kind"] == "CustomResourceDefinition" {
+                        crds::until_served(&self.admin, &object).await;
+                    }
                     installed.push(serde_json::to_value(made).expect("JSON"));
                 }
                 Err(Error::Api(status)) if status.is_not_found() && is_too_new(&object) => {}
@@ -57,8 +60,15 @@ pub fn is_too_new(object: &Value) -> bool {
         .any(|(version, kind)| object["apiVersion"] == *version && object["kind"] == *kind)
 }
 
-fn documents(path: &Path) -> Vec<Value> {
+/// The documents in a text.
+///
+/// # Panics
+/// When it is not YAML.
+pub fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
+}
+
+fn file(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path);
-    let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    documents(&text.unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }

@@ -113,7 +113,7 @@ fn of_kind(kind: &str) -> Value {
 /// Group, resource, name and verbs, in a namespace of a user's.
 const ALLOWED: [(&str, &str, &[&str]); 11] = [
     ("serin.dev", "rollouts", &["get", "list", "watch", "patch"]),
-    ("serin.dev", "rollouts/status", &["patch"]),
+    ("serin.dev", "rollouts/status", &["update"]),
     ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
     ("networking.istio.io", "destinationrules", &["get", "list", "watch"]),
     ("extensions.istio.io", "wasmplugins", &["get", "list", "watch", "create", "patch"]),
@@ -122,7 +122,7 @@ const ALLOWED: [(&str, &str, &[&str]); 11] = [
     ("", "pods", &["get", "list", "watch"]),
     ("", "services", &["get", "list", "watch"]),
     ("apps", "deployments/scale", &["get", "patch"]),
-    ("events.k8s.io", "events", &["create", "patch"]),
+    ("events.k8s.io", "events", &["create"]),
 ];
 
 const FORBIDDEN: [(&str, &str, &[&str]); 12] = [

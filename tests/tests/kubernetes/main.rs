@@ -8,5 +8,6 @@ mod operator;
 mod plugin;
 mod rights;
 mod samples;
+mod tutorial;
 mod weights;
 mod world;
