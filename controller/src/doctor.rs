@@ -109,10 +109,13 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
             Origin::Admin(named) => whereabouts = Some(whereabouts.unwrap_or(named)),
             Origin::Prometheus(settings) => {
                 expected.prometheus = true;
-                findings.extend(local::secret(&settings));
+                findings.extend(local::secret(&settings.connection));
                 findings.extend(prometheus::check(&settings, plan.service.as_str()).await);
             }
         }
+        let connection = plan.metrics.as_ref().map(|metrics| &metrics.prometheus);
+        findings.extend(connection.and_then(local::secret));
+        findings.extend(prometheus::metrics(&plan).await);
         expected.rolling = plan.replacement.is_some();
         expected.service = Some(service);
     }
@@ -160,8 +163,9 @@ async fn fleet(whereabouts: Whereabouts, expected: &Expected) -> Vec<Finding> {
                 "see that Envoy runs, that this is the address of its admin interface, and that this machine may reach it",
             )],
         };
-        findings
-            .extend(found.into_iter().map(|it| Finding { proxy: Some(proxy.name.clone()), ..it }));
+        findings.extend(
+            found.into_iter().map(|it| Finding { proxy: Some(proxy.name.to_string()), ..it }),
+        );
     }
     findings.extend(nodes.agree(expected));
     findings

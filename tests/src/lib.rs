@@ -9,6 +9,7 @@
 pub mod call;
 pub mod deployer;
 pub mod envoy;
+pub mod figures;
 pub mod gate;
 pub mod http;
 #[cfg(feature = "kubernetes")]
@@ -20,6 +21,7 @@ pub mod rollout;
 pub mod server;
 pub mod until;
 pub mod upstream;
+pub mod usage;
 
 pub use call::{Answer, Call};
 pub use deployer::Deployer;

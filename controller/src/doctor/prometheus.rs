@@ -3,8 +3,10 @@
 use std::time::SystemTime;
 
 use super::finding::{Check, Finding};
+use crate::rollout::metric::{Measured, Metric};
+use crate::rollout::plan::Plan;
 use crate::sli::merge::named;
-use crate::sli::prometheus::{Client, Sample, Settings};
+use crate::sli::prometheus::{Client, Sample, Settings, Surveyor};
 
 /// What was scraped longer ago than this, in seconds, shows no harm in time.
 const OLD: f64 = 60.0;
@@ -17,7 +19,7 @@ pub(super) async fn check(settings: &Settings, service: &str) -> Vec<Finding> {
     let labels: Vec<_> =
         settings.instances.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
     let labels = labels.join(",");
-    let client = Client::new(settings.url.clone(), settings.auth.clone());
+    let client = Client::new(settings.connection.clone());
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
     let ask = async |query: String| client.query(&query, now).await;
     let up =
@@ -37,6 +39,23 @@ pub(super) async fn check(settings: &Settings, service: &str) -> Vec<Finding> {
             "see spec.envoy.prometheus: the url, and who may ask; without it no rollout goes on",
         )],
     }
+}
+
+/// What there is to say of the metrics that the rollout asks for.
+pub(super) async fn metrics(plan: &Plan) -> Vec<Finding> {
+    let (Some(metrics), Some(surveyor)) = (&plan.metrics, Surveyor::new(plan)) else {
+        return Vec::new();
+    };
+    let measured = surveyor.measure().await;
+    let one = |(metric, measured): (&Metric, &Measured)| match &measured.why {
+        None => Finding::ok(Check::Prometheus, format!("the metric {} has a value", metric.name)),
+        Some(why) => Finding::warn(
+            Check::Prometheus,
+            format!("the metric {} has no value: {why}", metric.name),
+            "see its query in Prometheus; of a candidate that does not run yet there may be none",
+        ),
+    };
+    metrics.all.iter().zip(&measured).map(one).collect()
 }
 
 fn judge(

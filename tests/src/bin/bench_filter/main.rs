@@ -7,13 +7,11 @@
 
 mod backend;
 mod compare;
-mod figures;
 mod http;
 mod load;
 mod soak;
 mod subject;
 mod update;
-mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -3,36 +3,44 @@
 use serde_json::{Value, json};
 
 /// What repetitions gave, in order of size.
-pub(crate) struct Figures(Vec<f64>);
+#[derive(Debug)]
+pub struct Figures(Vec<f64>);
 
 impl Figures {
-    pub(crate) fn new(mut values: Vec<f64>) -> Self {
+    /// At least one.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn new(mut values: Vec<f64>) -> Self {
         assert!(!values.is_empty(), "nothing was measured");
         values.sort_by(f64::total_cmp);
         Self(values)
     }
 
     /// The value that a share of all does not exceed.
-    pub(crate) fn quantile(&self, share: f64) -> f64 {
+    pub fn quantile(&self, share: f64) -> f64 {
         let last = self.0.len() - 1;
         self.0[((last as f64) * share).round() as usize]
     }
 
-    pub(crate) fn median(&self) -> f64 {
+    /// The value in the middle.
+    pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
-    pub(crate) fn worst(&self) -> f64 {
+    /// The largest.
+    pub fn worst(&self) -> f64 {
         self.quantile(1.0)
     }
 
     /// The median, and between what a half of all repetitions lay.
-    pub(crate) fn show(&self, digits: usize) -> String {
+    pub fn show(&self, digits: usize) -> String {
         let [low, median, high] = [0.25, 0.5, 0.75].map(|share| self.quantile(share));
         format!("{median:.digits$} ({low:.digits$} to {high:.digits$})")
     }
 
-    pub(crate) fn json(&self) -> Value {
+    /// The same as [`show`](Self::show), and the largest, for programs.
+    pub fn json(&self) -> Value {
         let [low, median, high, worst] = [0.25, 0.5, 0.75, 1.0].map(|share| self.quantile(share));
         json!({ "median": median, "lowerQuartile": low, "upperQuartile": high, "worst": worst, "repetitions": self.0.len() })
     }
