@@ -116,6 +116,12 @@ bench-filter: $(WASM) $(EMPTY_WASM) $(ENVOY) ## What the filter costs Envoy for 
 soak: $(WASM) $(ENVOY) ## Ten minutes of load with a new generation every second: nothing may fail, be lost or grow
 	$(BENCH_FILTER) soak $(ARGS)
 
+# Four minutes, once it is built. `make bench-fleet ARGS=--help` explains.
+.PHONY: bench-fleet
+bench-fleet: $(WASM) $(ENVOY) ## What fleets of up to 2,000 proxies with 1,000 rollouts cost the controller
+	cargo build --quiet --release -p serin -p serin-tests --bin serin --bin bench_fleet --locked
+	SERIN_BIN="$(abspath target/release/serin)" target/release/bench_fleet $(ARGS)
+
 .PHONY: check
 check: $(WASM) ## Format, lints, docs
 	cargo fmt --check

@@ -222,7 +222,8 @@ async fn metrics(
 ) -> Result<([(HeaderName, &'static str); 1], String), Failed> {
     let shown: Vec<_> =
         shared.runner.entries()?.into_iter().map(|entry| shared.shown(entry)).collect();
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], crate::metrics::page(&shown)))
+    let page = crate::metrics::page(&shown, shared.runner.looks());
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page))
 }
 
 async fn show(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<Shown>, Failed> {

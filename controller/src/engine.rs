@@ -41,6 +41,10 @@ pub trait Observer: Send {
     fn event(&mut self, at: Duration, event: &Event);
     /// The judge has ruled on a block.
     fn ruling(&mut self, ruling: &Ruling);
+    /// A look began so much later than it was due, and took so long until what came of it was kept and done.
+    fn looked(&mut self, late: Duration, took: Duration) {
+        let _ = (late, took);
+    }
 }
 
 /// What people want of a rollout under way.
@@ -145,6 +149,8 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
                 .await?
                 .is_none()
             {}
+            let began = Instant::now();
+            let late = began.saturating_duration_since(looked + self.rollout.next_look());
             let mut look = pin!(source.look());
             let look = loop {
                 if let Some(look) = self.meanwhile(look.as_mut()).await? {
@@ -154,6 +160,7 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
             looked = Instant::now();
             let look = self.of_this_rollout(look);
             self.take(Turn::Input(Input::Look(look))).await?;
+            self.observer.looked(late, began.elapsed());
         }
     }
 

@@ -1,13 +1,32 @@
 //! What a server of rollouts tells Prometheus, in its text format (version 0.0.4).
 
-use std::fmt::Write;
+mod histogram;
 
+use std::fmt::Write;
+use std::time::Duration;
+
+use self::histogram::Histogram;
 use crate::api::Shown;
 use crate::store::Phase;
 
+/// How punctual looks are, of all rollouts together.
+#[derive(Debug, Default)]
+pub struct Looks {
+    lateness: Histogram,
+    duration: Histogram,
+}
+
+impl Looks {
+    /// A look began so much later than it was due, and took so long until what came of it was kept and done.
+    pub fn observe(&self, late: Duration, took: Duration) {
+        self.lateness.observe(late);
+        self.duration.observe(took);
+    }
+}
+
 /// The page, for these rollouts. Series of a rollout are there while it is under way; its labels are names, which need no escape.
 #[must_use]
-pub fn page(rollouts: &[Shown]) -> String {
+pub fn page(rollouts: &[Shown], looks: &Looks) -> String {
     let mut page = String::new();
     let mut family = |name: &str, help: &str, series: &[(String, f64)]| {
         // Writing to a string does not fail.
@@ -53,6 +72,16 @@ pub fn page(rollouts: &[Shown]) -> String {
         "serin_rollout_paused",
         "Whether the rollout is paused.",
         &each(|status| f64::from(u8::from(status.paused))),
+    );
+    looks.lateness.show(
+        &mut page,
+        "serin_look_lateness_seconds",
+        "How much later than it was due a rollout began to look at its proxies.",
+    );
+    looks.duration.show(
+        &mut page,
+        "serin_look_duration_seconds",
+        "How long it took from there until what came of the look was kept and done.",
     );
     page
 }

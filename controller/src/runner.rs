@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use self::readiness::Readiness;
 use crate::engine::{Course, Observer, Shared, Standalone, Wish};
 use crate::judge::Ruling;
+use crate::metrics::Looks;
 use crate::rollout::event::{Event, Status};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::{Order, Refused, Verb};
@@ -66,6 +67,7 @@ pub struct Runner {
     /// Held while rollouts are begun: two at once must not take the same service.
     beginning: tokio::sync::Mutex<()>,
     readiness: Arc<Readiness>,
+    looks: Arc<Looks>,
 }
 
 /// What a runner may do.
@@ -103,6 +105,7 @@ impl Runner {
             kept: watch::Sender::new(0),
             beginning: tokio::sync::Mutex::default(),
             readiness: Arc::default(),
+            looks: Arc::default(),
         });
         for entry in runner.store.list()? {
             if entry.phase == Phase::Running
@@ -131,6 +134,12 @@ impl Runner {
             }
             tokio::time::sleep(FORGETTING).await;
         }
+    }
+
+    /// How punctual looks are.
+    #[must_use]
+    pub fn looks(&self) -> &Looks {
+        &self.looks
     }
 
     /// Whether it has taken over what was in the store, and can write it.
@@ -304,8 +313,9 @@ impl Runner {
         tokio::spawn(async move {
             let (store, kept) = (runner.store.clone(), runner.kept.clone());
             let readiness = runner.readiness.clone();
-            let (unkept, failing) = (Vec::new(), false);
-            let mut clerk = Clerk { id, store, kept, readiness, status: told, unkept, failing };
+            let (unkept, failing, looks) = (Vec::new(), false, runner.looks.clone());
+            let mut clerk =
+                Clerk { id, store, kept, readiness, looks, status: told, unkept, failing };
             let ready = beginning.ready(&runner.shared, &mut clerk, &mut wished).await;
             if let Some((engine, course)) = ready {
                 engine.run(course, &mut clerk, wished).await;
@@ -456,6 +466,7 @@ struct Clerk {
     store: Arc<Store>,
     kept: watch::Sender<u64>,
     readiness: Arc<Readiness>,
+    looks: Arc<Looks>,
     status: watch::Sender<Option<Status>>,
     /// What was done, but could not be kept yet.
     unkept: Vec<Output>,
@@ -519,4 +530,8 @@ impl Observer for Clerk {
 
     /// The state has all that is needed of it.
     fn ruling(&mut self, _: &Ruling) {}
+
+    fn looked(&mut self, late: Duration, took: Duration) {
+        self.looks.observe(late, took);
+    }
 }

@@ -3,6 +3,8 @@
 //! The state machine's state is written before what it wants is done (write-ahead log, synchronous = FULL: what is written has arrived on
 //! the disk). After a crash the state is read again, the split it holds is applied again under the same generation, and it goes on.
 
+mod queue;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -13,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::queue::{Queue, Record};
 use crate::rollout::event::{Event, Stamped, Verdict};
 use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::order::Order;
@@ -74,6 +77,8 @@ pub enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     #[error("the store: rollout {id} has a state that can't be read: {why}")]
     State { id: i64, why: serde_json::Error },
+    #[error("the store: what was to be written was given up")]
+    GivenUp,
 }
 
 /// Where a rollout is in its life.
@@ -139,7 +144,11 @@ pub struct Kept {
 
 /// The store.
 #[derive(Debug)]
-pub struct Store(Mutex<Connection>);
+pub struct Store {
+    connection: Mutex<Connection>,
+    /// What waits to be kept.
+    queue: Queue,
+}
 
 impl Store {
     /// Opens the store, and makes it if it is not there.
@@ -173,14 +182,14 @@ impl Store {
         migration.commit()?;
         let check: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
         match check.as_str() {
-            "ok" => Ok(Self(Mutex::new(connection))),
+            "ok" => Ok(Self { connection: Mutex::new(connection), queue: Queue::default() }),
             _ => Err(StoreError::Damaged { path: path.to_owned(), why: check }),
         }
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A transaction that panicked was rolled back.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a rollout, queued, and gives its number.
@@ -215,7 +224,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a rollout's state and what is told of it, in one transaction.
+    /// Keeps a rollout's state and what is told of it, in one transaction, which may have those of other rollouts in it too.
     ///
     /// # Errors
     /// It could not be written; what was kept before is still there.
@@ -226,26 +235,11 @@ impl Store {
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), StoreError> {
-        const STATE: &str =
-            "UPDATE rollouts SET phase = ?, state = ?, at = ?, wall = ?, outcome = ?,
-            promoted = COALESCE(promoted, ?), ended = ? WHERE id = ?";
-        let json = |why| StoreError::State { id, why };
-        let state = serde_json::to_string(rollout).map_err(json)?;
-        let outcome = outputs.iter().find_map(verdict);
-        let phase = if rollout.ended() { "ended" } else { "running" };
-        let promoted = outputs.iter().any(promotes).then(now);
-        let ended = rollout.ended().then(now);
+        let written = self.queue.add(Record::new(id, at, rollout, outputs)?);
         let mut connection = self.connection();
-        let transaction = connection.transaction()?;
-        let at = at.as_secs_f64();
-        transaction
-            .execute(STATE, params![phase, state, at, wall(), outcome, promoted, ended, id])?;
-        for output in outputs {
-            let Output::Tell(event) = output else { continue };
-            tell(&transaction, id, at, event)?;
-        }
-        transaction.commit()?;
-        Ok(())
+        self.queue.write(&mut connection);
+        drop(connection);
+        written.recv().unwrap_or(Err(StoreError::GivenUp))
     }
 
     /// Writes what is there already, to learn whether it can be written.

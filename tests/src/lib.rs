@@ -23,6 +23,7 @@ pub mod rollout;
 pub mod server;
 pub mod until;
 pub mod upstream;
+pub mod usage;
 pub mod xds;
 
 pub use call::{Answer, Call};

@@ -139,6 +139,14 @@ impl Server {
         &self.url
     }
 
+    /// The process, to be measured.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("serin runs")
+    }
+
     /// What it wrote to standard error since it serves.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -67,8 +68,16 @@ Example:
 Exit codes:
   0 stopped, 1 could not begin (the store, the address), 2 the command line is not valid.";
 
+/// Each proxy takes connections, and the usual soft limit is for a thousand.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // With fewer it still serves whom it can.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 impl Serve {
     pub(super) async fn execute(self) -> Exit {
+        allow_many_files();
         let tokens = Tokens { read: self.read_token, operate: self.operate_token };
         if [&tokens.read, &tokens.operate].into_iter().flatten().any(String::is_empty) {
             return fail(Exit::Invalid, "an empty token is none");

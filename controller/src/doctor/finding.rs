@@ -1,10 +1,9 @@
 //! What a check has found.
 
-use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What has been looked at. In the order in which things depend on each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Check {
     /// The filter's file, if serin rewrites one.
@@ -46,7 +45,7 @@ pub enum Check {
 }
 
 /// How it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Level {
     /// As it has to be.
@@ -60,7 +59,7 @@ pub enum Level {
 }
 
 /// What a check has found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was looked at.
     pub check: Check,
@@ -68,7 +67,6 @@ pub struct Finding {
     pub level: Level,
     /// At which proxy; `None` if it is about none of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
     pub proxy: Option<String>,
     /// What was found.
     pub message: String,

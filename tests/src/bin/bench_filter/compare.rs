@@ -11,8 +11,8 @@ use serin_tests::{Envoy, until};
 use crate::backend::Backend;
 use crate::load::{Callers, Clients, Pace, Sample};
 use crate::subject::Subject;
-use crate::usage;
 use serin_tests::figures::Figures;
+use serin_tests::usage;
 
 /// Load before anything is measured: connections, caches and the compiler of the VM come to rest.
 const WARM_UP: Duration = Duration::from_secs(2);

@@ -12,7 +12,6 @@ mod load;
 mod soak;
 mod subject;
 mod update;
-mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;

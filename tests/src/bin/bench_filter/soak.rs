@@ -10,7 +10,7 @@ use serin_tests::{Envoy, http, until};
 use crate::backend::Backend;
 use crate::load::{Callers, Clients, Pace, Sample};
 use crate::subject::{Subject, configuration};
-use crate::usage;
+use serin_tests::usage;
 
 const GENERATION: Duration = Duration::from_secs(1);
 

@@ -4,7 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 /// The CPU time of all threads of a process. Threads that have ended are not in it; those of Envoy live as long as it does.
-pub(crate) fn cpu(pid: u32) -> Duration {
+///
+/// # Panics
+/// When there is no such process.
+pub fn cpu(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process of this machine");
     let run = |path: std::path::PathBuf| -> u64 {
         let text = fs::read_to_string(path.join("schedstat")).expect("the kernel counts time");
@@ -14,8 +17,24 @@ pub(crate) fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(threads.map(|thread| run(thread.expect("a thread").path())).sum())
 }
 
+/// The CPU time of a process, to a hundredth of a second. Threads that have ended are in it.
+///
+/// # Panics
+/// When there is no such process.
+pub fn cpu_of_all(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of this machine");
+    // Behind the name, which is in parentheses and may have anything in it.
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let ticks: u64 =
+        fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().expect("ticks")).sum();
+    Duration::from_millis(ticks * 1_000 / rustix::param::clock_ticks_per_second())
+}
+
 /// The resident memory of a process, in KiB.
-pub(crate) fn resident_kib(pid: u32) -> u64 {
+///
+/// # Panics
+/// When there is no such process.
+pub fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
@@ -23,7 +42,10 @@ pub(crate) fn resident_kib(pid: u32) -> u64 {
 
 /// The linear memories of the VMs in a process, in KiB: the accessible beginning of each of the large reservations that V8 makes so that no
 /// 32-bit address can leave them.
-pub(crate) fn linear_memories_kib(pid: u32) -> Vec<u64> {
+///
+/// # Panics
+/// When there is no such process.
+pub fn linear_memories_kib(pid: u32) -> Vec<u64> {
     const RESERVED: u64 = 3 << 30;
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process");
     let maps: Vec<_> = maps.lines().filter_map(mapping).collect();

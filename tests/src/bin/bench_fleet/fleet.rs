@@ -1,0 +1,156 @@
+//! A server and a simulator, and how they are spoken to.
+
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::{Value, json};
+use serin_tests::{Server, http, until};
+use tempfile::TempDir;
+
+use crate::shape::{Shape, group_name, service_name};
+
+/// From the start of all to rollouts that are live at all proxies.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Rollouts that are handed over at once.
+const AT_ONCE: usize = 16;
+
+/// Ended with what it has started.
+pub(crate) struct Fleet {
+    pub(crate) shape: Shape,
+    pub(crate) server: Server,
+    simulator: Child,
+    _directory: TempDir,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // It has ended if it can't be.
+        let _ = self.simulator.kill();
+        let _ = self.simulator.wait();
+    }
+}
+
+impl Fleet {
+    /// With a rollout for each group, which is live at its first step.
+    pub(crate) async fn start(shape: Shape, statistics: &Value) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let captured = directory.path().join("statistics.json");
+        let mut file = std::fs::File::create(&captured).expect("a file");
+        write!(file, "{statistics}").expect("a file");
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.arg("proxies").arg("--statistics").arg(&captured).stdin(Stdio::null());
+        shape.hand_on(&mut command);
+        let simulator = command.spawn().expect("the simulator starts");
+
+        let filter = concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/filter.json");
+        let xds = shape.xds().to_string();
+        let arguments = ["--xds-listen", &xds, "--xds-filter", filter];
+        let server = Server::started_with(directory.path(), &arguments).await;
+        let fleet = Self { shape, server, simulator, _directory: directory };
+        until(PATIENCE, "the simulator answers", async || http::get(shape.control(), "/0").await)
+            .await;
+        fleet.apply_all().await;
+        fleet.until_live().await;
+        fleet
+    }
+
+    async fn apply_all(&self) {
+        let groups: Vec<_> = (0..self.shape.groups).collect();
+        for groups in groups.chunks(AT_ONCE) {
+            let applied =
+                groups.iter().map(|group| self.post("/v1/rollouts", self.rollout(*group)));
+            futures_util::future::join_all(applied).await;
+        }
+    }
+
+    async fn until_live(&self) {
+        until(PATIENCE, "every rollout is live", async || {
+            let rollouts = self.rollouts().await;
+            let waiting: Vec<_> =
+                rollouts.iter().filter(|it| it["status"]["live"] != true).collect();
+            match (rollouts.len() == self.shape.groups as usize, waiting.first()) {
+                (true, None) => Ok(()),
+                (_, first) => Err((rollouts.len(), waiting.len(), first.map(ToString::to_string))),
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn rollouts(&self) -> Vec<Value> {
+        let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("an answer");
+        let answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
+        let list = if answer.is_array() { &answer } else { &answer["rollouts"] };
+        list.as_array().unwrap_or_else(|| panic!("a list, and not {answer}")).clone()
+    }
+
+    /// Opens the gate of the rollout with this number.
+    pub(crate) async fn advance(&self, rollout: &Value) {
+        let order = json!({ "by": "bench-fleet", "step": rollout["status"]["step"] });
+        self.post(&format!("/v1/rollouts/{}/advance", rollout["id"]), order.to_string()).await;
+    }
+
+    /// What serin tells Prometheus.
+    pub(crate) async fn metrics(&self) -> String {
+        let page = http::get(self.server.address(), "/metrics").await.expect("a page");
+        String::from_utf8(page.into_body().to_vec()).expect("text")
+    }
+
+    /// The newest generation that proxies of a group have acknowledged.
+    pub(crate) async fn acknowledged(&self, group: u32) -> Value {
+        let answer =
+            http::get(self.shape.control(), &format!("/{group}")).await.expect("an answer");
+        serde_json::from_slice(answer.body()).expect("JSON")
+    }
+
+    /// # Panics
+    /// When it is refused.
+    async fn post(&self, path: &str, body: String) {
+        let request = Request::post(format!("http://{}{path}", self.server.address()))
+            .header(
+                "content-type",
+                if path == "/v1/rollouts" { "application/yaml" } else { "application/json" },
+            )
+            .body(Full::new(Bytes::from(body)))
+            .expect("a request");
+        let answer = http::send(request).await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {:?}", answer.body());
+    }
+
+    /// So many steps that there is always a next one.
+    fn rollout(&self, group: u32) -> String {
+        let step = |percent| {
+            format!("        - {{ weight: {percent}%, bake: {{ time: 1h, requests: 1 }} }}\n")
+        };
+        let steps: String = (1..=60).chain([100]).map(step).collect();
+        let admins =
+            self.shape.members(group).map(|proxy| format!("'{}'", self.shape.admin(proxy)));
+        let (service, group) = (service_name(group), group_name(group));
+        format!(
+            "apiVersion: serin.dev/v1alpha1
+kind: Rollout
+metadata: {{ name: {service}-v2 }}
+spec:
+  service: {service}
+  sticky: [{{ header: x-user-id }}]
+  versions:
+    - {{ name: v1, cluster: shop-v1 }}
+    - {{ name: v2, cluster: shop-v2 }}
+  baseline: v1
+  candidate: v2
+  strategy:
+    trafficShifting:
+      steps:
+{steps}  analysis: {{ interval: 1s }}
+  envoy:
+    xds: {{ group: {group} }}
+    proxies: {{ addresses: [{}] }}
+",
+            admins.collect::<Vec<_>>().join(", ")
+        )
+    }
+}
