@@ -266,7 +266,7 @@ impl Release {
             return Next::Wait;
         }
         let (wishes, wished) = mpsc::channel(WAITING);
-        let Mesh { router, source, watches: _watches } = mesh;
+        let Mesh { router, source, watches: _watches, .. } = mesh;
         let engine = Engine { router, source };
         tokio::select! {
             _ = engine.run(course, &mut clerk, wished) => {}
