@@ -196,7 +196,8 @@ impl Release {
         let generation = Generation(store.status().generation);
         let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
         let Beginning { mesh, plan, present } = begun;
-        let (rollout, outputs) = Rollout::start(plan, present, Timestamp::now().as_millisecond().to_string());
+        let (rollout, outputs) =
+            Rollout::start(plan, present, Timestamp::now().as_millisecond().to_string());
         Ok((mesh, Course { rollout, outputs, at: Duration::ZERO }))
     }
 

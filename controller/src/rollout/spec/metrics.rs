@@ -49,7 +49,9 @@ impl MetricsSpec {
         let prometheus = match (self.prometheus, asked) {
             (Some(prometheus), _) => prometheus.checked(&format!("{PATH}.prometheus"))?,
             (None, Some(asked)) => asked.clone(),
-            (None, None) => return at(format!("{PATH}.prometheus"), "missing; who is to be asked?"),
+            (None, None) => {
+                return at(format!("{PATH}.prometheus"), "missing; who is to be asked?");
+            }
         };
         let every = self.every.0;
         if every < Duration::from_secs(1) {
