@@ -29,7 +29,7 @@ fn begun() -> (Rollout, Vec<Output>) {
     });
     let manifest = Manifest::read("shop", "default", &spec).unwrap();
     let spec = manifest.checked("v1".parse().unwrap(), "v2".parse().unwrap()).unwrap();
-    Rollout::start(spec.plan, Split::baseline(Generation(7)))
+    Rollout::start(spec.plan, Split::baseline(Generation(7)), "1".to_owned())
 }
 
 fn condition<'s>(status: &'s ObjectStatus, type_: &str) -> (&'s str, &'s str) {
@@ -96,6 +96,8 @@ fn an_end_is_remembered_and_says_what_runs() {
     assert_eq!(rest.message, status.message);
     let stable = rested(&rest, moment(99), Phase::Stable);
     assert_eq!(condition(&stable, READY), ("True", "Stable"));
+    // So it may be tried again.
+    assert_eq!((&rest.rejected, &stable.rejected), (&status.rejected, &None));
     assert_eq!(rested(&stable, moment(120), Phase::Stable), stable);
 }
 
