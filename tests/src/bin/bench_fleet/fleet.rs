@@ -24,6 +24,8 @@ pub(crate) struct Fleet {
     pub(crate) shape: Shape,
     pub(crate) server: Server,
     simulator: Child,
+    /// Weights of the steps, in percent: one for each push of a rollout and one to stay at.
+    steps: Vec<u32>,
     _directory: TempDir,
 }
 
@@ -37,7 +39,7 @@ impl Drop for Fleet {
 
 impl Fleet {
     /// With a rollout for each group, which is live at its first step.
-    pub(crate) async fn start(shape: Shape, statistics: &Value) -> Self {
+    pub(crate) async fn start(shape: Shape, statistics: &Value, pushes: u32) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let captured = directory.path().join("statistics.json");
         let mut file = std::fs::File::create(&captured).expect("a file");
@@ -51,7 +53,8 @@ impl Fleet {
         let xds = shape.xds().to_string();
         let arguments = ["--xds-listen", &xds, "--xds-filter", filter];
         let server = Server::started_with(directory.path(), &arguments).await;
-        let fleet = Self { shape, server, simulator, _directory: directory };
+        let steps = steps(pushes.div_ceil(shape.groups));
+        let fleet = Self { shape, server, simulator, steps, _directory: directory };
         until(PATIENCE, "the simulator answers", async || http::get(shape.control(), "/0").await)
             .await;
         fleet.apply_all().await;
@@ -83,9 +86,7 @@ impl Fleet {
 
     pub(crate) async fn rollouts(&self) -> Vec<Value> {
         let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("an answer");
-        let answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
-        let list = if answer.is_array() { &answer } else { &answer["rollouts"] };
-        list.as_array().unwrap_or_else(|| panic!("a list, and not {answer}")).clone()
+        serde_json::from_slice(answer.body()).expect("a list")
     }
 
     /// Opens the gate of the rollout with this number.
@@ -121,12 +122,11 @@ impl Fleet {
         assert!(answer.status().is_success(), "{path}: {:?}", answer.body());
     }
 
-    /// So many steps that there is always a next one.
     fn rollout(&self, group: u32) -> String {
         let step = |percent| {
             format!("        - {{ weight: {percent}%, bake: {{ time: 1h, requests: 1 }} }}\n")
         };
-        let steps: String = (1..=60).chain([100]).map(step).collect();
+        let steps: String = self.steps.iter().map(step).collect();
         let admins =
             self.shape.members(group).map(|proxy| format!("'{}'", self.shape.admin(proxy)));
         let (service, group) = (service_name(group), group_name(group));
@@ -152,5 +152,13 @@ spec:
 ",
             admins.collect::<Vec<_>>().join(", ")
         )
+    }
+}
+
+/// Usual ones, or as many as it takes to advance so often.
+fn steps(advances: u32) -> Vec<u32> {
+    match advances {
+        ..=4 => vec![1, 5, 25, 50, 100],
+        more => (1..=more).chain([100]).collect(),
     }
 }
