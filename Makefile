@@ -101,6 +101,11 @@ conformance: $(BINDGEN) ## The golden vectors on wasm32, under node
 	PATH="$(abspath $(NODE))/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(abspath $(BINDGEN))/wasm-bindgen-test-runner \
 		cargo test -p serin-filter --target wasm32-unknown-unknown --test conformance --locked
 
+# Ten minutes. `make bench-rollback ARGS=--help` explains.
+.PHONY: bench-rollback
+bench-rollback: build ## How long ten Envoys go on serving a candidate that fails, by the controller alone
+	cargo run --quiet --release -p serin-tests --bin bench_rollback --locked -- $(ARGS)
+
 # Three minutes; the figures are worth something on a machine that has nothing else to do. `make bench-filter ARGS=--help` explains.
 BENCH_FILTER := cargo run --quiet --release -p serin-tests --bin bench_filter --locked --
 .PHONY: bench-filter
@@ -131,6 +136,10 @@ build: $(WASM) $(ENVOY) ## The filter, the controller and everything the demo an
 
 .PHONY: wasm
 wasm: $(WASM) ## The filter as it is shipped: target/serin.wasm
+
+.PHONY: wasm-image
+wasm-image: $(WASM) ## The filter as an OCI image that Istio takes: target/wasm-image, to be pushed by skopeo or crane
+	envoy/kubernetes/wasm-image.py $(WASM) target/wasm-image
 
 # The standard library is built with the filter: without the machinery that formats a panic for a terminal that a proxy does not have
 # the module is a third smaller. That takes flags which are not stable yet; the compiler is pinned in rust-toolchain.toml.

@@ -3,12 +3,15 @@
 mod client;
 mod completions;
 mod config;
+mod crd;
 mod doctor;
 mod init;
 mod judge;
 mod made;
 mod number;
 mod openapi;
+mod operator;
+mod orders;
 mod plan;
 mod remote;
 mod report;
@@ -24,10 +27,12 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::rollout::order::Verb;
-
 /// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
 /// worse.
+///
+/// The proxies run serin's filter, which chooses the version for each request and counts what comes of it. A rollout is described by a file
+/// (envoy/rollout.yaml explains every field). `serin run` carries one out and ends with it; `serin serve` keeps many, each stored before it is
+/// acted on, and takes orders.
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -48,28 +53,19 @@ enum Command {
     Status(remote::Status),
     Watch(remote::Watch),
     History(remote::History),
-    /// Keep a rollout where it is. Harm still takes it back
-    Pause(remote::Give),
-    Hold(remote::Hold),
-    /// Let a paused rollout go on
-    Resume(remote::Give),
-    /// Approve of the step that a rollout is at
-    Approve(remote::Give),
-    /// Open the gate of the step that a rollout is at, whatever it wants
-    Advance(remote::Give),
-    /// Open all gates that are left
-    Promote(remote::Give),
-    /// Give all traffic back to the baseline
-    Abort(remote::Give),
-    /// Take a promotion back, within its rollback window
-    Undo(remote::Give),
-    /// Begin once more what was rolled back, aborted, or could not begin
-    Retry(remote::Give),
+    #[command(flatten)]
+    Orders(orders::Orders),
     Completions(completions::Completions),
     Openapi(openapi::OpenApi),
+    Crd(crd::Crd),
+    Operator(operator::Operator),
 }
 
 const EXIT_CODES: &str = "\
+Example:
+  serin plan rollout.yaml --rate 200
+  serin run rollout.yaml
+
 Exit codes:
   0  promoted (run, watch); no harm shown (judge); done (the others)
   1  could not begin, or could not go on: nothing was changed, or the message says what; something is to be mended (doctor)
@@ -128,17 +124,11 @@ pub async fn main() -> ExitCode {
         Command::Status(status) => status.execute().await,
         Command::Watch(watch) => watch.execute().await,
         Command::History(history) => history.execute().await,
-        Command::Pause(order) => order.execute(Verb::Pause, None).await,
-        Command::Hold(hold) => hold.execute().await,
-        Command::Resume(order) => order.execute(Verb::Resume, None).await,
-        Command::Approve(order) => order.execute(Verb::Approve, None).await,
-        Command::Advance(order) => order.execute(Verb::Advance, None).await,
-        Command::Promote(order) => order.execute(Verb::Promote, None).await,
-        Command::Abort(order) => order.execute(Verb::Abort, None).await,
-        Command::Undo(order) => order.execute(Verb::Undo, None).await,
-        Command::Retry(order) => order.execute(Verb::Retry, None).await,
+        Command::Orders(orders) => orders.execute().await,
         Command::Completions(completions) => completions.execute(),
         Command::Openapi(openapi) => openapi.execute(),
+        Command::Crd(crd) => crd.execute(),
+        Command::Operator(operator) => operator.execute().await,
     };
     exit.into()
 }
@@ -150,5 +140,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command_line().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_explained_and_has_an_example() {
+        let mut all = command_line();
+        all.build();
+        for command in all.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("\nExample:\n  serin "), "{help}");
+            let (about, _) = help.split_once("\nUsage:").expect("a usage");
+            assert!(about.trim().lines().count() > 1, "{about}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use serin_filter::names::Generation;
 
 pub use self::finding::{Check, Finding, Level};
 use self::pages::Pages;
-use crate::rollout::spec::Spec;
+use crate::rollout::spec::{Envoy, Proxies, Spec};
 use crate::route::Place;
 use crate::sli::evidence::Origin;
 use crate::sli::fleet::discovery::{Proxy, Whereabouts};
@@ -79,6 +79,26 @@ impl Expected {
         }
     }
 
+    /// Takes note of which configuration the proxies have to run, and says what is wrong with it.
+    fn configuration(&mut self, place: &Place) -> Option<Finding> {
+        match place {
+            Place::Group(group) => {
+                self.group = Some(group.clone());
+                None
+            }
+            Place::File(path) => {
+                let (contents, finding) = local::filter_file(path);
+                if let Some(contents) = contents {
+                    let (path, generation) =
+                        (path.display().to_string(), contents.config().generation);
+                    self.source = Source::File { path, generation };
+                    self.filter = Some(contents.filter().to_owned());
+                }
+                Some(finding)
+            }
+        }
+    }
+
     fn routes_by_cluster(&self) -> bool {
         self.service.as_ref().is_some_and(|service| service.route == wire::Route::ClusterHeader)
     }
@@ -90,29 +110,19 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
     let mut expected = Expected::nothing();
     let mut findings = Vec::new();
     let mut whereabouts = (!addresses.is_empty()).then_some(Whereabouts::Addresses(addresses));
-    if let Some(Spec { plan, service, envoy }) = spec {
-        match envoy.place {
-            Place::Group(group) => expected.group = Some(group),
-            Place::File(path) => {
-                let (contents, finding) = local::filter_file(&path);
-                findings.push(finding);
-                if let Some(contents) = contents {
-                    let (path, generation) =
-                        (path.display().to_string(), contents.config().generation);
-                    expected.source = Source::File { path, generation };
-                    expected.filter = Some(contents.filter().to_owned());
+    if let Some(Spec { plan, service, proxies }) = spec {
+        if let Proxies::Envoy(Envoy { evidence, place }) = proxies {
+            findings.extend(expected.configuration(&place));
+            match evidence {
+                Origin::Admin(named) => whereabouts = Some(whereabouts.unwrap_or(named)),
+                Origin::Prometheus(settings) => {
+                    expected.prometheus = true;
+                    findings.extend(local::secret(&settings.connection));
+                    findings.extend(prometheus::check(&settings, plan.service.as_str()).await);
                 }
             }
         }
         findings.extend(local::hooks(&plan).await);
-        match envoy.evidence {
-            Origin::Admin(named) => whereabouts = Some(whereabouts.unwrap_or(named)),
-            Origin::Prometheus(settings) => {
-                expected.prometheus = true;
-                findings.extend(local::secret(&settings.connection));
-                findings.extend(prometheus::check(&settings, plan.service.as_str()).await);
-            }
-        }
         let connection = plan.metrics.as_ref().map(|metrics| &metrics.prometheus);
         findings.extend(connection.and_then(local::secret));
         findings.extend(prometheus::metrics(&plan).await);

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 pub use self::standalone::{Shared, Standalone, StartError};
+pub(crate) use self::standalone::{running, stepping_back};
 use crate::hook;
 use crate::judge::Ruling;
 use crate::rollout::call::Call;
@@ -302,6 +303,6 @@ impl Turn {
 }
 
 /// The end of the freeze that the plan is in.
-fn frozen(plan: &Plan) -> Option<String> {
+pub(crate) fn frozen(plan: &Plan) -> Option<String> {
     plan.freezes.until(jiff::Timestamp::now()).map(|until| until.to_string())
 }

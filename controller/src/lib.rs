@@ -14,6 +14,7 @@
 //! - [`store`]: what must not be lost.
 //! - [`xds`]: the filter's configuration for many proxies, over gRPC.
 //! - [`doctor`]: what a running set-up lacks.
+//! - [`operator`]: rollouts as objects in a Kubernetes cluster.
 //! - [`cli`]: the command line.
 
 pub mod api;
@@ -25,6 +26,7 @@ pub mod hook;
 mod http;
 pub mod judge;
 pub mod metrics;
+pub mod operator;
 pub mod rollout;
 pub mod route;
 pub mod runner;

@@ -4,6 +4,7 @@ mod carrier;
 mod envoy_file;
 pub mod filter;
 pub mod kubernetes;
+pub mod plugin;
 pub mod xds_group;
 
 pub use self::carrier::Carriers;

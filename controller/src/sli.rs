@@ -1,12 +1,14 @@
 //! Evidence: what the filters report, read from the proxies themselves ([`fleet`]) or from a [`prometheus`] that scrapes them, and made
 //! into what happened since the last look ([`merge`]).
 
+pub mod board;
 mod counters;
 pub mod evidence;
 pub mod fleet;
 pub mod merge;
 pub mod prometheus;
 pub mod roster;
+pub mod served;
 mod slices;
 
 pub use self::counters::Counters;

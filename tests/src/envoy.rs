@@ -5,16 +5,15 @@
 //! `target/tools/envoy-1.40.0/bin/envoy` or `SERIN_ENVOY_BIN`) or in a container (`SERIN_ENVOY=container`, with an engine at
 //! `DOCKER_HOST`); the suites can't tell. The module is `target/serin.wasm` or `SERIN_WASM`.
 
-mod files;
+pub(crate) mod files;
 mod filter;
-mod process;
+pub(crate) mod process;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hyper::Response;
 use rustix::process::{Pid, Signal, kill_process};
 use serin_filter::config::Config;
 use serin_filter::stat;
@@ -23,9 +22,6 @@ use tempfile::TempDir;
 use self::files::Ports;
 use self::process::Process;
 use crate::{http, ports, until};
-
-/// From the start of the process to LIVE.
-const START: Duration = Duration::from_secs(30);
 
 /// From a new configuration's move into place to its use in all workers, and from an event to its count.
 const LIVE: Duration = Duration::from_secs(20);
@@ -58,7 +54,7 @@ impl Setup {
             followed: None,
             routes: None,
             endpoint_files: false,
-            module: "serin.wasm",
+            module: files::SHIPPED,
             xds: None,
             bootstrap: None,
             more_files: vec![],
@@ -274,8 +270,7 @@ impl Envoy {
 
     /// Everything Envoy has logged, over all restarts.
     pub fn log(&self) -> String {
-        let log = std::fs::read(process::log_path(self.dir())).unwrap_or_default();
-        String::from_utf8_lossy(&log).into_owned()
+        process::log(self.dir())
     }
 
     /// A counter or gauge by its full name; `None` when Envoy has none of that name, or does not answer.
@@ -333,30 +328,11 @@ impl Envoy {
     /// When Envoy does not come up.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let mut process = Process::start(self.dir(), self.workers).await;
-        until(START, "Envoy is LIVE", async || {
-            let ready = http::get(self.admin(), "/ready").await;
-            match ready.map(Response::into_body) {
-                Ok(body) if body.starts_with(b"LIVE") => Ok(()),
-                _ if !process.is_running().await => {
-                    panic!("Envoy has ended; its log: {}", self.log_tail())
-                }
-                other => Err((other, self.log_tail())),
-            }
-        })
-        .await;
-        self.process = Some(process);
+        self.process = Some(Process::start(self.dir(), self.workers, &[], self.admin()).await);
     }
 
     fn filter_text(&self) -> String {
         std::fs::read_to_string(self.filter_file()).expect("the filter's file")
-    }
-
-    /// What a failed test needs to say.
-    fn log_tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<_> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod crds;
 mod keys;
+pub mod manifests;
 mod process;
 
 use std::io::Write;
@@ -95,6 +96,15 @@ impl ApiServer {
         };
         let bindings: Api<RoleBinding> = Api::namespaced(self.admin(), namespace);
         made(bindings.create(&PostParams::default(), &binding).await);
+        self.login(namespace, name).await
+    }
+
+    /// What a service account that is there logs in with.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub async fn login(&self, namespace: &str, name: &str) -> Kubeconfig {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), namespace);
         let asked = TokenRequest {
             spec: TokenRequestSpec { audiences: vec![self.processes.url()], ..Default::default() },
             ..Default::default()

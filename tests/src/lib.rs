@@ -15,6 +15,8 @@ pub mod http;
 #[cfg(feature = "kubernetes")]
 pub mod kube;
 pub mod load;
+#[cfg(feature = "kubernetes")]
+pub mod mesh;
 pub mod ports;
 pub mod prometheus;
 pub mod rollout;
@@ -22,12 +24,15 @@ pub mod server;
 pub mod until;
 pub mod upstream;
 pub mod usage;
+pub mod xds;
 
 pub use call::{Answer, Call};
 pub use deployer::Deployer;
 pub use envoy::{Envoy, Setup};
 pub use gate::Gate;
 pub use load::{Load, Outcome, Plan, Protocol, Record, Report, Tally};
+#[cfg(feature = "kubernetes")]
+pub use mesh::{Mesh, Proxy, Workload};
 pub use prometheus::Prometheus;
 pub use rollout::{Ended, Rollout, Spec, serin};
 pub use server::{Server, text};

@@ -35,6 +35,7 @@ pub struct Spec {
     service: [&'static str; 2],
     fields: String,
     objectives: String,
+    metrics: String,
     interval: Duration,
     watch: Option<Duration>,
     tripwire: bool,
@@ -55,6 +56,7 @@ impl Spec {
             service: ["shop", "*"],
             fields: String::new(),
             objectives: "{}".to_owned(),
+            metrics: String::new(),
             interval: Duration::from_secs(1),
             watch: None,
             tripwire: true,
@@ -101,6 +103,13 @@ impl Spec {
     #[must_use]
     pub fn objectives(mut self, objectives: &str) -> Self {
         objectives.clone_into(&mut self.objectives);
+        self
+    }
+
+    /// Sets `spec.analysis.metrics`, in one line.
+    #[must_use]
+    pub fn metrics(mut self, metrics: &str) -> Self {
+        self.metrics = format!("    metrics: {metrics}\n");
         self
     }
 
@@ -196,7 +205,7 @@ spec:
   analysis:
     objectives: {}
     interval: {}ms
-{}  envoy:
+{}{}  envoy:
     {}
     {}
 ",
@@ -209,6 +218,7 @@ spec:
             self.fields,
             self.objectives,
             self.interval.as_millis(),
+            self.metrics,
             watch,
             evidence,
             place
@@ -256,16 +266,15 @@ impl Rollout {
     pub fn start(envoy: &Envoy, spec: &Spec, arguments: &[&str]) -> Self {
         let path = envoy.dir().join("rollout.yaml");
         std::fs::write(&path, spec.yaml()).expect("a specification");
-        let mut child = serin()
-            .arg("run")
-            .arg(path)
-            .args(["--output", "json"])
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("serin starts");
+        let mut command = serin();
+        command.arg("run").arg(path).args(["--output", "json"]).args(arguments);
+        Self::heard(command)
+    }
+
+    /// What a command tells of a rollout, an event in JSON on each line.
+    pub(crate) fn heard(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("serin starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let events = Arc::new(Mutex::new(vec![]));
         let heard = events.clone();

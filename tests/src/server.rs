@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{Spec, serin};
+use crate::{Rollout, Spec, serin};
 
 /// A server with its store. Killed when dropped.
 #[derive(Debug)]
@@ -233,6 +233,13 @@ impl Server {
     pub async fn status(&self, rollout: &str) -> Value {
         let shown = self.ok(&["status", rollout, "--output", "json"]).await;
         serde_json::from_str(&shown).expect("JSON")
+    }
+
+    /// Watches a rollout as it goes on.
+    pub fn follow(&self, rollout: &str) -> Rollout {
+        let mut command = serin();
+        command.args(["watch", rollout, "--output", "json"]).env("SERIN_SERVER", &self.url);
+        Rollout::heard(command)
     }
 
     /// Watches a rollout to its end; gives the exit code and the events.

@@ -6,6 +6,8 @@ use clap_complete::Shell;
 use super::{Exit, command_line};
 
 /// Print a script by which a shell completes commands and options
+///
+/// Where a shell looks for such scripts, its own manual says.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct Completions {

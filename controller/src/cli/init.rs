@@ -2,6 +2,7 @@
 
 mod envoy;
 mod filter;
+mod istio;
 
 use std::net::Ipv4Addr;
 
@@ -10,16 +11,26 @@ use clap::{Args, Subcommand};
 use super::Exit;
 
 /// Print what a proxy needs for serin, to begin with
+///
+/// Samples with comments, as they are tested, or, told a rollout, with its names and addresses in them. Nothing is written or changed: what is
+/// printed is to be read, and put where it belongs.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
 pub(super) struct Init {
     #[command(subcommand)]
     what: What,
 }
 
+const EXAMPLE: &str = "\
+Example:
+  serin init envoy > bootstrap.yaml
+  serin init filter > filter.json";
+
 #[derive(Debug, Subcommand)]
 enum What {
     Envoy(envoy::Envoy),
     Filter(filter::Filter),
+    Istio(istio::Istio),
 }
 
 impl Init {
@@ -27,6 +38,7 @@ impl Init {
         match self.what {
             What::Envoy(envoy) => envoy.execute(),
             What::Filter(filter) => filter.execute(),
+            What::Istio(istio) => istio.execute(),
         }
     }
 }

@@ -6,6 +6,8 @@ use super::{Exit, fail};
 use crate::api::openapi::document;
 
 /// Print the OpenAPI document of the HTTP interface of `serin serve`
+///
+/// OpenAPI 3.1, with the schema of every request, answer and event, made from the types that the server itself reads and writes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct OpenApi {}

@@ -1,4 +1,4 @@
-//! What talks to `serin serve`: `apply`, `status`, `watch`, and the orders.
+//! What talks to `serin serve`, but for the orders: `apply`, `status`, `watch` and `history`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use super::client::Server;
 use super::report::{Format, Reporter};
 use super::run::exit;
 use super::{Exit, fail};
-use crate::api::{Listed, Reasons, Shown, TakenOn};
+use crate::api::{Listed, Shown, TakenOn};
 use crate::rollout::event::{Event, Stamped};
-use crate::rollout::order::Verb;
 use crate::store::{Entry, Phase};
 
 /// Hand a rollout to `serin serve`
@@ -70,6 +69,9 @@ Example:
   serin status shop --output json | jq .status.evidence";
 
 /// Show what has ended, and what was promoted when
+///
+/// The last first, with the times. What is in its rollback window counts as promoted; what has ended is kept for as long as `serin serve
+/// --keep-history` says, the last promotion of a service always.
 #[derive(Debug, Args)]
 #[command(after_help = HISTORY, after_long_help = HISTORY)]
 pub(super) struct History {
@@ -133,60 +135,6 @@ Example:
 
 Exit codes:
   0 promoted, 3 rolled back, 4 aborted or undone, 5 the same but not confirmed by the proxy, 1 the server can't be reached any more.";
-
-/// An order.
-#[derive(Debug, Args)]
-#[command(after_help = ORDER, after_long_help = ORDER)]
-pub(super) struct Give {
-    /// Its number, name or service; of several the one under way, or the last
-    rollout: String,
-
-    /// Why, for the history
-    #[arg(long)]
-    why: Option<String>,
-
-    /// Who, for the history
-    #[arg(long, env = "USER", default_value = "somebody")]
-    by: String,
-
-    /// Only if the rollout is at this step (approve, advance): given twice, it counts once
-    #[arg(long)]
-    step: Option<usize>,
-
-    /// End at once, without the proxy's word that it has taken it up (abort, undo)
-    #[arg(long)]
-    force: bool,
-
-    #[command(flatten)]
-    server: Server,
-}
-
-/// Keep a rollout where it is for a time
-///
-/// After that it goes on by itself, as after `serin resume`. Harm still takes it back.
-#[derive(Debug, Args)]
-pub(super) struct Hold {
-    /// For how long, such as 30m
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
-    time: Duration,
-
-    #[command(flatten)]
-    give: Give,
-}
-
-impl Hold {
-    pub(super) async fn execute(self) -> Exit {
-        self.give.execute(Verb::Hold, Some(self.time.as_secs())).await
-    }
-}
-
-const ORDER: &str = "\
-Example:
-  serin pause shop --why \"the database is being moved\"
-  serin advance shop --step 2
-
-Exit codes:
-  0 done, or so already; 1 refused, with the reason, and nothing was changed.";
 
 #[derive(Debug, Args)]
 struct Output {
@@ -252,32 +200,6 @@ impl Watch {
             Ok(id) => watch(&self.server, id, self.output.output).await,
             Err(error) => fail(Exit::Failed, error),
         }
-    }
-}
-
-impl Give {
-    pub(super) async fn execute(self, verb: Verb, seconds: Option<u64>) -> Exit {
-        match self.give(verb, seconds).await {
-            Ok(shown) => {
-                match verb {
-                    Verb::Retry => {
-                        println!("{}: retried as rollout {}", shown.entry.name, shown.entry.id);
-                    }
-                    _ => println!("{}: {}", shown.entry.name, verb.done()),
-                }
-                Exit::Good
-            }
-            Err(error) => fail(Exit::Failed, error),
-        }
-    }
-
-    async fn give(self, verb: Verb, seconds: Option<u64>) -> Result<Shown, String> {
-        let id = self.server.find(&self.rollout).await?;
-        let verb = serde_json::to_value(verb).map_err(|error| error.to_string())?;
-        let path = format!("rollouts/{id}/{}", verb.as_str().unwrap_or_default());
-        let Self { by, why, step, force, .. } = self;
-        let reasons = Reasons { by, why, step, seconds, force };
-        self.server.read(self.server.request(Method::POST, &path).json(&reasons)).await
     }
 }
 

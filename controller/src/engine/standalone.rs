@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{Course, Engine, frozen};
 use crate::rollout::machine::Rollout;
 use crate::rollout::plan::Plan;
-use crate::rollout::spec::Spec;
+use crate::rollout::spec::{Envoy, Proxies, Spec};
 use crate::route::filter::FilterRouter;
 use crate::route::{Carriers, Place, RouteError, Split, Users};
 use crate::sli::evidence::Evidence;
@@ -32,6 +32,10 @@ pub enum StartError {
     Frozen { until: String },
     #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
     StepBack { found: String, baseline: String, first: Weight },
+    #[error(
+        "{field}: `serin operator` carries this out, for objects in a cluster; elsewhere spec.envoy is needed; nothing was changed"
+    )]
+    InCluster { field: &'static str },
     #[error("{why}; nothing was changed")]
     Unreachable { why: String },
     #[error(
@@ -69,7 +73,8 @@ impl Standalone {
         run: String,
         anew: bool,
     ) -> Result<(Self, Course), StartError> {
-        let Spec { mut plan, service, envoy } = spec;
+        let Spec { mut plan, service, proxies } = spec;
+        let envoy = envoy(proxies)?;
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
         }
@@ -81,7 +86,7 @@ impl Standalone {
             plan.forgo_watch();
         }
         plan.watched().map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
-        if !anew && let Some(found) = stepping_back(&plan, &file) {
+        if !anew && let Some(found) = stepping_back(&plan, candidate, file.others()) {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
             return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
         }
@@ -110,7 +115,8 @@ impl Standalone {
         mut rollout: Rollout,
         at: Duration,
     ) -> Result<(Self, Course), StartError> {
-        let Spec { plan, service, envoy } = spec;
+        let Spec { plan, service, proxies } = spec;
+        let envoy = envoy(proxies)?;
         let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
             .map_err(refused(&envoy.place))?;
         let watched = rollout.plan().watched();
@@ -128,13 +134,22 @@ impl Standalone {
     }
 }
 
+/// The Envoys of a rollout, if it is for any that are not in a mesh.
+fn envoy(proxies: Proxies) -> Result<Envoy, StartError> {
+    match proxies {
+        Proxies::Envoy(envoy) => Ok(envoy),
+        Proxies::Istio(_) => Err(StartError::InCluster { field: "spec.istio" }),
+        Proxies::GatewayApi(_) => Err(StartError::InCluster { field: "spec.gatewayApi" }),
+    }
+}
+
 fn refused(place: &Place) -> impl FnOnce(RouteError) -> StartError {
     let field = place.field();
     move |cause| StartError::Route { field, cause }
 }
 
 /// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
-async fn running(source: &mut Evidence) -> Result<Generation, StartError> {
+pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, StartError> {
     let deadline = Instant::now() + FIRST_REPORT;
     loop {
         let seen = match source.look().await {
@@ -159,10 +174,10 @@ async fn running(source: &mut Evidence) -> Result<Generation, StartError> {
 }
 
 /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
-fn stepping_back(plan: &Plan, file: &FilterRouter) -> Option<String> {
+pub(crate) fn stepping_back(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
     let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
     let Plan { service, baseline, candidate, .. } = plan;
-    match (file.candidate(), file.others()) {
+    match (present, others) {
         (weight, _) if weight > first => {
             Some(format!("{candidate} has {weight} of the users of {service} already"))
         }

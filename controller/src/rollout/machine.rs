@@ -237,6 +237,12 @@ impl Rollout {
         )
     }
 
+    /// What keeps it from going on, as of the last look.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<&Obstacle> {
+        self.obstacle.as_ref()
+    }
+
     /// The split last asked for.
     #[must_use]
     pub fn split(&self) -> Split {

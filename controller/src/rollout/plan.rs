@@ -151,7 +151,7 @@ pub enum Overrun {
 }
 
 /// What opens the way to the next step, once time and requests have passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Gate {
     /// That no harm is in sight.

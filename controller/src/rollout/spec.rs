@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
@@ -10,20 +11,34 @@ use thiserror::Error;
 
 use self::analysis::Analysis;
 pub use self::envoy::Envoy;
+pub use self::mesh::{DriftPolicy, GatewayApi, Istio, Pods, RouteKind, Splitter};
 use self::strategy::Strategy;
 use self::value::{Count, Span};
+use self::version::{VersionSpec, pair};
 use super::plan::Plan;
+use crate::sli::evidence::Origin;
+use crate::sli::prometheus::Connection;
 
 mod analysis;
+pub mod definition;
 mod envoy;
 mod freeze;
 mod hooks;
+pub mod manifest;
+mod mesh;
 mod metrics;
 mod prometheus;
 mod rolling;
 mod routing;
 mod strategy;
 mod value;
+mod version;
+
+/// What the `apiVersion` of a rollout is.
+pub const API_VERSION: &str = "serin.dev/v1alpha1";
+
+/// What its `kind` is.
+pub const KIND: &str = "Rollout";
 
 /// The longest specification, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;
@@ -48,7 +63,30 @@ pub struct Spec {
     /// What the filter is given, but for the table of buckets.
     pub service: wire::Service,
     /// Where to do it.
-    pub envoy: Envoy,
+    pub proxies: Proxies,
+}
+
+/// The proxies that split, and whatever tells them how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proxies {
+    /// Envoys that take their configuration from serin: `spec.envoy`.
+    Envoy(Envoy),
+    /// Those of Istio, by objects in Kubernetes: `spec.istio`.
+    Istio(Istio),
+    /// Those behind a route of the Gateway API: `spec.gatewayApi`.
+    GatewayApi(GatewayApi),
+}
+
+impl Proxies {
+    /// The Prometheus that evidence of them comes from, if it comes from one.
+    fn prometheus(&self) -> Option<&Connection> {
+        match self {
+            Self::Envoy(Envoy { evidence: Origin::Prometheus(settings), .. }) => {
+                Some(&settings.connection)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The document, before what serde can't check is checked.
@@ -66,55 +104,83 @@ struct Document {
 #[serde(deny_unknown_fields)]
 struct Metadata {
     name: ServiceName,
-    #[serde(rename = "namespace")]
-    _namespace: Option<String>,
+    namespace: Option<String>,
     #[serde(rename = "labels")]
     _labels: Option<BTreeMap<String, String>>,
     #[serde(rename = "annotations")]
     _annotations: Option<BTreeMap<String, String>>,
 }
 
-#[derive(Deserialize)]
+/// What is to be done.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Body {
+    /// Label of the service's statistics.
     service: ServiceName,
+    /// Requests with these authorities (Host headers) are the service's: shop.example on every port, shop.example:8080, *.shop.example, or all.
+    /// Default: all.
     #[serde(default = "routing::every_authority")]
     authorities: Vec<wire::Authority>,
+    /// How routes are told what the filter has chosen. Default: versionHeader.
     #[serde(default)]
     route: wire::Route,
+    /// Where a user's identity is found; the first source present counts, and the same user meets the same version.
     #[serde(default)]
     sticky: Vec<wire::Sticky>,
-    #[serde(default = "routing::correlation")]
-    correlation: Vec<wire::Correlation>,
+    /// What stands for an identity where there is none; the first present counts. Default: traceId, requestId.
+    correlation: Option<Vec<wire::Correlation>>,
+    /// Exceptions from the split, the first that matches. Requests that they decide are not compared.
     #[serde(default)]
     rules: Vec<wire::Rule>,
+    /// Who may ask for a version. Default: nobody.
     #[serde(default)]
     trust: wire::Trust,
+    /// Where those who are trusted may ask for a version.
     #[serde(default, rename = "override")]
     override_: wire::Override,
+    /// A response header that tells which version served, and why.
     reveal: Option<String>,
+    /// Which answers are the version's fault; resets, timeouts and refused connections always are.
     #[serde(default)]
     failures: wire::Failures,
+    /// A request that waits so long for an answer counts as overdue. Default: 5s.
     #[serde(default = "routing::overdue")]
     overdue: Span,
-    #[serde(default)]
-    tripwire: routing::Tripwire,
-    versions: Vec<wire::Version>,
+    /// When a proxy cuts the candidate off by itself.
+    tripwire: Option<routing::Tripwire>,
+    /// All versions, and where each is reached.
+    versions: Vec<VersionSpec>,
+    /// The version that runs. In a cluster it is so only until a version has been promoted: then status.stable is the baseline.
     baseline: VersionName,
+    /// The version that shall run. In a cluster a rollout begins whenever it is not the one that runs, and has not been tried yet.
     candidate: VersionName,
+    /// Whether clients of the one version can be served by the other.
     #[serde(default)]
     compatibility: strategy::Compatibility,
+    /// How the candidate gets its users: exactly one of trafficShifting, canary, blueGreen and rolling.
     strategy: Strategy,
+    /// How long the candidate is watched after promotion, and taken back. Default: 0s, and 10m for blueGreen.
     rollback_window: Option<Span>,
+    /// The rollout is taken back as soon as more of the candidate's requests have failed.
     failure_budget: Option<Count>,
+    /// When nothing begins and no gate opens; a rollback may at any time.
     #[serde(default)]
     freeze: Vec<freeze::FreezeSpec>,
+    /// IANA name of the time zone of the freezes. Default: UTC.
     time_zone: Option<String>,
+    /// Who is called, and when.
     #[serde(default)]
     hooks: hooks::HooksSpec,
+    /// How the versions are compared.
     #[serde(default)]
     analysis: Analysis,
-    envoy: envoy::EnvoySpec,
+    // Of a file only, so it is not in the definition of the kind.
+    #[schemars(skip)]
+    envoy: Option<envoy::EnvoySpec>,
+    /// Proxies of Istio. Exactly one of istio and gatewayApi is needed.
+    istio: Option<mesh::IstioSpec>,
+    /// Proxies behind a route of the Gateway API.
+    gateway_api: Option<mesh::GatewayApiSpec>,
 }
 
 impl Spec {
@@ -146,16 +212,14 @@ impl Spec {
             return Err(SpecError { path: None, message: "empty: not a rollout".to_owned() });
         }
         let document = deserialize(text)?;
-        if document.api_version != "serin.dev/v1alpha1" {
-            return at(
-                "apiVersion",
-                format!("{:?} is not \"serin.dev/v1alpha1\"", document.api_version),
-            );
+        if document.api_version != API_VERSION {
+            let message = format!("{:?} is not {API_VERSION:?}", document.api_version);
+            return at("apiVersion", message);
         }
-        if document.kind != "Rollout" {
-            return at("kind", format!("{:?} is not \"Rollout\"", document.kind));
+        if document.kind != KIND {
+            return at("kind", format!("{:?} is not {KIND:?}", document.kind));
         }
-        document.spec.checked(document.metadata.name.to_string())
+        document.spec.checked(document.metadata)
     }
 }
 
@@ -195,26 +259,32 @@ fn in_words(message: &str) -> String {
 }
 
 impl Body {
-    fn checked(self, name: String) -> Result<Spec, SpecError> {
-        let versions = self.ordered_versions()?;
-        let envoy = self.envoy.checked()?;
+    fn checked(mut self, metadata: Metadata) -> Result<Spec, SpecError> {
+        let name = metadata.name.to_string();
+        let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
+        let split = self.istio.as_ref().map_or(wire::Split::Filter, mesh::IstioSpec::split);
+        let split = if self.gateway_api.is_some() { wire::Split::Mesh } else { split };
+        let (versions, proxies) = self.place(&namespace)?;
         let steps = self.strategy.checked(self.compatibility, &self.override_)?;
+        if let Proxies::Istio(istio) = &proxies {
+            istio.can_carry(&steps)?;
+        }
         let window = self.rollback_window.unwrap_or_else(|| self.strategy.rollback_window()).0;
         let mut judge = self.analysis.checked(&steps)?;
         let watch = self.analysis.watch(&name, judge.alpha, &steps, !self.sticky.is_empty())?;
         judge.alpha -= watch.as_ref().map_or(0.0, |watch| watch.miss);
         let sticky = !self.sticky.is_empty();
         let interval = self.analysis.interval.0;
-        let metrics =
-            self.analysis.metrics.map(|metrics| metrics.checked(&envoy.evidence)).transpose()?;
+        let asked = proxies.prometheus();
+        let metrics = self.analysis.metrics.map(|metrics| metrics.checked(asked)).transpose()?;
         let service = wire::Service {
             name: self.service.clone(),
             authorities: self.authorities,
             versions,
-            split: wire::Split::Filter,
+            split,
             route: self.route,
             sticky: self.sticky,
-            correlation: self.correlation,
+            correlation: self.correlation.unwrap_or_else(|| routing::correlation(split)),
             salt: name.clone(),
             buckets: Vec::new(),
             rules: self.rules,
@@ -223,7 +293,7 @@ impl Body {
             reveal: self.reveal,
             failures: self.failures,
             overdue_ms: routing::overdue_ms(self.overdue)?,
-            tripwire: routing::tripwire(&self.tripwire)?,
+            tripwire: routing::tripwire(self.tripwire, split)?,
             watch: None,
         };
         routing::check(&service)?;
@@ -247,40 +317,34 @@ impl Body {
                 metrics,
             },
             service,
-            envoy,
+            proxies,
         })
     }
 
-    /// Baseline and candidate, in this order.
-    fn ordered_versions(&self) -> Result<Vec<wire::Version>, SpecError> {
-        for (index, version) in self.versions.iter().enumerate() {
-            let before = self.versions.iter().take(index);
-            let path = |field| format!("spec.versions[{index}].{field}");
-            if before.clone().any(|other| other.name == version.name) {
-                return at(path("name"), format!("\"{}\" is there twice", version.name));
+    /// Where it is done, and the two versions there: the baseline first.
+    fn place(&mut self, namespace: &str) -> Result<(Vec<wire::Version>, Proxies), SpecError> {
+        let (versions, baseline, candidate) = (&self.versions, &self.baseline, &self.candidate);
+        match (self.envoy.take(), self.istio.take(), self.gateway_api.take()) {
+            (Some(envoy), None, None) => {
+                let reached = VersionSpec::in_envoy;
+                let (wire, _) = pair(versions, baseline, candidate, reached)?.divided();
+                Ok((wire, Proxies::Envoy(envoy.checked()?)))
             }
-            if version.cluster.is_empty() {
-                return at(path("cluster"), "empty");
+            (None, Some(istio), None) => {
+                let port = istio.port();
+                let reached =
+                    |version: &VersionSpec, path: &str| version.in_istio(path, port, namespace);
+                let (wire, targets) = pair(versions, baseline, candidate, reached)?.divided();
+                Ok((wire, Proxies::Istio(istio.checked(targets)?)))
             }
-            if before.clone().any(|other| other.cluster == version.cluster) {
-                let cluster = &version.cluster;
-                return at(path("cluster"), format!("{cluster:?} already serves another version"));
+            (None, None, Some(gateway_api)) => {
+                let reached =
+                    |version: &VersionSpec, path: &str| version.in_gateway_api(path, namespace);
+                let (wire, targets) = pair(versions, baseline, candidate, reached)?.divided();
+                Ok((wire, Proxies::GatewayApi(gateway_api.checked(targets)?)))
             }
+            _ => at("spec", "exactly one of envoy, istio and gatewayApi is needed"),
         }
-        let find = |path: &str, name: &VersionName| {
-            let known =
-                || self.versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
-            match self.versions.iter().find(|version| version.name == *name) {
-                Some(version) => Ok(version.clone()),
-                None => at(path, format!("\"{name}\" is none of spec.versions ({})", known())),
-            }
-        };
-        let baseline = find("spec.baseline", &self.baseline)?;
-        let candidate = find("spec.candidate", &self.candidate)?;
-        if baseline == candidate {
-            return at("spec.candidate", format!("\"{}\" is the baseline too", self.candidate));
-        }
-        Ok(vec![baseline, candidate])
     }
 }
 

@@ -57,6 +57,21 @@ pub(super) fn with(
     Ok(config)
 }
 
+/// What tells which generations a carrier carries: its own, and that of each rollout.
+pub(super) fn version(generation: Generation, carried: &BTreeMap<String, Generation>) -> String {
+    let rollouts = carried.iter().map(|(service, carried)| format!(" {service}={carried}"));
+    format!("{generation}{}", rollouts.collect::<String>())
+}
+
+/// Reads that back. What is not of this form was written by somebody else, and tells nothing.
+pub(super) fn carried(version: &str) -> BTreeMap<String, Generation> {
+    let rollouts = version.split(' ').filter_map(|part| part.split_once('='));
+    let read = rollouts.filter_map(|(service, generation)| {
+        Some((service.to_owned(), Generation(generation.parse().ok()?)))
+    });
+    read.collect()
+}
+
 /// A carrier that rollouts share.
 pub(super) type Shared = Arc<Mutex<dyn Carrier>>;
 

@@ -19,7 +19,7 @@ use serin_filter::names::{Generation, ServiceName};
 use thiserror::Error;
 
 use super::RouteError;
-use super::carrier::Carrier;
+use super::carrier::{Carrier, carried, version};
 
 /// Where in the file the extension's name is (JSON pointer).
 const NAME: &str = "/resources/0/name";
@@ -159,21 +159,6 @@ impl Carrier for EnvoyFile {
         carried.insert(service.to_string(), generation);
         Ok(self.write(config, carried)?)
     }
-}
-
-/// What the file's `version_info` tells: its own generation, and that of each rollout.
-fn version(generation: Generation, carried: &BTreeMap<String, Generation>) -> String {
-    let rollouts = carried.iter().map(|(service, carried)| format!(" {service}={carried}"));
-    format!("{generation}{}", rollouts.collect::<String>())
-}
-
-/// Reads that back. What is not of this form was written by somebody else, and tells nothing.
-fn carried(version: &str) -> BTreeMap<String, Generation> {
-    let rollouts = version.split(' ').filter_map(|part| part.split_once('='));
-    let read = rollouts.filter_map(|(service, generation)| {
-        Some((service.to_owned(), Generation(generation.parse().ok()?)))
-    });
-    read.collect()
 }
 
 /// Keeps other rollouts out of the file for as long as the result lives.

@@ -34,7 +34,11 @@ impl FilterRouter {
         place: &Place,
         service: &wire::Service,
     ) -> Result<Self, RouteError> {
-        let carrier = carriers.open(place)?;
+        Self::carried_by(carriers.open(place)?, service)
+    }
+
+    /// The same for what is open already.
+    pub(super) fn carried_by(carrier: Shared, service: &wire::Service) -> Result<Self, RouteError> {
         let mut service = service.clone();
         let (table, others, since, generation) = {
             let file = lock(&carrier);

@@ -3,7 +3,7 @@
 use serin_filter::names::ServiceName;
 
 use super::fleet::discovery::Whereabouts;
-use super::fleet::{Discovery, Fleet, Scraper};
+use super::fleet::{Discovery, Fleet, Reader, Scraper};
 use super::prometheus::{self, Prometheus};
 use super::{Look, Source};
 
@@ -33,7 +33,8 @@ impl Evidence {
         match origin {
             Origin::Admin(whereabouts) => {
                 let discovery = Discovery::new(whereabouts);
-                Self::Fleet(Box::new(Fleet::new(discovery, scraper.clone(), service, filter)))
+                let reader = Reader::Admin { service, filter };
+                Self::Fleet(Box::new(Fleet::new(discovery, scraper.clone(), reader)))
             }
             Origin::Prometheus(settings) => {
                 Self::Prometheus(Box::new(Prometheus::new(settings, &service, filter)))

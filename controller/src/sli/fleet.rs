@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub mod discovery;
+mod exposition;
 mod page;
 mod scraper;
 
@@ -14,11 +15,14 @@ use tokio::time::Instant;
 pub use self::admin::ScrapeError;
 pub use self::discovery::Discovery;
 use self::discovery::{Proxies, Proxy};
+pub use self::exposition::Names;
 pub use self::page::Page;
-pub use self::scraper::{CATCH_UP, DEADLINE, Scraper, Target};
+pub use self::scraper::{CATCH_UP, DEADLINE, Form, Scraper, Shown, Target};
+use super::board::Board;
 use super::merge::{Merge, Reading};
 use super::roster::Name;
-use super::{Look, Source};
+use super::served::Served;
+use super::{Look, Snapshot, Source};
 
 /// A page may be older than the look by this part of the time since the look before: so rollouts share it, and each loses little.
 const SHARED: u32 = 4;
@@ -31,9 +35,9 @@ const OLDEST: Duration = Duration::from_millis(250);
 pub struct Fleet {
     discovery: Discovery,
     scraper: Scraper,
-    service: ServiceName,
-    /// Name of the filter's configuration, as the listeners' `config_discovery` has it.
-    filter: String,
+    reader: Reader,
+    /// Where the mesh splits: what it was told, and what tells who follows.
+    mesh: Option<(Board, Served)>,
     /// The list of proxies that the targets are made from.
     listed: Proxies,
     targets: Vec<(Name, Arc<Target>)>,
@@ -42,21 +46,48 @@ pub struct Fleet {
     looked: Instant,
 }
 
+/// How the statistics of one service are found in what a proxy shows.
+#[derive(Debug)]
+pub enum Reader {
+    /// At its admin interface.
+    Admin {
+        /// The service.
+        service: ServiceName,
+        /// Name of the filter's configuration, as the listeners' `config_discovery` has it.
+        filter: String,
+    },
+    /// At its page for Prometheus.
+    Exposition(Names),
+}
+
+impl Reader {
+    fn form(&self) -> Form {
+        match self {
+            Self::Admin { .. } => Form::Admin,
+            Self::Exposition(_) => Form::Exposition,
+        }
+    }
+
+    fn snapshot(&self, shown: &Shown) -> Snapshot {
+        match (self, shown) {
+            (Self::Admin { service, filter }, Shown::Admin(page)) => page.snapshot(service, filter),
+            (Self::Exposition(names), Shown::Exposition(values)) => names.snapshot(values),
+            // No target shows another form than it is asked for.
+            _ => Snapshot::default(),
+        }
+    }
+}
+
 impl Fleet {
     /// Proxies that nobody has looked at yet.
     #[must_use]
-    pub fn new(
-        discovery: Discovery,
-        scraper: Scraper,
-        service: ServiceName,
-        filter: String,
-    ) -> Self {
+    pub fn new(discovery: Discovery, scraper: Scraper, reader: Reader) -> Self {
         let now = Instant::now();
         Self {
             discovery,
             scraper,
-            service,
-            filter,
+            reader,
+            mesh: None,
             listed: Proxies::from([]),
             targets: Vec::new(),
             merge: Merge::default(),
@@ -65,14 +96,25 @@ impl Fleet {
         }
     }
 
+    /// The same where the mesh splits, which was told what is on the board.
+    #[must_use]
+    pub fn told(self, board: Board, served: Served) -> Self {
+        Self { mesh: Some((board, served)), ..self }
+    }
+
     /// Follows the list of proxies.
     async fn discover(&mut self) -> Option<String> {
         let warning = self.discovery.refresh().await;
         let listed = self.discovery.proxies();
         if !Arc::ptr_eq(listed, &self.listed) {
             self.listed = listed.clone();
-            let target = |proxy: &Proxy| (proxy.name.clone(), self.scraper.target(&proxy.address));
+            let form = self.reader.form();
+            let target =
+                |proxy: &Proxy| (proxy.name.clone(), self.scraper.target(&proxy.address, form));
             self.targets = listed.iter().map(target).collect();
+            if let Some((_, served)) = &mut self.mesh {
+                served.retain(|name| listed.iter().any(|proxy| proxy.name == *name));
+            }
         }
         warning
     }
@@ -89,10 +131,15 @@ impl Source for Fleet {
         let alone = pending.len() == 1;
         let mut readings = Vec::with_capacity(pending.len());
         let at = now.duration_since(self.began);
+        let note = self.mesh.as_ref().map(|(board, _)| board.read());
         for (name, pending) in pending {
             let reading = match pending.page().await {
-                Ok(page) => {
-                    Ok(Reading { at, snapshot: page.snapshot(&self.service, &self.filter) })
+                Ok(shown) => {
+                    let mut snapshot = self.reader.snapshot(&shown);
+                    if let (Some((_, served)), Some(note)) = (&mut self.mesh, &note) {
+                        served.infer(at, &name, &mut snapshot, note.asked(self.began));
+                    }
+                    Ok(Reading { at, snapshot })
                 }
                 Err(error) if alone => Err(error.of(&name)),
                 Err(error) => Err(error.to_string()),
@@ -101,7 +148,7 @@ impl Source for Fleet {
         }
         self.looked = now;
         let look = self.merge.look(at, readings);
-        warned(look, warning)
+        warned(look, note.and_then(|note| note.warning()).or(warning))
     }
 }
 

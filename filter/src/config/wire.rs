@@ -107,6 +107,7 @@ pub enum Split {
 
 /// How the routes are told the choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Route {
     /// By [`crate::VERSION_HEADER`], for routes that match it.
@@ -128,11 +129,13 @@ pub struct Buckets {
 /// Which authorities (`Host`) a service has: `shop.example` on every port, `shop.example:8080`, every name below `*.shop.example`, or all:
 /// `*`. The most exact one counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Authority(pub String);
 
 /// A source of a user's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Sticky {
     /// The value of this request header, by its lower-case name.
@@ -147,6 +150,7 @@ pub enum Sticky {
 
 /// A cookie that the filter issues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityCookie {
     /// Its name.
@@ -154,11 +158,13 @@ pub struct IdentityCookie {
     /// How long browsers keep it, in seconds.
     pub max_age_seconds: u32,
     /// Whether browsers send it over HTTPS only.
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub secure: bool,
 }
 
 /// What the requests of one call graph have in common where the applications forward it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Correlation {
     /// The bucket that a filter before put into `tracestate`. Believed only from trusted sources; put there for the next.
@@ -171,6 +177,7 @@ pub enum Correlation {
 
 /// An exception from the split. Requests it decides are not compared: they are not assigned by chance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rule {
     /// What the request has to be like.
     pub when: When,
@@ -180,6 +187,7 @@ pub struct Rule {
 
 /// Conditions on a request, all of which must hold; at least one is given.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct When {
     /// A header is there.
@@ -198,6 +206,7 @@ pub struct When {
 
 /// Something that has a name and may have to have a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Named {
     /// Its name; a header's is lower-case.
     pub name: String,
@@ -208,6 +217,7 @@ pub struct Named {
 
 /// What happens to a request that a rule matches.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Then {
     /// This version gets it.
@@ -218,9 +228,11 @@ pub enum Then {
 
 /// Whose word counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Trust {
     /// Networks, such as `10.0.0.0/8`, whose requests are trusted.
     #[serde(skip_serializing_if = "is_default")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub sources: Vec<String>,
     /// A secret that makes a request trusted: an override of `v2:SECRET` is obeyed.
     #[serde(skip_serializing_if = "is_default")]
@@ -229,6 +241,7 @@ pub struct Trust {
 
 /// Where those who are trusted may ask for a version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Override {
     /// A request header, by its lower-case name. It is removed from every request.
     #[serde(skip_serializing_if = "is_default")]
@@ -240,6 +253,7 @@ pub struct Override {
 
 /// Which answers are the version's fault. What never was an answer (a reset, a timeout, no connection) is so always.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failures {
     /// Statuses such as `429`, `500-504` or `5xx`; `5xx` by default.
     #[serde(skip_serializing_if = "is_default")]

@@ -51,15 +51,23 @@ pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
         write(&directory.join(name), text);
     }
 
-    let module = root().join("target").join(setup.module);
-    let module = match setup.module {
-        "serin.wasm" => std::env::var_os("SERIN_WASM").map_or(module, PathBuf::from),
+    install_module(setup.module, directory);
+    ports
+}
+
+/// The module that is shipped.
+pub(crate) const SHIPPED: &str = "serin.wasm";
+
+/// Puts a module of `target` into `directory`.
+pub(crate) fn install_module(name: &str, directory: &Path) {
+    let module = root().join("target").join(name);
+    let module = match name {
+        SHIPPED => std::env::var_os("SERIN_WASM").map_or(module, PathBuf::from),
         _ => module,
     };
     std::fs::copy(&module, module_path(directory)).unwrap_or_else(|error| {
         panic!("no module, run `make wasm`: {}: {error}", module.display())
     });
-    ports
 }
 
 /// The shipped bootstrap on ports that are free, in front of the upstreams.
@@ -77,7 +85,7 @@ fn with_ports(setup: &Setup) -> (String, Ports) {
     (bootstrap, ports)
 }
 
-pub(super) fn bootstrap_path(directory: &Path) -> PathBuf {
+pub(crate) fn bootstrap_path(directory: &Path) -> PathBuf {
     directory.join("bootstrap.yaml")
 }
 
@@ -89,12 +97,12 @@ pub(super) fn endpoints_path(directory: &Path, version: &str) -> PathBuf {
     directory.join(format!("shop-{version}.json"))
 }
 
-pub(super) fn module_path(directory: &Path) -> PathBuf {
+pub(crate) fn module_path(directory: &Path) -> PathBuf {
     directory.join("serin.wasm")
 }
 
 /// The repository's root.
-pub(super) fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the repository")
 }
 

@@ -1,9 +1,11 @@
 //! One running Envoy: a process of this machine, or a container.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use hyper::Response;
 use rustix::process::{Pid, Signal, kill_process};
 use testcontainers::core::Mount;
 use testcontainers::runners::AsyncRunner;
@@ -12,26 +14,54 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::files;
+use crate::{http, until};
 
 const IMAGE: (&str, &str) = ("envoyproxy/envoy", "distroless-v1.40.0");
 const BINARY: &str = "target/tools/envoy-1.40.0/bin/envoy";
+
+/// From the start of the process to LIVE.
+const START: Duration = Duration::from_secs(30);
 
 /// How long Envoy may take from SIGTERM to its end.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Killed, or removed, when dropped.
 #[derive(Debug)]
-pub(super) enum Process {
+pub(crate) enum Process {
     Local(Child),
     Container(Box<ContainerAsync<GenericImage>>),
 }
 
 impl Process {
-    /// Starts Envoy on the files in `directory`, in the way `SERIN_ENVOY` asks for.
-    pub(super) async fn start(directory: &Path, workers: u32) -> Self {
+    /// Starts Envoy on the files in `directory`, in the way `SERIN_ENVOY` asks for, and waits until its admin interface says LIVE.
+    ///
+    /// # Panics
+    /// When it does not come up; with the end of its log.
+    pub(crate) async fn start(
+        directory: &Path,
+        workers: u32,
+        options: &[&str],
+        admin: SocketAddr,
+    ) -> Self {
+        let mut process = Self::spawn(directory, workers, options).await;
+        until(START, "Envoy is LIVE", async || {
+            let ready = http::get(admin, "/ready").await;
+            match ready.map(Response::into_body) {
+                Ok(body) if body.starts_with(b"LIVE") => Ok(()),
+                _ if !process.is_running().await => {
+                    panic!("Envoy has ended; its log: {}", log_tail(directory))
+                }
+                other => Err((other, log_tail(directory))),
+            }
+        })
+        .await;
+        process
+    }
+
+    async fn spawn(directory: &Path, workers: u32, options: &[&str]) -> Self {
         let path =
             |path: PathBuf| path.to_str().expect("a temporary directory in UTF-8").to_owned();
-        let arguments = [
+        let fixed = [
             "-c".to_owned(),
             path(files::bootstrap_path(directory)),
             "--concurrency".to_owned(),
@@ -41,6 +71,8 @@ impl Process {
             // Several Envoys on one machine would otherwise take each other for predecessors.
             "--disable-hot-restart".to_owned(),
         ];
+        let options = options.iter().map(|option| (*option).to_owned());
+        let arguments: Vec<_> = fixed.into_iter().chain(options).collect();
         match std::env::var("SERIN_ENVOY").as_deref() {
             Err(_) | Ok("local") => Self::Local(local(directory, &arguments)),
             Ok("container") => Self::Container(Box::new(container(directory, arguments).await)),
@@ -95,8 +127,20 @@ impl Process {
     }
 }
 
-/// Where Envoy writes its log, over all restarts.
-pub(super) fn log_path(directory: &Path) -> PathBuf {
+/// Everything that an Envoy in this directory has logged, over all restarts.
+pub(crate) fn log(directory: &Path) -> String {
+    let log = std::fs::read(log_path(directory)).unwrap_or_default();
+    String::from_utf8_lossy(&log).into_owned()
+}
+
+/// What a failed test needs to say.
+fn log_tail(directory: &Path) -> String {
+    let log = log(directory);
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+fn log_path(directory: &Path) -> PathBuf {
     directory.join("envoy.log")
 }
 
@@ -123,7 +167,7 @@ fn local(directory: &Path, arguments: &[String]) -> Child {
         .unwrap_or_else(|error| panic!("no Envoy, run `make build`: {}: {error}", binary.display()))
 }
 
-async fn container(directory: &Path, arguments: [String; 7]) -> ContainerAsync<GenericImage> {
+async fn container(directory: &Path, arguments: Vec<String>) -> ContainerAsync<GenericImage> {
     let path = directory.to_str().expect("a temporary directory in UTF-8");
     GenericImage::new(IMAGE.0, IMAGE.1)
         .with_cmd(arguments)

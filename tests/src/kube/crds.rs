@@ -66,17 +66,23 @@ pub(super) async fn define(client: &Client) {
         let api = objects(client, &definition);
         let made = api.create(&PostParams::default(), &dynamic(&definition)).await;
         made.unwrap_or_else(|error| panic!("{name}: {error}"));
-        until(SERVED, &format!("{name} is served"), async || {
-            let present = api.get(&name).await.map_err(|error| error.to_string())?;
-            let conditions = &present.data["status"]["conditions"];
-            let holds = |condition: &Value| {
-                condition["type"] == "Established" && condition["status"] == "True"
-            };
-            let established = conditions.as_array().is_some_and(|list| list.iter().any(holds));
-            established.then_some(()).ok_or_else(|| conditions.to_string())
-        })
-        .await;
+        until_served(client, &definition).await;
     }
+}
+
+/// Waits until a kind that was defined so is served.
+pub(super) async fn until_served(client: &Client, definition: &Value) {
+    let name = definition["metadata"]["name"].as_str().expect("a definition has a name");
+    let api = objects(client, definition);
+    until(SERVED, &format!("{name} is served"), async || {
+        let present = api.get(name).await.map_err(|error| error.to_string())?;
+        let conditions = &present.data["status"]["conditions"];
+        let holds =
+            |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
+        let established = conditions.as_array().is_some_and(|list| list.iter().any(holds));
+        established.then_some(()).ok_or_else(|| conditions.to_string())
+    })
+    .await;
 }
 
 /// The definitions in the files of a directory.

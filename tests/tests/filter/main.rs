@@ -7,6 +7,7 @@ mod correlation;
 mod failure;
 mod grpc;
 mod headers;
+mod image;
 mod local;
 mod outcome;
 mod overrides;

@@ -76,6 +76,71 @@ async fn prometheus_shows_harm() {
     world.assert_all_follow(&ended).await;
 }
 
+/// Held to a number of requests, at most or at least, by a query that is asked about both versions; evidence comes from elsewhere.
+fn held_to(world: &World, prometheus: &Prometheus, limit: &str) -> Spec {
+    let requests =
+        r#"sum(serin_latency_ms_bucket{service="{{service}}",version="{{version}}",le="+Inf"})"#;
+    let url = prometheus.address();
+    Spec::new(&world.envoys[0]).metrics(&format!(
+        "{{ prometheus: {{ url: 'http://{url}' }}, every: 1s, queries: [{{ name: requests, query: '{requests}', {limit}, consecutive: 2 }}] }}"
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_tells_that_a_metric_is_kept() {
+    let Some((world, prometheus)) = scraped(1).await else { return };
+    let loads = world.load();
+    let spec = held_to(&world, &prometheus, "atLeast: 1").step("50%", 4 * SECOND, 50);
+    let ended =
+        Rollout::start(&world.envoys[0], &spec.step("100%", 4 * SECOND, 50), &[]).end().await;
+    stop(loads).await;
+    assert_eq!(ended.code, Some(0), "{} {:?}", ended.stderr, ended.events.last());
+    for (_, event) in ended.all("gateOpened") {
+        let metric = &event["status"]["metrics"][0];
+        assert_eq!((&metric["name"], &metric["bad"]), (&"requests".into(), &0.into()), "{event}");
+        assert!(
+            metric["candidate"].as_f64() > Some(0.0) && metric["baseline"].is_number(),
+            "{event}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_tells_that_a_metric_is_not_kept() {
+    let Some((world, prometheus)) = scraped(1).await else { return };
+    let loads = world.load();
+    let spec = held_to(&world, &prometheus, "atMost: 50").step("50%", 60 * SECOND, 50);
+    let ended = Rollout::start(&world.envoys[0], &spec.step("100%", SECOND, 50), &[]).end().await;
+    stop(loads).await;
+    assert_eq!(ended.code, Some(3), "{} {:?}", ended.stderr, ended.events.last());
+    let reason = &ended.summary()["reason"];
+    assert_eq!((&reason["kind"], &reason["metric"]), (&"metric".into(), &"requests".into()));
+    assert_eq!((&reason["limit"], &reason["consecutive"]), (&"at most 50".into(), &2.into()));
+    assert!(reason["candidate"].as_f64() > Some(50.0), "{reason}");
+    world.assert_all_follow(&ended).await;
+}
+
+/// Nobody answers, so nothing is known: no gate opens, and nothing is taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_can_be_away_for_metrics() {
+    let Some((world, mut prometheus)) = scraped(1).await else { return };
+    let loads = world.load();
+    prometheus.kill().await;
+    let spec = held_to(&world, &prometheus, "atLeast: 0").step("50%", SECOND, 10);
+    let spec = spec.step("100%", SECOND, 10);
+    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let unknown = |event: &serde_json::Value| {
+        kind("unmeasured")(event) && message(event).contains("can't be reached")
+    };
+    let (gone, _) = rollout.until("nothing known", unknown).await;
+    tokio::time::sleep(3 * SECOND).await;
+    let end = Instant::now();
+    prometheus.restart().await;
+    let ended = rollout.end().await;
+    stop(loads).await;
+    assert_waited(&ended, gone, end);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_is_stopped_slow_and_garbled() {
     let Some((world, mut prometheus)) = scraped(2).await else { return };

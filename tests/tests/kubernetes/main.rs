@@ -2,8 +2,12 @@
 
 mod acceptance;
 mod conflicts;
+mod install;
+mod mesh;
+mod operator;
 mod plugin;
 mod rights;
 mod samples;
+mod tutorial;
 mod weights;
 mod world;

@@ -1,7 +1,6 @@
 //! An xDS server that can be stopped and comes back on its port, and Envoys that are given their filter's configuration by it.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,13 +10,12 @@ use serin::xds::publisher::Publisher;
 use serin::xds::server::Server;
 use serin::xds::template::Template;
 use serin::xds::tls::TlsFiles;
+pub(crate) use serin_tests::xds::{GROUP, Way, bootstrap};
 use serin_tests::{Call, Envoy, Protocol, Setup, Upstream, ports, until};
 use tokio::runtime::{Builder, Runtime};
 
 /// How long anything may take that takes no time.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// The group that the shipped bootstrap is in.
-pub(crate) const GROUP: &str = "edge";
 
 /// A server and what it publishes. It has a runtime of its own, so that it ends like a process: all sockets are closed at once.
 pub(crate) struct Serin {
@@ -107,37 +105,6 @@ pub(crate) fn acknowledged(proxy: &Proxy) -> Option<&str> {
 
 pub(crate) fn rejected(proxy: &Proxy) -> Option<&Rejection> {
     standing(proxy)?.rejected.as_ref()
-}
-
-/// How an Envoy asks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
-    Own,
-    Aggregated,
-}
-
-impl Way {
-    pub(crate) fn adapt(self, setup: Setup) -> Setup {
-        match self {
-            Self::Own => setup,
-            // As the sample says.
-            Self::Aggregated => {
-                let source = std::fs::read_to_string(bootstrap()).expect("the sample");
-                let begin = source.find("api_config_source: ").expect("the source");
-                let source = source[begin..].lines().next().expect("a line");
-                let what = source.strip_prefix("api_config_source: ").expect("the source");
-                let resources = format!("\ndynamic_resources: {{ ads_config: {what} }}\n");
-                setup
-                    .replace(source, "ads: {}")
-                    .replace("\nstatic_resources:", &(resources + "\nstatic_resources:"))
-            }
-        }
-    }
-}
-
-/// The shipped sample.
-pub(crate) fn bootstrap() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/bootstrap-xds.yaml"))
 }
 
 /// Two versions of a shop, and the Envoys in front of them.

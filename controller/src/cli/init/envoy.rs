@@ -9,7 +9,7 @@ use serin_filter::config::wire;
 
 use super::super::{Exit, fail};
 use super::{scalar, substitute};
-use crate::rollout::spec::Spec;
+use crate::rollout::spec::{Proxies, Spec};
 use crate::route::Place;
 use crate::sli::evidence::Origin;
 use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
@@ -212,8 +212,13 @@ impl Envoy {
 impl Subject {
     fn of(spec: Spec) -> Result<Self, String> {
         let service = spec.service;
+        let Proxies::Envoy(envoy) = spec.proxies else {
+            return Err(
+                "spec.envoy: missing; `serin init istio` is for proxies of a mesh".to_owned()
+            );
+        };
         let versions = service.versions.try_into();
-        let admin = match spec.envoy.evidence {
+        let admin = match envoy.evidence {
             Origin::Admin(Whereabouts::Lone(address)) => listening(&address),
             _ => None,
         };
@@ -222,7 +227,7 @@ impl Subject {
             versions: versions.map_err(|_| "not two versions")?,
             route: service.route,
             admin,
-            place: Some(spec.envoy.place),
+            place: Some(envoy.place),
         })
     }
 }

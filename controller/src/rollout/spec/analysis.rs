@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::config::limit;
 use serin_filter::histogram::BOUNDARIES_US;
@@ -13,25 +14,35 @@ use super::{SpecError, at};
 use crate::judge::coin_flip::Margin;
 use crate::judge::{self, Objective, Sli};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Analysis {
+    /// Time between looks at the proxies. Default: 1s.
     pub(super) interval: Span,
+    /// The chance of a false rollback to accept, over the whole rollout. Default: 0.01.
     alpha: Number,
+    /// How sure a gate of evidence has to be. Default: 95%.
     confidence: Percent,
+    /// By how much the candidate may fail more often. Default: 1.2 times as often, and 0.1% of its requests on top.
     errors: Tolerance,
+    /// By how much more of its requests may be slow. Default: 1.1 times as many, and 0.5% of its requests on top.
     latency: Latency,
+    /// Limits that hold whatever the baseline does.
     objectives: Objectives,
+    /// Watches the users of the future slices before the first step.
     watch: Option<WatchSpec>,
     pub(super) metrics: Option<MetricsSpec>,
 }
 
 /// How users are watched before the first step.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct WatchSpec {
+    /// For how long. Default: 10m.
     time: Span,
+    /// How many requests with an identity it takes. Default: 10000.
     requests: Count,
+    /// How many ways to divide the users there are to choose from. Default: 16.
     salts: Count,
 }
 
@@ -45,19 +56,22 @@ impl Default for WatchSpec {
 const MISS: f64 = 0.2;
 
 /// What the candidate has to keep to, whatever the baseline does.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Objectives {
     /// At most this share fails.
     errors: Option<Percent>,
+    /// At most this share is slow.
     latency: Option<LatencyObjective>,
 }
 
 /// At most this share takes longer: a quantile of latency is below a limit.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LatencyObjective {
+    /// What counts as slow: one of the boundaries of the histogram.
     longer_than: Span,
+    /// The share.
     at_most: Percent,
 }
 
@@ -76,10 +90,12 @@ impl Default for Analysis {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct Latency {
+    /// So many times as many as at the baseline.
     relative: Option<Number>,
+    /// A share of its requests on top.
     absolute: Option<Percent>,
     /// Latencies below are not judged: callers hardly notice, and a version with fewer requests has colder caches.
     above: Span,
@@ -99,10 +115,12 @@ impl Latency {
     }
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Tolerance {
+    /// So many times as often as the baseline.
     relative: Option<Number>,
+    /// A share of its requests on top.
     absolute: Option<Percent>,
 }
 

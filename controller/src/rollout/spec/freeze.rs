@@ -1,17 +1,21 @@
 //! Freezes, as the user writes them.
 
 use jiff::civil::{DateTime, Time};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::freeze::{Day, Freezes, Window};
 use super::{SpecError, at};
 
 /// One freeze: `{ from: 2026-12-24T12:00, to: 2026-12-27T00:00 }`, or `{ days: [sat, sun] }`, with `from` and `to` as times of these days.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FreezeSpec {
+    /// On these days of every week; once if absent.
     days: Option<Vec<Day>>,
+    /// From this time on, such as 2026-12-24T12:00 or, with days, 15:00.
     from: Option<String>,
+    /// Until this time.
     to: Option<String>,
 }
 

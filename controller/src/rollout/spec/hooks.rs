@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::call::{Hook, Hooks, Target};
@@ -13,25 +14,34 @@ use super::{SpecError, at};
 const MOST_RETRIES: u32 = 20;
 
 /// Who is called, and when.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HooksSpec {
+    /// Have to say yes before anything is asked for.
     before: Vec<HookSpec>,
+    /// Keep a gate shut until they say yes.
     gate: Vec<HookSpec>,
+    /// Are told of promotion.
     after: Vec<HookSpec>,
+    /// Are told of a rollback.
     rollback: Vec<HookSpec>,
 }
 
 /// A webhook, `{ url: https://... }`, or a command, `{ command: [./replace.sh] }`.
-#[derive(Deserialize, Clone)]
+#[derive(Deserialize, JsonSchema, Clone)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct HookSpec {
+    /// Where to POST; any 2xx is a yes.
     url: Option<String>,
+    /// What to run; exit code 0 is a yes. Not in a cluster.
     command: Option<Vec<String>>,
+    /// How long the answer may take. Default: 10s.
     #[serde(default = "timeout")]
     timeout: Span,
+    /// How often it is tried again. Default: 3.
     #[serde(default = "retries")]
     retries: Count,
+    /// A file with the key of the signature (Standard Webhooks).
     secret_file: Option<PathBuf>,
 }
 

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::metric::{Metric, Metrics, Rule, Template};
 use super::prometheus::ConnectionSpec;
 use super::value::{Count, Number, Span};
 use super::{SpecError, at};
-use crate::sli::evidence::Origin;
-use crate::sli::prometheus::{Connection, Settings};
+use crate::sli::prometheus::Connection;
 
 const PATH: &str = "spec.analysis.metrics";
 
 /// The queries, and who is asked.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricsSpec {
     prometheus: Option<ConnectionSpec>,
@@ -23,7 +23,7 @@ pub(super) struct MetricsSpec {
     queries: Vec<QuerySpec>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct QuerySpec {
     name: String,
@@ -45,13 +45,13 @@ fn consecutive() -> Count {
 
 impl MetricsSpec {
     /// Where no Prometheus is named, that is asked which the evidence comes from.
-    pub(super) fn checked(self, evidence: &Origin) -> Result<Metrics, SpecError> {
-        let prometheus = match (self.prometheus, evidence) {
+    pub(super) fn checked(self, asked: Option<&Connection>) -> Result<Metrics, SpecError> {
+        let prometheus = match (self.prometheus, asked) {
             (Some(prometheus), _) => prometheus.checked(&format!("{PATH}.prometheus"))?,
-            (None, Origin::Prometheus(Settings { connection, .. })) => {
-                Connection::clone(connection)
+            (None, Some(asked)) => asked.clone(),
+            (None, None) => {
+                return at(format!("{PATH}.prometheus"), "missing; who is to be asked?");
             }
-            (None, _) => return at(format!("{PATH}.prometheus"), "missing; who is to be asked?"),
         };
         let every = self.every.0;
         if every < Duration::from_secs(1) {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{SpecError, at};
 use crate::sli::prometheus::{Auth, Connection, Settings};
 
 /// One that scrapes the proxies.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PrometheusSpec {
     url: String,
@@ -20,7 +21,7 @@ pub(super) struct PrometheusSpec {
 }
 
 /// One that is asked for metrics.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ConnectionSpec {
     url: String,
@@ -28,7 +29,7 @@ pub(super) struct ConnectionSpec {
     bearer_token_file: Option<PathBuf>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct BasicAuth {
     username: String,

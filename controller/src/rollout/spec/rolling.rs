@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::table::Weight;
 
@@ -19,20 +20,27 @@ use super::{SpecError, at};
 const MOST_BATCHES: usize = 50;
 
 /// Instance after instance.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rolling {
     /// Names of the instances, in the order in which they are replaced.
     instances: Vec<String>,
+    /// How many at once, or which share such as 25%. Default: 1.
     #[serde(default)]
     batch: Batch,
+    /// Takes an instance's requests away.
     drain: Option<HookSpec>,
+    /// Has an instance run the version in the message.
     replace: HookSpec,
+    /// Tells whether an instance serves.
     ready: Option<HookSpec>,
+    /// What has to pass after each batch.
     #[serde(default)]
     bake: Bake,
+    /// What else opens the gate to the next.
     #[serde(default)]
     gate: Gate,
+    /// The longest that a batch may take.
     limit: Option<LimitSpec>,
     /// Of each batch but the last, once it has been compared.
     #[serde(default)]
@@ -40,7 +48,7 @@ pub(super) struct Rolling {
 }
 
 /// How many instances are replaced at once: a number, or a share such as `25%`.
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(untagged)]
 enum Batch {
     Count(usize),

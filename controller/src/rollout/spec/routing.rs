@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::config::{self, ConfigError, SCHEMA, wire};
 use serin_filter::names::{Generation, ServiceName, VersionName};
@@ -14,10 +15,12 @@ use super::value::{Percent, Span};
 use super::{SpecError, at};
 
 /// What the filter does with requests, besides which split it has.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Tripwire {
+    /// Whether it does. Default: true.
     enabled: bool,
+    /// The share of its requests that may fail. Default: 10%.
     tolerated: Percent,
 }
 
@@ -33,8 +36,11 @@ pub(super) fn overdue() -> Span {
 }
 
 /// What stands for an identity, unless the specification says otherwise.
-pub(super) fn correlation() -> Vec<wire::Correlation> {
-    vec![wire::Correlation::TraceId, wire::Correlation::RequestId]
+pub(super) fn correlation(split: wire::Split) -> Vec<wire::Correlation> {
+    match split {
+        wire::Split::Filter => vec![wire::Correlation::TraceId, wire::Correlation::RequestId],
+        wire::Split::Mesh => Vec::new(),
+    }
 }
 
 pub(super) fn every_authority() -> Vec<wire::Authority> {
@@ -54,7 +60,16 @@ pub(super) fn overdue_ms(overdue: Span) -> Result<u32, SpecError> {
     )
 }
 
-pub(super) fn tripwire(tripwire: &Tripwire) -> Result<Option<wire::Tripwire>, SpecError> {
+/// The tripwire, which there is where the filter splits, unless the specification says otherwise.
+pub(super) fn tripwire(
+    given: Option<Tripwire>,
+    split: wire::Split,
+) -> Result<Option<wire::Tripwire>, SpecError> {
+    let tripwire = match (given, split) {
+        (Some(given), _) => given,
+        (None, wire::Split::Filter) => Tripwire::default(),
+        (None, wire::Split::Mesh) => return Ok(None),
+    };
     let tolerated_ppm = tripwire.tolerated.weight().ppm();
     if !config::limit::TOLERATED_PPM.contains(&tolerated_ppm) {
         let message = format!("{} is not between 1% and 50%", tripwire.tolerated.weight());
@@ -67,7 +82,8 @@ pub(super) fn tripwire(tripwire: &Tripwire) -> Result<Option<wire::Tripwire>, Sp
 pub(super) fn check(service: &wire::Service) -> Result<(), SpecError> {
     let versions = service.versions.first().map(|version| version.name.clone());
     let all = |version: VersionName| wire::Buckets { version, count: BUCKETS };
-    let buckets = versions.map(all).into_iter().collect();
+    let buckets = versions.filter(|_| service.split == wire::Split::Filter).map(all);
+    let buckets = buckets.into_iter().collect();
     let services = vec![wire::Service { buckets, ..service.clone() }];
     let wire = wire::Config { schema: SCHEMA, generation: Generation::default(), services };
     config::Config::try_from(wire).map(drop).map_err(|error| in_words(&error, &service.name))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::table::Weight;
@@ -16,7 +17,7 @@ use super::{SpecError, at};
 pub(super) const PATH: &str = "spec.strategy";
 
 /// Whether both versions may serve the same clients.
-#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Compatibility {
     /// A client does not notice which version answers.
@@ -27,52 +28,72 @@ pub(super) enum Compatibility {
 }
 
 /// Exactly one of them.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Strategy {
+    /// More and more users, a gate at each step.
     traffic_shifting: Option<TrafficShifting>,
+    /// One small slice of the users, a gate, then all.
     canary: Option<Canary>,
+    /// A preview for those who ask for it, then one switch for all.
     blue_green: Option<BlueGreen>,
+    /// Instances are replaced batch by batch.
     rolling: Option<Rolling>,
 }
 
 /// More and more users.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TrafficShifting {
+    /// What has to pass in each step before its gate opens.
     #[serde(default)]
     bake: Bake,
+    /// What else opens a gate: bake is that no harm is in sight, evidence that the candidate is shown to be no worse than its margins.
     #[serde(default)]
     gate: Gate,
+    /// The longest that a step may take.
     limit: Option<LimitSpec>,
+    /// Whether gates wait for an approval too.
     #[serde(default)]
     approval: bool,
     /// The share of users kept at the baseline while the last step bakes.
     holdback: Option<Percent>,
+    /// Weights that rise; the last is 100%.
     steps: Vec<StepSpec>,
 }
 
-#[derive(Deserialize)]
+/// One step.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StepSpec {
+    /// The candidate's share of the users.
     weight: Percent,
+    /// What has to pass in this step.
     bake: Option<Bake>,
+    /// What else opens its gate.
     gate: Option<Gate>,
+    /// The longest that it may take.
     limit: Option<LimitSpec>,
+    /// Whether its gate waits for an approval too.
     approval: Option<bool>,
 }
 
 /// A small slice of the users, then all.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Canary {
+    /// The slice. Default: 5%.
     #[serde(default = "canary_weight")]
     weight: Percent,
+    /// What has to pass before the gate opens.
     #[serde(default)]
     bake: Bake,
+    /// What else opens the gate.
     #[serde(default)]
     gate: Gate,
+    /// The longest that it may take.
     limit: Option<LimitSpec>,
+    /// Whether the gate waits for an approval too.
     #[serde(default)]
     approval: bool,
 }
@@ -82,15 +103,18 @@ fn canary_weight() -> Percent {
 }
 
 /// The new version is tried by those who ask for it; then all users are switched at once.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BlueGreen {
+    /// What has to pass in the preview before the switch.
     #[serde(default = "preview")]
     preview: Bake,
+    /// What has to pass after the switch.
     #[serde(default)]
     bake: Bake,
+    /// The longest that either may take.
     limit: Option<LimitSpec>,
-    /// Of the preview, before the switch.
+    /// Whether the switch waits for an approval too.
     #[serde(default)]
     approval: bool,
 }
@@ -99,10 +123,13 @@ fn preview() -> Bake {
     Bake { requests: Count(10), ..Bake::default() }
 }
 
-#[derive(Deserialize, Clone, Copy)]
+/// What has to pass in a step: time, and requests.
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Bake {
+    /// How long the step has to be live. Default: 60s.
     time: Span,
+    /// How many requests the candidate has to answer. Default: 100; of a preview 10.
     requests: Count,
 }
 
@@ -129,10 +156,13 @@ impl Bake {
     }
 }
 
-#[derive(Deserialize, Clone, Copy)]
+/// The longest that a step may take, and what happens then.
+#[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct LimitSpec {
+    /// How long.
     at_most: Span,
+    /// What happens then. Default: pause.
     #[serde(default)]
     then: Overrun,
 }

@@ -1,8 +1,10 @@
 //! Values as people write them: shares in percent, spans of time, numbers. What is not one is quoted, with what would be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serin_filter::table::Weight;
 
@@ -116,3 +118,27 @@ impl TryFrom<Scalar> for Number {
         }
     }
 }
+
+/// What the definition of the kind says of a value of this type.
+macro_rules! schema {
+    ($type:ident, $schema:tt) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+schema!(Percent, { "type": "string", "pattern": r"^[0-9.eE+-]+ *%$" });
+schema!(Span, { "type": "string", "minLength": 1 });
+schema!(Count, { "type": "integer", "minimum": 0 });
+schema!(Number, { "type": "number" });

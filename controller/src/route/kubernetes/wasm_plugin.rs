@@ -20,6 +20,8 @@ const API_VERSION: &str = "extensions.istio.io/v1alpha1";
 const SCHEMES: [&str; 4] = ["http", "https", "oci", "file"];
 /// The most objects that a plugin can be attached to.
 const MAX_TARGETS: usize = 16;
+/// The annotation that tells which generation of each rollout a plugin carries.
+const CARRIED: &str = "serin.dev/carried";
 /// The greatest whole number up to which a double tells all from their neighbours.
 const MAX_WHOLE: u64 = 1 << 53;
 
@@ -175,6 +177,38 @@ pub fn edits(object: &Value, config: &wire::Config) -> Result<Edits, PluginError
     if *present.value != wanted {
         edits.expect(present.path.clone(), present.value.clone());
         edits.replace(present.path, wanted);
+    }
+    Ok(edits)
+}
+
+/// Which generations it says that it carries.
+#[must_use]
+pub fn carried(object: &Value) -> Option<&str> {
+    object.get("metadata")?.get("annotations")?.get(CARRIED)?.as_str()
+}
+
+/// What has to change for a plugin to have this configuration, and to say that it carries these generations.
+///
+/// # Errors
+/// As of [`edits`].
+pub fn carrying(object: &Value, config: &wire::Config, says: &str) -> Result<Edits, PluginError> {
+    let mut edits = edits(object, config)?;
+    if carried(object) == Some(says) {
+        return Ok(edits);
+    }
+    let metadata = Field::root(object).required("metadata")?;
+    match metadata.get("annotations") {
+        Some(annotations) => {
+            let place = annotations.path.with_trailing_token(CARRIED);
+            match carried(object) {
+                Some(_) => edits.replace(place, says.into()),
+                None => edits.add(place, says.into()),
+            }
+        }
+        None => {
+            let place = metadata.path.with_trailing_token("annotations");
+            edits.add(place, json!({ CARRIED: says }));
+        }
     }
     Ok(edits)
 }

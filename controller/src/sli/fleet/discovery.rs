@@ -6,6 +6,8 @@ mod file;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use self::dns::Dns;
 use self::file::File;
 use crate::sli::roster::Name;
@@ -49,9 +51,25 @@ enum Kind {
     Listed(Proxies),
     Dns(Dns),
     File(File),
+    Followed { proxies: Proxies, changes: watch::Receiver<Listing> },
+}
+
+/// A list of proxies as somebody else keeps it up to date.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// The list.
+    pub proxies: Vec<Proxy>,
+    /// What keeps it from being renewed, if anything does.
+    pub warning: Option<String>,
 }
 
 impl Discovery {
+    /// A discovery of what somebody else lists.
+    #[must_use]
+    pub fn follow(changes: watch::Receiver<Listing>) -> Self {
+        Self(Kind::Followed { proxies: Proxies::from([]), changes })
+    }
+
     /// A discovery that has not looked yet.
     #[must_use]
     pub fn new(whereabouts: Whereabouts) -> Self {
@@ -74,6 +92,13 @@ impl Discovery {
             Kind::Listed(_) => None,
             Kind::Dns(dns) => dns.refresh().await,
             Kind::File(file) => file.refresh(),
+            Kind::Followed { proxies, changes } => {
+                let listing = changes.borrow_and_update();
+                if proxies[..] != listing.proxies[..] {
+                    *proxies = listed(listing.proxies.iter().cloned());
+                }
+                listing.warning.clone()
+            }
         }
     }
 
@@ -84,6 +109,7 @@ impl Discovery {
             Kind::Listed(proxies) => proxies,
             Kind::Dns(dns) => dns.proxies(),
             Kind::File(file) => file.proxies(),
+            Kind::Followed { proxies, .. } => proxies,
         }
     }
 }

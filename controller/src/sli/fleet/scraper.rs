@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::admin::{self, ScrapeError, fetch};
-use super::page::{PATH, Page};
+use super::exposition::{self, Values};
+use super::page::{self, Page};
 
 /// How long a proxy may take to answer that has answered before. Envoy's admin interface runs in its main thread and is quick even under
 /// load.
@@ -24,7 +25,41 @@ pub const CATCH_UP: Duration = Duration::from_millis(100);
 const READINGS: usize = 8;
 
 /// What came of reading a page.
-pub(super) type Scraped = Result<Arc<Page>, ScrapeError>;
+pub(super) type Scraped = Result<Arc<Shown>, ScrapeError>;
+
+/// What a proxy shows, by where it is asked.
+#[derive(Debug)]
+pub enum Shown {
+    /// By its admin interface.
+    Admin(Page),
+    /// As Prometheus sees it.
+    Exposition(Values),
+}
+
+/// Where a proxy is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// At its admin interface.
+    Admin,
+    /// At the page for Prometheus.
+    Exposition,
+}
+
+impl Form {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Admin => page::PATH,
+            Self::Exposition => exposition::PATH,
+        }
+    }
+
+    fn parse(self, text: &[u8]) -> Result<Shown, String> {
+        match self {
+            Self::Admin => Page::parse(text).map(Shown::Admin).map_err(|error| error.to_string()),
+            Self::Exposition => exposition::parse(text).map(Shown::Exposition),
+        }
+    }
+}
 
 /// Reads pages. Clones share what they read.
 #[derive(Debug, Clone)]
@@ -34,15 +69,16 @@ pub struct Scraper(Arc<Shared>);
 struct Shared {
     /// Or why there is none.
     client: Result<reqwest::Client, ScrapeError>,
-    targets: Mutex<HashMap<String, Weak<Target>>>,
+    targets: Mutex<HashMap<(String, Form), Weak<Target>>>,
 }
 
-/// An Envoy's admin interface.
+/// An Envoy's statistics.
 #[derive(Debug)]
 pub struct Target {
     client: Result<reqwest::Client, ScrapeError>,
     /// Base address, without a slash at its end.
     address: String,
+    form: Form,
     last: Mutex<Option<Read>>,
 }
 
@@ -70,12 +106,12 @@ impl Default for Scraper {
 }
 
 impl Scraper {
-    /// The admin interface at `address`, such as `http://127.0.0.1:9901`. Whoever asks for the same one shares its pages.
+    /// The statistics at `address`, such as `http://127.0.0.1:9901`. Whoever asks for the same shares the pages.
     #[must_use]
-    pub fn target(&self, address: &str) -> Arc<Target> {
-        let address = address.trim_end_matches('/');
+    pub fn target(&self, address: &str, form: Form) -> Arc<Target> {
+        let key = (address.trim_end_matches('/').to_owned(), form);
         let mut targets = self.0.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(target) = targets.get(address).and_then(Weak::upgrade) {
+        if let Some(target) = targets.get(&key).and_then(Weak::upgrade) {
             return target;
         }
         // Those that nobody wants any more must not pile up.
@@ -84,10 +120,11 @@ impl Scraper {
         }
         let target = Arc::new(Target {
             client: self.0.client.clone(),
-            address: address.to_owned(),
+            address: key.0.clone(),
+            form,
             last: Mutex::default(),
         });
-        targets.insert(address.to_owned(), Arc::downgrade(&target));
+        targets.insert(key, Arc::downgrade(&target));
         target
     }
 }
@@ -108,10 +145,10 @@ impl Target {
             (_, state) => state.flatten().unwrap_or(true),
         };
         let (done, page) = watch::channel(None);
-        let (client, address) = (self.client.clone(), self.address.clone());
+        let (client, address, form) = (self.client.clone(), self.address.clone(), self.form);
         tokio::spawn(async move {
             let scraped = match client {
-                Ok(client) => scrape(&client, &address).await,
+                Ok(client) => scrape(&client, &address, form).await,
                 Err(error) => Err(error),
             };
             done.send_replace(Some(scraped.map(Arc::new)));
@@ -148,8 +185,8 @@ impl Pending {
 
 /// Reads the statistics, all as of one moment: workers add to them while the page is written, and a request that is counted while its
 /// latency is not would look slow. So the page is read until two readings agree; a proxy that is never still is taken as last read.
-async fn scrape(client: &reqwest::Client, address: &str) -> Result<Page, ScrapeError> {
-    let url = format!("{address}{PATH}");
+async fn scrape(client: &reqwest::Client, address: &str, form: Form) -> Result<Shown, ScrapeError> {
+    let url = format!("{address}{}", form.path());
     let mut last = fetch(client, &url).await?.body;
     for _ in 1..READINGS {
         let next = fetch(client, &url).await?.body;
@@ -158,7 +195,7 @@ async fn scrape(client: &reqwest::Client, address: &str) -> Result<Page, ScrapeE
         }
         last = next;
     }
-    Page::parse(&last).map_err(|error| {
+    form.parse(&last).map_err(|error| {
         ScrapeError::Garbage(format!("something that is not a list of statistics: {error}"))
     })
 }

@@ -46,8 +46,9 @@ impl Fake {
 }
 
 fn fleet(whereabouts: Whereabouts) -> Fleet {
-    let shop = "shop".parse().unwrap();
-    Fleet::new(Discovery::new(whereabouts), Scraper::default(), shop, "serin".to_owned())
+    let service = "shop".parse().unwrap();
+    let reader = Reader::Admin { service, filter: "serin".to_owned() };
+    Fleet::new(Discovery::new(whereabouts), Scraper::default(), reader)
 }
 
 async fn seen(fleet: &mut Fleet) -> Sighting {

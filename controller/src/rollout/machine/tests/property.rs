@@ -173,7 +173,7 @@ fn look(world: &mut World) {
     if opened && told!(world, Event::Overrun { .. }) == overruns && !before.promote {
         let bake = before.status().bake;
         assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
-        let measured = world.metrics_good_at_last;
+        let measured = world.metrics_at_gate;
         assert!(before.plan.metrics.is_none() || measured == Some(true), "{measured:?}");
     }
     if before.ended() {

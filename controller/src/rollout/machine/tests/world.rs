@@ -68,8 +68,10 @@ pub(super) struct World {
     sound_for: Duration,
     /// The same when the last gate opened.
     pub(super) sound_at_gate: Duration,
-    /// What was measured last, since the step went live.
-    pub(super) metrics_good_at_last: Option<bool>,
+    /// Whether the metrics were good when they were measured last, since the step went live.
+    metrics: Option<bool>,
+    /// The same when the last gate opened.
+    pub(super) metrics_at_gate: Option<bool>,
     was_sound: bool,
     heard: Duration,
     differ: Differ,
@@ -132,7 +134,8 @@ impl World {
             learned: Vec::new(),
             sound_for: Duration::ZERO,
             sound_at_gate: Duration::ZERO,
-            metrics_good_at_last: None,
+            metrics: None,
+            metrics_at_gate: None,
             was_sound: false,
             heard: Duration::ZERO,
             differ: Differ::default(),
@@ -262,7 +265,7 @@ impl World {
         let bad = self.trouble.contains(&Trouble::MetricsBad);
         let missing = self.trouble.contains(&Trouble::MetricsMissing);
         let candidate = (!missing).then_some(if bad { 11.0 } else { 10.0 });
-        self.metrics_good_at_last = Some(!bad && !missing);
+        self.metrics = Some(!bad && !missing);
         let why = missing.then(|| "no value".to_owned());
         let value = Measured { baseline: Some(10.0), candidate, why };
         let metrics = self.rollout.plan().metrics.as_ref().map_or(0, |metrics| metrics.all.len());
@@ -303,9 +306,11 @@ impl World {
         match &event {
             Event::Progress(_) => return,
             Event::Live { .. } => {
-                (self.sound_for, self.metrics_good_at_last) = (Duration::ZERO, None);
+                (self.sound_for, self.metrics) = (Duration::ZERO, None);
             }
-            Event::GateOpened { .. } => self.sound_at_gate = self.sound_for,
+            Event::GateOpened { .. } => {
+                (self.sound_at_gate, self.metrics_at_gate) = (self.sound_for, self.metrics);
+            }
             _ => {}
         }
         self.told.push(event);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rollout::spec::Spec;
+use crate::rollout::spec::{Proxies, Spec};
 use crate::sli::prometheus::{Auth, Connection, Settings};
 
 /// A rollout with this below `spec.envoy`.
@@ -8,7 +8,15 @@ fn parse(envoy: &str) -> Result<Envoy, String> {
     let (before, rest) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
     assert!(!rest.contains("\n  analysis:"), "spec.envoy is the last of the sample");
     let text = format!("{before}\n  envoy:\n    filterConfig: /filter.json\n{envoy}");
-    Spec::parse(&text).map(|spec| spec.envoy).map_err(|error| error.to_string())
+    whole(&text)
+}
+
+/// `spec.envoy` of a whole rollout.
+fn whole(text: &str) -> Result<Envoy, String> {
+    match Spec::parse(text).map_err(|error| error.to_string())?.proxies {
+        Proxies::Envoy(envoy) => Ok(envoy),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -38,7 +46,7 @@ fn a_file_or_a_group() {
     let (before, _) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
     let parse = |fields: &str| {
         let text = format!("{before}\n  envoy:\n    admin: http://127.0.0.1:9901\n{fields}");
-        Spec::parse(&text).map(|spec| spec.envoy.place).map_err(|error| error.to_string())
+        whole(&text).map(|envoy| envoy.place)
     };
     assert_eq!(parse("    xds: { group: edge }"), Ok(Place::Group("edge".to_owned())));
     for (fields, expected) in [

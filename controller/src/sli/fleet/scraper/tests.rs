@@ -41,7 +41,8 @@ async fn fake() -> Fake {
     Fake { address, asked, open }
 }
 
-fn generation(page: &Page) -> Option<u64> {
+fn generation(shown: &Shown) -> Option<u64> {
+    let Shown::Admin(page) = shown else { panic!("{shown:?}") };
     page.snapshot(&"shop".parse().unwrap(), "serin").generation.map(|generation| generation.0)
 }
 
@@ -49,9 +50,10 @@ fn generation(page: &Page) -> Option<u64> {
 async fn one_reading_serves_all_who_want_it_at_the_time() {
     let (fake, scraper) = (fake().await, Scraper::default());
     let fresh = Instant::now();
-    let pending: Vec<_> = (0..50).map(|_| scraper.target(&fake.address).read(fresh)).collect();
+    let pending: Vec<_> =
+        (0..50).map(|_| scraper.target(&fake.address, Form::Admin).read(fresh)).collect();
     // Nobody holds the target any more, so the next reading is another one's.
-    let held = scraper.target(&fake.address);
+    let held = scraper.target(&fake.address, Form::Admin);
     for pending in pending {
         assert_eq!(generation(&pending.page().await.unwrap()), Some(7));
     }
@@ -66,7 +68,7 @@ async fn one_reading_serves_all_who_want_it_at_the_time() {
 #[tokio::test]
 async fn a_proxy_that_hangs_has_one_request_and_is_waited_for_once() {
     let (fake, scraper) = (fake().await, Scraper::default());
-    let target = scraper.target(&fake.address);
+    let target = scraper.target(&fake.address, Form::Admin);
     target.read(Instant::now()).page().await.unwrap();
     let before = fake.asked.load(Ordering::SeqCst);
     fake.open.send_replace(false);
@@ -94,7 +96,8 @@ async fn what_is_no_page_and_who_is_not_there() {
         (serve(broken).await, "answered with status 500 Internal Server Error"),
         (serve(html).await, "answered something that is not a list of statistics: "),
     ] {
-        let error = Scraper::default().target(&address).read(Instant::now()).page().await;
+        let error =
+            Scraper::default().target(&address, Form::Admin).read(Instant::now()).page().await;
         let sentence = error.unwrap_err().of(&address);
         let expected = format!("Envoy's admin interface at {address} {expected}");
         assert!(sentence.starts_with(&expected), "{sentence}");

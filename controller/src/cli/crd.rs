@@ -1,0 +1,25 @@
+//! `serin crd`: the definition of the kind Rollout.
+
+use clap::Args;
+
+use super::{Exit, fail};
+use crate::operator::crd::yaml;
+
+/// Print the definition of the kind Rollout, for a cluster
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Crd {}
+
+const EXAMPLE: &str = "\
+Example:
+  serin crd | kubectl apply -f -";
+
+impl Crd {
+    pub(super) fn execute(self) -> Exit {
+        match yaml() {
+            Ok(definition) => print!("{definition}"),
+            Err(error) => return fail(Exit::Failed, error),
+        }
+        Exit::Good
+    }
+}

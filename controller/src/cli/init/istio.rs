@@ -1,0 +1,178 @@
+//! `serin init istio`: the objects that a mesh needs before the first rollout of a service, and once.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+use serin_filter::config::{SCHEMA, wire};
+use serin_filter::names::Generation;
+
+use self::cluster::Cluster;
+use super::super::{Exit, fail};
+use crate::rollout::spec::{GatewayApi, Istio as Mesh, Pods, Proxies, Spec, Splitter};
+use crate::route::kubernetes::wasm_plugin::{Phase, Plugin, Scope};
+
+mod cluster;
+
+const NETWORKING: &str = "networking.istio.io/v1";
+
+/// The header by which the filter tells routes its choice.
+const VERSION_HEADER: &str = "x-serin-version";
+
+/// Print the objects that Istio needs for a rollout, to begin with
+///
+/// They are applied once; serin changes weights or the filter's configuration in them, and nothing else. For spec.istio: the subsets of the
+/// versions, the routes, and the plugin that puts the filter into the proxies. For spec.gatewayApi: the plugin; the route is yours.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
+pub(super) struct Istio {
+    /// The rollout that the mesh shall be ready for
+    #[arg(value_name = "ROLLOUT.yaml")]
+    rollout: PathBuf,
+
+    /// Where proxies fetch the filter: the image of `make wasm-image` in a registry of yours
+    #[arg(long, value_name = "URL", default_value = "oci://registry.example/serin-filter:0.1.0")]
+    module: String,
+}
+
+const EXAMPLE: &str = "\
+Example:
+  serin init istio rollout.yaml --module oci://registry.example/serin-filter:0.1.0 > mesh.yaml
+  kubectl apply -f mesh.yaml";
+
+impl Istio {
+    pub(super) fn execute(self) -> Exit {
+        match documents(&self.rollout, &self.module) {
+            Ok(documents) => print!("{}", documents.join("---\n")),
+            Err(why) => {
+                let path = self.rollout.display();
+                return fail(Exit::Invalid, format_args!("{path}: {why}"));
+            }
+        }
+        Exit::Good
+    }
+}
+
+fn documents(path: &Path, module: &str) -> Result<Vec<String>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let spec = Spec::parse(&text).map_err(|error| error.to_string())?;
+    let namespace = namespace(&text)?;
+    let (pods, routes) = match &spec.proxies {
+        Proxies::Istio(mesh) => (&mesh.pods, routes(&spec, mesh, &namespace)?),
+        Proxies::GatewayApi(GatewayApi { pods, .. }) => (pods, Vec::new()),
+        Proxies::Envoy(_) => {
+            return Err("spec.envoy: not in a mesh; `serin init envoy` is for this".to_owned());
+        }
+    };
+    let plugin = plugin(&spec, pods, &namespace, module)?;
+    routes.into_iter().chain([plugin]).map(|(comment, object)| document(comment, &object)).collect()
+}
+
+/// That of the rollout, which its objects are in.
+fn namespace(text: &str) -> Result<String, String> {
+    let document: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let named = document.pointer("/metadata/namespace").and_then(Value::as_str);
+    Ok(named.unwrap_or("default").to_owned())
+}
+
+fn document(comment: &str, object: &Value) -> Result<String, String> {
+    let comment: String = comment.lines().map(|line| format!("# {line}\n")).collect();
+    let yaml = serde_saphyr::to_string(object).map_err(|error| error.to_string())?;
+    Ok(format!("{comment}{}\n", yaml.trim_end()))
+}
+
+/// An object with what is to be said of it.
+type Explained = (&'static str, Value);
+
+const SUBSETS: &str = "\
+What the versions are: pods, by their labels. Change the labels to those that yours have.";
+
+const BY_HEADER: &str = "\
+The filter writes its choice into x-serin-version, and these routes obey it: one for each version that is not the baseline. Where the filter is
+not, the baseline serves everybody. For a gateway add spec.gateways, and the host that it serves; put routes of your own before these, and repeat in
+each what the first one matches.";
+
+const BY_WEIGHT: &str = "\
+serin changes the two weights. For a gateway add spec.gateways, and the host that it serves.";
+
+fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, String> {
+    let clusters = spec.service.versions.iter().map(|version| Cluster::parse(&version.cluster));
+    let clusters: Vec<_> = clusters.collect::<Result<_, _>>()?;
+    let [baseline, candidate] = clusters.as_slice() else {
+        return Err("spec.versions: two are needed, the baseline and the candidate".to_owned());
+    };
+    if baseline.host != candidate.host {
+        return Err(format!(
+            "spec.versions: {} and {} are two Services: which host clients call is not said. Make them subsets of one, or write the routes \
+             by hand",
+            baseline.host, candidate.host
+        ));
+    }
+    let host = &baseline.host;
+    let name = host.split('.').next().unwrap_or(host);
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let object = |kind: &str, spec: Value| json!({ "apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec });
+    let subsets: Vec<_> = clusters.iter().filter_map(Cluster::subset).collect();
+    let rule = object("DestinationRule", json!({ "host": host, "subsets": subsets }));
+    let (name, explained, http) = match &mesh.splitter {
+        Splitter::Filter { .. } => {
+            let version = spec.plan.candidate.as_str();
+            (name, BY_HEADER, by_header(version, baseline, candidate))
+        }
+        Splitter::Mesh { virtual_service, .. } => {
+            (&**virtual_service, BY_WEIGHT, by_weight(baseline, candidate))
+        }
+    };
+    let mut service = object("VirtualService", json!({ "hosts": [host], "http": http }));
+    service["metadata"]["name"] = name.into();
+    Ok(vec![(SUBSETS, rule), (explained, service)])
+}
+
+fn by_header(version: &str, baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> Value {
+    let matched = json!([{ "headers": { VERSION_HEADER: { "exact": version } } }]);
+    json!([
+        { "match": matched, "route": [{ "destination": candidate.destination() }] },
+        { "route": [{ "destination": baseline.destination() }] },
+    ])
+}
+
+fn by_weight(baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> Value {
+    let share = |cluster: &Cluster<'_>, weight: u32| json!({ "destination": cluster.destination(), "weight": weight });
+    json!([{ "route": [share(baseline, 100), share(candidate, 0)] }])
+}
+
+const CHOOSES: &str = "\
+The filter, in the proxies of those who call the service. serin changes pluginConfig, and nothing else. Should a proxy not get the filter, or the
+filter fail, requests go on without it.";
+
+const OBSERVES: &str = "\
+The filter, in the proxies of those who call the service: it observes which version served, and how. Should a proxy not get the filter, or the
+filter fail, requests go on without it. One plugin is enough for all services: put their entries together.";
+
+/// The plugin with the filter, which has nothing to choose yet; or, where the mesh chooses, all that it has to know.
+fn plugin(spec: &Spec, pods: &Pods, namespace: &str, module: &str) -> Result<Explained, String> {
+    let chooses = spec.service.split == wire::Split::Filter;
+    let name = match &spec.proxies {
+        Proxies::Istio(Mesh { splitter: Splitter::Filter { plugin }, .. }) => plugin.clone(),
+        _ => "serin".to_owned(),
+    };
+    let plugin = Plugin {
+        name,
+        // A plugin is for proxies of its own namespace.
+        namespace: pods.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+        url: module.to_owned(),
+        scope: Scope::Pods(pods.labels.clone()),
+        phase: Some(Phase::Stats),
+        priority: None,
+    };
+    let config = wire::Config {
+        schema: SCHEMA,
+        generation: Generation(0),
+        services: if chooses { Vec::new() } else { vec![spec.service.clone()] },
+    };
+    let object = plugin.object(&config).map_err(|error| error.to_string())?;
+    Ok((if chooses { CHOOSES } else { OBSERVES }, object))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! A cluster by the name that Istio gives it.
+
+use serde_json::{Value, json};
+
+/// What is in a name such as `outbound|9080|v2|reviews.bookinfo.svc.cluster.local`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cluster<'n> {
+    port: u16,
+    subset: Option<&'n str>,
+    /// The full name of the host.
+    pub(super) host: &'n str,
+}
+
+impl<'n> Cluster<'n> {
+    /// # Errors
+    /// The name is none of Istio's.
+    pub(super) fn parse(name: &'n str) -> Result<Self, String> {
+        let mut parts = name.split('|');
+        let parsed = (|| {
+            let parts = [parts.next()?, parts.next()?, parts.next()?, parts.next()?];
+            let ["outbound", port, subset, host] = parts else { return None };
+            let subset = Some(subset).filter(|subset| !subset.is_empty());
+            Some(Self { port: port.parse().ok()?, subset, host })
+        })();
+        parsed.filter(|cluster| !cluster.host.is_empty()).ok_or_else(|| {
+            format!(
+                "spec.versions: the cluster {name:?} is none of Istio's, such as outbound|80|v2|shop.default.svc.cluster.local"
+            )
+        })
+    }
+
+    /// As a DestinationRule explains it: by the label that is usual.
+    pub(super) fn subset(&self) -> Option<Value> {
+        let subset = self.subset?;
+        Some(json!({ "name": subset, "labels": { "version": subset } }))
+    }
+
+    /// As a VirtualService names it.
+    pub(super) fn destination(&self) -> Value {
+        let mut destination = json!({ "host": self.host });
+        if let Some(subset) = self.subset {
+            destination["subset"] = subset.into();
+        }
+        destination["port"] = json!({ "number": self.port });
+        destination
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        let name = "outbound|9080|v2|reviews.bookinfo.svc.cluster.local";
+        let cluster = Cluster::parse(name).unwrap();
+        let host = "reviews.bookinfo.svc.cluster.local";
+        assert_eq!(cluster, Cluster { port: 9080, subset: Some("v2"), host });
+        let expected = json!({"host": host, "subset": "v2", "port": {"number": 9080}});
+        assert_eq!(cluster.destination(), expected);
+        let whole = Cluster::parse("outbound|80||shop.example.com").unwrap();
+        assert_eq!(whole, Cluster { port: 80, subset: None, host: "shop.example.com" });
+        assert_eq!(whole.subset(), None);
+        for other in ["shop-v2", "inbound|80||shop", "outbound|http||shop", "outbound|80|v2|"] {
+            let error = Cluster::parse(other).unwrap_err();
+            assert!(error.contains(other) && error.contains("none of Istio's"), "{error}");
+        }
+    }
+}

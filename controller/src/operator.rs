@@ -1,0 +1,75 @@
+//! Rollouts as objects in a cluster: what `serin operator` does.
+//!
+//! ```text
+//!   Rollout objects ──watch──> roll ──> release, one task for each object
+//!                                         │ intent: what is to be done (pure)
+//!                                         │ engine: the same as elsewhere
+//!                                         │    router ──> VirtualService, HTTPRoute, GRPCRoute (weights, plugin)
+//!                                         │    source <── pods, by what their proxies count (pods, sli::served)
+//!                                         │    clerk  ──> status: stored before it is acted on (progress, store)
+//!                                         └──> Events (announce, telling)
+//! ```
+//!
+//! Of several operators one works: whoever holds the [`lease`]. Each write asks the [`fence`] first, and carries the version of the object
+//! that it was decided on, so that a late one is refused.
+
+mod announce;
+mod clerk;
+mod cluster;
+mod condition;
+mod conflict;
+pub mod crd;
+mod desk;
+mod fence;
+mod intent;
+mod leader;
+mod lease;
+mod mesh;
+mod order;
+mod pods;
+mod progress;
+mod release;
+mod roll;
+mod status;
+mod store;
+mod stuck;
+mod telling;
+mod weights;
+
+use kube::Client;
+
+use self::fence::Fence;
+use self::leader::Leader;
+use self::mesh::{Cluster, Plugins};
+use crate::sli::fleet::Scraper;
+
+/// How an operator works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The namespace whose Rollouts it looks after; all if absent.
+    pub namespace: Option<String>,
+    /// The namespace of the lease.
+    pub lease_namespace: String,
+    /// The name of the lease.
+    pub lease: String,
+    /// What tells this operator from all others.
+    pub identity: String,
+}
+
+impl Options {
+    /// Gives the lease up, if it is held: so nobody has to wait for it.
+    pub async fn retire(&self, client: Client) {
+        let Self { lease_namespace, lease, identity, .. } = self;
+        leader::give_up(client, lease_namespace, lease, identity).await;
+    }
+}
+
+/// Works whenever it leads. Ends only with its future, or when it can't go on: then why.
+pub async fn operate(client: Client, options: Options) -> String {
+    let Options { namespace, lease_namespace, lease, identity } = options;
+    let fence = Fence::shut();
+    let leader = Leader::new(client.clone(), &lease_namespace, &lease, &identity, fence.clone());
+    let (scraper, plugins) = (Scraper::default(), Plugins::default());
+    let cluster = Cluster { client, fence, scraper, plugins };
+    leader.lead(|| roll::look_after(cluster.clone(), namespace.clone(), identity.clone())).await
+}

@@ -1,0 +1,238 @@
+//! The API server: what is asked of it, in the words of its answers.
+
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::{Api, Client, Error, ResourceExt};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::crd::{PLURAL, group_and_version};
+use super::fence::{Fence, Lost};
+use crate::rollout::spec::KIND;
+use crate::route::kubernetes::wasm_plugin::PluginError;
+use crate::route::kubernetes::{Edits, FieldError};
+
+/// No answer is waited for longer. A write that is given up may still arrive: it carries the version that it was decided on.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a write is decided again on an object that somebody else keeps changing.
+const TRIES: usize = 10;
+
+/// Why something was not done. What could not be read or written is as it was.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub(super) enum ClusterError {
+    #[error("{what} is not there")]
+    Missing { what: String },
+    #[error("the cluster has no {kind}: is its definition installed?")]
+    NoKind { kind: String },
+    #[error("{what}: it may not be read or written by this operator's account: {why}")]
+    Forbidden { what: String, why: String },
+    #[error("{what}: somebody else keeps changing it")]
+    Contended { what: String },
+    #[error("{what}: {why}")]
+    Refused { what: String, why: String },
+    #[error("{what}: no answer from the API server within {} s", PATIENCE.as_secs())]
+    Late { what: String },
+    #[error("{what}: {cause}")]
+    Field { what: String, cause: FieldError },
+    #[error("{what}: {cause}")]
+    Plugin { what: String, cause: PluginError },
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+/// A kind of object.
+#[must_use]
+pub(super) fn kind(group: &str, version: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// Rollouts.
+#[must_use]
+pub(super) fn rollouts() -> ApiResource {
+    let (group, version) = group_and_version();
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, KIND), PLURAL)
+}
+
+/// One object of a mesh, which is read, and changed in a few places.
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    api: Api<DynamicObject>,
+    kind: String,
+    name: String,
+    fence: Fence,
+}
+
+impl Subject {
+    /// The object of this kind and name.
+    #[must_use]
+    pub(super) fn new(
+        client: Client,
+        resource: &ApiResource,
+        namespace: &str,
+        name: &str,
+        fence: Fence,
+    ) -> Self {
+        let api = Api::namespaced_with(client, namespace, resource);
+        Self { api, kind: resource.kind.clone(), name: name.to_owned(), fence }
+    }
+
+    /// Its kind and name.
+    #[must_use]
+    pub(super) fn what(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// All objects of its kind there, to be watched.
+    #[must_use]
+    pub(super) fn api(&self) -> (Api<DynamicObject>, &str) {
+        (self.api.clone(), &self.name)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is not there, or can't be read.
+    pub(super) async fn read(&self) -> Result<Value, ClusterError> {
+        let object = self.answered(self.api.get(&self.name)).await?;
+        Ok(json!(object))
+    }
+
+    /// Changes it as decided on what is there; decides again where somebody else was quicker. Gives the object as it is then.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub(super) async fn change<E>(
+        &self,
+        decide: impl Fn(&Value) -> Result<Edits, E>,
+    ) -> Result<Value, ClusterError>
+    where
+        ClusterError: From<(String, E)>,
+    {
+        let mut refused: Option<(Value, String)> = None;
+        for _ in 0..TRIES {
+            let object = self.read().await?;
+            if let Some((before, why)) = refused.take()
+                && version(&before) == version(&object)
+            {
+                // Nobody was quicker: it is the change itself that the server does not take.
+                return Err(ClusterError::Refused { what: self.what(), why });
+            }
+            let edits = decide(&object).map_err(|error| (self.what(), error))?;
+            if edits.is_empty() {
+                return Ok(object);
+            }
+            self.fence.check()?;
+            let patch: Patch<()> = Patch::Json(edits.patch());
+            let params = PatchParams::default();
+            match timeout(PATIENCE, self.api.patch(&self.name, &params, &patch)).await {
+                Ok(Ok(object)) => return Ok(json!(object)),
+                Ok(Err(Error::Api(status))) if [409, 422].contains(&status.code) => {
+                    refused = Some((object, status.message.clone()));
+                }
+                Ok(Err(error)) => return Err(self.error(error)),
+                Err(_) => return Err(ClusterError::Late { what: self.what() }),
+            }
+        }
+        Err(ClusterError::Contended { what: self.what() })
+    }
+
+    async fn answered<T>(
+        &self,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, ClusterError> {
+        match timeout(PATIENCE, request).await {
+            Ok(answer) => answer.map_err(|error| self.error(error)),
+            Err(_) => Err(ClusterError::Late { what: self.what() }),
+        }
+    }
+
+    fn error(&self, error: Error) -> ClusterError {
+        in_words(&self.what(), &self.kind, error)
+    }
+}
+
+fn version(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/resourceVersion")
+}
+
+/// What an error of the server, or on the way to it, comes down to.
+pub(super) fn in_words(what: &str, kind: &str, error: Error) -> ClusterError {
+    let what = what.to_owned();
+    match error {
+        // Of an object that is not there the answer has a name; of a kind that is not there it has none.
+        Error::Api(status) if status.code == 404 => {
+            let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+            match named {
+                true => ClusterError::Missing { what },
+                false => ClusterError::NoKind { kind: kind.to_owned() },
+            }
+        }
+        Error::Api(status) if [401, 403].contains(&status.code) => {
+            ClusterError::Forbidden { what, why: status.message.clone() }
+        }
+        Error::Api(status) => ClusterError::Refused { what, why: status.message.clone() },
+        other => ClusterError::Refused { what, why: root(&other) },
+    }
+}
+
+fn root(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => root(cause),
+        None => error.to_string(),
+    }
+}
+
+impl ClusterError {
+    /// The same as a word, which stays what it is.
+    #[must_use]
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "ObjectMissing",
+            Self::NoKind { .. } => "KindMissing",
+            Self::Forbidden { .. } => "Forbidden",
+            Self::Contended { .. } => "Contended",
+            Self::Refused { .. } | Self::Late { .. } => "ApiServer",
+            Self::Field { .. } | Self::Plugin { .. } => "ObjectInvalid",
+            Self::Lost(_) => "NotLeading",
+        }
+    }
+}
+
+impl From<(String, PluginError)> for ClusterError {
+    fn from((what, cause): (String, PluginError)) -> Self {
+        Self::Plugin { what, cause }
+    }
+}
+
+impl From<(String, FieldError)> for ClusterError {
+    fn from((what, cause): (String, FieldError)) -> Self {
+        Self::Field { what, cause }
+    }
+}
+
+/// Puts the operator's finalizer on a Rollout, or takes it off.
+///
+/// # Errors
+/// The server refuses, perhaps because the object has changed.
+pub(super) async fn finalize(
+    api: &Api<DynamicObject>,
+    object: &DynamicObject,
+    finalizers: Vec<String>,
+    fence: &Fence,
+) -> Result<DynamicObject, ClusterError> {
+    fence.check()?;
+    let what = || format!("{KIND} {}", object.name_any());
+    let patch = Patch::Merge(json!({ "metadata": {
+        "resourceVersion": object.metadata.resource_version,
+        "finalizers": finalizers,
+    } }));
+    let params = PatchParams::default();
+    match timeout(PATIENCE, api.patch(&object.name_any(), &params, &patch)).await {
+        Ok(answer) => answer.map_err(|error| in_words(&what(), KIND, error)),
+        Err(_) => Err(ClusterError::Late { what: what() }),
+    }
+}

@@ -1,0 +1,208 @@
+//! A rollout's mesh: how it is told splits, and what is seen of it.
+
+mod filtered;
+mod weighted;
+
+use std::time::Duration;
+
+use kube::Client;
+use serin_filter::names::Generation;
+use serin_filter::table::Weight;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+pub(super) use self::filtered::Plugins;
+use self::filtered::{Filtered, PluginRouter};
+use self::weighted::WeightedPlace;
+use super::fence::Fence;
+use super::pods;
+use super::stuck::{Stuck, invalid};
+use super::weights::WeightRouter;
+use crate::engine::{running, stepping_back};
+use crate::rollout::machine::Rollout;
+use crate::rollout::plan::Plan;
+use crate::rollout::spec::{Istio, Pods, Proxies, Spec, Splitter};
+use crate::route::{Router, Split};
+use crate::sli::fleet::discovery::Listing;
+use crate::sli::fleet::{Discovery, Fleet, Names, Reader, Scraper};
+
+/// After this time there are no pods, if none have been found.
+const LISTED: Duration = Duration::from_secs(5);
+
+/// What all rollouts of an operator have in common.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    /// The API server.
+    pub(super) client: Client,
+    /// Whether it may be written to.
+    pub(super) fence: Fence,
+    /// Reads proxies.
+    pub(super) scraper: Scraper,
+    /// Plugins that rollouts share.
+    pub(super) plugins: Plugins,
+}
+
+/// A rollout's mesh, as it is followed.
+#[derive(Debug)]
+pub(super) struct Mesh {
+    /// How it is told splits.
+    pub(super) router: MeshRouter,
+    /// What is seen of it.
+    pub(super) source: Fleet,
+    /// What follows it: ends with this.
+    pub(super) watches: JoinSet<()>,
+    /// Its proxies.
+    listing: watch::Receiver<Listing>,
+}
+
+/// Tells a mesh splits.
+#[derive(Debug)]
+pub(super) enum MeshRouter {
+    /// By weights in its routes.
+    Weights(Box<WeightRouter>),
+    /// By the filter's configuration.
+    Plugin(Box<PluginRouter>),
+}
+
+impl Router for MeshRouter {
+    async fn apply(&mut self, split: Split) -> Result<(), String> {
+        match self {
+            Self::Weights(router) => router.apply(split).await,
+            Self::Plugin(router) => router.apply(split).await,
+        }
+    }
+
+    fn generation_at(&self, running: Generation) -> Generation {
+        match self {
+            Self::Weights(router) => router.generation_at(running),
+            Self::Plugin(router) => router.generation_at(running),
+        }
+    }
+}
+
+/// Where a rollout is carried out.
+enum Place {
+    Weights(WeightedPlace),
+    Filter(Filtered),
+}
+
+impl Place {
+    async fn of(cluster: &Cluster, namespace: &str, spec: &Spec) -> Result<(Self, Pods), Stuck> {
+        Ok(match &spec.proxies {
+            Proxies::Istio(Istio { splitter: Splitter::Filter { plugin }, pods }) => {
+                let place = Filtered::open(cluster, namespace, plugin, &spec.service).await?;
+                (Self::Filter(place), pods.clone())
+            }
+            Proxies::Istio(Istio {
+                splitter: Splitter::Mesh { virtual_service, versions, drift },
+                pods,
+            }) => {
+                let place = WeightedPlace::virtual_service(
+                    cluster,
+                    namespace,
+                    virtual_service,
+                    versions,
+                    *drift,
+                );
+                (Self::Weights(place), pods.clone())
+            }
+            Proxies::GatewayApi(route) => {
+                let place = WeightedPlace::route(cluster, namespace, route);
+                (Self::Weights(place), route.pods.clone())
+            }
+            Proxies::Envoy(_) => return Err(invalid("spec.envoy: is for files")),
+        })
+    }
+}
+
+/// A rollout that can begin.
+pub(super) struct Beginning {
+    /// Where.
+    pub(super) mesh: Mesh,
+    /// What it does.
+    pub(super) plan: Plan,
+    /// The split that is in force.
+    pub(super) present: Split,
+}
+
+/// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met. `generation` is the number of the last
+/// split that was asked for.
+pub(super) async fn begin(
+    cluster: &Cluster,
+    namespace: &str,
+    spec: Spec,
+    generation: Generation,
+) -> Result<Beginning, Stuck> {
+    let (place, pods) = Place::of(cluster, namespace, &spec).await?;
+    let mut plan = spec.plan;
+    let (candidate, others) = match &place {
+        Place::Weights(place) => (place.present().await?, Weight::ZERO),
+        Place::Filter(place) => place.present(),
+    };
+    if let Some(found) = stepping_back(&plan, candidate, others) {
+        let why = format!(
+            "{found}, and a rollout would take them back: change the first step, or give them back by hand"
+        );
+        return Err(Stuck("StepsBack", why));
+    }
+    if candidate > Weight::ZERO {
+        // They stay with it: to choose another salt now would take them away.
+        plan.forgo_watch();
+    }
+    let (mut mesh, generation) = match place {
+        Place::Weights(place) => {
+            (place.follow(cluster, namespace, pods, &plan, generation, candidate), generation)
+        }
+        Place::Filter(mut place) => {
+            place.allow(&plan)?;
+            let generation = place.generation().max(generation);
+            (place.follow(cluster, namespace, pods, &plan), generation)
+        }
+    };
+    // Which pods there are is not known at once.
+    let known = mesh.listing.wait_for(|listing| !listing.proxies.is_empty());
+    let _ = timeout(LISTED, known).await;
+    let seen = running(&mut mesh.source).await;
+    let seen = seen.map_err(|error| Stuck("NoEvidence", error.to_string()))?;
+    let present = Split {
+        // A proxy may run what another controller has left.
+        generation: generation.max(mesh.router.generation_at(seen)),
+        ..Split { candidate, ..Split::baseline(generation) }
+    };
+    Ok(Beginning { mesh, plan, present })
+}
+
+/// Follows the mesh of a rollout that was left under way. Whether it had been rolled back, which is done before it is stored.
+pub(super) async fn resume(
+    cluster: &Cluster,
+    namespace: &str,
+    spec: &Spec,
+    rollout: &Rollout,
+) -> Result<(Mesh, bool), Stuck> {
+    let (place, pods) = Place::of(cluster, namespace, spec).await?;
+    match place {
+        Place::Weights(place) => Ok(place.resume(cluster, namespace, pods, rollout).await),
+        Place::Filter(mut place) => {
+            place.allow(rollout.plan())?;
+            let rolled_back = place.rolled_back(rollout.split());
+            Ok((place.follow(cluster, namespace, pods, rollout.plan()), rolled_back))
+        }
+    }
+}
+
+/// The proxies in some pods, with what follows which pods there are.
+fn proxies(
+    cluster: &Cluster,
+    namespace: &str,
+    pods: Pods,
+    plan: &Plan,
+    watches: &mut JoinSet<()>,
+) -> (Fleet, watch::Receiver<Listing>) {
+    let (listing, changes) = watch::channel(Listing::default());
+    let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
+    watches.spawn(async move { pods::follow(client, &namespace, &pods, listing).await });
+    let reader = Reader::Exposition(Names::of(plan));
+    let discovery = Discovery::follow(changes.clone());
+    (Fleet::new(discovery, cluster.scraper.clone(), reader), changes)
+}

@@ -1,0 +1,136 @@
+//! A mesh whose proxies run the filter, which splits: it is told by a WasmPlugin that the rollouts of its scope share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use serin_filter::config::wire;
+use serin_filter::names::Generation;
+use serin_filter::table::Weight;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::super::cluster::{ClusterError, Subject, kind};
+use super::super::stuck::{Stuck, invalid};
+use super::{Cluster, Mesh, MeshRouter, proxies};
+use crate::rollout::plan::Plan;
+use crate::rollout::spec::Pods;
+use crate::route::filter::FilterRouter;
+use crate::route::kubernetes::wasm_plugin::PluginError;
+use crate::route::plugin::PluginConfig;
+use crate::route::{Router, Split};
+
+/// The plugins of an operator, by namespace and name. Each is opened once.
+pub(in super::super) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<Plugin>>>>;
+
+/// One plugin.
+#[derive(Debug)]
+pub(in super::super) struct Plugin {
+    subject: Subject,
+    config: PluginConfig,
+    /// Held while it is written.
+    writing: Mutex<()>,
+}
+
+impl Plugin {
+    async fn open(
+        cluster: &Cluster,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Self>, ClusterError> {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut plugins = cluster.plugins.lock().await;
+        plugins.retain(|_, plugin| plugin.strong_count() > 0);
+        if let Some(plugin) = plugins.get(&key).and_then(Weak::upgrade) {
+            return Ok(plugin);
+        }
+        let resource = kind("extensions.istio.io", "v1alpha1", "WasmPlugin");
+        let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
+        let subject = Subject::new(client, &resource, namespace, name, fence);
+        let object = subject.read().await?;
+        let config = PluginConfig::read(&object).map_err(|error| (subject.what(), error))?;
+        let plugin = Arc::new(Self { subject, config, writing: Mutex::default() });
+        plugins.insert(key, Arc::downgrade(&plugin));
+        Ok(plugin)
+    }
+
+    /// Has the object carry what it shall.
+    async fn write(&self) -> Result<(), ClusterError> {
+        let _one_after_the_other = self.writing.lock().await;
+        self.subject.change::<PluginError>(|object| self.config.edits(object)).await?;
+        Ok(())
+    }
+}
+
+/// Where one service is split by a plugin.
+#[derive(Debug)]
+pub(super) struct Filtered {
+    plugin: Arc<Plugin>,
+    filter: FilterRouter,
+}
+
+impl Filtered {
+    /// The service in the plugin of this name. Nothing is written.
+    pub(super) async fn open(
+        cluster: &Cluster,
+        namespace: &str,
+        plugin: &str,
+        service: &wire::Service,
+    ) -> Result<Self, Stuck> {
+        let plugin = Plugin::open(cluster, namespace, plugin).await?;
+        let filter = plugin.config.router(service).map_err(invalid)?;
+        Ok(Self { plugin, filter })
+    }
+
+    /// The candidate's present share, and that of versions that take no part.
+    pub(super) fn present(&self) -> (Weight, Weight) {
+        (self.filter.candidate(), self.filter.others())
+    }
+
+    /// The rollout's generation that is carried.
+    pub(super) fn generation(&self) -> Generation {
+        self.filter.generation()
+    }
+
+    /// Lets splits ask for what the plan watches.
+    pub(super) fn allow(&mut self, plan: &Plan) -> Result<(), Stuck> {
+        plan.watched().map_or(Ok(()), |watch| self.filter.allow(watch)).map_err(invalid)
+    }
+
+    /// Whether the plugin is ahead of this split, without more users at the candidate.
+    pub(super) fn rolled_back(&self, split: Split) -> bool {
+        self.filter.generation() > split.generation && self.filter.candidate() <= split.candidate
+    }
+
+    /// Follows the proxies.
+    pub(super) fn follow(
+        self,
+        cluster: &Cluster,
+        namespace: &str,
+        pods: Pods,
+        plan: &Plan,
+    ) -> Mesh {
+        let mut watches = JoinSet::new();
+        let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
+        let Self { plugin, filter } = self;
+        let router = PluginRouter { plugin, filter };
+        Mesh { router: MeshRouter::Plugin(Box::new(router)), source, watches, listing }
+    }
+}
+
+/// Splits in a plugin.
+#[derive(Debug)]
+pub(in super::super) struct PluginRouter {
+    plugin: Arc<Plugin>,
+    filter: FilterRouter,
+}
+
+impl Router for PluginRouter {
+    async fn apply(&mut self, split: Split) -> Result<(), String> {
+        self.filter.put(split).map_err(|error| error.to_string())?;
+        self.plugin.write().await.map_err(|error| error.to_string())
+    }
+
+    fn generation_at(&self, running: Generation) -> Generation {
+        self.filter.generation_at(running)
+    }
+}

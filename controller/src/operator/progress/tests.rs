@@ -1,0 +1,116 @@
+use serde_json::json;
+use serin_filter::names::Generation;
+
+use super::*;
+use crate::rollout::machine::Input;
+use crate::rollout::order::{Order, Verb};
+use crate::rollout::spec::manifest::Manifest;
+use crate::route::Split;
+use crate::sli::Look;
+
+fn moment(second: i64) -> Moment {
+    Moment { generation: 3, now: Timestamp::from_second(second).unwrap() }
+}
+
+/// A rollout from v1 to v2 that has just begun.
+fn begun() -> (Rollout, Vec<Output>) {
+    let destination =
+        |name: &str| json!({"name": name, "destination": {"host": "shop", "subset": name}});
+    let spec = json!({
+        "service": "shop",
+        "versions": [destination("v1"), destination("v2")],
+        "baseline": "v1",
+        "candidate": "v2",
+        "strategy": {"canary": {"weight": "10%"}},
+        "istio": {
+            "mode": "mesh", "virtualService": "shop", "port": 80,
+            "proxies": {"matchLabels": {"app": "edge"}},
+        },
+    });
+    let manifest = Manifest::read("shop", "default", &spec).unwrap();
+    let spec = manifest.checked("v1".parse().unwrap(), "v2".parse().unwrap()).unwrap();
+    Rollout::start(spec.plan, Split::baseline(Generation(7)))
+}
+
+fn condition<'s>(status: &'s ObjectStatus, type_: &str) -> (&'s str, &'s str) {
+    let found = status.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+    (&found.status, &found.reason)
+}
+
+fn after(rollout: &Rollout, outputs: &[Output], before: &ObjectStatus) -> ObjectStatus {
+    progressed(before, moment(60), "{}", Duration::from_secs(5), rollout, outputs).unwrap()
+}
+
+#[test]
+fn a_rollout_under_way_can_be_gone_on_with() {
+    let (rollout, outputs) = begun();
+    let status = after(&rollout, &outputs, &ObjectStatus::default());
+    assert_eq!((status.phase, &*status.step, &*status.weight), (Phase::Progressing, "1/2", "10 %"));
+    assert_eq!(status.weights.values().collect::<Vec<_>>(), ["90 %", "10 %"]);
+    assert_eq!((status.generation, status.observed_generation), (8, 3));
+    assert_eq!(condition(&status, READY), ("False", "Progressing"));
+    assert_eq!(condition(&status, PROGRESSING), ("True", "StepShifting"));
+    assert_eq!(condition(&status, DEGRADED), ("False", "AsExpected"));
+    let text = serde_json::to_string(&status).unwrap();
+    let read: ObjectStatus = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, status);
+    let kept: Rollout = serde_json::from_str(&read.under_way.unwrap().state).unwrap();
+    assert_eq!(kept, rollout);
+}
+
+#[test]
+fn what_is_in_the_way_is_a_word_and_a_sentence() {
+    let (mut rollout, _) = begun();
+    let look = Look::Unreachable { why: "there is no proxy".to_owned() };
+    let outputs = rollout.step(Duration::from_secs(5), Input::Look(look));
+    let status = after(&rollout, &outputs, &ObjectStatus::default());
+    assert_eq!(condition(&status, DEGRADED), ("True", "Unreachable"));
+    assert!(status.message.contains("waiting: there is no proxy"), "{}", status.message);
+}
+
+#[test]
+fn an_end_is_remembered_and_says_what_runs() {
+    let (mut rollout, outputs) = begun();
+    let before = after(&rollout, &outputs, &ObjectStatus::default());
+    let order = Order {
+        verb: Verb::Abort,
+        by: "ann".to_owned(),
+        why: None,
+        step: None,
+        seconds: None,
+        force: true,
+    };
+    let outputs = rollout.order(Duration::from_secs(9), order).unwrap();
+    let mut status = after(&rollout, &outputs, &before);
+    assert_eq!((status.phase, &status.under_way), (Phase::Stopped, &None));
+    assert_eq!(status.stable.as_ref().unwrap().as_str(), "v1");
+    assert_eq!(status.rejected.as_ref().unwrap().as_str(), "v2");
+    assert_eq!(condition(&status, DEGRADED), ("True", "Stopped"));
+    assert_eq!(status.history[0].reason.as_deref(), Some("aborted by ann"));
+    for _ in 0..2 * HISTORY {
+        status = after(&rollout, &outputs, &status);
+    }
+    assert_eq!(status.history.len(), HISTORY);
+    // What is told of it stays until something else is the case.
+    let rest = rested(&status, moment(90), Phase::Stopped);
+    assert_eq!(rest.message, status.message);
+    let stable = rested(&rest, moment(99), Phase::Stable);
+    assert_eq!(condition(&stable, READY), ("True", "Stable"));
+    assert_eq!(rested(&stable, moment(120), Phase::Stable), stable);
+}
+
+#[test]
+fn what_can_not_begin_says_why() {
+    let status = stuck(&ObjectStatus::default(), moment(1), "ObjectMissing", "it is not there");
+    assert_eq!((status.phase, &*status.message), (Phase::Pending, "it is not there"));
+    assert_eq!(condition(&status, DEGRADED), ("True", "ObjectMissing"));
+    assert_eq!(stuck(&status, moment(2), "ObjectMissing", "it is not there"), status);
+}
+
+#[test]
+fn a_state_that_is_too_long_is_not_stored() {
+    let (rollout, outputs) = begun();
+    let state = serde_json::to_string(&rollout).unwrap();
+    assert!(state.len() < LONGEST_STATE / 8, "{}", state.len());
+    after(&rollout, &outputs, &ObjectStatus::default());
+}

@@ -1,0 +1,171 @@
+//! What an object's status says, and what is kept in it: the status is the store.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serin_filter::names::VersionName;
+
+use super::condition::Condition;
+
+/// The most rollouts that are remembered.
+pub(super) const HISTORY: usize = 10;
+
+/// The status of a Rollout.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ObjectStatus {
+    /// The generation of the object that all else is about.
+    #[serde(default)]
+    pub(super) observed_generation: i64,
+    /// Where the service is between its versions.
+    #[serde(default)]
+    pub(super) phase: Phase,
+    /// The same as a sentence.
+    #[serde(default)]
+    pub(super) message: String,
+    /// The version that runs: the baseline of the next rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stable: Option<VersionName>,
+    /// The candidate that was taken back, or stopped. It is not tried again until spec.candidate has been another one, or somebody orders a retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rejected: Option<VersionName>,
+    /// The step that is under way, such as 2/5.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) step: String,
+    /// The candidate's share as last asked for, such as 5%.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) weight: String,
+    /// The share of each version as last asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) weights: BTreeMap<VersionName, String>,
+    /// Ready: the version that is wanted runs. Progressing: a rollout is under way. Degraded: something is not as it should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) conditions: Vec<Condition>,
+    /// What was seen of both versions since the step went live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) evidence: Option<Evidence>,
+    /// The last order that was dealt with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) order: Option<OrderReport>,
+    /// The last rollouts that have ended, the last one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) history: Vec<Past>,
+    /// The number of the last split that was asked for. It never falls, so that no proxy takes an old split for a new one.
+    #[serde(default)]
+    pub(super) generation: u64,
+    /// The rollout under way, for the operator that goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) under_way: Option<UnderWay>,
+    /// Who wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) writer: Option<Stamp>,
+}
+
+/// Where a service is between its versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub(super) enum Phase {
+    /// A rollout could not begin yet; the message says why.
+    #[default]
+    Pending,
+    /// A rollout is under way.
+    Progressing,
+    /// It stays where it is, because somebody wants that or a step has taken too long.
+    Paused,
+    /// The candidate serves everybody, and can still be taken back.
+    Promoted,
+    /// All traffic goes back to the baseline.
+    RollingBack,
+    /// The version that is wanted runs.
+    Stable,
+    /// The candidate was worse, or a limit was reached; the baseline has all traffic.
+    RolledBack,
+    /// Somebody stopped the rollout; the baseline has all traffic.
+    Stopped,
+}
+
+/// What was seen of both versions since the step went live.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Evidence {
+    /// Requests that the baseline has answered.
+    pub(super) baseline_requests: u64,
+    /// Failures among them.
+    pub(super) baseline_failures: u64,
+    /// Requests that the candidate has answered.
+    pub(super) candidate_requests: u64,
+    /// Failures among them.
+    pub(super) candidate_failures: u64,
+    /// How many times likelier they are with a worse candidate, and from how many on it is taken back, such as 0.7 of 100.
+    pub(super) against: String,
+    /// The smallest failure rate of the candidate that would have been noticed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) detects: String,
+    /// What this does not cover.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) caveat: String,
+}
+
+/// What became of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OrderReport {
+    /// The annotation's text. The same text is not obeyed twice.
+    pub(super) text: String,
+    /// When it was dealt with.
+    #[schemars(with = "String")]
+    pub(super) at: Timestamp,
+    /// Why it was not obeyed, unless it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) refused: Option<String>,
+}
+
+/// A rollout that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Past {
+    /// The version that ran.
+    pub(super) baseline: VersionName,
+    /// The version that was to replace it.
+    pub(super) candidate: VersionName,
+    /// Promoted, RolledBack or Stopped.
+    pub(super) verdict: String,
+    /// Why, unless promoted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    /// Whether every proxy has confirmed it.
+    pub(super) confirmed: bool,
+    /// When it ended.
+    #[schemars(with = "String")]
+    pub(super) ended: Timestamp,
+}
+
+/// A rollout under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UnderWay {
+    /// The version that runs.
+    pub(super) baseline: VersionName,
+    /// The version that shall replace it.
+    pub(super) candidate: VersionName,
+    /// spec as it was when the rollout began, as JSON: later changes are for the next one.
+    pub(super) spec: String,
+    /// The state machine, as JSON.
+    pub(super) state: String,
+    /// How many milliseconds it had been under way when this was written.
+    pub(super) at_ms: u64,
+    /// When this was written.
+    #[schemars(with = "String")]
+    pub(super) wall: Timestamp,
+}
+
+/// Who wrote a status, and with which of its writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stamp {
+    /// The operator.
+    pub(super) identity: String,
+    /// Counted by it.
+    pub(super) sequence: u64,
+}

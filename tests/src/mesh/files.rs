@@ -1,0 +1,134 @@
+//! What Envoy reads: a bootstrap like that of Istio's proxies, and a file for each kind of resource, moved into place.
+//!
+//! Istio gives all of it over one stream; a file is as good to the filter, and needs no server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::pod::Pod;
+use super::render::Resources;
+use super::{Proxy, http};
+use crate::envoy::files::{SHIPPED, bootstrap_path, install_module, module_path};
+
+/// What Istio's proxies count: the beginnings of names. The filter's begin with `wasmcustom`.
+const COUNTED: [&str; 7] =
+    ["reporter=", "cluster_manager", "listener_manager", "server", "wasm", "component", "istio"];
+
+/// Istio's rules for labels of statistics that could meet a name of the filter's.
+const TAGS: [(&str, &str); 4] = [
+    ("cache", r"(cache\.(.+?)\.)"),
+    ("component", r"(component\.(.+?)\.)"),
+    ("tag", r"(tag\.(.+?);\.)"),
+    ("wasm_filter", r"(wasm_filter\.(.+?)\.)"),
+];
+
+/// The files of one Envoy.
+pub(super) struct Files {
+    places: Places,
+    written: BTreeMap<String, Vec<Value>>,
+    version: u64,
+}
+
+impl Files {
+    /// Puts everything there with which Envoy starts.
+    pub(super) fn install(directory: &Path, pod: &Pod, proxy: &Proxy, first: &Resources) -> Self {
+        install_module(SHIPPED, directory);
+        let bootstrap = bootstrap(directory, pod, proxy).to_string();
+        std::fs::write(bootstrap_path(directory), bootstrap).expect("the bootstrap");
+        let mut files =
+            Self { places: Places::of(directory), written: BTreeMap::new(), version: 0 };
+        files.write(first);
+        files
+    }
+
+    /// Moves what has changed into place. Clusters come before the routes to them, and configurations before the filters that follow them.
+    pub(super) fn write(&mut self, resources: &Resources) {
+        self.put("clusters", resources.clusters.clone());
+        for (name, plugin) in &resources.plugins {
+            self.put(name, vec![plugin.clone()]);
+        }
+        self.put("routes", vec![resources.routes.clone()]);
+        self.put("listeners", vec![resources.listener.clone()]);
+    }
+
+    fn put(&mut self, name: &str, resources: Vec<Value>) {
+        if self.written.get(name) == Some(&resources) {
+            return;
+        }
+        self.version += 1;
+        let response = json!({ "version_info": self.version.to_string(), "resources": resources });
+        let next = self.places.directory.join("next");
+        std::fs::write(&next, response.to_string()).expect("a file");
+        std::fs::rename(next, self.places.resources(name)).expect("a file can be replaced");
+        self.written.insert(name.to_owned(), resources);
+    }
+}
+
+/// The paths that Envoy is told.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    directory: PathBuf,
+}
+
+impl Places {
+    pub(super) fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    /// How Envoy follows the resources of this name.
+    pub(super) fn source(&self, name: &str) -> Value {
+        json!({
+            "path_config_source": { "path": self.resources(name) },
+            "resource_api_version": "V3",
+        })
+    }
+
+    /// Where the module is.
+    pub(super) fn module(&self) -> PathBuf {
+        module_path(&self.directory)
+    }
+
+    /// A plugin's name has slashes in it.
+    fn resources(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{}.json", name.replace('/', "_")))
+    }
+}
+
+/// Istio's, without its control plane: port 15090 has the statistics, and nothing else of the admin interface.
+fn bootstrap(directory: &Path, pod: &Pod, proxy: &Proxy) -> Value {
+    let places = Places::of(directory);
+    let counted: Vec<_> = COUNTED.iter().map(|prefix| json!({ "prefix": prefix })).collect();
+    let tags: Vec<_> =
+        TAGS.iter().map(|(name, regex)| json!({ "tag_name": name, "regex": regex })).collect();
+    let statistics = json!({
+        "name": "stats",
+        "address": http::socket(pod.statistics()),
+        "filter_chains": [{ "filters": [http::connection_manager(json!({
+            "stat_prefix": "stats",
+            "route_config": { "virtual_hosts": [{ "name": "backend", "domains": ["*"], "routes": [{
+                "match": { "prefix": "/stats/prometheus" },
+                "route": { "cluster": "prometheus_stats" },
+            }]}]},
+            "http_filters": [http::router()],
+        }))]}],
+    });
+    json!({
+        "node": { "id": pod.name(), "cluster": proxy.namespace },
+        "admin": { "address": http::socket(pod.admin()) },
+        "stats_config": {
+            "use_all_default_tags": false,
+            "stats_tags": tags,
+            "stats_matcher": { "inclusion_list": { "patterns": counted } },
+        },
+        "dynamic_resources": {
+            "lds_config": places.source("listeners"),
+            "cds_config": places.source("clusters"),
+        },
+        "static_resources": {
+            "listeners": [statistics],
+            "clusters": [http::cluster("prometheus_stats", &[pod.admin()])],
+        },
+    })
+}

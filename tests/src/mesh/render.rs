@@ -1,0 +1,227 @@
+//! From all objects to all that the proxy runs, and to what the objects are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::api::DynamicObject;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::files::{Files, Places};
+use super::gateway_api::{self, GrpcRoute, HostRoute, HttpRoute, RequestMatch, RouteSpec};
+use super::object::{Object, title};
+use super::plugin::{self, WasmPlugin};
+use super::registry::Registry;
+use super::status::{self, Statement};
+use super::watch::Objects;
+use super::{Proxy, Shared, Workload, http, istio, lock, name};
+
+/// Changes that come so close together are one, as they are to istiod.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// The routes, and the file that they are in.
+const ROUTES: &str = "routes";
+
+/// How long after a server that could not be told something is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Everything that Envoy is given.
+pub(super) struct Resources {
+    pub(super) listener: Value,
+    pub(super) routes: Value,
+    pub(super) clusters: Vec<Value>,
+    /// By name.
+    pub(super) plugins: BTreeMap<String, Value>,
+}
+
+/// Brings Envoy and the statuses up to date whenever something has changed.
+pub(super) async fn follow(
+    client: Client,
+    objects: Objects,
+    shared: Arc<Shared>,
+    frame: Frame,
+    mut files: Files,
+) {
+    loop {
+        shared.changed.notified().await;
+        sleep(DEBOUNCE).await;
+        let workloads = lock(&shared.workloads).clone();
+        let view = View::of(&objects, &shared.proxy, &workloads);
+        files.write(&frame.resources(&view));
+        *lock(&shared.refused) = view.refused;
+        for statement in &view.statements {
+            if let Err(error) = status::say(&client, statement).await {
+                eprintln!("the mesh: {error}");
+                sleep(AGAIN).await;
+                shared.changed.notify_one();
+            }
+        }
+    }
+}
+
+/// What all objects together ask of a proxy.
+#[derive(Default)]
+pub(super) struct View {
+    /// Host names with their routes.
+    hosts: Vec<(Vec<String>, Vec<Value>)>,
+    clusters: Vec<Value>,
+    plugins: Vec<WasmPlugin>,
+    refused: BTreeMap<String, String>,
+    statements: Vec<Statement>,
+}
+
+impl View {
+    fn of(objects: &Objects, proxy: &Proxy, workloads: &[Workload]) -> Self {
+        let mut view = Self::default();
+        let mut registry = Registry::default();
+        for service in objects.of("Service") {
+            let entered = registry.enter_service(&service);
+            view.obeyed(&service, entered);
+        }
+        for rule in objects.of("DestinationRule") {
+            let entered = registry.enter_subsets(&rule);
+            view.obeyed(&rule, entered);
+        }
+        view.clusters = registry.clusters(workloads);
+        let virtual_services = view.read(objects, "VirtualService");
+        let plugins: Vec<WasmPlugin> = view.read(objects, "WasmPlugin");
+        view.plugins = plugins.into_iter().filter(|its| plugin::is_for(its, proxy)).collect();
+        plugin::sort(&mut view.plugins);
+
+        let mut claimed = Claimed { namespace: &proxy.namespace, domains: BTreeSet::new() };
+        for object in &virtual_services {
+            let hosts = istio::hosts(object, proxy, &registry);
+            view.hosts
+                .extend(hosts.into_iter().filter_map(|(host, routes)| claimed.by(&host, routes)));
+        }
+        for (host, routes) in view.gateway_api(objects, proxy, &registry) {
+            view.hosts.extend(claimed.by(&host, routes));
+        }
+        if proxy.gateway.is_none() {
+            for host in registry.hosts() {
+                let cluster = name::cluster(registry.port(host), None, host);
+                let route = json!({ "match": { "prefix": "/" }, "route": { "cluster": cluster, "timeout": "0s" } });
+                view.hosts.extend(claimed.by(host, vec![route]));
+            }
+        }
+        view
+    }
+
+    /// Routes by host, the most exact first, whichever object they are of.
+    fn gateway_api(
+        &mut self,
+        objects: &Objects,
+        proxy: &Proxy,
+        registry: &Registry,
+    ) -> BTreeMap<String, Vec<Value>> {
+        let http: Vec<HttpRoute> = self.read(objects, "HTTPRoute");
+        let grpc: Vec<GrpcRoute> = self.read(objects, "GRPCRoute");
+        let mut routes = Vec::new();
+        http.iter().for_each(|route| routes.extend(self.attached(route, proxy, registry)));
+        grpc.iter().for_each(|route| routes.extend(self.attached(route, proxy, registry)));
+        // Of those that are equally exact the first stays the first.
+        routes.sort_by(|one, other| other.precision.cmp(&one.precision));
+        let mut by_host: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for HostRoute { host, route, .. } in routes {
+            by_host.entry(host).or_default().push(route);
+        }
+        by_host
+    }
+
+    fn attached<M: RequestMatch>(
+        &mut self,
+        object: &Object<RouteSpec<M>>,
+        proxy: &Proxy,
+        registry: &Registry,
+    ) -> Vec<HostRoute> {
+        let (routes, verdicts) = gateway_api::routes(object, proxy, registry);
+        if !verdicts.is_empty() {
+            let (object, generation) = (object.source.clone(), object.generation);
+            self.statements.push(Statement { object, generation, verdicts });
+        }
+        routes
+    }
+
+    /// The objects of a kind that can be obeyed.
+    fn read<S: DeserializeOwned>(&mut self, objects: &Objects, kind: &str) -> Vec<Object<S>> {
+        let sources = objects.of(kind).into_iter();
+        sources.filter_map(|source| self.obeyed(&source, Object::read(&source))).collect()
+    }
+
+    fn obeyed<T>(&mut self, object: &DynamicObject, read: Result<T, String>) -> Option<T> {
+        read.map_err(|error| self.refused.insert(title(object), error)).ok()
+    }
+}
+
+/// Envoy takes no name of a host twice: the first who claims one has it.
+struct Claimed<'p> {
+    /// The proxy's.
+    namespace: &'p str,
+    domains: BTreeSet<String>,
+}
+
+impl Claimed<'_> {
+    fn by(&mut self, host: &str, routes: Vec<Value>) -> Option<(Vec<String>, Vec<Value>)> {
+        let mut domains = name::domains(host, self.namespace);
+        domains.retain(|domain| self.domains.insert(domain.clone()));
+        (!domains.is_empty()).then_some((domains, routes))
+    }
+}
+
+/// What of a proxy's configuration no object changes.
+pub(super) struct Frame {
+    places: Places,
+    listener: SocketAddr,
+    /// To a gateway requests come from outside.
+    outside: bool,
+}
+
+impl Frame {
+    pub(super) fn new(directory: &Path, listener: SocketAddr, proxy: &Proxy) -> Self {
+        Self { places: Places::of(directory), listener, outside: proxy.gateway.is_some() }
+    }
+
+    pub(super) fn resources(&self, view: &View) -> Resources {
+        let resource =
+            |its: &WasmPlugin| (plugin::resource_name(its), plugin::resource(its, &self.places));
+        Resources {
+            listener: self.listener(&view.plugins),
+            routes: routes(&view.hosts),
+            clusters: view.clusters.clone(),
+            plugins: view.plugins.iter().map(resource).collect(),
+        }
+    }
+
+    fn listener(&self, plugins: &[WasmPlugin]) -> Value {
+        let filters = plugins.iter().map(|its| plugin::filter(its, &self.places));
+        let filters: Vec<_> = filters.chain([http::router()]).collect();
+        let manager = http::connection_manager(json!({
+            "stat_prefix": "outbound",
+            "use_remote_address": self.outside,
+            "http_filters": filters,
+            "rds": { "route_config_name": ROUTES, "config_source": self.places.source(ROUTES) },
+        }));
+        http::resource(
+            "config.listener.v3.Listener",
+            json!({
+                "name": "outbound",
+                "address": http::socket(self.listener),
+                "filter_chains": [{ "filters": [manager] }],
+            }),
+        )
+    }
+}
+
+fn routes(hosts: &[(Vec<String>, Vec<Value>)]) -> Value {
+    let host = |(domains, routes): &(Vec<String>, Vec<Value>)| json!({ "name": domains.first(), "domains": domains, "routes": routes });
+    let hosts: Vec<_> = hosts.iter().map(host).collect();
+    http::resource(
+        "config.route.v3.RouteConfiguration",
+        json!({ "name": ROUTES, "virtual_hosts": hosts, "ignore_port_in_host_matching": true }),
+    )
+}

@@ -1,0 +1,172 @@
+//! A fleet of Envoys that `serin serve` gives their filter's configuration to, by xDS.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Envoy, Load, Plan, Server, Setup, Spec, Upstream, ports, until};
+
+/// The group that the shipped bootstrap is in.
+pub const GROUP: &str = "edge";
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How an Envoy asks.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    /// On a stream for the filter's configuration alone, as the sample does.
+    Own,
+    /// On the stream for everything, as the sample says how to.
+    Aggregated,
+}
+
+impl Way {
+    /// Has an Envoy ask so.
+    ///
+    /// # Panics
+    /// When the sample is not what it was.
+    pub fn adapt(self, setup: Setup) -> Setup {
+        match self {
+            Self::Own => setup,
+            Self::Aggregated => {
+                let source = std::fs::read_to_string(bootstrap()).expect("the sample");
+                let begin = source.find("api_config_source: ").expect("the source");
+                let source = source[begin..].lines().next().expect("a line");
+                let what = source.strip_prefix("api_config_source: ").expect("the source");
+                let resources = format!("\ndynamic_resources: {{ ads_config: {what} }}\n");
+                setup
+                    .replace(source, "ads: {}")
+                    .replace("\nstatic_resources:", &(resources + "\nstatic_resources:"))
+            }
+        }
+    }
+}
+
+/// The shipped sample of a bootstrap.
+pub fn bootstrap() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/bootstrap-xds.yaml"))
+}
+
+/// Envoys in front of two versions, and the server that they ask; half of them over ADS.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The version that runs.
+    pub v1: Upstream,
+    /// The one that shall replace it.
+    pub v2: Upstream,
+    /// The Envoys, `edge-0` and so on.
+    pub envoys: Vec<Envoy>,
+    server: Option<Server>,
+    xds: SocketAddr,
+    directory: TempDir,
+}
+
+impl Fleet {
+    /// So many Envoys, at least one.
+    ///
+    /// # Panics
+    /// When one of them, or the server, does not come up.
+    pub async fn new(envoys: usize) -> Self {
+        let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
+        let xds = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut fleet = Self { v1, v2, envoys: vec![], server: None, xds, directory };
+        // The first one begins while there is no server; its directory has the filter's file.
+        fleet.add().await;
+        fleet.serve().await;
+        while fleet.envoys.len() < envoys {
+            fleet.add().await;
+        }
+        fleet
+    }
+
+    async fn add(&mut self) {
+        let number = self.envoys.len();
+        let way = if number.is_multiple_of(2) { Way::Own } else { Way::Aggregated };
+        let setup = Setup::new(self.v1.address(), self.v2.address()).xds(self.xds).workers(1);
+        let setup = way.adapt(setup.replace("id: edge-1", &format!("id: edge-{number}")));
+        self.envoys.push(Envoy::start(&setup).await);
+    }
+
+    /// Each proxy has the module in a directory of its own.
+    fn filter_file(&self) -> String {
+        let shipped = std::fs::read_to_string(self.envoys[0].filter_file()).expect("the file");
+        let module = self.envoys[0].module().display().to_string();
+        let file = self.directory.path().join("filter.json");
+        std::fs::write(&file, shipped.replace(&module, "serin.wasm")).expect("a file");
+        file.display().to_string()
+    }
+
+    /// Starts the server, anew if it was killed.
+    pub async fn serve(&mut self) {
+        let (listen, filter) = (self.xds.to_string(), self.filter_file());
+        let arguments = ["--xds-listen", &listen, "--xds-filter", &filter];
+        self.server = Some(Server::started_with(self.directory.path(), &arguments).await);
+    }
+
+    /// The server.
+    ///
+    /// # Panics
+    /// While it is killed.
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().expect("it serves")
+    }
+
+    /// Kills the server.
+    ///
+    /// # Panics
+    /// When it is killed already.
+    pub async fn kill_server(&mut self) {
+        self.server.take().expect("it serves").kill().await;
+    }
+
+    /// So many requests a second at each Envoy.
+    pub fn load(&self, rate: u32) -> Vec<Load> {
+        let plan = |envoy: &Envoy| Plan::new(envoy.listener(), rate);
+        self.envoys.iter().map(|envoy| Load::start(plan(envoy))).collect()
+    }
+
+    /// From v1 to v2 at all of them, looking every 500 ms, without the tripwire; in no steps yet.
+    pub fn spec(&self) -> Spec {
+        let admins: Vec<_> = self.envoys.iter().map(|e| format!("'{}'", e.admin())).collect();
+        let proxies = format!("proxies: {{ addresses: [{}] }}", admins.join(", "));
+        let spec = Spec::new(&self.envoys[0]).xds(GROUP).evidence(proxies);
+        spec.interval(Duration::from_millis(500)).without_tripwire()
+    }
+
+    /// Waits for something that keeps the rollout from going on, in whose words all of these are.
+    pub async fn until_blocked(&self, words: &[&str]) {
+        until(PATIENCE, &format!("{words:?}"), async || {
+            let status = self.server().status("shop").await;
+            let obstacle = status["status"]["obstacle"].as_str().unwrap_or_default();
+            let said = words.iter().all(|word| obstacle.contains(word));
+            if said { Ok(()) } else { Err(obstacle.to_owned()) }
+        })
+        .await;
+    }
+
+    /// Waits until the step with this number, from 1, is live.
+    pub async fn until_live(&self, step: u32) {
+        until(PATIENCE, &format!("step {step} live"), async || {
+            let status = self.server().status("shop").await["status"].take();
+            let live = status["step"] == step && status["live"] == true;
+            if live { Ok(()) } else { Err(status) }
+        })
+        .await;
+    }
+
+    /// Waits until every Envoy runs this generation.
+    pub async fn assert_all_run(&self, generation: &Value) {
+        for envoy in &self.envoys {
+            until(PATIENCE, "the last generation", async || {
+                let running = envoy.stat("wasmcustom.serin.generation").await;
+                if running == generation.as_u64() { Ok(()) } else { Err(running) }
+            })
+            .await;
+        }
+    }
+}

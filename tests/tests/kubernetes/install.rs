@@ -1,0 +1,184 @@
+//! The manifests that install the operator, on a real API server, and what they let the operator do.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::PostParams;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serin_tests::kube::{ApiServer, client, manifests};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_manifest_is_applied_and_nothing_of_it_lost() {
+    let Some(server) = ApiServer::start().await else { return };
+    let installed = server.install().await;
+    let wanted = manifests::all();
+    let wanted: Vec<_> = wanted.iter().filter(|object| !manifests::is_too_new(object)).collect();
+    assert_eq!(installed.len(), wanted.len());
+    for (stored, manifest) in installed.iter().zip(wanted) {
+        // A field that this server does not know it drops without a word.
+        assert!(contains(stored, manifest), "{manifest}\nis stored as\n{stored}");
+    }
+}
+
+/// This server is too old for some kinds and checks no fields that it does not know: a current Kubernetes' types have to take all of it.
+#[test]
+fn a_current_kubernetes_knows_every_field() {
+    for object in manifests::all() {
+        let kind = object["kind"].as_str().expect("a kind");
+        let known = match kind {
+            "ClusterRole" => known::<ClusterRole>,
+            "ClusterRoleBinding" => known::<ClusterRoleBinding>,
+            "CustomResourceDefinition" => known::<CustomResourceDefinition>,
+            "Deployment" => known::<Deployment>,
+            "Namespace" => known::<Namespace>,
+            "NetworkPolicy" => known::<NetworkPolicy>,
+            "PodDisruptionBudget" => known::<PodDisruptionBudget>,
+            "Role" => known::<Role>,
+            "RoleBinding" => known::<RoleBinding>,
+            "Service" => known::<Service>,
+            "ServiceAccount" => known::<ServiceAccount>,
+            _ => panic!("{kind}: no type to check it by"),
+        };
+        let known = known(&object);
+        assert!(contains(&known, &object), "{object}\nis to Kubernetes\n{known}");
+    }
+}
+
+/// What is left of an object in its type. A version that the type is not of is refused by it.
+fn known<T: Serialize + DeserializeOwned>(object: &Value) -> Value {
+    let typed: T =
+        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{object}: {error}"));
+    serde_json::to_value(typed).expect("JSON")
+}
+
+/// Whether all that the one says the other says too.
+fn contains(all: &Value, part: &Value) -> bool {
+    match (all, part) {
+        (Value::Object(all), Value::Object(part)) => {
+            part.iter().all(|(name, part)| all.get(name).is_some_and(|value| contains(value, part)))
+        }
+        (Value::Array(all), Value::Array(part)) => {
+            all.len() == part.len() && all.iter().zip(part).all(|(all, part)| contains(all, part))
+        }
+        (all, part) => all == part,
+    }
+}
+
+#[test]
+fn the_operator_runs_with_as_little_as_it_can() {
+    let deployment = of_kind("Deployment");
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    let container = &pod["containers"][0];
+    let context = &container["securityContext"];
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    for probe in ["livenessProbe", "readinessProbe"] {
+        assert_eq!(container[probe]["httpGet"]["port"], container["ports"][0]["name"]);
+    }
+    // Everything that is about the pods is about these pods.
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    let selectors = [
+        ("Deployment", "/spec/selector/matchLabels"),
+        ("PodDisruptionBudget", "/spec/selector/matchLabels"),
+        ("NetworkPolicy", "/spec/podSelector/matchLabels"),
+        ("Service", "/spec/selector"),
+    ];
+    for (kind, selector) in selectors {
+        let object = of_kind(kind);
+        let selector = object.pointer(selector).expect(kind);
+        assert!(selector.as_object().is_some_and(|labels| !labels.is_empty()), "{kind}");
+        assert!(contains(labels, selector), "{kind}");
+    }
+}
+
+fn of_kind(kind: &str) -> Value {
+    let mut all = manifests::all().into_iter().filter(|object| object["kind"] == kind);
+    let object = all.next().expect(kind);
+    assert!(all.next().is_none(), "{kind}");
+    object
+}
+
+/// Group, resource, name and verbs, in a namespace of a user's.
+const ALLOWED: [(&str, &str, &[&str]); 11] = [
+    ("serin.dev", "rollouts", &["get", "list", "watch", "patch"]),
+    ("serin.dev", "rollouts/status", &["update"]),
+    ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
+    ("networking.istio.io", "destinationrules", &["get", "list", "watch"]),
+    ("extensions.istio.io", "wasmplugins", &["get", "list", "watch", "create", "patch"]),
+    ("gateway.networking.k8s.io", "httproutes", &["get", "list", "watch", "patch"]),
+    ("gateway.networking.k8s.io", "grpcroutes", &["get", "list", "watch", "patch"]),
+    ("", "pods", &["get", "list", "watch"]),
+    ("", "services", &["get", "list", "watch"]),
+    ("apps", "deployments/scale", &["get", "patch"]),
+    ("events.k8s.io", "events", &["create"]),
+];
+
+const FORBIDDEN: [(&str, &str, &[&str]); 12] = [
+    ("serin.dev", "rollouts", &["create", "delete"]),
+    ("networking.istio.io", "virtualservices", &["create", "update", "delete"]),
+    ("networking.istio.io", "destinationrules", &["patch", "delete"]),
+    ("extensions.istio.io", "wasmplugins", &["delete"]),
+    ("gateway.networking.k8s.io", "httproutes", &["create", "update", "delete"]),
+    ("gateway.networking.k8s.io", "httproutes/status", &["patch", "update"]),
+    ("", "pods", &["create", "patch", "delete"]),
+    ("", "pods/exec", &["create"]),
+    ("", "secrets", &["get", "list"]),
+    ("", "configmaps", &["get", "list"]),
+    ("apps", "deployments", &["patch", "update", "delete"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "patch", "update"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_account_may_do_its_work_and_nothing_else() {
+    let Some(server) = ApiServer::start().await else { return };
+    server.install().await;
+    let operator = client(server.login("serin-system", "serin-operator").await).await;
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(operator);
+    let may = async |namespace: &str, group: &str, resource: &str, name: &str, verb: &str| {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let attributes = ResourceAttributes {
+            namespace: Some(namespace.to_owned()),
+            group: Some(group.to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource: Some(subresource.to_owned()),
+            name: Some(name.to_owned()),
+            verb: Some(verb.to_owned()),
+            ..Default::default()
+        };
+        let spec = SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(attributes),
+            ..Default::default()
+        };
+        let review = SelfSubjectAccessReview { spec, ..Default::default() };
+        let answer = reviews.create(&PostParams::default(), &review).await;
+        answer.expect("an answer").status.expect("an answer").allowed
+    };
+    for (expected, table) in [(true, &ALLOWED[..]), (false, &FORBIDDEN[..])] {
+        for (group, resource, verbs) in table {
+            for verb in *verbs {
+                let allowed = may("shop", group, resource, "any", verb).await;
+                assert_eq!(allowed, expected, "{verb} {resource}.{group}");
+            }
+        }
+    }
+    // Its lease, and no other's.
+    for (name, expected) in [("serin-operator", true), ("another", false)] {
+        for verb in ["get", "patch", "update"] {
+            let allowed = may("serin-system", "coordination.k8s.io", "leases", name, verb).await;
+            assert_eq!(allowed, expected, "{verb} the lease {name}");
+        }
+    }
+    assert!(may("serin-system", "coordination.k8s.io", "leases", "", "create").await);
+}

@@ -1,0 +1,144 @@
+//! What operators and people do to a rollout under way.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::process::Child;
+
+use super::world::{
+    ROLLOUT, SOON, World, by_weights, cluster, condition, kill, observed, phase, plugin,
+};
+use crate::mesh::world::{sidecar, virtual_service, weights};
+
+/// A mesh that splits by a VirtualService, and a Rollout that stays at its first step until somebody approves of it.
+async fn waiting() -> Option<(World, Value, Value)> {
+    let world = World::new(sidecar()).await?;
+    world.server().create(&plugin(observed(cluster))).await;
+    let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
+    let routes = world.server().create(&routes).await;
+    let mut object = by_weights("v2");
+    object["spec"]["strategy"]["trafficShifting"]["steps"][0]["approval"] = true.into();
+    let object = world.server().create(&object).await;
+    Some((world, routes, object))
+}
+
+fn live(object: &Value) -> bool {
+    condition(object, "Progressing") == ["True", "StepLive"]
+}
+
+fn promoted(object: &Value) -> bool {
+    object["status"]["stable"] == "v2"
+}
+
+fn signal(operator: &Child, signal: Signal) {
+    let id = operator.id().expect("it runs");
+    let id = Pid::from_raw(id.cast_signed()).expect("a process");
+    kill_process(id, signal).expect("it is a child");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
+    let Some((world, routes, object)) = waiting().await else { return };
+    let load = world.load(100);
+    let first = world.operator("first");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    let second = world.operator("second");
+    kill(first).await;
+    let writer = |name: &'static str| {
+        move |object: &Value| {
+            let writer = object["status"]["writer"]["identity"].as_str().unwrap_or_default();
+            writer.starts_with(name)
+        }
+    };
+    let taken_over = world.until(SOON, "the second leads", &object, writer("second")).await;
+    assert_eq!(taken_over["status"]["step"], "1/2");
+    assert_eq!(world.weights(&routes).await, [80, 20]);
+
+    // One that wakes up after its lease was over writes nothing.
+    let _third = world.operator("third");
+    signal(&second, Signal::STOP);
+    world.until(SOON, "the third leads", &object, writer("third")).await;
+    world.order(&object, "approve by=ann").await;
+    signal(&second, Signal::CONT);
+    let ended = world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert!(writer("third")(&ended), "{}", ended["status"]["writer"]);
+    assert_eq!(ended["status"]["order"]["text"], "approve by=ann");
+    assert_eq!(world.weights(&routes).await, [0, 100]);
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_and_newer_candidates_are_obeyed() {
+    let Some((world, routes, object)) = waiting().await else { return };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    world.order(&object, "puase").await;
+    let refused = |object: &Value| object["status"]["order"]["refused"].is_string();
+    world.until(SOON, "it is no order", &object, refused).await;
+    world.order(&object, "pause by=ann why=lunch").await;
+    world.until(SOON, "it is paused", &object, phase("Paused")).await;
+
+    // The one that ran is wanted again.
+    world.change(&object, json!({ "spec": { "candidate": "v1" } })).await;
+    world.until(SOON, "v1 stays", &object, phase("Stable")).await;
+    assert_eq!(world.weights(&routes).await, [100, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_changed_by_hand_are_repaired_and_told() {
+    let Some((world, routes, object)) = waiting().await else { return };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    world.change(&routes, json!({ "spec": { "http": [{ "route": weights(50, 50) }] } })).await;
+    serin_tests::until(SOON, "the weights are repaired", async || {
+        let weights = world.weights(&routes).await;
+        if weights == [80, 20] { Ok(()) } else { Err(weights) }
+    })
+    .await;
+    serin_tests::until(SOON, "it is told", async || {
+        let reasons = world.reasons(&object).await;
+        if reasons.iter().any(|reason| reason == "Warned") { Ok(()) } else { Err(reasons) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_rollout_leaves_all_traffic_at_the_baseline() {
+    let Some((world, routes, object)) = waiting().await else { return };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    let api = serin_tests::kube::objects(&world.admin(), &object);
+    api.delete("reviews", &Default::default()).await.expect("it can be deleted");
+    serin_tests::until(ROLLOUT, "it is gone", async || match api.get_opt("reviews").await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(world.weights(&routes).await, [100, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_told_and_waited_for() {
+    let Some(world) = World::new(sidecar()).await else { return };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    let mut object = by_weights("v2");
+    object["spec"]["strategy"]["trafficShifting"]["steps"][0]["weight"] = "0.5%".into();
+    let object = world.server().create(&object).await;
+    let degraded = |reason: &'static str| {
+        move |object: &Value| condition(object, "Degraded") == ["True", reason]
+    };
+    let invalid = world.until(SOON, "it is not valid", &object, degraded("SpecInvalid")).await;
+    let message = invalid["status"]["message"].as_str().expect("a message");
+    assert!(message.starts_with("spec.strategy: 0.5 % is not a whole percentage"), "{message}");
+
+    world.change(&object, json!({ "spec": by_weights("v2")["spec"] })).await;
+    world.until(SOON, "no routes", &object, degraded("ObjectMissing")).await;
+    let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
+    world.server().create(&routes).await;
+    world.until(SOON, "no filter", &object, degraded("NoEvidence")).await;
+    world.server().create(&plugin(observed(cluster))).await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+}

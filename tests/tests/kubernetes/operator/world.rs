@@ -1,0 +1,227 @@
+//! A mesh with two versions of `reviews`, and an operator.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use kube::Client;
+use kube::api::{Api, ListParams};
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+use serin_tests::kube::{ApiServer, objects};
+use serin_tests::{Load, Plan, Proxy, serin, until};
+use tempfile::TempDir;
+use tokio::process::Child;
+
+use crate::mesh::world::{Bookinfo, subsets};
+use crate::world::{merge, read};
+
+/// A rollout of a few short steps, on a busy machine.
+pub(crate) const ROLLOUT: Duration = Duration::from_secs(180);
+
+/// What follows at once, on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// A mesh, and operators that log in with the rights of the manifests.
+pub(crate) struct World {
+    pub(crate) bookinfo: Bookinfo,
+    directory: TempDir,
+}
+
+impl World {
+    /// `None` where there is no server to be had.
+    pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
+        let bookinfo = Bookinfo::new(proxy).await?;
+        bookinfo.server.install().await;
+        bookinfo.server.create(&subsets()).await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let login = bookinfo.server.login("serin-system", "serin-operator").await;
+        let login = serde_json::to_string(&login).expect("a kubeconfig");
+        std::fs::write(directory.path().join("kubeconfig"), login).expect("a file");
+        Some(Self { bookinfo, directory })
+    }
+
+    pub(crate) fn server(&self) -> &ApiServer {
+        &self.bookinfo.server
+    }
+
+    pub(crate) fn admin(&self) -> Client {
+        self.server().admin()
+    }
+
+    /// Another operator.
+    pub(crate) fn operator(&self, name: &str) -> Child {
+        let log = self.directory.path().join(name).with_extension("log");
+        let log = std::fs::File::create(log).expect("a log");
+        let mut command = serin();
+        command.arg("operator").args(["--identity", name, "--listen", "127.0.0.1:0"]);
+        command.args(["--lease-namespace", "serin-system"]);
+        command.env("KUBECONFIG", self.directory.path().join("kubeconfig"));
+        command.stdin(Stdio::null()).stderr(log).spawn().expect("serin starts")
+    }
+
+    /// What operators have said.
+    pub(crate) fn said(&self) -> String {
+        let files = std::fs::read_dir(self.directory.path()).expect("a directory");
+        let paths = files.map(|file| file.expect("a file").path());
+        let logs =
+            paths.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+        let read = |path: &Path| std::fs::read_to_string(path).expect("a log");
+        logs.map(|path| read(&path)).collect()
+    }
+
+    /// Calls the service, by so many requests a second.
+    pub(crate) fn load(&self, rate: u32) -> Load {
+        let mut plan = Plan::new(self.bookinfo.mesh.listener(), rate);
+        plan.host = Some("reviews");
+        Load::start(plan)
+    }
+
+    /// Waits until the object is like this, and gives it.
+    pub(crate) async fn until(
+        &self,
+        deadline: Duration,
+        what: &str,
+        object: &Value,
+        like: impl Fn(&Value) -> bool,
+    ) -> Value {
+        until(deadline, what, async || {
+            let now = read(&self.admin(), object).await;
+            match like(&now) {
+                true => Ok(now),
+                false => {
+                    let mut status = now["status"].clone();
+                    status["underWay"].take();
+                    Err(format!("{status}; said: {}", self.said()))
+                }
+            }
+        })
+        .await
+    }
+
+    /// The weights in the routes of an object: those of v1 and v2.
+    pub(crate) async fn weights(&self, object: &Value) -> [u64; 2] {
+        let now = read(&self.admin(), object).await;
+        let entries = ["/spec/http/0/route", "/spec/rules/0/backendRefs"];
+        let entries = entries.iter().find_map(|path| now.pointer(path)).expect("routes");
+        [0, 1].map(|index| entries[index]["weight"].as_u64().expect("a weight"))
+    }
+
+    /// Merges a change into an object.
+    pub(crate) async fn change(&self, object: &Value, change: Value) {
+        merge(&self.admin(), object, change).await;
+    }
+
+    /// Gives an order, as people do.
+    pub(crate) async fn order(&self, object: &Value, order: &str) {
+        self.change(object, json!({"metadata": {"annotations": {"serin.dev/order": order}}})).await;
+    }
+
+    /// The reasons of all Events about an object, in the order in which they were told.
+    pub(crate) async fn reasons(&self, object: &Value) -> Vec<String> {
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": object["metadata"],
+        });
+        let api: Api<DynamicObject> = objects(&self.admin(), &event);
+        let mut events = api.list(&ListParams::default()).await.expect("events").items;
+        events.retain(|event| event.data["regarding"]["name"] == object["metadata"]["name"]);
+        events.sort_by_key(|event| event.data["eventTime"].as_str().map(str::to_owned));
+        let reason = |event: &DynamicObject| event.data["reason"].as_str().map(str::to_owned);
+        events.iter().filter_map(reason).collect()
+    }
+}
+
+/// The plugin by which the proxies of the callers get the filter, with these services in its configuration.
+pub(crate) fn plugin(services: Value) -> Value {
+    json!({
+        "apiVersion": "extensions.istio.io/v1alpha1",
+        "kind": "WasmPlugin",
+        "metadata": { "name": "serin", "namespace": "bookinfo" },
+        "spec": {
+            "url": "oci://registry.example/serin:1.0.0",
+            "selector": { "matchLabels": { "app": "productpage" } },
+            "match": [{ "mode": "CLIENT" }],
+            "phase": "STATS",
+            "failStrategy": "FAIL_OPEN",
+            "pluginConfig": { "schema": 1, "generation": 1, "services": services },
+        },
+    })
+}
+
+/// `reviews` as a filter has it that only observes.
+pub(crate) fn observed(cluster: impl Fn(&str) -> String) -> Value {
+    let version = |name: &str| json!({ "name": name, "cluster": cluster(name) });
+    json!([{
+        "name": "reviews",
+        "authorities": ["reviews"],
+        "split": "mesh",
+        "versions": [version("v1"), version("v2")],
+    }])
+}
+
+/// A Rollout of `reviews` from v1 to this version by two short steps, in this mesh.
+pub(crate) fn rollout(candidate: &str, target: impl Fn(&str) -> Value, mesh: Value) -> Value {
+    let versions = ["v1", "v2"].map(target);
+    let mut spec = json!({
+        "service": "reviews",
+        "authorities": ["reviews"],
+        "versions": versions,
+        "baseline": "v1",
+        "candidate": candidate,
+        "strategy": { "trafficShifting": {
+            "bake": { "time": "3s", "requests": 30 },
+            "steps": [{ "weight": "20%" }, { "weight": "100%", "bake": { "time": "1s", "requests": 30 } }],
+        } },
+    });
+    let fields = mesh.as_object().expect("fields").clone();
+    spec.as_object_mut().expect("fields").extend(fields);
+    json!({
+        "apiVersion": "serin.dev/v1alpha1",
+        "kind": "Rollout",
+        "metadata": { "name": "reviews", "namespace": "bookinfo" },
+        "spec": spec,
+    })
+}
+
+/// A Rollout by the weights of the VirtualService `reviews`.
+pub(crate) fn by_weights(candidate: &str) -> Value {
+    rollout(
+        candidate,
+        subset,
+        json!({ "istio": {
+        "mode": "mesh",
+        "virtualService": "reviews",
+        "port": 9080,
+        "proxies": { "matchLabels": { "app": "productpage" } },
+    } }),
+    )
+}
+
+/// A version that is a subset.
+pub(crate) fn subset(name: &str) -> Value {
+    json!({ "name": name, "destination": { "host": "reviews", "subset": name } })
+}
+
+/// The cluster that Istio makes of a subset.
+pub(crate) fn cluster(subset: &str) -> String {
+    format!("outbound|9080|{subset}|reviews.bookinfo.svc.cluster.local")
+}
+
+/// Whether the status has this phase.
+pub(crate) fn phase(phase: &'static str) -> impl Fn(&Value) -> bool {
+    move |object| object["status"]["phase"] == phase
+}
+
+/// Status and reason of a condition.
+pub(crate) fn condition(object: &Value, kind: &str) -> [String; 2] {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let found = conditions.iter().find(|condition| condition["type"] == kind);
+    ["status", "reason"].map(|field| {
+        found.map_or(String::new(), |c| c[field].as_str().unwrap_or_default().to_owned())
+    })
+}
+
+/// Kills an operator, as the machine under it would.
+pub(crate) async fn kill(mut operator: Child) {
+    operator.kill().await.expect("a child can be killed");
+}
