@@ -65,34 +65,38 @@ impl Fleet {
     async fn apply_all(&self) {
         let groups: Vec<_> = (0..self.shape.groups).collect();
         for groups in groups.chunks(AT_ONCE) {
-            let applied =
-                groups.iter().map(|group| self.post("/v1/rollouts", self.rollout(*group)));
-            futures_util::future::join_all(applied).await;
+            futures_util::future::join_all(groups.iter().map(|group| self.apply(*group))).await;
         }
+    }
+
+    /// It can't begin before its proxies have connected and answer in time, as they may not on a machine that has other work.
+    async fn apply(&self, group: u32) {
+        let rollout = self.rollout(group);
+        until(PATIENCE, "the rollout begins", || self.post("/v1/rollouts", rollout.clone())).await;
     }
 
     async fn until_live(&self) {
         until(PATIENCE, "every rollout is live", async || {
             let rollouts = self.rollouts().await;
-            let waiting: Vec<_> =
-                rollouts.iter().filter(|it| it["status"]["live"] != true).collect();
-            match (rollouts.len() == self.shape.groups as usize, waiting.first()) {
-                (true, None) => Ok(()),
-                (_, first) => Err((rollouts.len(), waiting.len(), first.map(ToString::to_string))),
-            }
+            let live = rollouts.iter().filter(|it| it["status"]["live"] == true).count();
+            if live == self.shape.groups as usize { Ok(()) } else { Err((rollouts.len(), live)) }
         })
         .await;
     }
 
+    /// The rollouts under way.
     pub(crate) async fn rollouts(&self) -> Vec<Value> {
         let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("an answer");
-        serde_json::from_slice(answer.body()).expect("a list")
+        let mut all: Vec<Value> = serde_json::from_slice(answer.body()).expect("a list");
+        all.retain(|rollout| rollout["phase"] == "running");
+        all
     }
 
     /// Opens the gate of the rollout with this number.
     pub(crate) async fn advance(&self, rollout: &Value) {
         let order = json!({ "by": "bench-fleet", "step": rollout["status"]["step"] });
-        self.post(&format!("/v1/rollouts/{}/advance", rollout["id"]), order.to_string()).await;
+        let path = format!("/v1/rollouts/{}/advance", rollout["id"]);
+        self.post(&path, order.to_string()).await.expect("an order that is taken");
     }
 
     /// What serin tells Prometheus.
@@ -108,18 +112,17 @@ impl Fleet {
         serde_json::from_slice(answer.body()).expect("JSON")
     }
 
-    /// # Panics
-    /// When it is refused.
-    async fn post(&self, path: &str, body: String) {
+    async fn post(&self, path: &str, body: String) -> Result<(), String> {
+        let kind = if path == "/v1/rollouts" { "application/yaml" } else { "application/json" };
         let request = Request::post(format!("http://{}{path}", self.server.address()))
-            .header(
-                "content-type",
-                if path == "/v1/rollouts" { "application/yaml" } else { "application/json" },
-            )
+            .header("content-type", kind)
             .body(Full::new(Bytes::from(body)))
             .expect("a request");
-        let answer = http::send(request).await.expect("an answer");
-        assert!(answer.status().is_success(), "{path}: {:?}", answer.body());
+        let answer = http::send(request).await?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(answer.body()).into_owned()),
+        }
     }
 
     fn rollout(&self, group: u32) -> String {
