@@ -8,7 +8,7 @@ use serin_tests::{Prometheus, Setup, Spec, ports, serin, text, until};
 use crate::world::World;
 
 /// From traffic, or the start of a Prometheus, to what there is to be seen of it.
-const SEEN: Duration = Duration::from_secs(20);
+const SEEN: Duration = Duration::from_secs(60);
 
 /// What it found, and the exit code.
 struct Report {

@@ -24,6 +24,8 @@ pub(crate) struct Fleet {
     pub(crate) shape: Shape,
     pub(crate) server: Server,
     simulator: Child,
+    /// Weights of the steps, in percent: one for each push of a rollout and one to stay at.
+    steps: Vec<u32>,
     _directory: TempDir,
 }
 
@@ -37,7 +39,7 @@ impl Drop for Fleet {
 
 impl Fleet {
     /// With a rollout for each group, which is live at its first step.
-    pub(crate) async fn start(shape: Shape, statistics: &Value) -> Self {
+    pub(crate) async fn start(shape: Shape, statistics: &Value, pushes: u32) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let captured = directory.path().join("statistics.json");
         let mut file = std::fs::File::create(&captured).expect("a file");
@@ -51,7 +53,8 @@ impl Fleet {
         let xds = shape.xds().to_string();
         let arguments = ["--xds-listen", &xds, "--xds-filter", filter];
         let server = Server::started_with(directory.path(), &arguments).await;
-        let fleet = Self { shape, server, simulator, _directory: directory };
+        let steps = steps(pushes.div_ceil(shape.groups));
+        let fleet = Self { shape, server, simulator, steps, _directory: directory };
         until(PATIENCE, "the simulator answers", async || http::get(shape.control(), "/0").await)
             .await;
         fleet.apply_all().await;
@@ -62,36 +65,38 @@ impl Fleet {
     async fn apply_all(&self) {
         let groups: Vec<_> = (0..self.shape.groups).collect();
         for groups in groups.chunks(AT_ONCE) {
-            let applied =
-                groups.iter().map(|group| self.post("/v1/rollouts", self.rollout(*group)));
-            futures_util::future::join_all(applied).await;
+            futures_util::future::join_all(groups.iter().map(|group| self.apply(*group))).await;
         }
+    }
+
+    /// It can't begin before its proxies have connected and answer in time, as they may not on a machine that has other work.
+    async fn apply(&self, group: u32) {
+        let rollout = self.rollout(group);
+        until(PATIENCE, "the rollout begins", || self.post("/v1/rollouts", rollout.clone())).await;
     }
 
     async fn until_live(&self) {
         until(PATIENCE, "every rollout is live", async || {
             let rollouts = self.rollouts().await;
-            let waiting: Vec<_> =
-                rollouts.iter().filter(|it| it["status"]["live"] != true).collect();
-            match (rollouts.len() == self.shape.groups as usize, waiting.first()) {
-                (true, None) => Ok(()),
-                (_, first) => Err((rollouts.len(), waiting.len(), first.map(ToString::to_string))),
-            }
+            let live = rollouts.iter().filter(|it| it["status"]["live"] == true).count();
+            if live == self.shape.groups as usize { Ok(()) } else { Err((rollouts.len(), live)) }
         })
         .await;
     }
 
+    /// The rollouts under way.
     pub(crate) async fn rollouts(&self) -> Vec<Value> {
         let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("an answer");
-        let answer: Value = serde_json::from_slice(answer.body()).expect("JSON");
-        let list = if answer.is_array() { &answer } else { &answer["rollouts"] };
-        list.as_array().unwrap_or_else(|| panic!("a list, and not {answer}")).clone()
+        let mut all: Vec<Value> = serde_json::from_slice(answer.body()).expect("a list");
+        all.retain(|rollout| rollout["phase"] == "running");
+        all
     }
 
     /// Opens the gate of the rollout with this number.
     pub(crate) async fn advance(&self, rollout: &Value) {
         let order = json!({ "by": "bench-fleet", "step": rollout["status"]["step"] });
-        self.post(&format!("/v1/rollouts/{}/advance", rollout["id"]), order.to_string()).await;
+        let path = format!("/v1/rollouts/{}/advance", rollout["id"]);
+        self.post(&path, order.to_string()).await.expect("an order that is taken");
     }
 
     /// What serin tells Prometheus.
@@ -107,26 +112,24 @@ impl Fleet {
         serde_json::from_slice(answer.body()).expect("JSON")
     }
 
-    /// # Panics
-    /// When it is refused.
-    async fn post(&self, path: &str, body: String) {
+    async fn post(&self, path: &str, body: String) -> Result<(), String> {
+        let kind = if path == "/v1/rollouts" { "application/yaml" } else { "application/json" };
         let request = Request::post(format!("http://{}{path}", self.server.address()))
-            .header(
-                "content-type",
-                if path == "/v1/rollouts" { "application/yaml" } else { "application/json" },
-            )
+            .header("content-type", kind)
             .body(Full::new(Bytes::from(body)))
             .expect("a request");
-        let answer = http::send(request).await.expect("an answer");
-        assert!(answer.status().is_success(), "{path}: {:?}", answer.body());
+        let answer = http::send(request).await?;
+        match answer.status().is_success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(answer.body()).into_owned()),
+        }
     }
 
-    /// So many steps that there is always a next one.
     fn rollout(&self, group: u32) -> String {
         let step = |percent| {
             format!("        - {{ weight: {percent}%, bake: {{ time: 1h, requests: 1 }} }}\n")
         };
-        let steps: String = (1..=60).chain([100]).map(step).collect();
+        let steps: String = self.steps.iter().map(step).collect();
         let admins =
             self.shape.members(group).map(|proxy| format!("'{}'", self.shape.admin(proxy)));
         let (service, group) = (service_name(group), group_name(group));
@@ -152,5 +155,13 @@ spec:
 ",
             admins.collect::<Vec<_>>().join(", ")
         )
+    }
+}
+
+/// Usual ones, or as many as it takes to advance so often.
+fn steps(advances: u32) -> Vec<u32> {
+    match advances {
+        ..=4 => vec![1, 5, 25, 50, 100],
+        more => (1..=more).chain([100]).collect(),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) async fn measure(
     pushes: u32,
 ) -> Measured {
     eprintln!("{} proxies in {} groups", shape.proxies, shape.groups);
-    let fleet = Fleet::start(shape, statistics).await;
+    let fleet = Fleet::start(shape, statistics, pushes).await;
     tokio::time::sleep(WARM_UP).await;
     let before = fleet.metrics().await;
     let cpu = cpu(fleet.server.pid(), time).await;
