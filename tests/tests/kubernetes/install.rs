@@ -109,6 +109,15 @@ async fn the_operator_runs_with_as_little_as_it_can() {
     }
 }
 
+#[test]
+fn the_image_is_built_by_the_compiler_that_the_tests_use() {
+    let toolchain = include_str!("../../../rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \""));
+    let channel = channel.and_then(|rest| rest.strip_suffix('"')).expect("a channel");
+    let image = format!("FROM rust:{channel}-slim-bookworm AS build\n");
+    assert!(include_str!("../../../envoy/kubernetes/Dockerfile").contains(&image), "{image}");
+}
+
 fn of_kind(kind: &str) -> Value {
     let mut all = manifests::all().into_iter().filter(|object| object["kind"] == kind);
     let object = all.next().expect(kind);
