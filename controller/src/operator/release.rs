@@ -196,9 +196,9 @@ impl Release {
         let generation = Generation(store.status().generation);
         let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
         let Beginning { mesh, plan, present } = begun;
-        // With the object's own it tells this rollout from all others.
-        let run = store.object().uid().unwrap_or_default();
-        let run = format!("{run}/{}", present.generation);
+        // Another object of the name, or the same retried, is another rollout to those whom its hooks call.
+        let uid = store.object().uid().unwrap_or_default();
+        let run = format!("{uid}/{}", Timestamp::now().as_millisecond());
         let (rollout, outputs) = Rollout::start(plan, present, run);
         Ok((mesh, Course { rollout, outputs, at: Duration::ZERO }))
     }
