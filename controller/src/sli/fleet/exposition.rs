@@ -34,7 +34,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
         let (series, value) = line.rsplit_once(' ').ok_or_else(wrong)?;
         let value: f64 = value.parse().map_err(|_| wrong())?;
         let name = series.split('{').next().unwrap_or(series);
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte)) {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_part) {
             return Err(wrong());
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
