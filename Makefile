@@ -101,10 +101,11 @@ conformance: $(BINDGEN) ## The golden vectors on wasm32, under node
 	PATH="$(abspath $(NODE))/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(abspath $(BINDGEN))/wasm-bindgen-test-runner \
 		cargo test -p serin-filter --target wasm32-unknown-unknown --test conformance --locked
 
-# Ten minutes. `make bench-rollback ARGS=--help` explains.
+# Ten minutes, once it is built. `make bench-rollback ARGS=--help` explains.
 .PHONY: bench-rollback
-bench-rollback: build ## How long ten Envoys go on serving a candidate that fails, by the controller alone
-	cargo run --quiet --release -p serin-tests --bin bench_rollback --locked -- $(ARGS)
+bench-rollback: $(WASM) $(ENVOY) ## How long ten Envoys go on serving a candidate that fails, by the controller alone
+	cargo build --quiet --release -p serin -p serin-tests --bin serin --bin bench_rollback --locked
+	SERIN_BIN="$(abspath target/release/serin)" target/release/bench_rollback $(ARGS)
 
 # Three minutes; the figures are worth something on a machine that has nothing else to do. `make bench-filter ARGS=--help` explains.
 BENCH_FILTER := cargo run --quiet --release -p serin-tests --bin bench_filter --locked --

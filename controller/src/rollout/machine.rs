@@ -19,6 +19,7 @@
 mod calls;
 mod ending;
 mod fleet;
+mod gate;
 mod judging;
 mod limits;
 mod metrics;
@@ -39,11 +40,11 @@ use serin_filter::table::Weight;
 use self::calls::Pending;
 use self::metrics::Survey;
 use self::phase::{Goal, Phase};
-use super::call::{Call, Point};
+use super::call::Call;
 use super::event::{Event, Reason};
 use super::metric::Measured;
 use super::obstacle::Obstacle;
-use super::plan::{Gate, Plan, Step, Watch};
+use super::plan::{Plan, Step, Watch};
 use crate::judge::explain::Names;
 use crate::judge::{Judge, Ruling, Terms};
 use crate::route::{Split, Users};
@@ -518,45 +519,6 @@ impl Rollout {
 
     fn names(&self) -> Names<'_> {
         Names { baseline: self.plan.baseline.as_str(), candidate: self.plan.candidate.as_str() }
-    }
-
-    /// Time and requests have passed, and what was seen leaves no suspicion; or it shows that there is no harm, if the gate asks for that.
-    fn gate_is_open(&self, step: usize, baked: Duration) -> bool {
-        let Some(step) = self.plan.steps.get(step) else { return false };
-        if step.is_preview() {
-            return baked >= step.bake && self.tried().0 >= step.requests;
-        }
-        let answered = |version| self.step.get(version).map_or(0, |seen| seen.requests);
-        if baked < step.bake
-            || answered(&self.plan.candidate) < step.requests
-            || self.judge.alarmed()
-            || self.judge.missed().is_some()
-            || self.judge.share_contradicts()
-            || !self.metrics_are_kept()
-        {
-            return false;
-        }
-        !step.has_baseline()
-            || answered(&self.plan.baseline) > 0
-                && !self.judge.shows(&self.block_of(&self.step))
-                && (step.gate == Gate::Bake || self.judge.safe())
-    }
-
-    fn open_gate(&mut self, now: Duration, step: usize, outputs: &mut Vec<Output>) {
-        outputs.push(Output::tell(Event::GateOpened { step: step + 1, status: self.status() }));
-        if step + 1 < self.plan.steps.len() {
-            self.shift(now, Goal::Step(step + 1), outputs);
-            return;
-        }
-        self.notify(Point::After, None, outputs);
-        if self.plan.window.is_zero() {
-            self.end(now, None, outputs);
-        } else {
-            self.leave_calls();
-            self.paused = false;
-            self.phase = Phase::Promoted { since: now };
-            outputs.push(Output::tell(Event::Promoted { window: self.plan.window.as_secs_f64() }));
-        }
     }
 
     fn shift(&mut self, now: Duration, goal: Goal, outputs: &mut Vec<Output>) {

@@ -22,7 +22,12 @@ pub(super) trait Carrier: Debug + Send {
     fn config(&self) -> &wire::Config;
 
     /// The generation of a service's rollout that it carries; `None` if no rollout has said.
-    fn carried(&self, service: &ServiceName) -> Option<Generation>;
+    fn carried(&self, service: &ServiceName) -> Option<Generation> {
+        self.generations().get(service.as_str()).copied()
+    }
+
+    /// The generation of each rollout that it carries, by service.
+    fn generations(&self) -> &BTreeMap<String, Generation>;
 
     /// Who refuses it, and why; `None` where proxies do not tell.
     fn refusals(&self) -> Option<String> {

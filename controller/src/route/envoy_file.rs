@@ -145,8 +145,8 @@ impl Carrier for EnvoyFile {
         self.contents.config()
     }
 
-    fn carried(&self, service: &ServiceName) -> Option<Generation> {
-        self.carried.get(service.as_str()).copied()
+    fn generations(&self) -> &BTreeMap<String, Generation> {
+        &self.carried
     }
 
     fn put(

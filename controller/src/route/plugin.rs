@@ -77,8 +77,8 @@ impl Carrier for Draft {
         &self.config
     }
 
-    fn carried(&self, service: &ServiceName) -> Option<Generation> {
-        self.carried.get(service.as_str()).copied()
+    fn generations(&self) -> &BTreeMap<String, Generation> {
+        &self.carried
     }
 
     fn put(

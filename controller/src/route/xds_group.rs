@@ -135,8 +135,8 @@ impl Carrier for XdsGroup {
         &self.served.config
     }
 
-    fn carried(&self, service: &ServiceName) -> Option<Generation> {
-        self.served.carried.get(service.as_str()).copied()
+    fn generations(&self) -> &BTreeMap<String, Generation> {
+        &self.served.carried
     }
 
     fn refusals(&self) -> Option<String> {

@@ -86,14 +86,20 @@ fn held_to(world: &World, prometheus: &Prometheus, limit: &str) -> Spec {
     ))
 }
 
+/// A rollout that is held to a limit, under load, whose first step bakes for so long.
+async fn rolled_out(world: &World, prometheus: &Prometheus, limit: &str, bake: Duration) -> Ended {
+    let loads = world.load();
+    let spec = held_to(world, prometheus, limit).step("50%", bake, 50);
+    let spec = spec.step("100%", 4 * SECOND, 50);
+    let ended = Rollout::start(&world.envoys[0], &spec, &[]).end().await;
+    stop(loads).await;
+    ended
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_tells_that_a_metric_is_kept() {
     let Some((world, prometheus)) = scraped(1).await else { return };
-    let loads = world.load();
-    let spec = held_to(&world, &prometheus, "atLeast: 1").step("50%", 4 * SECOND, 50);
-    let ended =
-        Rollout::start(&world.envoys[0], &spec.step("100%", 4 * SECOND, 50), &[]).end().await;
-    stop(loads).await;
+    let ended = rolled_out(&world, &prometheus, "atLeast: 1", 4 * SECOND).await;
     assert_eq!(ended.code, Some(0), "{} {:?}", ended.stderr, ended.events.last());
     for (_, event) in ended.all("gateOpened") {
         let metric = &event["status"]["metrics"][0];
@@ -108,10 +114,7 @@ async fn prometheus_tells_that_a_metric_is_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_tells_that_a_metric_is_not_kept() {
     let Some((world, prometheus)) = scraped(1).await else { return };
-    let loads = world.load();
-    let spec = held_to(&world, &prometheus, "atMost: 50").step("50%", 60 * SECOND, 50);
-    let ended = Rollout::start(&world.envoys[0], &spec.step("100%", SECOND, 50), &[]).end().await;
-    stop(loads).await;
+    let ended = rolled_out(&world, &prometheus, "atMost: 50", 60 * SECOND).await;
     assert_eq!(ended.code, Some(3), "{} {:?}", ended.stderr, ended.events.last());
     let reason = &ended.summary()["reason"];
     assert_eq!((&reason["kind"], &reason["metric"]), (&"metric".into(), &"requests".into()));
