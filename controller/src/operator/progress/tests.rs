@@ -29,7 +29,7 @@ fn begun() -> (Rollout, Vec<Output>) {
     });
     let manifest = Manifest::read("shop", "default", &spec).unwrap();
     let spec = manifest.checked("v1".parse().unwrap(), "v2".parse().unwrap()).unwrap();
-    Rollout::start(spec.plan, Split::baseline(Generation(7)))
+    Rollout::start(spec.plan, Split::baseline(Generation(7)), "1".to_owned())
 }
 
 fn condition<'s>(status: &'s ObjectStatus, type_: &str) -> (&'s str, &'s str) {
