@@ -59,9 +59,9 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 
 # Not a part of `make test`: to build a server takes five minutes, and what talks to it as much to compile as all else.
 .PHONY: test-kubernetes
-test-kubernetes: $(if $(KUBEBUILDER_ASSETS),,$(KUBE)) ## What is written to Kubernetes, on a real API server
+test-kubernetes: build $(if $(KUBEBUILDER_ASSETS),,$(KUBE)) ## What is done in Kubernetes, on a real API server and a real Envoy for the mesh
 	KUBEBUILDER_ASSETS="$(or $(KUBEBUILDER_ASSETS),$(abspath $(KUBE)))" \
-		cargo test -p serin-tests --locked --features kubernetes --test kubernetes
+		cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
 
 # Long: about half an hour on two cores. `make bench-judge TABLES="latency --runs 200"` makes one table, from fewer runs.
 .PHONY: bench-judge

@@ -1,7 +1,7 @@
 //! Looks at a running set-up and says what to mend: the proxies, the filter in them, routes, clusters, statistics, and what a rollout needs
 //! besides. Nothing is changed.
 //!
-//! What is read ([`Pages`], files) and what is made of it are apart: the checks are pure.
+//! What is read (`Pages`, files) and what is made of it are apart: the checks are pure.
 
 mod clusters;
 mod dump;

@@ -10,7 +10,7 @@
 //!                                         └──> Events (announce, telling)
 //! ```
 //!
-//! Of several operators one works: whoever holds the [`lease`]. Each write asks the [`fence`] first, and carries the version of the object
+//! Of several operators one works: whoever holds the lease. Each write asks the fence first, and carries the version of the object
 //! that it was decided on, so that a late one is refused.
 
 mod announce;

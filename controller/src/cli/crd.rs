@@ -6,6 +6,9 @@ use super::{Exit, fail};
 use crate::operator::crd::yaml;
 
 /// Print the definition of the kind Rollout, for a cluster
+///
+/// The CustomResourceDefinition rollouts.serin.dev, with the schema of every field, made from the types that serin itself reads. A cluster needs
+/// it before the first Rollout.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct Crd {}

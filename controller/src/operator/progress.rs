@@ -202,13 +202,13 @@ fn end(status: &mut ObjectStatus, moment: Moment, summary: &Summary) {
 pub(super) fn rested(before: &ObjectStatus, moment: Moment, phase: Phase) -> ObjectStatus {
     let mut status = before.clone();
     status.observed_generation = moment.generation;
-    let message = match phase {
-        Phase::Stable => "the version that is wanted runs".to_owned(),
-        _ => before.message.clone(),
-    };
-    // What is told of the last rollout stays.
-    if before.phase != phase || status.message.is_empty() {
-        status.message.clone_from(&message);
+    if phase == Phase::Stable {
+        // Another candidate has been wanted since.
+        status.rejected = None;
+        // What is told of the last rollout stays.
+        if before.phase != phase {
+            status.message = "the version that is wanted runs".to_owned();
+        }
     }
     status.phase = phase;
     let message = status.message.clone();

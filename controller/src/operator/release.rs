@@ -196,8 +196,10 @@ impl Release {
         let generation = Generation(store.status().generation);
         let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
         let Beginning { mesh, plan, present } = begun;
-        let (rollout, outputs) =
-            Rollout::start(plan, present, Timestamp::now().as_millisecond().to_string());
+        // Another object of the name, or the same retried, is another rollout to those whom its hooks call.
+        let uid = store.object().uid().unwrap_or_default();
+        let run = format!("{uid}/{}", Timestamp::now().as_millisecond());
+        let (rollout, outputs) = Rollout::start(plan, present, run);
         Ok((mesh, Course { rollout, outputs, at: Duration::ZERO }))
     }
 

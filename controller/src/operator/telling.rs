@@ -9,6 +9,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 
 use super::announce::Announcement;
+use super::cluster::in_words;
 
 /// What Events say is their source.
 const CONTROLLER: &str = "serin.dev/operator";
@@ -24,8 +25,8 @@ pub(super) async fn tell(
     while let Some(announcement) = announcements.recv().await {
         let event = event(&about, &identity, announcement);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
-            let name = about.name.as_deref().unwrap_or_default();
-            eprintln!("serin: an event of {name} can't be told: {error}");
+            let what = format!("an Event of {}", about.name.as_deref().unwrap_or_default());
+            eprintln!("serin: {}", in_words(&what, "Event", error));
         }
     }
 }
@@ -35,7 +36,7 @@ fn event(about: &ObjectReference, identity: &str, announcement: Announcement) ->
     let name = about.name.as_deref().unwrap_or_default();
     Event {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{name}.")),
+            generate_name: Some(format!("{name}-")),
             namespace: about.namespace.clone(),
             ..ObjectMeta::default()
         },

@@ -59,8 +59,8 @@ impl fmt::Display for Obstacle {
             ),
             Self::NotRunning { wanted, running } => write!(
                 f,
-                "Envoy runs generation {running} of the filter's configuration, not {wanted}: does its listener follow \
-                 the file of spec.envoy.filterConfig?"
+                "Envoy runs generation {running} of the split, not {wanted}: does it follow what serin writes, the file of \
+                 spec.envoy.filterConfig or the object of the mesh?"
             ),
             Self::WorkersBehind { generation } => {
                 write!(f, "some of Envoy's workers do not run generation {generation} yet")

@@ -120,7 +120,7 @@ async fn a_killed_server_asks_again_for_what_had_no_answer() {
     assert_eq!(server.watch("shop").await.0, Some(4));
     assert_eq!(deployer.versions(), ["v1"; 3]);
     let ids: Vec<Value> = deployer.messages().iter().map(|m| m["id"].clone()).collect();
-    assert!(ids.contains(&"shop-v2/0/step-5/ready/2".into()), "{ids:?}");
-    assert!(ids.contains(&"shop-v2/0/back-1/ready/2".into()), "{ids:?}");
+    assert!(ids.contains(&"shop-v2/1/step-5/ready/2".into()), "{ids:?}");
+    assert!(ids.contains(&"shop-v2/1/back-1/ready/2".into()), "{ids:?}");
     assert_eq!(load.stop().await.total().failures, 0);
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serin_tests::kube::{ApiServer, client, manifests};
+use serin_tests::serin;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_manifest_is_applied_and_nothing_of_it_lost() {
@@ -73,8 +74,8 @@ fn contains(all: &Value, part: &Value) -> bool {
     }
 }
 
-#[test]
-fn the_operator_runs_with_as_little_as_it_can() {
+#[tokio::test]
+async fn the_operator_runs_with_as_little_as_it_can() {
     let deployment = of_kind("Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
@@ -84,6 +85,11 @@ fn the_operator_runs_with_as_little_as_it_can() {
     assert_eq!(context["readOnlyRootFilesystem"], true);
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
+    // The command line is one of the binary's, which then says what it is for.
+    let arguments = container["args"].as_array().expect("arguments").iter();
+    let arguments = arguments.map(|argument| argument.as_str().expect("text"));
+    let help = serin().args(arguments).arg("--help").output().await.expect("serin runs");
+    assert!(help.status.success(), "{}", String::from_utf8_lossy(&help.stderr));
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], container["ports"][0]["name"]);
     }
@@ -101,6 +107,15 @@ fn the_operator_runs_with_as_little_as_it_can() {
         assert!(selector.as_object().is_some_and(|labels| !labels.is_empty()), "{kind}");
         assert!(contains(labels, selector), "{kind}");
     }
+}
+
+#[test]
+fn the_image_is_built_by_the_compiler_that_the_tests_use() {
+    let toolchain = include_str!("../../../rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \""));
+    let channel = channel.and_then(|rest| rest.strip_suffix('"')).expect("a channel");
+    let image = format!("FROM rust:{channel}-slim-bookworm AS build\n");
+    assert!(include_str!("../../../envoy/kubernetes/Dockerfile").contains(&image), "{image}");
 }
 
 fn of_kind(kind: &str) -> Value {

@@ -3,4 +3,4 @@
 
 mod life;
 mod rollouts;
-mod world;
+pub(crate) mod world;

@@ -110,10 +110,12 @@ fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, S
     }
     let host = &baseline.host;
     let name = host.split('.').next().unwrap_or(host);
-    let metadata = json!({ "name": name, "namespace": namespace });
-    let object = |kind: &str, spec: Value| json!({ "apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec });
+    let object = |kind: &str, name: &str, spec: Value| {
+        let metadata = json!({ "name": name, "namespace": namespace });
+        json!({ "apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec })
+    };
     let subsets: Vec<_> = clusters.iter().filter_map(Cluster::subset).collect();
-    let rule = object("DestinationRule", json!({ "host": host, "subsets": subsets }));
+    let rule = object("DestinationRule", name, json!({ "host": host, "subsets": subsets }));
     let (name, explained, http) = match &mesh.splitter {
         Splitter::Filter { .. } => {
             let version = spec.plan.candidate.as_str();
@@ -123,8 +125,7 @@ fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, S
             (&**virtual_service, BY_WEIGHT, by_weight(baseline, candidate))
         }
     };
-    let mut service = object("VirtualService", json!({ "hosts": [host], "http": http }));
-    service["metadata"]["name"] = name.into();
+    let service = object("VirtualService", name, json!({ "hosts": [host], "http": http }));
     Ok(vec![(SUBSETS, rule), (explained, service)])
 }
 

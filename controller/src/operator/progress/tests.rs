@@ -96,6 +96,8 @@ fn an_end_is_remembered_and_says_what_runs() {
     assert_eq!(rest.message, status.message);
     let stable = rested(&rest, moment(99), Phase::Stable);
     assert_eq!(condition(&stable, READY), ("True", "Stable"));
+    // So it may be tried again.
+    assert_eq!((&rest.rejected, &stable.rejected), (&status.rejected, &None));
     assert_eq!(rested(&stable, moment(120), Phase::Stable), stable);
 }
 

@@ -88,7 +88,8 @@ impl Rollout {
     /// A step that nobody has called for a while: its time would pass without showing anything.
     fn no_requests(&self, seen: &Sighting) -> Option<Obstacle> {
         let Phase::Baking { baked, .. } = self.phase else { return None };
-        let called = |activity: &Activity| activity.chosen > 0;
+        // Where the mesh splits, the filter chooses nothing.
+        let called = |activity: &Activity| activity.chosen + activity.requests > 0;
         let quiet = !self.step.values().any(called) && !seen.versions.values().any(called);
         let service = self.plan.service.clone();
         (quiet && baked >= QUIET).then_some(Obstacle::NoRequests { service })

@@ -31,6 +31,7 @@ pub(super) struct Analysis {
     objectives: Objectives,
     /// Watches the users of the future slices before the first step.
     watch: Option<WatchSpec>,
+    /// Other metrics of the candidate, and their limits.
     pub(super) metrics: Option<MetricsSpec>,
 }
 

@@ -17,20 +17,29 @@ const PATH: &str = "spec.analysis.metrics";
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricsSpec {
+    /// Who is asked. Default: the Prometheus that the evidence comes from.
     prometheus: Option<ConnectionSpec>,
+    /// How often. Default: 15s.
     #[serde(default = "every")]
     every: Span,
+    /// What is asked.
     queries: Vec<QuerySpec>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct QuerySpec {
+    /// What the metric is called.
     name: String,
+    /// PromQL, in which {{version}} stands for the version that it is about.
     query: String,
+    /// The greatest value that the candidate may have.
     at_most: Option<Number>,
+    /// The least.
     at_least: Option<Number>,
+    /// So many times the baseline's, at most.
     at_most_times: Option<Number>,
+    /// So many times in a row it has to be missed. Default: 3.
     #[serde(default = "consecutive")]
     consecutive: Count,
 }

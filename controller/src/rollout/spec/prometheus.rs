@@ -24,15 +24,20 @@ pub(super) struct PrometheusSpec {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ConnectionSpec {
+    /// Its address.
     url: String,
+    /// A user and a password to log in with.
     basic_auth: Option<BasicAuth>,
+    /// A file with a token to log in with.
     bearer_token_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct BasicAuth {
+    /// The user.
     username: String,
+    /// A file with the password.
     password_file: PathBuf,
 }
 

@@ -34,7 +34,8 @@ pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
         let (series, value) = line.rsplit_once(' ').ok_or_else(wrong)?;
         let value: f64 = value.parse().map_err(|_| wrong())?;
         let name = series.split('{').next().unwrap_or(series);
-        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte)) {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_part) {
             return Err(wrong());
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -136,12 +137,12 @@ serin_ticks{} 90
 # TYPE serin_generation gauge
 serin_generation{} 7
 serin_start_time_seconds{} 1700000000
-serin_service___shop____version___v2____kind___reset____failures{} 4
-serin_service___shop____version___v2____tripped{} 1
-serin_service___shop____version___v1____tripped{} 0
-serin_service___cart____version___v2____tripped{} 1
-serin_service___shop____version___v1____requests{} 3
-serin_service___shop____version___v1____requests{pod=\"a\"} 2
+serin_service___shop___version___v2___kind___reset___failures{} 4
+serin_service___shop___version___v2___tripped{} 1
+serin_service___shop___version___v1___tripped{} 0
+serin_service___cart___version___v2___tripped{} 1
+serin_service___shop___version___v1___requests{} 3
+serin_service___shop___version___v1___requests{pod=\"a\"} 2
 ";
 
     #[test]

@@ -82,6 +82,8 @@ async fn orders_and_newer_candidates_are_obeyed() {
     world.change(&object, json!({ "spec": { "candidate": "v1" } })).await;
     world.until(SOON, "v1 stays", &object, phase("Stable")).await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
+    world.change(&object, json!({ "spec": { "candidate": "v2" } })).await;
+    world.until(ROLLOUT, "v2 is tried again", &object, live).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,11 +29,17 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `None` where there is no server to be had.
+    /// With the subsets v1 and v2. `None` where there is no server to be had.
     pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
+        let world = Self::bare(proxy).await?;
+        world.server().create(&subsets()).await;
+        Some(world)
+    }
+
+    /// With the Services, and no object of a mesh.
+    pub(crate) async fn bare(proxy: Proxy) -> Option<Self> {
         let bookinfo = Bookinfo::new(proxy).await?;
         bookinfo.server.install().await;
-        bookinfo.server.create(&subsets()).await;
         let directory = tempfile::tempdir().expect("a directory");
         let login = bookinfo.server.login("serin-system", "serin-operator").await;
         let login = serde_json::to_string(&login).expect("a kubeconfig");

@@ -37,12 +37,11 @@ impl<'n> Cluster<'n> {
 
     /// As a VirtualService names it.
     pub(super) fn destination(&self) -> Value {
-        let mut destination = json!({ "host": self.host });
-        if let Some(subset) = self.subset {
-            destination["subset"] = subset.into();
+        let (host, port) = (self.host, json!({ "number": self.port }));
+        match self.subset {
+            Some(subset) => json!({ "host": host, "subset": subset, "port": port }),
+            None => json!({ "host": host, "port": port }),
         }
-        destination["port"] = json!({ "number": self.port });
-        destination
     }
 }
 
