@@ -499,7 +499,7 @@ impl Observer for Clerk {
         let waiting = self.unkept.len();
         self.unkept.extend(outputs.iter().filter(is_told).cloned());
         // The disk may take its time; other rollouts go on meanwhile.
-        match block_in_place(|| self.store.keep(self.id, at, rollout, &self.unkept)) {
+        match self.store.keep_with_others(self.id, at, rollout, &self.unkept).await {
             Ok(()) => {
                 self.readiness.wrote(Ok(()));
                 self.failing = false;

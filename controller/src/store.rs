@@ -6,7 +6,7 @@
 mod queue;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use jiff::{Timestamp, Unit};
@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::task::spawn_blocking;
 
 use self::queue::{Queue, Record};
 use crate::rollout::event::{Event, Stamped, Verdict};
@@ -224,7 +225,7 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a rollout's state and what is told of it, in one transaction, which may have those of other rollouts in it too.
+    /// Keeps a rollout's state and what is told of it, in one transaction.
     ///
     /// # Errors
     /// It could not be written; what was kept before is still there.
@@ -235,11 +236,35 @@ impl Store {
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), StoreError> {
-        let written = self.queue.add(Record::new(id, at, rollout, outputs)?);
-        let mut connection = self.connection();
-        self.queue.write(&mut connection);
-        drop(connection);
-        written.recv().unwrap_or(Err(StoreError::GivenUp))
+        let record = Record::new(id, at, rollout, outputs)?;
+        Ok(queue::write(&mut self.connection(), [&record])?)
+    }
+
+    /// The same, together with what else waits for the disk meanwhile.
+    ///
+    /// # Errors
+    /// It could not be written; what was kept before is still there.
+    pub async fn keep_with_others(
+        self: &Arc<Self>,
+        id: i64,
+        at: Duration,
+        rollout: &Rollout,
+        outputs: &[Output],
+    ) -> Result<(), StoreError> {
+        let (written, nobody_writes) = self.queue.add(Record::new(id, at, rollout, outputs)?);
+        if nobody_writes {
+            let store = self.clone();
+            spawn_blocking(move || store.write_queue());
+        }
+        written.await.unwrap_or(Err(StoreError::GivenUp))
+    }
+
+    /// Writes what waits, until nothing does.
+    fn write_queue(&self) {
+        let _writing = self.queue.writing();
+        while let Some(waiting) = self.queue.take() {
+            waiting.write(&mut self.connection());
+        }
     }
 
     /// Writes what is there already, to learn whether it can be written.

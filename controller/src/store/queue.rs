@@ -1,11 +1,11 @@
-//! Records that wait to be kept. Whoever comes to write takes all that wait into one transaction: the disk is waited for once, and not once
-//! for each rollout, of which there may be a thousand that look every second.
+//! Records that wait to be kept. One thread writes, and takes all that wait into one transaction: the disk is waited for once, and not once
+//! for each rollout, of which there may be a thousand that look every second, and no other thread waits for it.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use tokio::sync::oneshot;
 
 use super::{StoreError, now, promotes, verdict, wall};
 use crate::rollout::event::Stamped;
@@ -74,39 +74,77 @@ impl Record {
 
 /// Records, each with where to say what became of it.
 #[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<Vec<Waiting>>);
+pub(super) struct Queue(Mutex<State>);
 
-type Waiting = (Record, SyncSender<Result<(), StoreError>>);
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<(Record, Reply)>,
+    /// Whether somebody takes what comes.
+    writing: bool,
+}
+
+type Reply = oneshot::Sender<Result<(), StoreError>>;
+
+/// What is written together.
+pub(super) struct Waiting(Vec<(Record, Reply)>);
 
 impl Queue {
-    /// Adds a record. The next who writes says what became of it.
-    pub(super) fn add(&self, record: Record) -> Receiver<Result<(), StoreError>> {
-        let (written, heard) = sync_channel(1);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((record, written));
-        heard
+    /// Adds a record: where to hear what became of it, and whether nobody writes, so that whoever adds it has to see that somebody does.
+    pub(super) fn add(&self, record: Record) -> (oneshot::Receiver<Result<(), StoreError>>, bool) {
+        let (reply, written) = oneshot::channel();
+        let mut state = self.state();
+        state.waiting.push((record, reply));
+        (written, !std::mem::replace(&mut state.writing, true))
     }
 
-    /// Writes all that wait, in one transaction. If that fails each is tried by itself: what is wrong with one is no other's affair.
-    pub(super) fn write(&self, connection: &mut Connection) {
-        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let together = match &waiting[..] {
-            [] => return,
+    /// Everything that waits; with `None` nobody writes any more.
+    pub(super) fn take(&self) -> Option<Waiting> {
+        let mut state = self.state();
+        state.writing = !state.waiting.is_empty();
+        state.writing.then(|| Waiting(std::mem::take(&mut state.waiting)))
+    }
+
+    /// What whoever writes holds: should he panic, the next takes his place.
+    pub(super) fn writing(&self) -> Writing<'_> {
+        Writing(self)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody writes.
+pub(super) struct Writing<'q>(&'q Queue);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().writing = false;
+        }
+    }
+}
+
+impl Waiting {
+    /// Writes all, in one transaction. If that fails each is tried by itself: what is wrong with one is no other's affair.
+    pub(super) fn write(self, connection: &mut Connection) {
+        let together = match &self.0[..] {
             [_] => false,
             all => write(connection, all.iter().map(|(record, _)| record)).is_ok(),
         };
-        for (record, written) in waiting {
+        for (record, reply) in self.0 {
             let result = match together {
                 true => Ok(()),
                 false => write(connection, [&record]),
             };
             // Whoever has gone does not want to know.
-            let _ = written.send(result.map_err(StoreError::Sqlite));
+            let _ = reply.send(result.map_err(StoreError::Sqlite));
         }
     }
 }
 
 /// All of these or none.
-fn write<'r>(
+pub(super) fn write<'r>(
     connection: &mut Connection,
     records: impl IntoIterator<Item = &'r Record>,
 ) -> rusqlite::Result<()> {

@@ -162,3 +162,23 @@ fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
         store.events(first, 0).unwrap().is_empty() && !store.events(second, 0).unwrap().is_empty()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_together_is_kept_or_fails_by_itself() {
+    let (_directory, path, store) = open();
+    let store = Arc::new(store);
+    let ids: Vec<_> = (0..50).map(|_| store.add(&plan(), SPEC).unwrap()).collect();
+    let (rollout, outputs) = begun();
+    let keep = |id| store.keep_with_others(id, Duration::from_secs(5), &rollout, &outputs);
+    let (kept, unknown) =
+        tokio::join!(futures_util::future::join_all(ids.iter().map(|id| keep(*id))), keep(1_000));
+    assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+    // Its events are of no rollout.
+    assert!(unknown.is_err());
+    keep(ids[0]).await.unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    for id in ids {
+        assert_eq!(store.kept(id).unwrap().unwrap().rollout, rollout);
+    }
+}

@@ -49,7 +49,8 @@ pub(crate) struct Answer {
 
 /// What reads pages.
 pub(crate) fn client() -> Result<reqwest::Client, ScrapeError> {
-    let client = http::client(TIMEOUT).no_proxy().build();
+    // Of thousands of proxies, one connection each is enough to keep.
+    let client = http::client(TIMEOUT).no_proxy().pool_max_idle_per_host(1).build();
     client.map_err(|error| ScrapeError::Unreachable(root_cause(&error)))
 }
 

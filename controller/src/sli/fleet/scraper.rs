@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::admin::{self, ScrapeError, fetch};
@@ -189,6 +190,8 @@ async fn scrape(client: &reqwest::Client, address: &str, form: Form) -> Result<S
     let url = format!("{address}{}", form.path());
     let mut last = fetch(client, &url).await?.body;
     for _ in 1..READINGS {
+        // The connection is given back by a task of its own; whoever asks before would open another.
+        yield_now().await;
         let next = fetch(client, &url).await?.body;
         if next == last {
             break;

@@ -117,13 +117,15 @@ async fn stream_of(
     while let Some(response) = responses.message().await? {
         let config = configuration(&response).ok_or("not serin's filter")?;
         let generation = config.generation.0;
-        proxy.state.lock().expect("a lock").configure(&config);
+        let is_new = proxy.state.lock().expect("a lock").configure(&config);
         send.send(DiscoveryRequest {
             version_info: response.version_info,
             response_nonce: response.nonce,
             ..wanted()
         })?;
-        proxy.acknowledgements.add(proxy.group, generation, SystemTime::now());
+        if is_new {
+            proxy.acknowledgements.add(proxy.group, generation, SystemTime::now());
+        }
     }
     Ok(())
 }

@@ -93,13 +93,17 @@ impl State {
         Self { generation: 0, share: 0.0, began: now, started, then: ([0.0; 2], now) }
     }
 
-    /// Runs this configuration from now on.
-    pub(crate) fn configure(&mut self, config: &Config) {
+    /// Runs this configuration from now on. `false` if it does so already: whoever connects again is sent it again.
+    pub(crate) fn configure(&mut self, config: &Config) -> bool {
+        if self.generation == config.generation.0 {
+            return false;
+        }
         let now = Instant::now();
         self.then = (self.requests(now), now);
         self.generation = config.generation.0;
         let table = config.services.first().and_then(|service| service.table());
         self.share = table.map_or(0.0, |table| f64::from(table.weight(1).ppm()) / 1e6);
+        true
     }
 
     fn requests(&self, now: Instant) -> [f64; 2] {
