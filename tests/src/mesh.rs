@@ -50,6 +50,11 @@ impl Proxy {
         Self { namespace: namespace.to_owned(), labels: owned(labels), gateway: None }
     }
 
+    /// The namespace of its pod.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// A gateway: an Istio Gateway or one of the Gateway API of this name, in this namespace.
     pub fn gateway(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Self {
         Self { gateway: Some(name.to_owned()), ..Self::sidecar(namespace, labels) }

@@ -70,6 +70,8 @@ fn contains(all: &Value, part: &Value) -> bool {
         (Value::Array(all), Value::Array(part)) => {
             all.len() == part.len() && all.iter().zip(part).all(|(all, part)| contains(all, part))
         }
+        // A type may have a number as a float that the file has as an integer.
+        (Value::Number(all), Value::Number(part)) => all.as_f64() == part.as_f64(),
         (all, part) => all == part,
     }
 }

@@ -22,6 +22,7 @@ impl Bookinfo {
     /// `None` where there is no server to be had.
     pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
         let server = world().await?;
+        server.namespace(proxy.namespace()).await;
         server.create(&service("reviews", json!({ "app": "reviews" }))).await;
         for version in ["v1", "v2"] {
             let selector = json!({ "app": "reviews", "version": version });
