@@ -5,7 +5,7 @@ use super::*;
 use crate::judge;
 use crate::judge::Settings;
 use crate::rollout::event::{Sensitivity, Summary, Verdict};
-use crate::rollout::plan::Step;
+use crate::rollout::plan::{Gate, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
 

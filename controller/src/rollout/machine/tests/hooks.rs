@@ -2,7 +2,7 @@
 
 use super::orders::order;
 use super::*;
-use crate::rollout::call::{Hook, Hooks, Target};
+use crate::rollout::call::{Hook, Hooks, Point, Target};
 use crate::rollout::order::{Order, Verb};
 use crate::rollout::plan::{Limit, Overrun};
 

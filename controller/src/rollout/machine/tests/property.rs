@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::hooks::hook;
 use super::*;
-use crate::rollout::call::Hooks;
+use crate::rollout::call::{Hooks, Point};
 use crate::rollout::order::{Order, Verb};
 use crate::rollout::plan::{Limit, Overrun};
 

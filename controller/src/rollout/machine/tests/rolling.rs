@@ -3,7 +3,7 @@
 use super::hooks::hook;
 use super::orders::order;
 use super::*;
-use crate::rollout::call::Replacement;
+use crate::rollout::call::{Point, Replacement};
 use crate::rollout::order::Verb;
 
 const INSTANCES: [&str; 4] = ["a", "b", "c", "d"];
