@@ -83,7 +83,7 @@ async fn once(fleet: &Fleet, weight: &str, number: u32) -> Run {
     let spec = fleet.spec().step(weight, long, 10).step("100%", long, 10);
     fleet.server().apply(&spec).await;
     let rollout = fleet.server().follow("shop");
-    rollout.until_live(1).await;
+    fleet.until_live(1).await;
     // The fault comes at any time between two looks.
     sleep(Duration::from_millis(2_000 + u64::from(number) * 37 % 500)).await;
     fleet.v2.set_faults([Fault::errors(1.0)]);
