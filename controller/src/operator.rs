@@ -20,6 +20,7 @@ mod condition;
 mod conflict;
 pub mod crd;
 mod desk;
+mod destinations;
 mod fence;
 mod intent;
 mod leader;

@@ -15,7 +15,7 @@ use crate::route::kubernetes::wasm_plugin::PluginError;
 use crate::route::kubernetes::{Edits, FieldError};
 
 /// No answer is waited for longer. A write that is given up may still arrive: it carries the version that it was decided on.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a write is decided again on an object that somebody else keeps changing.
 const TRIES: usize = 10;

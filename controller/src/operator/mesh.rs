@@ -137,7 +137,11 @@ pub(super) async fn begin(
     let (place, pods) = Place::of(cluster, namespace, &spec).await?;
     let mut plan = spec.plan;
     let (candidate, others) = match &place {
-        Place::Weights(place) => (place.present().await?, Weight::ZERO),
+        Place::Weights(place) => {
+            let present = place.present().await?;
+            place.check(cluster, namespace).await?;
+            (present, Weight::ZERO)
+        }
         Place::Filter(place) => place.present(),
     };
     if let Some(found) = stepping_back(&plan, candidate, others) {

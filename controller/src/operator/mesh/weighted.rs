@@ -9,6 +9,8 @@ use serin_filter::table::Weight;
 use tokio::task::JoinSet;
 
 use super::super::cluster::{ClusterError, Subject, kind};
+use super::super::destinations;
+use super::super::stuck::Stuck;
 use super::super::weights::{WeightRouter, Weighted, version};
 use super::{Cluster, Mesh, MeshRouter, proxies};
 use crate::rollout::machine::Rollout;
@@ -65,6 +67,14 @@ impl WeightedPlace {
             what: what(),
             why: "its routes give the versions different shares: give all the same".to_owned(),
         })
+    }
+
+    /// Makes sure that the mesh can send requests to the candidate.
+    ///
+    /// # Errors
+    /// It can't, as far as can be known.
+    pub(super) async fn check(&self, cluster: &Cluster, namespace: &str) -> Result<(), Stuck> {
+        destinations::check(cluster, namespace, &self.weighted).await
     }
 
     /// Follows the mesh, which was told this split last, by whomever.
