@@ -8,6 +8,7 @@ mod crds;
 mod keys;
 pub mod manifests;
 mod process;
+pub mod relay;
 
 use std::io::Write;
 use std::path::PathBuf;

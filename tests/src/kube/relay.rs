@@ -1,0 +1,217 @@
+//! Stands between an operator and the API server: keeps what was written, and holds one write, so that a test can kill the operator right
+//! before or right after it.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use kube::Client;
+use kube::client::Body;
+use kube::config::Kubeconfig;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::ports;
+
+/// When a write is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the server has it.
+    Before,
+    /// After the server has done it, and before its writer knows.
+    After,
+}
+
+/// Which write is held. It never goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Hold {
+    /// Its number among the writes of a Rollout's status, from one.
+    pub write: usize,
+    /// When.
+    pub moment: Moment,
+}
+
+/// How far a write has come that is to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Progress {
+    #[default]
+    Awaited,
+    Reached,
+    Held,
+}
+
+/// An API server as an operator sees it. Ends when dropped.
+pub struct Relay {
+    address: String,
+    book: Arc<Book>,
+    _connections: JoinSet<()>,
+}
+
+/// What is known of the requests that came.
+struct Book {
+    server: Client,
+    hold: Option<Hold>,
+    pages: Mutex<Pages>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Default)]
+struct Pages {
+    /// How many writes of a Rollout's status have come.
+    statuses: usize,
+    written: Vec<Value>,
+}
+
+impl Relay {
+    /// Passes requests on to a server as this client, whoever sends them.
+    ///
+    /// # Panics
+    /// When there is no port to be had.
+    pub fn start(server: Client, hold: Option<Hold>) -> Self {
+        let listener = ports::listen();
+        let address = listener.local_addr().expect("a bound socket has an address");
+        listener.set_nonblocking(true).expect("a socket takes options");
+        let listener = TcpListener::from_std(listener).expect("a socket");
+        let (pages, progress) = (Mutex::default(), watch::Sender::default());
+        let book = Arc::new(Book { server, hold, pages, progress });
+        let mut connections = JoinSet::new();
+        connections.spawn(accept(listener, book.clone()));
+        Self { address: format!("http://{address}"), book, _connections: connections }
+    }
+
+    /// What an operator logs in with. The relay has the rights.
+    ///
+    /// # Panics
+    /// Never: it is a configuration.
+    pub fn login(&self) -> Kubeconfig {
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "test", "cluster": { "server": self.address } }],
+            "users": [{ "name": "user", "user": {} }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "user" } }],
+            "current-context": "test",
+        });
+        serde_json::from_value(config).expect("a kubeconfig")
+    }
+
+    /// Returns once the write is held.
+    ///
+    /// # Panics
+    /// Never: the book outlives it.
+    pub async fn held(&self) {
+        let mut progress = self.book.progress.subscribe();
+        progress.wait_for(|now| *now == Progress::Held).await.expect("the book is there");
+    }
+
+    /// Whether the write to be held has come; it may be with the server still.
+    pub fn reached(&self) -> bool {
+        *self.book.progress.borrow() != Progress::Awaited
+    }
+
+    /// The objects that the server has stored for whoever wrote through here, in the order of its answers.
+    pub fn written(&self) -> Vec<Value> {
+        self.book.pages().written.clone()
+    }
+}
+
+impl Book {
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When this request is to be held, if it is.
+    fn held(&self, request: &Request<Incoming>) -> Option<Moment> {
+        let path = request.uri().path();
+        let status = path.contains("/rollouts/") && path.ends_with("/status");
+        if !status || request.method() == Method::GET {
+            return None;
+        }
+        let mut pages = self.pages();
+        pages.statuses += 1;
+        let hold = self.hold.filter(|hold| hold.write == pages.statuses)?;
+        self.progress.send_replace(Progress::Reached);
+        Some(hold.moment)
+    }
+
+    /// Keeps a request for ever, and says so.
+    async fn keep(&self) -> ! {
+        self.progress.send_replace(Progress::Held);
+        pending().await
+    }
+}
+
+/// Owns every connection, so that all of them end with it.
+async fn accept(listener: TcpListener, book: Arc<Book>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        connections.spawn(connection(stream, book.clone()));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: TcpStream, book: Arc<Book>) {
+    let service = service_fn(move |request| pass_on(book.clone(), request));
+    // An error here is the client's going away.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
+
+async fn pass_on(book: Arc<Book>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+    let moment = book.held(&request);
+    if moment == Some(Moment::Before) {
+        book.keep().await;
+    }
+    let writes = request.method() != Method::GET;
+    let (head, body) = request.into_parts();
+    let Ok(body) = body.collect().await else { return Ok(unavailable("no body".to_owned())) };
+    let request = Request::from_parts(head, Body::from(body.to_bytes()));
+    let answer = match book.server.send(request).await {
+        Ok(answer) if writes => book.note(answer).await,
+        Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed_unsync()),
+        Err(error) => unavailable(error.to_string()),
+    };
+    if moment == Some(Moment::After) {
+        book.keep().await;
+    }
+    Ok(answer)
+}
+
+impl Book {
+    /// Keeps the object in an answer.
+    async fn note(&self, answer: Response<Body>) -> Answer {
+        let (head, body) = answer.into_parts();
+        let body = match body.collect_bytes().await {
+            Ok(body) => body,
+            Err(error) => return unavailable(error.to_string()),
+        };
+        if head.status.is_success()
+            && let Ok(object) = serde_json::from_slice(&body)
+        {
+            self.pages().written.push(object);
+        }
+        Response::from_parts(head, whole(body))
+    }
+}
+
+fn unavailable(why: String) -> Answer {
+    let mut answer = Response::new(whole(why.into()));
+    *answer.status_mut() = StatusCode::BAD_GATEWAY;
+    answer
+}
+
+fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    http_body_util::Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
