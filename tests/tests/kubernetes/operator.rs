@@ -2,5 +2,7 @@
 //! Envoy, to which the objects of the mesh are carried by the stand-in for one.
 
 mod life;
+mod meddling;
+mod missing;
 mod rollouts;
 pub(crate) mod world;

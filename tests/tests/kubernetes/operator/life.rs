@@ -1,33 +1,17 @@
 //! What operators and people do to a rollout under way.
 
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::process::Child;
 
 use super::world::{
-    ROLLOUT, SOON, World, by_weights, cluster, condition, kill, observed, phase, plugin,
+    ROLLOUT, SOON, World, by_weights, cluster, degraded, kill, live, observed, phase, plugin,
+    promoted, wall,
 };
 use crate::mesh::world::{sidecar, virtual_service, weights};
-
-/// A mesh that splits by a VirtualService, and a Rollout that stays at its first step until somebody approves of it.
-async fn waiting() -> Option<(World, Value, Value)> {
-    let world = World::new(sidecar()).await?;
-    world.server().create(&plugin(observed(cluster))).await;
-    let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
-    let routes = world.server().create(&routes).await;
-    let mut object = by_weights("v2");
-    object["spec"]["strategy"]["trafficShifting"]["steps"][0]["approval"] = true.into();
-    let object = world.server().create(&object).await;
-    Some((world, routes, object))
-}
-
-fn live(object: &Value) -> bool {
-    condition(object, "Progressing") == ["True", "StepLive"]
-}
-
-fn promoted(object: &Value) -> bool {
-    object["status"]["stable"] == "v2"
-}
 
 fn signal(operator: &Child, signal: Signal) {
     let id = operator.id().expect("it runs");
@@ -35,13 +19,24 @@ fn signal(operator: &Child, signal: Signal) {
     kill_process(id, signal).expect("it is a child");
 }
 
+/// How long a rollout may be without an operator.
+const TAKEOVER: Duration = Duration::from_secs(20);
+
+/// What the next leader wrote first says when that was.
+fn assert_soon_after(event: Timestamp, what: &str, written: &Value) {
+    let passed = wall(&written["status"]).duration_since(event);
+    println!("taken over {passed:#} after {what}");
+    assert!(passed.unsigned_abs() < TAKEOVER, "{passed:#} after {what}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
-    let Some((world, routes, object)) = waiting().await else { return };
+    let Some((world, routes, object)) = World::waiting().await else { return };
     let load = world.load(100);
     let first = world.operator("first");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     let second = world.operator("second");
+    let killed = Timestamp::now();
     kill(first).await;
     let writer = |name: &'static str| {
         move |object: &Value| {
@@ -50,13 +45,16 @@ async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
         }
     };
     let taken_over = world.until(SOON, "the second leads", &object, writer("second")).await;
+    assert_soon_after(killed, "the kill", &taken_over);
     assert_eq!(taken_over["status"]["step"], "1/2");
     assert_eq!(world.weights(&routes).await, [80, 20]);
 
     // One that wakes up after its lease was over writes nothing.
     let _third = world.operator("third");
+    let stopped = Timestamp::now();
     signal(&second, Signal::STOP);
-    world.until(SOON, "the third leads", &object, writer("third")).await;
+    let taken_over = world.until(SOON, "the third leads", &object, writer("third")).await;
+    assert_soon_after(stopped, "the stop", &taken_over);
     world.order(&object, "approve by=ann").await;
     signal(&second, Signal::CONT);
     let ended = world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
@@ -68,7 +66,7 @@ async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_and_newer_candidates_are_obeyed() {
-    let Some((world, routes, object)) = waiting().await else { return };
+    let Some((world, routes, object)) = World::waiting().await else { return };
     let _load = world.load(100);
     let _operator = world.operator("a");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
@@ -87,37 +85,13 @@ async fn orders_and_newer_candidates_are_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn weights_changed_by_hand_are_repaired_and_told() {
-    let Some((world, routes, object)) = waiting().await else { return };
-    let _load = world.load(100);
-    let _operator = world.operator("a");
-    world.until(ROLLOUT, "the first step is live", &object, live).await;
-    world.change(&routes, json!({ "spec": { "http": [{ "route": weights(50, 50) }] } })).await;
-    serin_tests::until(SOON, "the weights are repaired", async || {
-        let weights = world.weights(&routes).await;
-        if weights == [80, 20] { Ok(()) } else { Err(weights) }
-    })
-    .await;
-    serin_tests::until(SOON, "it is told", async || {
-        let reasons = world.reasons(&object).await;
-        if reasons.iter().any(|reason| reason == "Warned") { Ok(()) } else { Err(reasons) }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_rollout_leaves_all_traffic_at_the_baseline() {
-    let Some((world, routes, object)) = waiting().await else { return };
+    let Some((world, routes, object)) = World::waiting().await else { return };
     let _load = world.load(100);
     let _operator = world.operator("a");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
-    let api = serin_tests::kube::objects(&world.admin(), &object);
-    api.delete("reviews", &Default::default()).await.expect("it can be deleted");
-    serin_tests::until(ROLLOUT, "it is gone", async || match api.get_opt("reviews").await {
-        Ok(None) => Ok(()),
-        other => Err(format!("{other:?}")),
-    })
-    .await;
+    world.delete(&object).await;
+    world.until_gone(&object).await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
 }
 
@@ -129,9 +103,6 @@ async fn what_is_missing_is_told_and_waited_for() {
     let mut object = by_weights("v2");
     object["spec"]["strategy"]["trafficShifting"]["steps"][0]["weight"] = "0.5%".into();
     let object = world.server().create(&object).await;
-    let degraded = |reason: &'static str| {
-        move |object: &Value| condition(object, "Degraded") == ["True", reason]
-    };
     let invalid = world.until(SOON, "it is not valid", &object, degraded("SpecInvalid")).await;
     let message = invalid["status"]["message"].as_str().expect("a message");
     assert!(message.starts_with("spec.strategy: 0.5 % is not a whole percentage"), "{message}");

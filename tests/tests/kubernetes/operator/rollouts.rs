@@ -1,25 +1,18 @@
 //! Rollouts from their first step to their end, in each kind of mesh.
 
 use serde_json::{Value, json};
-use serin_tests::{Fault, Proxy};
+use serin_tests::Fault;
 
 use super::world::{
-    ROLLOUT, World, by_weights, cluster, condition, observed, phase, plugin, rollout, subset,
+    ROLLOUT, World, backend, by_filter, by_route, by_weights, condition, http_route, observed,
+    phase, plugin,
 };
-use crate::mesh::world::{only, sidecar, virtual_service, weights};
-
-/// A mesh that splits by a VirtualService, with all traffic at v1.
-async fn weighted() -> Option<(World, Value)> {
-    let world = World::new(sidecar()).await?;
-    world.server().create(&plugin(observed(cluster))).await;
-    let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
-    let routes = world.server().create(&routes).await;
-    Some((world, routes))
-}
+use crate::mesh::world::{only, sidecar, virtual_service};
+use crate::world::read;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
-    let Some((world, routes)) = weighted().await else { return };
+    let Some((world, routes)) = World::weighted().await else { return };
     let load = world.load(150);
     let _operator = world.operator("a");
     let object = world.server().create(&by_weights("v1")).await;
@@ -46,15 +39,13 @@ async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
     world.until(ROLLOUT, "v1 is promoted", &object, back).await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
     assert_eq!(load.stop().await.total().failures, 0);
-    let reasons = world.reasons(&object).await;
-    for reason in ["Started", "Shifting", "Live", "GateOpened", "Promoted"] {
-        assert!(reasons.iter().any(|known| known == reason), "{reason}: {reasons:?}");
-    }
+    let reasons = ["Started", "Shifting", "Live", "GateOpened", "Promoted"];
+    world.until_told(&object, &reasons).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
-    let Some((world, routes)) = weighted().await else { return };
+    let Some((world, routes)) = World::weighted().await else { return };
     let _load = world.load(150);
     world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
     let _operator = world.operator("a");
@@ -77,60 +68,91 @@ async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_filter_that_a_plugin_configures() {
-    let Some(world) = World::new(sidecar()).await else { return };
-    let object = world.server().create(&plugin(json!([]))).await;
+    let Some((world, carrier, routes)) = filtered().await else { return };
+    let load = world.load(150);
+    let _operator = world.operator("a");
+    let object = world.server().create(&by_filter("v2")).await;
+    let stable = |object: &Value| object["status"]["stable"] == "v2";
+    world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
+    let carried = read(&world.admin(), &carrier).await;
+    let service = &carried["spec"]["pluginConfig"]["services"][0];
+    assert_eq!(service["buckets"], json!([{ "version": "v2", "count": 1_000_000 }]));
+    assert_eq!(carried["spec"]["url"], carrier["spec"]["url"]);
+    assert_eq!(version(&read(&world.admin(), &routes).await), version(&routes));
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_the_filter_a_bad_candidate_is_taken_back() {
+    let Some((world, carrier, routes)) = filtered().await else { return };
+    let _load = world.load(150);
+    taken_back(&world, &by_filter("v2")).await;
+    let carried = read(&world.admin(), &carrier).await;
+    let service = &carried["spec"]["pluginConfig"]["services"][0];
+    assert_eq!(service["buckets"], json!([{ "version": "v1", "count": 1_000_000 }]));
+    assert_eq!(version(&read(&world.admin(), &routes).await), version(&routes));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_weights_of_a_route_of_the_gateway_api() {
+    let Some((world, route)) = routed().await else { return };
+    let load = world.load(150);
+    let _operator = world.operator("a");
+    let object = world.server().create(&by_route("v2")).await;
+    let stable = |object: &Value| object["status"]["stable"] == "v2";
+    world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
+    assert_eq!(world.weights(&route).await, [0, 100]);
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_weights_of_a_route_a_bad_candidate_is_taken_back() {
+    let Some((world, route)) = routed().await else { return };
+    let _load = world.load(150);
+    taken_back(&world, &by_route("v2")).await;
+    assert_eq!(world.weights(&route).await, [100, 0]);
+}
+
+/// Half of v2's requests fail: it gets some, and then none any more.
+async fn taken_back(world: &World, object: &Value) {
+    world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
+    let _operator = world.operator("a");
+    let object = world.server().create(object).await;
+    let ended = world.until(ROLLOUT, "v2 is taken back", &object, phase("RolledBack")).await;
+    let status = &ended["status"];
+    assert_eq!((&status["stable"], &status["rejected"]), (&json!("v1"), &json!("v2")));
+    let past = &status["history"][0];
+    assert_eq!((&past["verdict"], &past["confirmed"]), (&json!("RolledBack"), &json!(true)));
+    let why = past["reason"].as_str().expect("a reason");
+    assert!(why.contains("of v2's requests failed"), "{why}");
+    assert_eq!(condition(&ended, "Ready"), ["False", "RolledBack"]);
+    assert_eq!(condition(&ended, "Degraded"), ["True", "RolledBack"]);
+    world.until_told(&object, &["Started", "Live", "RollingBack", "RolledBack"]).await;
+    world.bookinfo.until_split(0..=0).await;
+}
+
+fn version(object: &Value) -> &Value {
+    &object["metadata"]["resourceVersion"]
+}
+
+/// A mesh that a plugin splits, with the plugin and the routes that whoever set it up has made.
+async fn filtered() -> Option<(World, Value, Value)> {
+    let world = World::new(sidecar()).await?;
+    let carrier = world.server().create(&plugin(json!([]))).await;
     let routes = virtual_service(json!([
         { "match": [{ "headers": { "x-serin-version": { "exact": "v2" } } }], "route": only("v2") },
         { "route": only("v1") },
     ]));
     let routes = world.server().create(&routes).await;
-    let load = world.load(150);
-    let _operator = world.operator("a");
-    let mesh = json!({
-        "sticky": [{ "header": "x-user-id" }],
-        "istio": { "mode": "filter", "port": 9080, "proxies": { "matchLabels": { "app": "productpage" } } },
-    });
-    let rolled = world.server().create(&rollout("v2", subset, mesh)).await;
-    let stable = |object: &Value| object["status"]["stable"] == "v2";
-    world.until(ROLLOUT, "v2 is promoted", &rolled, stable).await;
-    let carried = crate::world::read(&world.admin(), &object).await;
-    let service = &carried["spec"]["pluginConfig"]["services"][0];
-    assert_eq!(service["buckets"], json!([{ "version": "v2", "count": 1_000_000 }]));
-    assert_eq!(carried["spec"]["url"], object["spec"]["url"]);
-    let untouched = crate::world::read(&world.admin(), &routes).await;
-    assert_eq!(untouched["metadata"]["resourceVersion"], routes["metadata"]["resourceVersion"]);
-    assert_eq!(load.stop().await.total().failures, 0);
+    world.bookinfo.until_split(0..=0).await;
+    Some((world, carrier, routes))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn by_weights_of_a_route_of_the_gateway_api() {
-    let Some(world) = World::new(Proxy::sidecar("bookinfo", &[("app", "productpage")])).await
-    else {
-        return;
-    };
-    let backend = |name: &str| format!("outbound|9080||reviews-{name}.bookinfo.svc.cluster.local");
+/// A mesh that splits by an HTTPRoute, with all traffic at v1.
+async fn routed() -> Option<(World, Value)> {
+    let world = World::new(sidecar()).await?;
     world.server().create(&plugin(observed(backend))).await;
-    let share = |name: &str, weight: u32| json!({ "name": format!("reviews-{name}"), "port": 9080, "weight": weight });
-    let route = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": { "name": "reviews", "namespace": "bookinfo" },
-        "spec": {
-            "parentRefs": [{ "group": "", "kind": "Service", "name": "reviews", "port": 9080 }],
-            "rules": [{ "backendRefs": [share("v1", 100), share("v2", 0)] }],
-        },
-    });
-    let route = world.server().create(&route).await;
-    let load = world.load(150);
-    let _operator = world.operator("a");
-    let target = |name: &str| json!({ "name": name, "backend": { "name": format!("reviews-{name}"), "port": 9080 } });
-    let mesh = json!({ "gatewayApi": {
-        "route": { "name": "reviews" },
-        "proxies": { "matchLabels": { "app": "productpage" } },
-    } });
-    let object = world.server().create(&rollout("v2", target, mesh)).await;
-    let stable = |object: &Value| object["status"]["stable"] == "v2";
-    world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
-    assert_eq!(world.weights(&route).await, [0, 100]);
-    assert_eq!(load.stop().await.total().failures, 0);
+    let route = world.server().create(&http_route()).await;
+    world.bookinfo.until_split(0..=0).await;
+    Some((world, route))
 }

@@ -4,17 +4,20 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::config::Kubeconfig;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
-use serin_tests::kube::{ApiServer, objects};
+use serin_tests::kube::relay::{Hold, Relay};
+use serin_tests::kube::{ApiServer, client, objects};
 use serin_tests::{Load, Plan, Proxy, serin, until};
 use tempfile::TempDir;
 use tokio::process::Child;
 
-use crate::mesh::world::{Bookinfo, subsets};
-use crate::world::{merge, read};
+use crate::mesh::world::{Bookinfo, sidecar, subsets, virtual_service, weights};
+use crate::world::{merge, name, read};
 
 /// A rollout of a few short steps, on a busy machine.
 pub(crate) const ROLLOUT: Duration = Duration::from_secs(180);
@@ -25,15 +28,42 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// A mesh, and operators that log in with the rights of the manifests.
 pub(crate) struct World {
     pub(crate) bookinfo: Bookinfo,
+    login: Kubeconfig,
     directory: TempDir,
 }
 
 impl World {
+    /// With a VirtualService that splits, and all traffic at v1.
+    pub(crate) async fn weighted() -> Option<(Self, Value)> {
+        let world = Self::new(sidecar()).await?;
+        world.server().create(&plugin(observed(cluster))).await;
+        let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
+        let routes = world.server().create(&routes).await;
+        world.bookinfo.until_split(0..=0).await;
+        Some((world, routes))
+    }
+
     /// With the subsets v1 and v2. `None` where there is no server to be had.
     pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
         let world = Self::bare(proxy).await?;
         world.server().create(&subsets()).await;
         Some(world)
+    }
+
+    /// The same, and a Rollout that stays at its first step until somebody approves of it.
+    pub(crate) async fn waiting() -> Option<(Self, Value, Value)> {
+        Self::waiting_with(json!({})).await
+    }
+
+    /// The same with these fields in its `spec.istio`.
+    pub(crate) async fn waiting_with(fields: Value) -> Option<(Self, Value, Value)> {
+        let (world, routes) = Self::weighted().await?;
+        let mut object = by_weights("v2");
+        object["spec"]["strategy"]["trafficShifting"]["steps"][0]["approval"] = true.into();
+        let fields = fields.as_object().expect("fields").clone();
+        object["spec"]["istio"].as_object_mut().expect("fields").extend(fields);
+        let object = world.server().create(&object).await;
+        Some((world, routes, object))
     }
 
     /// With the Services, and no object of a mesh.
@@ -42,9 +72,7 @@ impl World {
         bookinfo.server.install().await;
         let directory = tempfile::tempdir().expect("a directory");
         let login = bookinfo.server.login("serin-system", "serin-operator").await;
-        let login = serde_json::to_string(&login).expect("a kubeconfig");
-        std::fs::write(directory.path().join("kubeconfig"), login).expect("a file");
-        Some(Self { bookinfo, directory })
+        Some(Self { bookinfo, login, directory })
     }
 
     pub(crate) fn server(&self) -> &ApiServer {
@@ -57,12 +85,25 @@ impl World {
 
     /// Another operator.
     pub(crate) fn operator(&self, name: &str) -> Child {
+        self.operator_with(name, &self.login)
+    }
+
+    /// What stands between operators and the server, and has their rights.
+    pub(crate) async fn relay(&self, hold: Option<Hold>) -> Relay {
+        Relay::start(client(self.login.clone()).await, hold)
+    }
+
+    /// Another operator, which logs in so.
+    pub(crate) fn operator_with(&self, name: &str, login: &Kubeconfig) -> Child {
+        let kubeconfig = self.directory.path().join(name).with_extension("kubeconfig");
+        let login = serde_json::to_string(login).expect("a kubeconfig");
+        std::fs::write(&kubeconfig, login).expect("a file");
         let log = self.directory.path().join(name).with_extension("log");
         let log = std::fs::File::create(log).expect("a log");
         let mut command = serin();
         command.arg("operator").args(["--identity", name, "--listen", "127.0.0.1:0"]);
         command.args(["--lease-namespace", "serin-system"]);
-        command.env("KUBECONFIG", self.directory.path().join("kubeconfig"));
+        command.env("KUBECONFIG", kubeconfig);
         command.stdin(Stdio::null()).stderr(log).spawn().expect("serin starts")
     }
 
@@ -107,10 +148,21 @@ impl World {
 
     /// The weights in the routes of an object: those of v1 and v2.
     pub(crate) async fn weights(&self, object: &Value) -> [u64; 2] {
-        let now = read(&self.admin(), object).await;
-        let entries = ["/spec/http/0/route", "/spec/rules/0/backendRefs"];
-        let entries = entries.iter().find_map(|path| now.pointer(path)).expect("routes");
-        [0, 1].map(|index| entries[index]["weight"].as_u64().expect("a weight"))
+        weights_in(&read(&self.admin(), object).await)
+    }
+
+    /// Waits until these are the weights in the routes of an object.
+    pub(crate) async fn until_weights(&self, object: &Value, wanted: [u64; 2]) {
+        until(SOON, &format!("the weights are {wanted:?}"), async || {
+            let weights = self.weights(object).await;
+            if weights == wanted { Ok(()) } else { Err((weights, self.said())) }
+        })
+        .await;
+    }
+
+    /// Somebody changes the weights in the VirtualService by hand.
+    pub(crate) async fn set_weights(&self, routes: &Value, [v1, v2]: [u32; 2]) {
+        self.change(routes, json!({ "spec": { "http": [{ "route": weights(v1, v2) }] } })).await;
     }
 
     /// Merges a change into an object.
@@ -118,9 +170,35 @@ impl World {
         merge(&self.admin(), object, change).await;
     }
 
+    /// Deletes an object.
+    pub(crate) async fn delete(&self, object: &Value) {
+        let api = objects(&self.admin(), object);
+        api.delete(name(object), &Default::default()).await.expect("it can be deleted");
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) async fn until_gone(&self, object: &Value) {
+        let api = objects(&self.admin(), object);
+        until(ROLLOUT, "it is gone", async || match api.get_opt(name(object)).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}; said: {}", self.said())),
+        })
+        .await;
+    }
+
     /// Gives an order, as people do.
     pub(crate) async fn order(&self, object: &Value, order: &str) {
         self.change(object, json!({"metadata": {"annotations": {"serin.dev/order": order}}})).await;
+    }
+
+    /// Waits until there are Events about an object with all these reasons.
+    pub(crate) async fn until_told(&self, object: &Value, wanted: &[&str]) {
+        until(SOON, &format!("Events say {wanted:?}"), async || {
+            let reasons = self.reasons(object).await;
+            let told = |wanted: &&str| reasons.iter().any(|reason| reason == wanted);
+            if wanted.iter().all(told) { Ok(()) } else { Err(reasons) }
+        })
+        .await;
     }
 
     /// The reasons of all Events about an object, in the order in which they were told.
@@ -135,6 +213,13 @@ impl World {
         let reason = |event: &DynamicObject| event.data["reason"].as_str().map(str::to_owned);
         events.iter().filter_map(reason).collect()
     }
+}
+
+/// The weights of v1 and v2 in an object's routes.
+pub(crate) fn weights_in(object: &Value) -> [u64; 2] {
+    let entries = ["/spec/http/0/route", "/spec/rules/0/backendRefs"];
+    let entries = entries.iter().find_map(|path| object.pointer(path)).expect("routes");
+    [0, 1].map(|index| entries[index]["weight"].as_u64().expect("a weight"))
 }
 
 /// The plugin by which the proxies of the callers get the filter, with these services in its configuration.
@@ -203,6 +288,48 @@ pub(crate) fn by_weights(candidate: &str) -> Value {
     )
 }
 
+/// A Rollout by the filter.
+pub(crate) fn by_filter(candidate: &str) -> Value {
+    let mesh = json!({
+        "sticky": [{ "header": "x-user-id" }],
+        "istio": {
+            "mode": "filter",
+            "port": 9080,
+            "proxies": { "matchLabels": { "app": "productpage" } },
+        },
+    });
+    rollout(candidate, subset, mesh)
+}
+
+/// A Rollout by the weights of the HTTPRoute `reviews`.
+pub(crate) fn by_route(candidate: &str) -> Value {
+    let target = |name: &str| json!({ "name": name, "backend": { "name": format!("reviews-{name}"), "port": 9080 } });
+    let mesh = json!({ "gatewayApi": {
+        "route": { "name": "reviews" },
+        "proxies": { "matchLabels": { "app": "productpage" } },
+    } });
+    rollout(candidate, target, mesh)
+}
+
+/// A route of the Gateway API for the callers of `reviews`, with all traffic at v1.
+pub(crate) fn http_route() -> Value {
+    let share = |name: &str, weight: u32| json!({ "name": format!("reviews-{name}"), "port": 9080, "weight": weight });
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": { "name": "reviews", "namespace": "bookinfo" },
+        "spec": {
+            "parentRefs": [{ "group": "", "kind": "Service", "name": "reviews", "port": 9080 }],
+            "rules": [{ "backendRefs": [share("v1", 100), share("v2", 0)] }],
+        },
+    })
+}
+
+/// The cluster that a mesh makes of the Service of a version.
+pub(crate) fn backend(name: &str) -> String {
+    format!("outbound|9080||reviews-{name}.bookinfo.svc.cluster.local")
+}
+
 /// A version that is a subset.
 pub(crate) fn subset(name: &str) -> Value {
     json!({ "name": name, "destination": { "host": "reviews", "subset": name } })
@@ -225,6 +352,27 @@ pub(crate) fn condition(object: &Value, kind: &str) -> [String; 2] {
     ["status", "reason"].map(|field| {
         found.map_or(String::new(), |c| c[field].as_str().unwrap_or_default().to_owned())
     })
+}
+
+/// Whether the split of a step is live.
+pub(crate) fn live(object: &Value) -> bool {
+    condition(object, "Progressing") == ["True", "StepLive"]
+}
+
+/// Whether v2 has been promoted.
+pub(crate) fn promoted(object: &Value) -> bool {
+    object["status"]["stable"] == "v2"
+}
+
+/// Whether something is not as it should be, for this reason.
+pub(crate) fn degraded(reason: &'static str) -> impl Fn(&Value) -> bool {
+    move |object| condition(object, "Degraded") == ["True", reason]
+}
+
+/// When the status of a rollout under way was written.
+pub(crate) fn wall(status: &Value) -> Timestamp {
+    let text = status["underWay"]["wall"].as_str().expect("a rollout is under way");
+    text.parse().expect("a time")
 }
 
 /// Kills an operator, as the machine under it would.

@@ -1,0 +1,129 @@
+//! Somebody else writes to the routes, changes their weights, or deletes them, while a rollout is under way.
+
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::world::{ROLLOUT, SOON, World, by_weights, condition, degraded, live, promoted};
+use crate::world::{merge, read};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_another_writer_ten_times_a_second_all_of_both_arrives() {
+    let Some((world, routes)) = World::weighted().await else { return };
+    let load = world.load(150);
+    let _operator = world.operator("a");
+    let writer = annotate(world.admin(), routes.clone());
+    let object = world.server().create(&by_weights("v2")).await;
+    let ended = world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    writer.abort();
+    assert_eq!(condition(&ended, "Ready"), ["True", "Stable"]);
+    assert_eq!(condition(&ended, "Degraded"), ["False", "AsExpected"]);
+    let now = read(&world.admin(), &routes).await;
+    assert_eq!(world.weights(&routes).await, [0, 100]);
+    let notes = now["metadata"]["annotations"].as_object().expect("annotations").len();
+    assert!(notes >= 20, "the other has written {notes} times");
+    for round in 0..notes {
+        assert_eq!(now["metadata"]["annotations"][note(round)], "kept");
+    }
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+/// Writes another note every 100 ms.
+fn annotate(client: Client, routes: Value) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        for round in 0.. {
+            let notes = json!({ note(round): "kept" });
+            merge(&client, &routes, json!({ "metadata": { "annotations": notes } })).await;
+            sleep(Duration::from_millis(100)).await;
+        }
+    })
+}
+
+fn note(round: usize) -> String {
+    format!("note-{round}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_changed_by_hand_are_repaired_and_told() {
+    let Some((world, routes, object)) = World::waiting_with(json!({ "drift": "repair" })).await
+    else {
+        return;
+    };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    world.set_weights(&routes, [50, 50]).await;
+    world.until_weights(&routes, [80, 20]).await;
+    world.until_told(&object, &["Warned"]).await;
+    world.order(&object, "approve").await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert_eq!(world.weights(&routes).await, [0, 100]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
+    let Some((world, routes, object)) = World::waiting_with(json!({ "drift": "respect" })).await
+    else {
+        return;
+    };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    world.set_weights(&routes, [50, 50]).await;
+    let told = world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
+    let message = told["status"]["message"].as_str().expect("a message");
+    assert!(message.contains("drift: respect"), "{message}");
+    world.until_told(&object, &["Warned", "Blocked"]).await;
+    world.order(&object, "approve").await;
+    let order = |object: &Value| object["status"]["order"]["text"] == "approve";
+    world.until(SOON, "the order is heard", &object, order).await;
+    assert_eq!(world.weights(&routes).await, [50, 50]);
+
+    world.set_weights(&routes, [80, 20]).await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert_eq!(world.weights(&routes).await, [0, 100]);
+    world.until_told(&object, &["Unblocked"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_that_are_respected_keep_no_rollback_waiting() {
+    let Some((world, routes, object)) = World::waiting_with(json!({ "drift": "respect" })).await
+    else {
+        return;
+    };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    world.set_weights(&routes, [50, 50]).await;
+    world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
+    world.order(&object, "abort").await;
+    world.until_weights(&routes, [100, 0]).await;
+    let stopped = |object: &Value| object["status"]["phase"] == "Stopped";
+    world.until(ROLLOUT, "it is stopped", &object, stopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_that_are_deleted_are_told_and_waited_for() {
+    let Some((world, routes, object)) = World::waiting_with(json!({})).await else { return };
+    let _load = world.load(100);
+    let _operator = world.operator("a");
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    world.delete(&routes).await;
+    let told = world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
+    let message = told["status"]["message"].as_str().expect("a message");
+    assert!(message.contains("VirtualService reviews is not there"), "{message}");
+    assert_eq!(told["status"]["step"], "1/2");
+    world.until_told(&object, &["Warned", "Blocked"]).await;
+
+    world
+        .server()
+        .create(&crate::mesh::world::virtual_service(routes["spec"]["http"].clone()))
+        .await;
+    world.until_weights(&routes, [80, 20]).await;
+    world.until(ROLLOUT, "the first step is live again", &object, live).await;
+    world.order(&object, "approve").await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+}

@@ -1,0 +1,120 @@
+//! Something that a rollout needs is not in the cluster.
+
+use serde_json::{Value, json};
+
+use super::world::{
+    ROLLOUT, SOON, World, backend, by_route, by_weights, cluster, condition, degraded, http_route,
+    observed, plugin, promoted,
+};
+use crate::mesh::world::{service, sidecar, virtual_service, weights};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_kinds_of_the_gateway_api_those_of_istio_are_rolled_out() {
+    let Some((world, routes)) = World::weighted().await else { return };
+    let _load = world.load(150);
+    undefine(&world, "httproutes.gateway.networking.k8s.io").await;
+    undefine(&world, "grpcroutes.gateway.networking.k8s.io").await;
+    let _operator = world.operator("a");
+    let other = world.server().create(&named("other", by_route("v2"))).await;
+    let object = world.server().create(&by_weights("v2")).await;
+    assert_no_kind(&world, &other, "HTTPRoute").await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert_eq!(world.weights(&routes).await, [0, 100]);
+    assert_eq!(
+        condition(&crate::world::read(&world.admin(), &other).await, "Degraded"),
+        ["True", "KindMissing"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_kinds_of_istio_those_of_the_gateway_api_are_rolled_out() {
+    let Some(world) = World::bare(sidecar()).await else { return };
+    // What an agent other than Istio's would have configured.
+    world.server().create(&plugin(observed(backend))).await;
+    let route = world.server().create(&http_route()).await;
+    let _load = world.load(150);
+    world.bookinfo.until_split(0..=0).await;
+    undefine(&world, "virtualservices.networking.istio.io").await;
+    undefine(&world, "destinationrules.networking.istio.io").await;
+    let _operator = world.operator("a");
+    let other = world.server().create(&named("other", by_weights("v2"))).await;
+    let object = world.server().create(&by_route("v2")).await;
+    assert_no_kind(&world, &other, "VirtualService").await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert_eq!(world.weights(&route).await, [0, 100]);
+}
+
+/// The cluster has no such kind of object, and the Rollout says so.
+async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
+    let told = world.until(SOON, "it is told", object, degraded("KindMissing")).await;
+    let message = told["status"]["message"].as_str().expect("a message");
+    let expected = format!("the cluster has no {kind}: is its definition installed?");
+    assert!(message.contains(&expected), "{message}");
+    assert_eq!(told["status"]["phase"], "Pending");
+    world.until_told(object, &["KindMissing"]).await;
+}
+
+async fn undefine(world: &World, name: &str) {
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": name },
+    });
+    world.delete(&definition).await;
+    world.until_gone(&definition).await;
+}
+
+/// The same for another service.
+fn named(name: &str, mut object: Value) -> Value {
+    object["metadata"]["name"] = name.into();
+    object["spec"]["service"] = name.into();
+    object["spec"]["authorities"] = json!([name]);
+    object
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_without_its_service_gets_no_requests() {
+    let Some(world) = World::bare(sidecar()).await else { return };
+    world.server().create(&plugin(observed(backend))).await;
+    let candidate = service("reviews-v2", json!({ "app": "reviews", "version": "v2" }));
+    world.delete(&candidate).await;
+    let route = world.server().create(&http_route()).await;
+    world.bookinfo.until_split(0..=0).await;
+    let load = world.load(150);
+    let _operator = world.operator("a");
+    let object = world.server().create(&by_route("v2")).await;
+    let told = world.until(SOON, "it is told", &object, degraded("DestinationMissing")).await;
+    let message = told["status"]["message"].as_str().expect("a message");
+    assert!(message.contains("Service reviews-v2 is not there"), "{message}");
+    world.until_told(&object, &["DestinationMissing"]).await;
+    assert_eq!(world.weights(&route).await, [100, 0]);
+
+    world.server().create(&candidate).await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_without_its_subset_gets_no_requests() {
+    let Some(world) = World::bare(sidecar()).await else { return };
+    world.server().create(&plugin(observed(cluster))).await;
+    let mut rule = crate::mesh::world::subsets();
+    let both = rule["spec"]["subsets"].clone();
+    rule["spec"]["subsets"] = json!([both[0]]);
+    let rule = world.server().create(&rule).await;
+    let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
+    let routes = world.server().create(&routes).await;
+    world.bookinfo.until_split(0..=0).await;
+    let load = world.load(150);
+    let _operator = world.operator("a");
+    let object = world.server().create(&by_weights("v2")).await;
+    let told = world.until(SOON, "it is told", &object, degraded("DestinationMissing")).await;
+    let message = told["status"]["message"].as_str().expect("a message");
+    assert!(message.contains("no DestinationRule explains the subset v2"), "{message}");
+    world.until_told(&object, &["DestinationMissing"]).await;
+    assert_eq!(world.weights(&routes).await, [100, 0]);
+
+    world.change(&rule, json!({ "spec": { "subsets": both } })).await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
+    assert_eq!(load.stop().await.total().failures, 0);
+}
