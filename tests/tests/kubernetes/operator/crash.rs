@@ -1,0 +1,155 @@
+//! The operator killed right before and right after every write of a rollout's status: whoever comes next ends it as if nothing had been.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use serin_tests::Fault;
+use serin_tests::kube::relay::{Hold, Moment};
+
+use super::world::{ROLLOUT, World, by_weights, kill, phase, wall, weights_in};
+
+/// Of each step.
+const BAKE: Duration = Duration::from_secs(1);
+
+/// How a rollout goes that nobody disturbs.
+struct Course {
+    phase: &'static str,
+    verdict: &'static str,
+    steps: &'static [&'static str],
+    /// What is written into the routes, one after the other.
+    weights: &'static [[u64; 2]],
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_write_a_good_candidate_is_promoted() {
+    let Some((world, routes)) = World::weighted().await else { return };
+    let course = Course {
+        phase: "Stable",
+        verdict: "Promoted",
+        steps: &["1/2", "2/2"],
+        weights: &[[80, 20], [0, 100]],
+    };
+    killed_at_every_write(&world, &routes, &course).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_every_write_a_bad_candidate_is_taken_back() {
+    let Some((world, routes)) = World::weighted().await else { return };
+    world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
+    let course = Course {
+        phase: "RolledBack",
+        verdict: "RolledBack",
+        steps: &["1/2"],
+        weights: &[[80, 20], [100, 0]],
+    };
+    killed_at_every_write(&world, &routes, &course).await;
+}
+
+/// Does it all again for each write, until a rollout ends before it has one of that number.
+async fn killed_at_every_write(world: &World, routes: &Value, course: &Course) {
+    let _load = world.load(150);
+    let mut killed = [0, 0];
+    for (moment, killed) in [Moment::Before, Moment::After].into_iter().zip(&mut killed) {
+        while disturbed(world, routes, course, Hold { write: *killed + 1, moment }).await {
+            *killed += 1;
+        }
+    }
+    println!("{}: killed before {} and after {} writes", course.verdict, killed[0], killed[1]);
+    // Each step is asked for and is live, and it ends.
+    let least = 2 * course.steps.len() + 1;
+    assert!(killed.iter().all(|killed| *killed >= least), "{killed:?}");
+}
+
+/// One rollout, whose operator is killed at this write. Whether it had so many.
+async fn disturbed(world: &World, routes: &Value, course: &Course, hold: Hold) -> bool {
+    let relay = world.relay(Some(hold)).await;
+    let first = world.operator_with("first", &relay.login());
+    let object = world.server().create(&short()).await;
+    tokio::select! {
+        () = relay.held() => {}
+        _ = world.until(ROLLOUT, "it ends", &object, phase(course.phase)) => {}
+    }
+    let reached = relay.reached();
+    if reached {
+        relay.held().await;
+    }
+    kill(first).await;
+    // It would be over soon: that it is waited for is another test's.
+    world.delete(&lease()).await;
+    let second = world.operator_with("second", &relay.login());
+    let over =
+        |object: &Value| phase(course.phase)(object) && object["status"]["underWay"].is_null();
+    let ended = world.until(ROLLOUT, &format!("it ends after {hold:?}"), &object, over).await;
+    let weights = world.weights(routes).await;
+    course.check(&relay.written(), &ended, weights, hold);
+    begin_anew(world, routes, &object).await;
+    kill(second).await;
+    world.delete(&lease()).await;
+    reached
+}
+
+impl Course {
+    /// What was written, by whomever, is what an operator writes that nobody kills.
+    fn check(&self, written: &[Value], ended: &Value, weights: [u64; 2], hold: Hold) {
+        let status = &ended["status"];
+        let history = status["history"].as_array().expect("a history");
+        assert_eq!(history.len(), 1, "{hold:?}: {status}");
+        assert_eq!(history[0]["verdict"], self.verdict, "{hold:?}: {status}");
+        assert_eq!(weights, shares(status), "{hold:?}: {status}");
+
+        let kind = |kind: &'static str| written.iter().filter(move |object| object["kind"] == kind);
+        let mut asked: Vec<_> = kind("VirtualService").map(weights_in).collect();
+        asked.dedup();
+        assert_eq!(asked, self.weights, "{hold:?}");
+        let statuses: Vec<_> =
+            kind("Rollout").map(|object| &object["status"]).filter(|s| s.is_object()).collect();
+        let generations = statuses.iter().map(|status| status["generation"].as_u64());
+        assert!(generations.is_sorted(), "{hold:?}: {statuses:?}");
+        let steps = statuses.iter().filter_map(|status| status["step"].as_str());
+        let mut steps: Vec<_> = steps.filter(|step| !step.is_empty()).collect();
+        steps.dedup();
+        assert_eq!(steps, self.steps, "{hold:?}");
+        for pair in self.steps.windows(2) {
+            let live = |status: &&&Value| {
+                status["step"] == pair[0] && status["conditions"].to_string().contains("StepLive")
+            };
+            let live = statuses.iter().find(live).expect("each step goes live");
+            let next = statuses.iter().find(|status| status["step"] == pair[1]);
+            let baked = wall(next.expect("the next step")).duration_since(wall(live));
+            assert!(baked.unsigned_abs() >= BAKE, "{hold:?}: {} baked for {baked:#}", pair[0]);
+        }
+    }
+}
+
+/// The weights that a status says are asked for: those of v1 and v2.
+fn shares(status: &Value) -> [u64; 2] {
+    ["v1", "v2"].map(|version| {
+        let share = status["weights"][version].as_str().expect("a weight");
+        share.trim_end_matches(['%', ' ']).parse().expect("a percentage")
+    })
+}
+
+/// As it was before the rollout.
+async fn begin_anew(world: &World, routes: &Value, object: &Value) {
+    world.delete(object).await;
+    world.until_gone(object).await;
+    world.set_weights(routes, [100, 0]).await;
+    world.bookinfo.until_split(0..=0).await;
+}
+
+/// A Rollout of two steps, each as short as it can be.
+fn short() -> Value {
+    let mut object = by_weights("v2");
+    object["spec"]["strategy"]["trafficShifting"] = json!({
+        "bake": { "time": format!("{}s", BAKE.as_secs()), "requests": 10 },
+        "steps": [{ "weight": "20%" }, { "weight": "100%" }],
+    });
+    object
+}
+
+fn lease() -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": { "name": "serin-operator", "namespace": "serin-system" },
+    })
+}
