@@ -5,5 +5,6 @@ mod crash;
 mod life;
 mod meddling;
 mod missing;
+mod objects;
 mod rollouts;
 pub(crate) mod world;

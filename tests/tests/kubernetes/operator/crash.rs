@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use serin_tests::Fault;
 use serin_tests::kube::relay::{Hold, Moment};
 
-use super::world::{ROLLOUT, World, by_weights, kill, phase, wall, weights_in};
+use super::objects::by_weights;
+use super::world::{ROLLOUT, World, kill, phase, wall, weights_in};
 
 /// Of each step.
 const BAKE: Duration = Duration::from_secs(1);

@@ -7,10 +7,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::process::Child;
 
-use super::world::{
-    ROLLOUT, SOON, World, by_weights, cluster, degraded, kill, live, observed, phase, plugin,
-    promoted, wall,
-};
+use super::objects::{by_weights, cluster, observed, plugin};
+use super::world::{ROLLOUT, SOON, World, degraded, kill, live, phase, promoted, wall};
 use crate::mesh::world::{sidecar, virtual_service, weights};
 
 fn signal(operator: &Child, signal: Signal) {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::world::{ROLLOUT, SOON, World, by_weights, condition, degraded, live, promoted};
+use super::objects::by_weights;
+use super::world::{ROLLOUT, SOON, World, condition, degraded, live, promoted};
 use crate::world::{merge, read};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::world::{
-    ROLLOUT, SOON, World, backend, by_route, by_weights, cluster, condition, degraded, http_route,
-    observed, plugin, promoted,
-};
+use super::objects::{backend, by_route, by_weights, cluster, http_route, observed, plugin};
+use super::world::{ROLLOUT, SOON, World, condition, degraded, live, promoted};
 use crate::mesh::world::{service, sidecar, virtual_service, weights};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,4 +115,27 @@ async fn a_candidate_without_its_subset_gets_no_requests() {
     world.change(&rule, json!({ "spec": { "subsets": both } })).await;
     world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
     assert_eq!(load.stop().await.total().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_loses_its_service_is_told_and_gets_no_further() {
+    let Some(world) = World::bare(sidecar()).await else { return };
+    world.server().create(&plugin(observed(backend))).await;
+    let route = world.server().create(&http_route()).await;
+    world.bookinfo.until_split(0..=0).await;
+    let _load = world.load(150);
+    let _operator = world.operator("a");
+    let mut object = by_route("v2");
+    object["spec"]["strategy"]["trafficShifting"]["steps"][0]["approval"] = true.into();
+    let object = world.server().create(&object).await;
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    let candidate = service("reviews-v2", json!({ "app": "reviews", "version": "v2" }));
+    world.delete(&candidate).await;
+    world.until(SOON, "it is told", &object, degraded("NotRunning")).await;
+    world.until_told(&object, &["Warned", "Blocked"]).await;
+    world.order(&object, "approve").await;
+    assert_eq!(world.weights(&route).await, [80, 20]);
+
+    world.server().create(&candidate).await;
+    world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
 }

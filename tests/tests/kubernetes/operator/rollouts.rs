@@ -3,10 +3,8 @@
 use serde_json::{Value, json};
 use serin_tests::Fault;
 
-use super::world::{
-    ROLLOUT, World, backend, by_filter, by_route, by_weights, condition, http_route, observed,
-    phase, plugin,
-};
+use super::objects::{backend, by_filter, by_route, by_weights, http_route, observed, plugin};
+use super::world::{ROLLOUT, World, condition, phase};
 use crate::mesh::world::{only, sidecar, virtual_service};
 use crate::world::read;
 

@@ -1,0 +1,121 @@
+//! The objects that rollouts are made of here: plugins, routes and Rollouts.
+
+use serde_json::{Value, json};
+
+/// The plugin by which the proxies of the callers get the filter, with these services in its configuration.
+pub(crate) fn plugin(services: Value) -> Value {
+    json!({
+        "apiVersion": "extensions.istio.io/v1alpha1",
+        "kind": "WasmPlugin",
+        "metadata": { "name": "serin", "namespace": "bookinfo" },
+        "spec": {
+            "url": "oci://registry.example/serin:1.0.0",
+            "selector": { "matchLabels": { "app": "productpage" } },
+            "match": [{ "mode": "CLIENT" }],
+            "phase": "STATS",
+            "failStrategy": "FAIL_OPEN",
+            "pluginConfig": { "schema": 1, "generation": 1, "services": services },
+        },
+    })
+}
+
+/// `reviews` as a filter has it that only observes.
+pub(crate) fn observed(cluster: impl Fn(&str) -> String) -> Value {
+    let version = |name: &str| json!({ "name": name, "cluster": cluster(name) });
+    json!([{
+        "name": "reviews",
+        "authorities": ["reviews"],
+        "split": "mesh",
+        "versions": [version("v1"), version("v2")],
+    }])
+}
+
+/// A Rollout of `reviews` from v1 to this version by two short steps, in this mesh.
+pub(crate) fn rollout(candidate: &str, target: impl Fn(&str) -> Value, mesh: Value) -> Value {
+    let versions = ["v1", "v2"].map(target);
+    let mut spec = json!({
+        "service": "reviews",
+        "authorities": ["reviews"],
+        "versions": versions,
+        "baseline": "v1",
+        "candidate": candidate,
+        "strategy": { "trafficShifting": {
+            "bake": { "time": "3s", "requests": 30 },
+            "steps": [{ "weight": "20%" }, { "weight": "100%", "bake": { "time": "1s", "requests": 30 } }],
+        } },
+    });
+    let fields = mesh.as_object().expect("fields").clone();
+    spec.as_object_mut().expect("fields").extend(fields);
+    json!({
+        "apiVersion": "serin.dev/v1alpha1",
+        "kind": "Rollout",
+        "metadata": { "name": "reviews", "namespace": "bookinfo" },
+        "spec": spec,
+    })
+}
+
+/// A Rollout by the weights of the VirtualService `reviews`.
+pub(crate) fn by_weights(candidate: &str) -> Value {
+    rollout(
+        candidate,
+        subset,
+        json!({ "istio": {
+        "mode": "mesh",
+        "virtualService": "reviews",
+        "port": 9080,
+        "proxies": { "matchLabels": { "app": "productpage" } },
+    } }),
+    )
+}
+
+/// A Rollout by the filter.
+pub(crate) fn by_filter(candidate: &str) -> Value {
+    let mesh = json!({
+        "sticky": [{ "header": "x-user-id" }],
+        "istio": {
+            "mode": "filter",
+            "port": 9080,
+            "proxies": { "matchLabels": { "app": "productpage" } },
+        },
+    });
+    rollout(candidate, subset, mesh)
+}
+
+/// A Rollout by the weights of the HTTPRoute `reviews`.
+pub(crate) fn by_route(candidate: &str) -> Value {
+    let target = |name: &str| json!({ "name": name, "backend": { "name": format!("reviews-{name}"), "port": 9080 } });
+    let mesh = json!({ "gatewayApi": {
+        "route": { "name": "reviews" },
+        "proxies": { "matchLabels": { "app": "productpage" } },
+    } });
+    rollout(candidate, target, mesh)
+}
+
+/// A route of the Gateway API for the callers of `reviews`, with all traffic at v1.
+pub(crate) fn http_route() -> Value {
+    let share = |name: &str, weight: u32| json!({ "name": format!("reviews-{name}"), "port": 9080, "weight": weight });
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": { "name": "reviews", "namespace": "bookinfo" },
+        "spec": {
+            "parentRefs": [{ "group": "", "kind": "Service", "name": "reviews", "port": 9080 }],
+            "rules": [{ "backendRefs": [share("v1", 100), share("v2", 0)] }],
+        },
+    })
+}
+
+/// The cluster that a mesh makes of the Service of a version.
+pub(crate) fn backend(name: &str) -> String {
+    format!("outbound|9080||reviews-{name}.bookinfo.svc.cluster.local")
+}
+
+/// A version that is a subset.
+pub(crate) fn subset(name: &str) -> Value {
+    json!({ "name": name, "destination": { "host": "reviews", "subset": name } })
+}
+
+/// The cluster that Istio makes of a subset.
+pub(crate) fn cluster(subset: &str) -> String {
+    format!("outbound|9080|{subset}|reviews.bookinfo.svc.cluster.local")
+}
