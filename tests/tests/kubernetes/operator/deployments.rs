@@ -10,9 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::world::{
-    ROLLOUT, SOON, World, by_weights, cluster, condition, kill, observed, phase, plugin,
+    ROLLOUT, SOON, World, by_weights, cluster, condition, kill, observed, phase, plugin, rollout,
+    subset,
 };
-use crate::mesh::world::{sidecar, virtual_service, weights};
+use crate::mesh::world::{only, sidecar, virtual_service, weights};
 use crate::world::read;
 
 /// A Deployment of a version of `reviews`, with so many replicas.
@@ -317,4 +318,32 @@ async fn rolling_by_batches_to_promotion() {
     let report = load.stop().await;
     assert_eq!(report.total().failures, 0);
     assert!(["v1", "v2"].into_iter().all(|name| report.tally(Some(name)).requests > 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_has_somebody_to_ask() {
+    let Some(shop) = Shop::new().await else { return };
+    let (world, _load) = (&shop.world, shop.world.load(100));
+    let routes = json!([
+        { "match": [{ "headers": { "x-serin-version": { "exact": "v2" } } }], "route": only("v2") },
+        { "route": only("v1") },
+    ]);
+    world.change(&shop.routes, json!({ "spec": { "http": routes } })).await;
+    let mesh = json!({
+        "override": { "header": "x-version" },
+        "trust": { "sources": ["10.0.0.0/8"] },
+        "istio": { "mode": "filter", "port": 9080, "proxies": { "matchLabels": { "app": "productpage" } } },
+    });
+    let mut object = scaled(rollout("v2", subset, mesh));
+    object["spec"]["strategy"] = json!({ "blueGreen": {} });
+    world.change(&plugin(json!([])), json!({ "spec": plugin(json!([]))["spec"] })).await;
+    let _operator = world.operator("a");
+    let object = shop.create(&object).await;
+    shop.until_replicas("v2", 1).await;
+    shop.until_waiting(&object, "0 of 1 replicas that a preview takes are ready").await;
+    shop.become_ready("v2", 1).await;
+    world.until(ROLLOUT, "the preview is live", &object, live).await;
+    world.order(&object, "abort by=ann").await;
+    world.until(SOON, "v1 stays", &object, phase("Stopped")).await;
+    shop.until_replicas("v2", 0).await;
 }
