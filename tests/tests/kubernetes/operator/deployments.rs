@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use serin_tests::kube::objects;
+use serin_tests::kube::{manifests, objects};
 use serin_tests::until;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -14,6 +14,7 @@ use super::world::{
     subset,
 };
 use crate::mesh::world::{only, sidecar, virtual_service, weights};
+use crate::tutorial::file;
 use crate::world::read;
 
 /// A Deployment of a version of `reviews`, with so many replicas.
@@ -295,9 +296,11 @@ async fn replicas_that_are_not_to_be_scaled_are_waited_for() {
 async fn rolling_by_batches_to_promotion() {
     let Some(shop) = Shop::new().await else { return };
     let (world, load, _cluster) = (&shop.world, shop.world.load(150), shop.cluster());
-    let mut object = scaled(by_weights("v2"));
+    // As the tutorial has it, but for times that a test can't wait for.
+    let mut object = manifests::documents(&file("rolling.yaml")).remove(0);
     let bake = json!({ "time": "2s", "requests": 20 });
-    object["spec"]["strategy"] = json!({ "rolling": { "batch": "25%", "bake": bake } });
+    object["spec"]["strategy"]["rolling"]["bake"] = bake;
+    object["spec"]["rollbackWindow"] = "5s".into();
     let _operator = world.operator("a");
     let object = shop.create(&object).await;
     let mut seen = vec![[100, 0]];
