@@ -110,7 +110,7 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
     let mut expected = Expected::nothing();
     let mut findings = Vec::new();
     let mut whereabouts = (!addresses.is_empty()).then_some(Whereabouts::Addresses(addresses));
-    if let Some(Spec { plan, service, proxies }) = spec {
+    if let Some(Spec { plan, service, proxies, .. }) = spec {
         if let Proxies::Envoy(Envoy { evidence, place }) = proxies {
             findings.extend(expected.configuration(&place));
             match evidence {

@@ -5,6 +5,7 @@
 //!                                         │ intent: what is to be done (pure)
 //!                                         │ engine: the same as elsewhere
 //!                                         │    router ──> VirtualService, HTTPRoute, GRPCRoute (weights, plugin)
+//!                                         │      behind a guard that waits for Deployments (guard, deployments)
 //!                                         │    source <── pods, by what their proxies count (pods, sli::served)
 //!                                         │    clerk  ──> status: stored before it is acted on (progress, store)
 //!                                         └──> Events (announce, telling)
@@ -19,9 +20,11 @@ mod cluster;
 mod condition;
 mod conflict;
 pub mod crd;
+mod deployments;
 mod desk;
 mod destinations;
 mod fence;
+mod guard;
 mod intent;
 mod leader;
 mod lease;
@@ -30,6 +33,7 @@ mod order;
 mod pods;
 mod progress;
 mod release;
+mod retire;
 mod roll;
 mod status;
 mod store;

@@ -73,7 +73,7 @@ impl Standalone {
         run: String,
         anew: bool,
     ) -> Result<(Self, Course), StartError> {
-        let Spec { mut plan, service, proxies } = spec;
+        let Spec { mut plan, service, proxies, .. } = spec;
         let envoy = envoy(proxies)?;
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
@@ -115,7 +115,7 @@ impl Standalone {
         mut rollout: Rollout,
         at: Duration,
     ) -> Result<(Self, Course), StartError> {
-        let Spec { plan, service, proxies } = spec;
+        let Spec { plan, service, proxies, .. } = spec;
         let envoy = envoy(proxies)?;
         let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
             .map_err(refused(&envoy.place))?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::announce::{Announcement, announcement};
 use super::desk::Desk;
-use super::progress::{Moment, progressed, reported};
+use super::progress::{Began, Moment, progressed, reported};
 use super::store::{Store, StoreError};
 use crate::engine::Observer;
 use crate::judge::Ruling;
@@ -25,6 +25,8 @@ pub(super) struct Clerk {
     desk: Desk,
     /// `spec` as the rollout began with it.
     spec: String,
+    /// Whether replicas follow the weights.
+    scales: bool,
     events: mpsc::Sender<Announcement>,
     /// Whether the status is another operator's.
     superseded: watch::Sender<bool>,
@@ -34,16 +36,17 @@ pub(super) struct Clerk {
 }
 
 impl Clerk {
-    /// A clerk for a rollout that began with this `spec`.
+    /// A clerk for a rollout that began with this `spec`, and has replicas follow the weights or not.
     #[must_use]
     pub(super) fn new(
         store: Store,
         desk: Desk,
         spec: String,
+        scales: bool,
         events: mpsc::Sender<Announcement>,
     ) -> Self {
         let (superseded, _) = watch::channel(false);
-        Self { store, desk, spec, events, superseded, written: None, unkept: Vec::new() }
+        Self { store, desk, spec, scales, events, superseded, written: None, unkept: Vec::new() }
     }
 
     /// Becomes true when another operator has taken over.
@@ -81,7 +84,8 @@ impl Observer for Clerk {
         let moment = Moment { generation: self.desk.generation(), now };
         let report = self.desk.unsaid();
         let stored = self.store.status();
-        let status = progressed(stored, moment, &self.spec, at, rollout, &self.unkept);
+        let began = Began { spec: &self.spec, scales: self.scales };
+        let status = progressed(stored, moment, began, at, rollout, &self.unkept);
         let status = status.map(|status| match &report {
             Some(report) => reported(&status, report.clone()),
             None => status,

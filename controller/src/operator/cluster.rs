@@ -1,9 +1,11 @@
 //! The API server: what is asked of it, in the words of its answers.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, Client, Error, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::timeout;
@@ -63,6 +65,8 @@ pub(super) struct Subject {
     api: Api<DynamicObject>,
     kind: String,
     name: String,
+    /// What of it is read and changed; all if absent.
+    subresource: Option<&'static str>,
     fence: Fence,
 }
 
@@ -77,7 +81,14 @@ impl Subject {
         fence: Fence,
     ) -> Self {
         let api = Api::namespaced_with(client, namespace, resource);
-        Self { api, kind: resource.kind.clone(), name: name.to_owned(), fence }
+        let (kind, name) = (resource.kind.clone(), name.to_owned());
+        Self { api, kind, name, subresource: None, fence }
+    }
+
+    /// A part of it that the server serves by itself.
+    #[must_use]
+    pub(super) fn subresource(self, name: &'static str) -> Self {
+        Self { subresource: Some(name), ..self }
     }
 
     /// Its kind and name.
@@ -97,8 +108,11 @@ impl Subject {
     /// # Errors
     /// It is not there, or can't be read.
     pub(super) async fn read(&self) -> Result<Value, ClusterError> {
-        let object = self.answered(self.api.get(&self.name)).await?;
-        Ok(json!(object))
+        let object = match self.subresource {
+            Some(part) => self.answered(self.api.get_subresource(part, &self.name)).await,
+            None => self.answered(self.api.get(&self.name)).await,
+        };
+        Ok(json!(object?))
     }
 
     /// Changes it as decided on what is there; decides again where somebody else was quicker. Gives the object as it is then.
@@ -126,9 +140,7 @@ impl Subject {
                 return Ok(object);
             }
             self.fence.check()?;
-            let patch: Patch<()> = Patch::Json(edits.patch());
-            let params = PatchParams::default();
-            match timeout(PATIENCE, self.api.patch(&self.name, &params, &patch)).await {
+            match timeout(PATIENCE, self.patch(&edits)).await {
                 Ok(Ok(object)) => return Ok(json!(object)),
                 Ok(Err(Error::Api(status))) if [409, 422].contains(&status.code) => {
                     refused = Some((object, status.message.clone()));
@@ -138,6 +150,15 @@ impl Subject {
             }
         }
         Err(ClusterError::Contended { what: self.what() })
+    }
+
+    async fn patch(&self, edits: &Edits) -> Result<DynamicObject, Error> {
+        let patch: Patch<()> = Patch::Json(edits.patch());
+        let params = PatchParams::default();
+        match self.subresource {
+            Some(part) => self.api.patch_subresource(part, &self.name, &params, &patch).await,
+            None => self.api.patch(&self.name, &params, &patch).await,
+        }
     }
 
     async fn answered<T>(
@@ -211,6 +232,22 @@ impl From<(String, PluginError)> for ClusterError {
 impl From<(String, FieldError)> for ClusterError {
     fn from((what, cause): (String, FieldError)) -> Self {
         Self::Field { what, cause }
+    }
+}
+
+/// All objects of a kind in a namespace.
+///
+/// # Errors
+/// They can't be read.
+pub(super) async fn list<K>(api: &Api<K>, kind: &str) -> Result<Vec<K>, ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let what = || format!("the list of {kind}s");
+    match timeout(PATIENCE, api.list(&ListParams::default())).await {
+        Ok(Ok(list)) => Ok(list.items),
+        Ok(Err(error)) => Err(in_words(&what(), kind, error)),
+        Err(_) => Err(ClusterError::Late { what: what() }),
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) use self::filtered::Plugins;
 use self::filtered::{Filtered, PluginRouter};
 use self::weighted::WeightedPlace;
 use super::fence::Fence;
+use super::guard::Guarded;
 use super::pods;
 use super::stuck::{Stuck, invalid};
 use super::weights::WeightRouter;
@@ -47,7 +48,7 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 pub(super) struct Mesh {
     /// How it is told splits.
-    pub(super) router: MeshRouter,
+    pub(super) router: Guarded,
     /// What is seen of it.
     pub(super) source: Fleet,
     /// What follows it: ends with this.
@@ -192,6 +193,18 @@ pub(super) async fn resume(
             let rolled_back = place.rolled_back(rollout.split());
             Ok((place.follow(cluster, namespace, pods, rollout.plan()), rolled_back))
         }
+    }
+}
+
+/// The candidate's present share.
+pub(super) async fn share(
+    cluster: &Cluster,
+    namespace: &str,
+    spec: &Spec,
+) -> Result<Weight, Stuck> {
+    match Place::of(cluster, namespace, spec).await?.0 {
+        Place::Weights(place) => Ok(place.present().await?),
+        Place::Filter(place) => Ok(place.present().0),
     }
 }
 

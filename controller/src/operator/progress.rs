@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::condition::{DEGRADED, Finding, PROGRESSING, READY, set};
-use super::status::{Evidence, HISTORY, ObjectStatus, OrderReport, Past, Phase, UnderWay};
+use super::status::{
+    Evidence, HISTORY, ObjectStatus, OrderReport, Past, Phase, Retiring, UnderWay,
+};
 use crate::judge::explain::percent;
 use crate::rollout::event::{self, Event, Reason, Sensitivity, Stage, Summary, Verdict};
 use crate::rollout::machine::{Output, Rollout};
@@ -23,14 +25,23 @@ pub(super) struct Moment {
     pub(super) now: Timestamp,
 }
 
-/// The status after a rollout has taken a step. `spec` is what it began with.
+/// What a rollout began with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Began<'r> {
+    /// `spec`.
+    pub(super) spec: &'r str,
+    /// Whether replicas follow the weights.
+    pub(super) scales: bool,
+}
+
+/// The status after a rollout has taken a step.
 ///
 /// # Errors
 /// Its state is too long to be stored.
 pub(super) fn progressed(
     before: &ObjectStatus,
     moment: Moment,
-    spec: &str,
+    began: Began<'_>,
     at: Duration,
     rollout: &Rollout,
     outputs: &[Output],
@@ -48,6 +59,7 @@ pub(super) fn progressed(
     });
     if let Some(summary) = ended {
         end(&mut status, moment, summary);
+        status.retiring = retiring(summary).filter(|_| began.scales);
         return Ok(status);
     }
     let state = serde_json::to_string(rollout).map_err(|error| error.to_string())?;
@@ -61,12 +73,14 @@ pub(super) fn progressed(
     status.under_way = Some(UnderWay {
         baseline: plan.baseline.clone(),
         candidate: plan.candidate.clone(),
-        spec: spec.to_owned(),
+        spec: began.spec.to_owned(),
         state,
         at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
         wall: moment.now,
     });
     status.stable = Some(plan.baseline.clone());
+    // Whatever it was, this rollout may need it.
+    status.retiring = None;
     show_progress(&mut status, moment, &rollout.status(), rollout.obstacle());
     Ok(status)
 }
@@ -195,6 +209,15 @@ fn end(status: &mut ObjectStatus, moment: Moment, summary: &Summary) {
     status.history.truncate(HISTORY);
     let message = status.message.clone();
     resting(status, moment, &message);
+}
+
+/// The version that serves nobody any more. Where a proxy has not confirmed that, it may serve somebody.
+fn retiring(summary: &Summary) -> Option<Retiring> {
+    let version = match summary.verdict {
+        Verdict::Promoted => &summary.baseline,
+        Verdict::RolledBack | Verdict::Interrupted => &summary.candidate,
+    };
+    summary.confirmed.then(|| Retiring { version: version.clone(), trouble: None })
 }
 
 /// The status of an object for which nothing is being done.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use super::announce::Announcement;
 use super::clerk::Clerk;
 use super::cluster::finalize;
+use super::deployments::Deployments;
 use super::desk::Desk;
 use super::intent::{Intent, Wanted, intent, unheard, wish};
 use super::mesh::{self, Beginning, Cluster, Mesh};
@@ -95,7 +96,7 @@ impl Release {
 
     async fn look(&self, object: DynamicObject, seen: &mut Seen) -> Next {
         let (identity, fence) = (&self.identity, self.cluster.fence.clone());
-        let store = match Store::open(self.api.clone(), object, identity, fence) {
+        let mut store = match Store::open(self.api.clone(), object, identity, fence) {
             Ok(store) => store,
             Err(error) => {
                 // Written by an operator of another release. What can't be read must not be lost.
@@ -111,7 +112,9 @@ impl Release {
             }
             Err(why) => return self.stick(store, invalid(why)).await,
         };
-        match intent(wanted(store.object(), &manifest), store.status()) {
+        let next = intent(wanted(store.object(), &manifest), store.status());
+        self.retire(&mut store, &next).await;
+        match next {
             Intent::Resume => self.resume(store, seen).await,
             Intent::Release => self.release(&store).await,
             Intent::Rest { phase, stable } => self.rest(store, &manifest, phase, stable).await,
@@ -194,13 +197,21 @@ impl Release {
         }
         let namespace = store.object().namespace().unwrap_or_default();
         let generation = Generation(store.status().generation);
+        let deployments = self.deployments(&namespace, &spec);
         let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
-        let Beginning { mesh, plan, present } = begun;
+        let Beginning { mut mesh, plan, present } = begun;
         // Another object of the name, or the same retried, is another rollout to those whom its hooks call.
         let uid = store.object().uid().unwrap_or_default();
         let run = format!("{uid}/{}", Timestamp::now().as_millisecond());
         let (rollout, outputs) = Rollout::start(plan, present, run);
+        deployments.into_iter().for_each(|known| mesh.router.guard(known, &rollout));
         Ok((mesh, Course { rollout, outputs, at: Duration::ZERO }))
+    }
+
+    /// The Deployments that the rollout looks at, if any.
+    fn deployments(&self, namespace: &str, spec: &Spec) -> Option<Deployments> {
+        let known = spec.deployments.as_ref();
+        known.map(|known| Deployments::of(&self.cluster, namespace, known))
     }
 
     /// Goes on with what was left under way.
@@ -232,7 +243,10 @@ impl Release {
         let spec = Manifest::read(&name, &namespace, &began)
             .and_then(|manifest| manifest.checked(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
-        let (mesh, rolled_back) = mesh::resume(&self.cluster, &namespace, &spec, &rollout).await?;
+        let (mut mesh, rolled_back) =
+            mesh::resume(&self.cluster, &namespace, &spec, &rollout).await?;
+        let deployments = self.deployments(&namespace, &spec);
+        deployments.into_iter().for_each(|known| mesh.router.guard(known, &rollout));
         let at = time(under_way, Timestamp::now());
         rollout.wake(at);
         let outputs = match rolled_back {
@@ -260,7 +274,8 @@ impl Release {
         desk.stored(store.status().phase);
         let stored = store.status().order.clone();
         let heard = desk.unsaid().or(stored).map(|report| report.text);
-        let mut clerk = Clerk::new(store, desk.clone(), text, self.events.clone());
+        let (scales, events) = (mesh.router.scales(), self.events.clone());
+        let mut clerk = Clerk::new(store, desk.clone(), text, scales, events);
         let mut superseded = clerk.superseded();
         let began: Vec<Output> = if keep { course.outputs.clone() } else { Vec::new() };
         if clerk.keep(course.at, &course.rollout, &began).await.is_err()
@@ -359,7 +374,7 @@ async fn give(wishes: &mpsc::Sender<Wish>, order: Order) -> Result<(), Refused> 
     answer.await.map_err(|_| over())?
 }
 
-fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
+pub(super) fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
     let spec = object.data.get("spec").unwrap_or(&Value::Null);
     let namespace = object.namespace().unwrap_or_default();
     Manifest::read(&object.name_any(), &namespace, spec).map_err(|error| error.to_string())

@@ -52,6 +52,9 @@ pub(super) struct ObjectStatus {
     /// The last rollouts that have ended, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) history: Vec<Past>,
+    /// The version that serves nobody since the last rollout has ended, and whose Deployment is to have no replicas; with spec.scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retiring: Option<Retiring>,
     /// The number of the last split that was asked for. It never falls, so that no proxy takes an old split for a new one.
     #[serde(default)]
     pub(super) generation: u64,
@@ -139,6 +142,17 @@ pub(super) struct Past {
     /// When it ended.
     #[schemars(with = "String")]
     pub(super) ended: Timestamp,
+}
+
+/// A version whose replicas are to be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Retiring {
+    /// Its name.
+    pub(super) version: VersionName,
+    /// What is in the way. It is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trouble: Option<String>,
 }
 
 /// A rollout under way.

@@ -10,8 +10,10 @@ use serin_filter::names::{ServiceName, VersionName};
 use thiserror::Error;
 
 use self::analysis::Analysis;
+pub use self::deployments::Deployments;
 pub use self::envoy::Envoy;
 pub use self::mesh::{DriftPolicy, GatewayApi, Istio, Pods, RouteKind, Splitter};
+use self::rolling::Moves;
 use self::strategy::Strategy;
 use self::value::{Count, Span};
 use self::version::{VersionSpec, pair};
@@ -21,6 +23,7 @@ use crate::sli::prometheus::Connection;
 
 mod analysis;
 pub mod definition;
+mod deployments;
 mod envoy;
 mod freeze;
 mod hooks;
@@ -64,6 +67,8 @@ pub struct Spec {
     pub service: wire::Service,
     /// Where to do it.
     pub proxies: Proxies,
+    /// What runs the versions, if that is looked after.
+    pub deployments: Option<Deployments>,
 }
 
 /// The proxies that split, and whatever tells them how.
@@ -154,6 +159,11 @@ struct Body {
     baseline: VersionName,
     /// The version that shall run. In a cluster a rollout begins whenever it is not the one that runs, and has not been tried yet.
     candidate: VersionName,
+    /// Whether replicas follow the weights: the candidate's Deployment is given those that its share takes before it gets it, and none once it was
+    /// taken back; the old baseline's keeps its own until the rollback window is over, and has none then. A Deployment that a
+    /// HorizontalPodAutoscaler looks after is only waited for. Default: false.
+    #[serde(default)]
+    scale: bool,
     /// Whether clients of the one version can be served by the other.
     #[serde(default)]
     compatibility: strategy::Compatibility,
@@ -265,7 +275,10 @@ impl Body {
         let split = self.istio.as_ref().map_or(wire::Split::Filter, mesh::IstioSpec::split);
         let split = if self.gateway_api.is_some() { wire::Split::Mesh } else { split };
         let (versions, proxies) = self.place(&namespace)?;
-        let steps = self.strategy.checked(self.compatibility, &self.override_)?;
+        let moves = self.moves(&proxies)?;
+        let steps = self.strategy.checked(self.compatibility, &self.override_, moves)?;
+        let (baseline, candidate) = (&self.baseline, &self.candidate);
+        let deployments = deployments::checked(&self.versions, baseline, candidate, self.scale)?;
         if let Proxies::Istio(istio) = &proxies {
             istio.can_carry(&steps)?;
         }
@@ -318,7 +331,20 @@ impl Body {
             },
             service,
             proxies,
+            deployments,
         })
+    }
+
+    /// What a rolling release moves, where these proxies are.
+    fn moves(&self, proxies: &Proxies) -> Result<Moves, SpecError> {
+        match (proxies, self.scale) {
+            (Proxies::Envoy(_), true) => at(
+                "spec.scale",
+                "is for spec.istio and spec.gatewayApi: here nobody asks a cluster for replicas",
+            ),
+            (Proxies::Envoy(_), false) => Ok(Moves::Instances),
+            (Proxies::Istio(_) | Proxies::GatewayApi(_), scale) => Ok(Moves::Replicas { scale }),
+        }
     }
 
     /// Where it is done, and the two versions there: the baseline first.

@@ -137,7 +137,7 @@ fn of_kind(kind: &str) -> Value {
 }
 
 /// Group, resource, name and verbs, in a namespace of a user's.
-const ALLOWED: [(&str, &str, &[&str]); 11] = [
+const ALLOWED: [(&str, &str, &[&str]); 13] = [
     ("serin.dev", "rollouts", &["get", "list", "watch", "patch"]),
     ("serin.dev", "rollouts/status", &["update"]),
     ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
@@ -147,11 +147,13 @@ const ALLOWED: [(&str, &str, &[&str]); 11] = [
     ("gateway.networking.k8s.io", "grpcroutes", &["get", "list", "watch", "patch"]),
     ("", "pods", &["get", "list", "watch"]),
     ("", "services", &["get", "list", "watch"]),
+    ("apps", "deployments", &["get"]),
     ("apps", "deployments/scale", &["get", "patch"]),
+    ("autoscaling", "horizontalpodautoscalers", &["list"]),
     ("events.k8s.io", "events", &["create"]),
 ];
 
-const FORBIDDEN: [(&str, &str, &[&str]); 12] = [
+const FORBIDDEN: [(&str, &str, &[&str]); 13] = [
     ("serin.dev", "rollouts", &["create", "delete"]),
     ("networking.istio.io", "virtualservices", &["create", "update", "delete"]),
     ("networking.istio.io", "destinationrules", &["patch", "delete"]),
@@ -162,7 +164,8 @@ const FORBIDDEN: [(&str, &str, &[&str]); 12] = [
     ("", "pods/exec", &["create"]),
     ("", "secrets", &["get", "list"]),
     ("", "configmaps", &["get", "list"]),
-    ("apps", "deployments", &["patch", "update", "delete"]),
+    ("apps", "deployments", &["list", "watch", "patch", "update", "delete"]),
+    ("autoscaling", "horizontalpodautoscalers", &["create", "patch", "update", "delete"]),
     ("coordination.k8s.io", "leases", &["get", "create", "patch", "update"]),
 ];
 

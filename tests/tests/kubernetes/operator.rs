@@ -2,6 +2,7 @@
 //! Envoy, to which the objects of the mesh are carried by the stand-in for one.
 
 mod crash;
+mod deployments;
 mod life;
 mod meddling;
 mod missing;

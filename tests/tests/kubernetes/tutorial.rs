@@ -64,7 +64,7 @@ async fn init(rollout: &str) -> Vec<Value> {
 }
 
 /// A file of the tutorial: the block whose first line is its name.
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     let tutorial = include_str!("../../../envoy/README.md");
     let begin = format!("```yaml\n# {name}\n");
     let (_, rest) = tutorial.split_once(&begin).unwrap_or_else(|| panic!("no {name}"));

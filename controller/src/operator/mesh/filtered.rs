@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::super::cluster::{ClusterError, Subject, kind};
+use super::super::guard::Guarded;
 use super::super::stuck::{Stuck, invalid};
 use super::{Cluster, Mesh, MeshRouter, proxies};
 use crate::rollout::plan::Plan;
@@ -112,8 +113,9 @@ impl Filtered {
         let mut watches = JoinSet::new();
         let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
         let Self { plugin, filter } = self;
-        let router = PluginRouter { plugin, filter };
-        Mesh { router: MeshRouter::Plugin(Box::new(router)), source, watches, listing }
+        let share = filter.candidate();
+        let router = MeshRouter::Plugin(Box::new(PluginRouter { plugin, filter }));
+        Mesh { router: Guarded::new(router, share), source, watches, listing }
     }
 }
 

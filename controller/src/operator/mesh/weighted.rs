@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::super::cluster::{ClusterError, Subject, kind};
 use super::super::destinations;
+use super::super::guard::Guarded;
 use super::super::stuck::Stuck;
 use super::super::weights::{WeightRouter, Weighted, version};
 use super::{Cluster, Mesh, MeshRouter, proxies};
@@ -95,7 +96,8 @@ impl WeightedPlace {
         let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
         let source = source.told(board.clone(), served);
         let router = WeightRouter::new(subject, weighted, drift, board);
-        Mesh { router: MeshRouter::Weights(Box::new(router)), source, watches, listing }
+        let router = Guarded::new(MeshRouter::Weights(Box::new(router)), present);
+        Mesh { router, source, watches, listing }
     }
 
     /// Follows it for a rollout that was left under way; whether that had been rolled back: the candidate has less than what was live.

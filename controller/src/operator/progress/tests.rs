@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use serin_filter::names::Generation;
+use serin_filter::table::Weight;
 
 use super::*;
 use crate::rollout::machine::Input;
@@ -38,7 +41,8 @@ fn condition<'s>(status: &'s ObjectStatus, type_: &str) -> (&'s str, &'s str) {
 }
 
 fn after(rollout: &Rollout, outputs: &[Output], before: &ObjectStatus) -> ObjectStatus {
-    progressed(before, moment(60), "{}", Duration::from_secs(5), rollout, outputs).unwrap()
+    let began = Began { spec: "{}", scales: true };
+    progressed(before, moment(60), began, Duration::from_secs(5), rollout, outputs).unwrap()
 }
 
 #[test]
@@ -99,6 +103,42 @@ fn an_end_is_remembered_and_says_what_runs() {
     // So it may be tried again.
     assert_eq!((&rest.rejected, &stable.rejected), (&status.rejected, &None));
     assert_eq!(rested(&stable, moment(120), Phase::Stable), stable);
+}
+
+#[test]
+fn whoever_serves_nobody_at_the_end_is_to_have_no_replicas() {
+    let (rollout, _) = begun();
+    let summary = |verdict, confirmed| Summary {
+        verdict,
+        reason: None,
+        service: "shop".parse().unwrap(),
+        baseline: "v1".parse().unwrap(),
+        candidate: "v2".parse().unwrap(),
+        weight: Weight::ZERO,
+        generation: Generation(9),
+        confirmed,
+        duration: Duration::from_secs(5),
+        candidate_requests: 0,
+        candidate_failures: BTreeMap::new(),
+    };
+    let retired = |verdict, confirmed, scales| {
+        let ended = Output::Tell(Box::new(Event::Ended(summary(verdict, confirmed))));
+        let (before, at) = (ObjectStatus::default(), Duration::from_secs(5));
+        let began = Began { spec: "{}", scales };
+        let status = progressed(&before, moment(60), began, at, &rollout, &[ended]).unwrap();
+        status.retiring.map(|retiring| retiring.version.to_string())
+    };
+    assert_eq!(retired(Verdict::Promoted, true, true).as_deref(), Some("v1"));
+    assert_eq!(retired(Verdict::RolledBack, true, true).as_deref(), Some("v2"));
+    assert_eq!(retired(Verdict::Interrupted, true, true).as_deref(), Some("v2"));
+    // It may serve somebody where that is not confirmed.
+    assert_eq!(retired(Verdict::RolledBack, false, true), None);
+    assert_eq!(retired(Verdict::Promoted, true, false), None);
+    // A rollout under way may need whatever it was.
+    let version = "v1".parse().unwrap();
+    let retiring = Some(Retiring { version, trouble: None });
+    let before = ObjectStatus { retiring, ..ObjectStatus::default() };
+    assert_eq!(after(&rollout, &[], &before).retiring, None);
 }
 
 #[test]

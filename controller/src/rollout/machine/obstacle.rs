@@ -36,6 +36,12 @@ impl Rollout {
         if self.phase == Phase::Preparing {
             return None;
         }
+        if let Some(known @ Obstacle::NotWritten { .. }) = &self.obstacle
+            && seen.newest != Some(wanted)
+        {
+            // What has not been written no proxy can follow: that it does not is nothing else to be told.
+            return Some(known.clone());
+        }
         if let Some(obstacle) = self.obstacle_of_some(now, seen) {
             return Some(obstacle);
         }

@@ -9,7 +9,7 @@ use serin_filter::table::Weight;
 
 use super::super::call::Replacement;
 use super::super::plan::{Gate, Limit, Overrun, Step};
-use super::rolling::Rolling;
+use super::rolling::{Moves, Rolling};
 use super::value::{Count, Percent, Span};
 use super::{SpecError, at};
 
@@ -37,7 +37,7 @@ pub(super) struct Strategy {
     canary: Option<Canary>,
     /// A preview for those who ask for it, then one switch for all.
     blue_green: Option<BlueGreen>,
-    /// Instances are replaced batch by batch.
+    /// Instances, or in a mesh replicas, are replaced batch by batch.
     rolling: Option<Rolling>,
 }
 
@@ -197,6 +197,7 @@ impl Strategy {
         &self,
         compatibility: Compatibility,
         preview: &wire::Override,
+        moves: Moves,
     ) -> Result<Vec<Step>, SpecError> {
         let breaking = compatibility == Compatibility::Breaking;
         match (&self.traffic_shifting, &self.canary, &self.blue_green, &self.rolling) {
@@ -214,7 +215,7 @@ impl Strategy {
             }
             (Some(shifting), None, None, None) => shifting.checked(),
             (None, Some(canary), None, None) => canary.checked(),
-            (None, None, None, Some(rolling)) => rolling.steps(),
+            (None, None, None, Some(rolling)) => rolling.steps(moves),
             _ => {
                 at(PATH, "exactly one of trafficShifting, canary, blueGreen and rolling is needed")
             }
@@ -223,7 +224,7 @@ impl Strategy {
 
     /// How instances are replaced, if they are.
     pub(super) fn replacement(&self) -> Result<Option<Replacement>, SpecError> {
-        self.rolling.as_ref().map(Rolling::replacement).transpose()
+        self.rolling.as_ref().map_or(Ok(None), Rolling::replacement)
     }
 
     /// How long the release can be taken back, unless the user says otherwise.

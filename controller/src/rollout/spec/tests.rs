@@ -39,7 +39,7 @@ spec:
 
 #[test]
 fn a_good_specification() {
-    let Spec { plan, service, proxies } = Spec::parse(GOOD).unwrap();
+    let Spec { plan, service, proxies, .. } = Spec::parse(GOOD).unwrap();
     let Proxies::Envoy(envoy) = proxies else { panic!("{proxies:?}") };
     let steps: Vec<_> =
         plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect();

@@ -22,6 +22,9 @@ pub(super) struct VersionSpec {
     destination: Option<DestinationSpec>,
     /// The Service that serves it, in the words of a route's backendRefs; with spec.gatewayApi.
     backend: Option<BackendSpec>,
+    /// The Deployment that runs it, in this namespace; with spec.istio or spec.gatewayApi. If the versions have one, the candidate gets a greater
+    /// share only once its Deployment has as many ready replicas as that takes, by those of the baseline's; a rollback waits for none.
+    deployment: Option<String>,
 }
 
 /// Istio's destination.
@@ -116,10 +119,23 @@ impl<T> Versions<Version<T>> {
 }
 
 impl VersionSpec {
+    pub(super) fn name(&self) -> &VersionName {
+        &self.name
+    }
+
+    pub(super) fn deployment(&self) -> Option<&str> {
+        self.deployment.as_deref()
+    }
+
     /// Its cluster, where nothing else tells where it is.
     pub(super) fn in_envoy(&self, path: &str) -> Result<(String, ()), SpecError> {
         self.without_destination(path)?;
         self.without_backend(path)?;
+        if self.deployment.is_some() {
+            let message =
+                "is for spec.istio and spec.gatewayApi: here nobody asks a cluster for replicas";
+            return at(format!("{path}.deployment"), message);
+        }
         match &self.cluster {
             Some(cluster) => Ok((cluster.clone(), ())),
             None => at(format!("{path}.cluster"), "missing; the Envoy cluster that serves it"),

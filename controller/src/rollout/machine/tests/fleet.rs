@@ -44,6 +44,15 @@ fn a_proxy_that_is_lost_for_a_moment_stops_no_clock_but_no_split_goes_live_witho
 }
 
 #[test]
+fn what_could_not_be_written_is_told_and_not_that_no_proxy_follows() {
+    let mut world = stuck(Trouble::Unwritable);
+    world.roster = behind(world.proxy.running.generation.0, false);
+    world.run(10.0);
+    assert!(matches!(world.obstacle(), Some(Obstacle::NotWritten { .. })), "{}", text(&world));
+    assert_eq!(told!(world, Event::Blocked { .. }), 1);
+}
+
+#[test]
 fn a_proxy_that_is_lost_for_long_stops_the_clock() {
     let mut world = baking();
     let (ours, baked) = (world.rollout.split().generation, world.rollout.status().baked);

@@ -32,7 +32,7 @@ fn parse(spec: Value) -> Result<Spec, String> {
     Spec::parse(&document.to_string()).map_err(|error| error.to_string())
 }
 
-fn changed(change: impl Fn(&mut Value)) -> Result<Spec, String> {
+pub(crate) fn changed(change: impl Fn(&mut Value)) -> Result<Spec, String> {
     let mut spec = object();
     change(&mut spec);
     parse(spec)

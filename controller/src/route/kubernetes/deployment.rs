@@ -1,0 +1,142 @@
+//! A Deployment: how many replicas it has, and how many it shall have.
+//!
+//! The number is written by its `scale`, a subresource that has nothing else: whoever may write that can't change what the pods run.
+
+use serde_json::{Value, json};
+use serin_filter::table::Weight;
+
+use super::field::Field;
+use super::{Edits, FieldError};
+
+/// The replicas of a Deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replicas {
+    /// How many it is asked to have.
+    pub wanted: u32,
+    /// How many of those that run what it says are sure to be ready.
+    pub ready: u32,
+}
+
+/// How many replicas take this share, where the baseline has so many; a preview takes one.
+#[must_use]
+pub fn needed(share: Weight, baseline: u32) -> u32 {
+    let ppm = u64::from(share.ppm()) * u64::from(baseline);
+    // No share is more than all of them.
+    u32::try_from(ppm.div_ceil(u64::from(Weight::ALL.ppm()))).unwrap_or(baseline).max(1)
+}
+
+/// The replicas of a Deployment as it was read.
+///
+/// # Errors
+/// The object is none.
+pub fn replicas(object: &Value) -> Result<Replicas, FieldError> {
+    let root = Field::root(object);
+    let wanted = root.required("spec")?.get("replicas").map_or(Ok(1), |field| field.number())?;
+    let status = root.get("status");
+    let count = |name| {
+        let field = status.as_ref().and_then(|status| status.get(name));
+        field.map_or(Ok(0), |field| field.number())
+    };
+    let (all, updated, ready) =
+        (count("replicas")?, count("updatedReplicas")?, count("readyReplicas")?);
+    // Those that are ready may be the ones that run what it said before.
+    let ready = ready.saturating_sub(all.saturating_sub(updated));
+    let observed = status.as_ref().and_then(|status| status.value.get("observedGeneration"));
+    let observed = observed.and_then(Value::as_i64).unwrap_or(0);
+    let present = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+    Ok(Replicas { wanted, ready: if observed < present { 0 } else { ready } })
+}
+
+/// What gives a Deployment, by its `scale`, at least so many replicas.
+///
+/// # Errors
+/// The object is no scale.
+pub fn at_least(scale: &Value, replicas: u32) -> Result<Edits, FieldError> {
+    scaled(scale, |present| present.max(replicas))
+}
+
+/// What takes a Deployment all its replicas, by its `scale`.
+///
+/// # Errors
+/// The object is no scale.
+pub fn none(scale: &Value) -> Result<Edits, FieldError> {
+    scaled(scale, |_| 0)
+}
+
+fn scaled(scale: &Value, wanted: impl Fn(u32) -> u32) -> Result<Edits, FieldError> {
+    let root = Field::root(scale);
+    let spec = root.required("spec")?;
+    // Of a scale, 0 is not written out.
+    let present = spec.get("replicas").map_or(Ok(0), |field| field.number())?;
+    let wanted = wanted(present);
+    let mut edits = Edits::of(&root);
+    if wanted != present {
+        edits.add(spec.path.with_trailing_token("replicas"), json!(wanted));
+    }
+    Ok(edits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(percent: u32, baseline: u32) -> u32 {
+        needed(Weight::from_ppm(percent * 10_000).unwrap(), baseline)
+    }
+
+    #[test]
+    fn a_share_takes_so_many_of_the_baselines_replicas_and_never_less_than_one() {
+        assert_eq!((takes(50, 4), takes(50, 5), takes(1, 100), takes(100, 7)), (2, 3, 1, 7));
+        assert_eq!(needed(Weight::from_ppm(1).unwrap(), 10), 1);
+        assert_eq!(needed(Weight::from_ppm(500_001).unwrap(), 10), 6);
+        assert_eq!((takes(0, 10), takes(50, 0), takes(100, 0)), (1, 1, 1));
+        assert_eq!(needed(Weight::ALL, u32::MAX), u32::MAX);
+    }
+
+    fn deployment(status: Value) -> Value {
+        json!({"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": status})
+    }
+
+    fn ready(status: Value) -> u32 {
+        replicas(&deployment(status)).unwrap().ready
+    }
+
+    #[test]
+    fn only_replicas_that_run_what_the_deployment_says_are_ready() {
+        let status = |observed: i64, all: u32, updated: u32, ready: u32| json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready});
+        assert_eq!(ready(status(2, 3, 3, 3)), 3);
+        assert_eq!(ready(status(2, 3, 3, 1)), 1);
+        // Of four, one is an old one: it may be among the three.
+        assert_eq!(ready(status(2, 4, 3, 3)), 2);
+        assert_eq!(ready(status(2, 3, 0, 3)), 0);
+        // What it says has been changed since.
+        assert_eq!(ready(status(1, 3, 3, 3)), 0);
+        assert_eq!((ready(json!({})), ready(Value::Null)), (0, 0));
+        let one = json!({"spec": {}, "status": {}});
+        assert_eq!(replicas(&one).unwrap(), Replicas { wanted: 1, ready: 0 });
+    }
+
+    #[test]
+    fn what_is_no_deployment_says_where() {
+        let error = replicas(&json!({"spec": {"replicas": "many"}})).unwrap_err().to_string();
+        assert_eq!(error, "spec.replicas: not a whole number from 0 on");
+        assert_eq!(at_least(&json!({}), 1).unwrap_err().to_string(), "spec: missing");
+    }
+
+    #[test]
+    fn replicas_are_only_added_until_all_are_taken() {
+        let scale = |spec: Value| json!({"metadata": {"resourceVersion": "7"}, "spec": spec});
+        let written =
+            |edits: Edits, scale: &Value| edits.applied(scale).unwrap()["spec"]["replicas"].clone();
+        let (empty, three) = (scale(json!({})), scale(json!({"replicas": 3})));
+        assert_eq!(written(at_least(&empty, 2).unwrap(), &empty), 2);
+        assert_eq!(written(at_least(&three, 5).unwrap(), &three), 5);
+        assert!(at_least(&three, 2).unwrap().is_empty());
+        assert_eq!(written(none(&three).unwrap(), &three), 0);
+        assert!(none(&empty).unwrap().is_empty());
+        // Somebody else was quicker.
+        let mut changed = three.clone();
+        changed["metadata"]["resourceVersion"] = "8".into();
+        none(&three).unwrap().applied(&changed).unwrap_err();
+    }
+}
