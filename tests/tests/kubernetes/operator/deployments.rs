@@ -9,10 +9,8 @@ use serin_tests::until;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::world::{
-    ROLLOUT, SOON, World, by_weights, cluster, condition, kill, observed, phase, plugin, rollout,
-    subset,
-};
+use super::objects::{by_weights, cluster, observed, plugin, rollout, subset};
+use super::world::{ROLLOUT, SOON, World, condition, kill, phase};
 use crate::mesh::world::{only, sidecar, virtual_service, weights};
 use crate::tutorial::file;
 use crate::world::read;
