@@ -87,6 +87,18 @@ impl Report {
         self.records().fold(Tally::default(), Tally::with)
     }
 
+    /// Nobody was let down.
+    ///
+    /// # Panics
+    /// When somebody was: with the first such request, and how long after the load began it was.
+    #[track_caller]
+    pub fn assert_none_failed(&self) {
+        let Some(failed) = self.records().find(|record| record.is_failure()) else { return };
+        let began = self.records().next().map_or(failed.started, |first| first.started);
+        let after = failed.started.duration_since(began);
+        panic!("{:?}, the first after {after:?}: {failed:?}", self.total());
+    }
+
     /// Over the requests this version answered; `None`: nobody did, or Envoy itself.
     pub fn tally(&self, version: Option<&str>) -> Tally {
         self.records()

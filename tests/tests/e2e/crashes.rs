@@ -43,7 +43,7 @@ async fn a_healthy_candidate_is_promoted_all_the_same() {
     let load = world.load();
     let (code, events) = killed_all_the_time(&world).await;
     assert_eq!(code, Some(0), "{:?}", events.last());
-    assert_eq!(load.stop().await.total().failures, 0, "traffic does not notice");
+    load.stop().await.assert_none_failed();
     // Each step once, and each under the generation after the one before.
     assert_eq!(numbers(&events, "shifting", "step"), [1, 2, 3]);
     assert_eq!(numbers(&events, "gateOpened", "step"), [1, 2, 3]);
@@ -183,7 +183,7 @@ async fn a_server_that_is_stopped_leaves_the_weights_and_its_store_to_the_next()
     let server = Server::start(world.envoy.dir()).await;
     server.ok(&["abort", "shop"]).await;
     assert_eq!(server.watch("shop").await.0, Some(4));
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 /// Far more than a store needs, but less than it takes to keep a rollout for long.

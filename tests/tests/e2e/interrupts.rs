@@ -15,7 +15,7 @@ async fn ctrl_c_gives_all_traffic_back_and_says_so() {
     assert_eq!((&summary["verdict"], &summary["weight"]), (&"interrupted".into(), &0.into()));
     assert_eq!(summary["confirmed"], true);
     assert_eq!(world.envoy.weight_of_v2(), 0);
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,7 +88,7 @@ async fn a_rollout_is_led_by_hand_and_undone() {
     );
     let refused = server.refused(&["undo", "shop"]).await;
     assert_eq!(refused, "serin: rollout 1 is not under way\n");
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn a_rollout_waits_for_approval_and_is_aborted() {
     server.ok(&["abort", "shop"]).await;
     let (code, events) = server.watch("shop").await;
     assert_eq!((code, all(&events, "live").len()), (Some(4), 2));
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 /// What was promoted is the baseline of the next release, which waits for its turn.
@@ -141,7 +141,7 @@ async fn the_next_release_waits_for_the_one_before() {
     assert_eq!(server.status("3").await["outcome"], "aborted by ada: a mistake");
     let ((first, _), (second, _)) = (server.watch("1").await, server.watch("2").await);
     assert_eq!((first, second), (Some(0), Some(0)));
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
     let history = server.ok(&["status", "--output", "json"]).await;
     let outcomes: Vec<Value> = history
         .lines()

@@ -79,7 +79,7 @@ async fn the_admin_port_is_unreachable_for_ten_seconds() {
     let report = load.stop().await;
     assert_waited(&ended, shut, opened);
     assert_eq!(ended.all("proxyRestarted").count(), 0);
-    assert_eq!(report.total().failures, 0);
+    report.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,5 +101,5 @@ async fn a_configuration_that_envoy_refuses() {
     let ended = rollout.end().await;
     let report = load.stop().await;
     assert_waited(&ended, refused, mended);
-    assert_eq!(report.total().failures, 0);
+    report.assert_none_failed();
 }

@@ -52,7 +52,7 @@ async fn instances_are_replaced_one_by_one_and_nobody_notices() {
     let load = load(&envoy);
     let spec = rolling(&envoy, &deployer, "{ time: 1s, requests: 20 }");
     let ended = Rollout::start(&envoy, &spec, &[]).end().await;
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(weights(&ended), [0, 333_333, 500_000, 666_666, 1_000_000, 1_000_000]);
     assert_eq!(deployer.work(), replaced(&INSTANCES, "v2"));
@@ -122,5 +122,5 @@ async fn a_killed_server_asks_again_for_what_had_no_answer() {
     let ids: Vec<Value> = deployer.messages().iter().map(|m| m["id"].clone()).collect();
     assert!(ids.contains(&"shop-v2/1/step-5/ready/2".into()), "{ids:?}");
     assert!(ids.contains(&"shop-v2/1/back-1/ready/2".into()), "{ids:?}");
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }

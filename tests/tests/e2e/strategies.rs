@@ -41,7 +41,7 @@ async fn a_canary_that_is_well_gets_everybody() {
     let load = world.load();
     let spec = Spec::new(&world.envoy).strategy(CANARY);
     let ended = Rollout::start(&world.envoy, &spec, &[]).end().await;
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
     assert_eq!((ended.code, weights(&ended)), (Some(0), vec![200_000, 1_000_000]));
     assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
 }
@@ -85,7 +85,7 @@ async fn blue_green_switches_all_users_at_once_after_its_preview() {
     assert_eq!(world.v2.account().requests, 0, "users stay with v1");
     world.preview(8).await;
     let ended = rollout.end().await;
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
     assert_eq!((ended.code, weights(&ended)), (Some(0), vec![0, 1_000_000]));
     let (promoted, _) = *ended.all("promoted").next().expect("promotion");
     let (over, _) = *ended.all("ended").next().expect("an end");

@@ -19,7 +19,7 @@ async fn new_weights_under_load_fail_no_request() {
     let report = load.stop().await;
     assert_eq!(ended.code, Some(0), "{:?}", ended.events.last());
     assert_eq!(ended.all("live").count(), 20);
-    assert_eq!(report.total().failures, 0);
+    report.assert_none_failed();
     assert!(report.tally(Some("v2")).requests > 100);
     let rejected = "extension_config_discovery.http_filter.serin.update_rejected";
     assert_eq!(world.envoy.stat(rejected).await, Some(0));

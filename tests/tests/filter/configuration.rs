@@ -77,7 +77,7 @@ async fn another_one_every_250_ms_loses_no_count() {
     }
     world.envoy.until_live(LAST).await;
     for load in loads {
-        assert_eq!(load.stop().await.total().failures, 0);
+        load.stop().await.assert_none_failed();
     }
     let served = [("v1", &world.v1), ("v2", &world.v2)];
     for (version, upstream) in served {

@@ -28,7 +28,7 @@ async fn a_healthy_candidate_is_promoted_at_all() {
     // Three seconds of 100 requests at each of three Envoys, less what the start of the step took.
     assert!(step["requests"].as_u64() > Some(500), "{step}");
     for report in reports {
-        assert_eq!(report.total().failures, 0);
+        report.assert_none_failed();
     }
 }
 

@@ -45,8 +45,7 @@ async fn promotes(rollout: &str, before: &[&str], proxy: Proxy, host: &'static s
     world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
     world.bookinfo.until_answered(|call| call.authority(host), 200, Some("v2")).await;
     let report = load.stop().await;
-    let failed = report.records().find(|record| record.is_failure());
-    assert!(failed.is_none(), "{:?}, the first: {failed:?}", report.tallies());
+    report.assert_none_failed();
     assert!(["v1", "v2"].into_iter().all(|name| report.tally(Some(name)).requests > 0));
 }
 

@@ -35,7 +35,7 @@ async fn serin_is_gone_for_a_while(way: Way) {
     serin.publish(&template, 1, "v2");
     serin.until_acknowledged(&["edge-1", "edge-2"], "1").await;
     let report = load.stop().await;
-    assert_eq!(report.total().failures, 0, "{:?}", report.tallies());
+    report.assert_none_failed();
     assert_eq!(report.total().requests, shop.v2.account().requests as usize - 2);
 
     serin.publish(&template, 2, "v1");

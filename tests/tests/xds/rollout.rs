@@ -60,7 +60,7 @@ async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
     assert_eq!((code, &end(&events)["confirmed"]), (Some(0), &true.into()), "{events:?}");
     fleet.assert_all_run(&end(&events)["generation"]).await;
     for load in loads {
-        assert_eq!(load.stop().await.total().failures, 0);
+        load.stop().await.assert_none_failed();
     }
 }
 

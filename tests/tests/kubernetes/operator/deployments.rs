@@ -9,9 +9,9 @@ use serin_tests::until;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::objects::{by_weights, cluster, observed, plugin, rollout, subset};
-use super::world::{ROLLOUT, SOON, World, condition, kill, phase};
-use crate::mesh::world::{only, sidecar, virtual_service, weights};
+use super::objects::{by_weights, plugin, rollout, subset};
+use super::world::{ROLLOUT, SOON, World, kill, live, phase};
+use crate::mesh::world::only;
 use crate::tutorial::file;
 use crate::world::read;
 
@@ -72,10 +72,7 @@ struct Shop {
 
 impl Shop {
     async fn new() -> Option<Self> {
-        let world = World::new(sidecar()).await?;
-        world.server().create(&plugin(observed(cluster))).await;
-        let routes = virtual_service(json!([{ "route": weights(100, 0) }]));
-        let routes = world.server().create(&routes).await;
+        let (world, routes) = World::weighted().await?;
         for (version, replicas) in [("v1", 4), ("v2", 0)] {
             world.server().create(&deployment(version, replicas)).await;
         }
@@ -120,14 +117,6 @@ impl Shop {
         self.world.until(SOON, words, object, waits).await;
     }
 
-    async fn until_told(&self, object: &Value, reason: &str) {
-        until(SOON, reason, async || {
-            let reasons = self.world.reasons(object).await;
-            if reasons.iter().any(|known| known == reason) { Ok(()) } else { Err(reasons) }
-        })
-        .await;
-    }
-
     /// Has all pods that are asked for become ready, as quickly as a cluster can.
     fn cluster(&self) -> Cluster {
         let admin = self.world.admin();
@@ -167,10 +156,6 @@ async fn become_ready(api: &kube::Api<kube::core::DynamicObject>, version: &str,
     api.patch_status(&name, &params, &patch).await.expect("a status");
 }
 
-fn live(object: &Value) -> bool {
-    condition(object, "Progressing") == ["True", "StepLive"]
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its_own() {
     let Some(shop) = Shop::new().await else { return };
@@ -203,9 +188,9 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     let stable = |object: &Value| object["status"]["stable"] == "v2";
     world.until(ROLLOUT, "the window is over", &object, stable).await;
     shop.until_replicas("v1", 0).await;
-    shop.until_told(&object, "ScaledDown").await;
+    world.until_told(&object, &["ScaledDown"]).await;
     assert_eq!(shop.replicas("v2").await, 4);
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 
     // As it is if the operator was killed once the end was stored.
     kill(second).await;
@@ -266,7 +251,7 @@ async fn what_an_autoscaler_looks_after_is_waited_for_and_never_written() {
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.order(&object, "abort by=ann").await;
     world.until(SOON, "v1 has everybody", &object, phase("Stopped")).await;
-    shop.until_told(&object, "ReplicasKept").await;
+    world.until_told(&object, &["ReplicasKept"]).await;
     assert_eq!(shop.replicas("v2").await, 2);
 }
 
@@ -317,7 +302,7 @@ async fn rolling_by_batches_to_promotion() {
     shop.until_replicas("v1", 0).await;
     assert_eq!(shop.replicas("v2").await, 4);
     let report = load.stop().await;
-    assert_eq!(report.total().failures, 0);
+    report.assert_none_failed();
     assert!(["v1", "v2"].into_iter().all(|name| report.tally(Some(name)).requests > 0));
 }
 

@@ -59,7 +59,7 @@ async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
     assert!(writer("third")(&ended), "{}", ended["status"]["writer"]);
     assert_eq!(ended["status"]["order"]["text"], "approve by=ann");
     assert_eq!(world.weights(&routes).await, [0, 100]);
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]

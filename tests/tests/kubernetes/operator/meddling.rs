@@ -29,7 +29,7 @@ async fn with_another_writer_ten_times_a_second_all_of_both_arrives() {
     for round in 0..notes {
         assert_eq!(now["metadata"]["annotations"][note(round)], "kept");
     }
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 /// Writes another note every 100 ms.

@@ -89,7 +89,7 @@ async fn a_candidate_without_its_service_gets_no_requests() {
 
     world.server().create(&candidate).await;
     world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +114,7 @@ async fn a_candidate_without_its_subset_gets_no_requests() {
 
     world.change(&rule, json!({ "spec": { "subsets": both } })).await;
     world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,7 +36,7 @@ async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
     let back = |object: &Value| object["status"]["stable"] == "v1";
     world.until(ROLLOUT, "v1 is promoted", &object, back).await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
     let reasons = ["Started", "Shifting", "Live", "GateOpened", "Promoted"];
     world.until_told(&object, &reasons).await;
 }
@@ -77,7 +77,7 @@ async fn by_the_filter_that_a_plugin_configures() {
     assert_eq!(service["buckets"], json!([{ "version": "v2", "count": 1_000_000 }]));
     assert_eq!(carried["spec"]["url"], carrier["spec"]["url"]);
     assert_eq!(version(&read(&world.admin(), &routes).await), version(&routes));
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +100,7 @@ async fn by_weights_of_a_route_of_the_gateway_api() {
     let stable = |object: &Value| object["status"]["stable"] == "v2";
     world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
     assert_eq!(world.weights(&route).await, [0, 100]);
-    assert_eq!(load.stop().await.total().failures, 0);
+    load.stop().await.assert_none_failed();
 }
 
 #[tokio::test(flavor = "multi_thread")]
