@@ -27,7 +27,7 @@ use crate::rollout::spec::{Envoy, Proxies, Spec};
 use crate::route::Place;
 use crate::sli::evidence::Origin;
 use crate::sli::fleet::discovery::{Proxy, Whereabouts};
-use crate::sli::fleet::{Discovery, admin};
+use crate::sli::fleet::Discovery;
 use crate::sli::merge::named;
 
 /// As many proxies are looked at at once.
@@ -151,14 +151,7 @@ async fn fleet(whereabouts: Whereabouts, expected: &Expected) -> Vec<Finding> {
     if proxies.is_empty() {
         return vec![Finding::fail(Check::Proxies, "there is no proxy", "see spec.envoy.proxies")];
     }
-    let client = admin::client();
-    let read = async |proxy: &Proxy| {
-        let pages = match &client {
-            Ok(client) => Pages::read(client, proxy.address.trim_end_matches('/')).await,
-            Err(error) => Err(error.clone()),
-        };
-        (proxy.clone(), pages)
-    };
+    let read = async |proxy: &Proxy| (proxy.clone(), Pages::read(&proxy.address).await);
     let mut looked = stream::iter(proxies.iter().map(read)).buffered(AT_ONCE);
     let (mut findings, mut nodes) = (Vec::new(), Nodes::default());
     while let Some((proxy, pages)) = looked.next().await {

@@ -1,5 +1,6 @@
 //! What every HTTP client of the controller has in common.
 
+use std::error::Error;
 use std::time::Duration;
 
 use reqwest::ClientBuilder;
@@ -16,8 +17,8 @@ pub(crate) fn client(timeout: impl Into<Option<Duration>>) -> ClientBuilder {
 }
 
 /// What an error comes down to: the words around it say nothing that the user does not know.
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }

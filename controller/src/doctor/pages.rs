@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::clusters::Cluster;
 use super::dump::Dump;
-use crate::sli::fleet::admin::{Answer, fetch};
+use crate::sli::fleet::admin::{Admin, Answer};
 use crate::sli::fleet::{Page, ScrapeError};
 
 const INFO: &str = "/server_info";
@@ -101,27 +101,28 @@ impl Pages {
     ///
     /// # Errors
     /// One of them can't be read.
-    pub(super) async fn read(client: &reqwest::Client, address: &str) -> Result<Self, ScrapeError> {
-        let read = async |path| fetch(client, &format!("{address}{path}")).await;
+    pub(super) async fn read(address: &str) -> Result<Self, ScrapeError> {
+        let mut admin = Admin::at(address);
         let asked = Timestamp::now();
-        let info = read(INFO).await?;
+        let info = admin.fetch(INFO).await?;
         let ahead = ahead(&info, asked, Timestamp::now());
         let info = json(&info, INFO)?;
-        let stats = async || {
-            let page = read(STATS).await?;
-            Stats::parse(&page.body).map_err(|error| garbage(STATS, &error))
-        };
-        let before = stats().await?;
+        let before = stats(&mut admin).await?;
         sleep(BETWEEN).await;
-        let stats = stats().await?;
-        let dump = read(DUMP).await?;
+        let stats = stats(&mut admin).await?;
+        let dump = admin.fetch(DUMP).await?;
         let dump = Dump::parse(&dump.body).map_err(|error| garbage(DUMP, &error))?;
-        let clusters: Clusters = json(&read(CLUSTERS).await?, CLUSTERS)?;
-        let prometheus = read(PROMETHEUS).await?.body;
+        let clusters: Clusters = json(&admin.fetch(CLUSTERS).await?, CLUSTERS)?;
+        let prometheus = admin.fetch(PROMETHEUS).await?.body;
         let prometheus = String::from_utf8_lossy(&prometheus).into_owned();
         let clusters = clusters.cluster_statuses;
         Ok(Self { info, ahead, dump, clusters, stats, before, prometheus })
     }
+}
+
+async fn stats(admin: &mut Admin) -> Result<Stats, ScrapeError> {
+    let page = admin.fetch(STATS).await?;
+    Stats::parse(&page.body).map_err(|error| garbage(STATS, &error))
 }
 
 #[derive(Deserialize)]

@@ -2,16 +2,26 @@
 
 use std::time::Duration;
 
-use reqwest::header::DATE;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{DATE, HOST};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-use crate::http::{self, root_cause};
+use crate::http::root_cause;
 
 /// A request that was not answered for this long never will be.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A page is as long as there are services; longer than this it is none. In bytes.
 const LONGEST: usize = 64 << 20;
+
+/// What of a page is read at once, in bytes. Each connection has so much; pages are longer.
+const BUFFER: usize = 16 << 10;
 
 /// Why a page could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -47,30 +57,94 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// What reads pages.
-pub(crate) fn client() -> Result<reqwest::Client, ScrapeError> {
-    // Of thousands of proxies, one connection each is enough to keep.
-    let client = http::client(TIMEOUT).no_proxy().pool_max_idle_per_host(1).build();
-    client.map_err(|error| ScrapeError::Unreachable(root_cause(&error)))
+/// The admin interface of one proxy.
+///
+/// Of what a controller does for a fleet most is to read pages, so this has nothing between it and the connection: no pool, no redirects, no
+/// address to be parsed anew for each page. The connection is kept from one page to the next.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    /// Host and port, as the address has them.
+    authority: String,
+    connection: Option<SendRequest<Empty<Bytes>>>,
+    /// How long the last page was.
+    length: usize,
 }
 
-/// Reads the page at this address.
-pub(crate) async fn fetch(client: &reqwest::Client, url: &str) -> Result<Answer, ScrapeError> {
-    let unreachable = |error: reqwest::Error| match error.is_timeout() {
-        true => ScrapeError::Late(TIMEOUT),
-        false => ScrapeError::Unreachable(root_cause(&error)),
-    };
-    let mut answer = client.get(url).send().await.map_err(unreachable)?;
-    if !answer.status().is_success() {
-        return Err(ScrapeError::Garbage(format!("with status {}", answer.status())));
+impl Admin {
+    /// That at this base address, such as `http://127.0.0.1:9901`. Nobody is asked yet.
+    #[must_use]
+    pub(crate) fn at(address: &str) -> Self {
+        let authority = address.trim_start_matches("http://").trim_end_matches('/');
+        Self { authority: authority.to_owned(), connection: None, length: 0 }
     }
-    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > LONGEST {
-            return Err(ScrapeError::Garbage("with more than any page has".to_owned()));
+
+    /// Reads the page at this path.
+    ///
+    /// # Errors
+    /// The interface can't be reached, is late, or answers something else.
+    pub(crate) async fn fetch(&mut self, path: &str) -> Result<Answer, ScrapeError> {
+        match timeout(TIMEOUT, self.read(path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ScrapeError::Late(TIMEOUT)),
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(Answer { date, body })
+
+    async fn read(&mut self, path: &str) -> Result<Answer, ScrapeError> {
+        // Until the page has been read to its end, nothing else can be asked on its connection.
+        if let Some(mut kept) = self.connection.take()
+            && kept.ready().await.is_ok()
+        {
+            // What the proxy closed meanwhile says nothing about the proxy.
+            if let Ok(answer) = kept.send_request(self.request(path)?).await {
+                return self.page(kept, answer).await;
+            }
+        }
+        let mut connection = self.connect().await?;
+        let answer = connection.send_request(self.request(path)?).await.map_err(unreachable)?;
+        self.page(connection, answer).await
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, ScrapeError> {
+        let stream = TcpStream::connect(&self.authority).await.map_err(unreachable)?;
+        stream.set_nodelay(true).map_err(unreachable)?;
+        let mut builder = http1::Builder::new();
+        builder.read_buf_exact_size(Some(BUFFER));
+        let (send, connection) =
+            builder.handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
+        // It ends with what sends, and whoever waits for an answer hears why.
+        tokio::spawn(connection);
+        Ok(send)
+    }
+
+    fn request(&self, path: &str) -> Result<Request<Empty<Bytes>>, ScrapeError> {
+        let request = Request::get(path).header(HOST, &self.authority).body(Empty::new());
+        request.map_err(unreachable)
+    }
+
+    async fn page(
+        &mut self,
+        connection: SendRequest<Empty<Bytes>>,
+        mut answer: Response<Incoming>,
+    ) -> Result<Answer, ScrapeError> {
+        if !answer.status().is_success() {
+            return Err(ScrapeError::Garbage(format!("with status {}", answer.status())));
+        }
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.map(str::to_owned);
+        let mut body = Vec::with_capacity(self.length);
+        while let Some(frame) = answer.frame().await {
+            let Ok(chunk) = frame.map_err(unreachable)?.into_data() else { continue };
+            if body.len() + chunk.len() > LONGEST {
+                return Err(ScrapeError::Garbage("with more than any page has".to_owned()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        self.length = body.len();
+        self.connection = Some(connection);
+        Ok(Answer { date, body })
+    }
+}
+
+fn unreachable(error: impl std::error::Error + 'static) -> ScrapeError {
+    ScrapeError::Unreachable(root_cause(&error))
 }

@@ -66,7 +66,9 @@ impl Page {
     /// # Errors
     /// It is not a list of statistics.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
-        let stats: Stats = serde_json::from_slice(text)?;
+        // Looked through once, and not each name by itself.
+        let text = std::str::from_utf8(text).map_err(serde::de::Error::custom)?;
+        let stats: Stats = serde_json::from_str(text)?;
         let mut page = Self::default();
         for Statistic { name, value } in &stats.stats {
             if let Count(Some(value)) = value {

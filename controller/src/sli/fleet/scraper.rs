@@ -7,11 +7,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::yield_now;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::admin::{self, ScrapeError, fetch};
+use super::admin::{Admin, ScrapeError};
 use super::exposition::{self, Values};
 use super::page::{self, Page};
 
@@ -63,22 +62,14 @@ impl Form {
 }
 
 /// Reads pages. Clones share what they read.
-#[derive(Debug, Clone)]
-pub struct Scraper(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    /// Or why there is none.
-    client: Result<reqwest::Client, ScrapeError>,
-    targets: Mutex<HashMap<(String, Form), Weak<Target>>>,
-}
+#[derive(Debug, Clone, Default)]
+pub struct Scraper(Arc<Mutex<HashMap<(String, Form), Weak<Target>>>>);
 
 /// An Envoy's statistics.
 #[derive(Debug)]
 pub struct Target {
-    client: Result<reqwest::Client, ScrapeError>,
-    /// Base address, without a slash at its end.
-    address: String,
+    /// Whoever reads has it; no two do at a time.
+    admin: Arc<AsyncMutex<Admin>>,
     form: Form,
     last: Mutex<Option<Read>>,
 }
@@ -100,18 +91,12 @@ pub struct Pending {
     patience: Duration,
 }
 
-impl Default for Scraper {
-    fn default() -> Self {
-        Self(Arc::new(Shared { client: admin::client(), targets: Mutex::default() }))
-    }
-}
-
 impl Scraper {
     /// The statistics at `address`, such as `http://127.0.0.1:9901`. Whoever asks for the same shares the pages.
     #[must_use]
     pub fn target(&self, address: &str, form: Form) -> Arc<Target> {
         let key = (address.trim_end_matches('/').to_owned(), form);
-        let mut targets = self.0.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(target) = targets.get(&key).and_then(Weak::upgrade) {
             return target;
         }
@@ -120,8 +105,7 @@ impl Scraper {
             targets.retain(|_, target| target.strong_count() > 0);
         }
         let target = Arc::new(Target {
-            client: self.0.client.clone(),
-            address: key.0.clone(),
+            admin: Arc::new(AsyncMutex::new(Admin::at(&key.0))),
             form,
             last: Mutex::default(),
         });
@@ -146,12 +130,9 @@ impl Target {
             (_, state) => state.flatten().unwrap_or(true),
         };
         let (done, page) = watch::channel(None);
-        let (client, address, form) = (self.client.clone(), self.address.clone(), self.form);
+        let (admin, form) = (self.admin.clone(), self.form);
         tokio::spawn(async move {
-            let scraped = match client {
-                Ok(client) => scrape(&client, &address, form).await,
-                Err(error) => Err(error),
-            };
+            let scraped = scrape(&mut *admin.lock().await, form).await;
             done.send_replace(Some(scraped.map(Arc::new)));
         });
         let read = Read { began: now, page, trusted };
@@ -186,13 +167,10 @@ impl Pending {
 
 /// Reads the statistics, all as of one moment: workers add to them while the page is written, and a request that is counted while its
 /// latency is not would look slow. So the page is read until two readings agree; a proxy that is never still is taken as last read.
-async fn scrape(client: &reqwest::Client, address: &str, form: Form) -> Result<Shown, ScrapeError> {
-    let url = format!("{address}{}", form.path());
-    let mut last = fetch(client, &url).await?.body;
+async fn scrape(admin: &mut Admin, form: Form) -> Result<Shown, ScrapeError> {
+    let mut last = admin.fetch(form.path()).await?.body;
     for _ in 1..READINGS {
-        // The connection is given back by a task of its own; whoever asks before would open another.
-        yield_now().await;
-        let next = fetch(client, &url).await?.body;
+        let next = admin.fetch(form.path()).await?.body;
         if next == last {
             break;
         }
