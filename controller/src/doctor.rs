@@ -26,8 +26,8 @@ use self::pages::Pages;
 use crate::rollout::spec::{Envoy, Proxies, Spec};
 use crate::route::Place;
 use crate::sli::evidence::Origin;
-use crate::sli::fleet::discovery::{Proxy, Whereabouts};
 use crate::sli::fleet::Discovery;
+use crate::sli::fleet::discovery::{Proxy, Whereabouts};
 use crate::sli::merge::named;
 
 /// As many proxies are looked at at once.

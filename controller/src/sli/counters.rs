@@ -2,13 +2,13 @@
 
 use serin_filter::stat::Stat;
 
-/// A count for each [`Stat`], 0 at first.
+/// A count for each [`Stat`], 0 at first. It has a place of its own: in a node of a map there is room for eleven, which few need.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counters([u64; Stat::COUNT]);
+pub struct Counters(Box<[u64; Stat::COUNT]>);
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([0; Stat::COUNT])
+        Self(Box::new([0; Stat::COUNT]))
     }
 }
 
@@ -28,7 +28,7 @@ impl Counters {
 
     /// Adds what another proxy has counted.
     pub fn add(&mut self, other: &Self) {
-        for (count, other) in self.0.iter_mut().zip(other.0) {
+        for (count, other) in self.0.iter_mut().zip(other.0.iter()) {
             *count += other;
         }
     }
@@ -37,8 +37,8 @@ impl Counters {
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut rise = self.clone();
-        for (count, before) in rise.0.iter_mut().zip(before.0) {
-            *count = count.saturating_sub(before);
+        for (count, before) in rise.0.iter_mut().zip(before.0.iter()) {
+            *count = count.saturating_sub(*before);
         }
         rise
     }
@@ -46,7 +46,7 @@ impl Counters {
     /// Whether any count is below that of `other`.
     #[must_use]
     pub fn any_below(&self, other: &Self) -> bool {
-        self.0.iter().zip(other.0).any(|(count, other)| *count < other)
+        self.0.iter().zip(other.0.iter()).any(|(count, other)| count < other)
     }
 }
 

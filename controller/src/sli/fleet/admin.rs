@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: usize = 64 << 20;
 
 /// What of a page is read at once, in bytes. Each connection has so much; pages are longer.
-const BUFFER: usize = 16 << 10;
+const BUFFER: usize = 8 << 10;
 
 /// Why a page could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -147,4 +147,68 @@ impl Admin {
 
 fn unreachable(error: impl std::error::Error + 'static) -> ScrapeError {
     ScrapeError::Unreachable(root_cause(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Serves so many pages on each connection, and then closes it without a word. Gives its address and how many there were.
+    async fn serve(pages: usize) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..pages {
+                    let mut asked = Vec::new();
+                    while !asked.ends_with(b"\r\n\r\n") {
+                        stream.read_buf(&mut asked).await.unwrap();
+                    }
+                    let head = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\npage";
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        (address, connections)
+    }
+
+    async fn connections_for(fetches: usize, pages: usize) -> usize {
+        let (address, connections) = serve(pages).await;
+        let mut admin = Admin::at(&address);
+        for _ in 0..fetches {
+            assert_eq!(admin.fetch("/stats").await.unwrap().body, b"page");
+        }
+        connections.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_for_as_long_as_the_proxy_keeps_it() {
+        assert_eq!(connections_for(10, usize::MAX).await, 1);
+        assert_eq!(connections_for(6, 2).await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_page_that_is_not_read_to_its_end_takes_its_connection_with_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut admin = Admin::at(&format!("http://{}", listener.local_addr().unwrap()));
+        tokio::spawn(async move {
+            for body in ["half", "whole page"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{body}");
+                stream.write_all(head.as_bytes()).await.unwrap();
+            }
+        });
+        let error = admin.fetch("/stats").await.unwrap_err();
+        assert!(matches!(error, ScrapeError::Unreachable(_)), "{error}");
+        assert_eq!(admin.fetch("/stats").await.unwrap().body, b"whole page");
+    }
 }

@@ -63,7 +63,10 @@ impl Form {
 
 /// Reads pages. Clones share what they read.
 #[derive(Debug, Clone, Default)]
-pub struct Scraper(Arc<Mutex<HashMap<(String, Form), Weak<Target>>>>);
+pub struct Scraper(Arc<Mutex<Targets>>);
+
+/// Those that somebody wants, by address.
+type Targets = HashMap<(String, Form), Weak<Target>>;
 
 /// An Envoy's statistics.
 #[derive(Debug)]
