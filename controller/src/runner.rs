@@ -2,6 +2,7 @@
 //! hands orders on to them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,10 +72,12 @@ pub struct Runner {
 }
 
 /// What a runner may do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Whether hooks may be commands.
     pub allow_commands: bool,
+    /// The directory of the files that rollouts may name; without commands they name no others.
+    pub secrets: Option<PathBuf>,
     /// For how long what has ended is kept.
     pub keep: Duration,
 }
@@ -170,11 +173,14 @@ impl Runner {
 
     fn checked(&self, text: &str) -> Result<Spec, Failure> {
         let spec = Spec::parse(text)?;
-        let command = spec.plan.commands().next().map(|command| command.join(" "));
-        match command {
-            Some(command) if !self.options.allow_commands => Err(Failure::Commands(command)),
-            _ => Ok(spec),
+        if self.options.allow_commands {
+            return Ok(spec);
         }
+        if let Some(command) = spec.plan.commands().next() {
+            return Err(Failure::Commands(command.join(" ")));
+        }
+        spec.keeps_to(self.options.secrets.as_deref())?;
+        Ok(spec)
     }
 
     /// Aborts what is under way or queued for this service, but for this rollout. What is promoted already stays so, and is waited for.

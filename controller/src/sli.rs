@@ -10,6 +10,7 @@ pub mod prometheus;
 pub mod roster;
 pub mod served;
 mod slices;
+pub mod told;
 
 pub use self::counters::Counters;
 pub use self::roster::Roster;
@@ -59,6 +60,23 @@ pub enum Look {
     },
     /// The filter's statistics.
     Seen(Sighting),
+}
+
+impl Look {
+    /// The same with what went wrong beside it.
+    #[must_use]
+    fn warned(self, warning: Option<String>) -> Self {
+        match (self, warning) {
+            (Self::Seen(mut seen), warning) => {
+                seen.roster.warning = warning;
+                Self::Seen(seen)
+            }
+            (Self::Unreachable { why }, Some(warning)) => {
+                Self::Unreachable { why: format!("{why}; {warning}") }
+            }
+            (look, None) => look,
+        }
+    }
 }
 
 /// Where evidence comes from.

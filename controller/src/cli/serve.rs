@@ -45,6 +45,10 @@ pub(super) struct Serve {
     #[arg(long, env = "SERIN_ALLOW_COMMANDS")]
     allow_commands: bool,
 
+    /// Directory of the files that rollouts may name: keys of webhooks, passwords and tokens for a Prometheus. With --allow-commands, any
+    #[arg(long, value_name = "DIRECTORY", env = "SERIN_SECRETS")]
+    secrets: Option<PathBuf>,
+
     /// For how long rollouts that have ended are kept, with their history. The last promotion of a service always is
     #[arg(
         long,
@@ -91,7 +95,11 @@ impl Serve {
                 ),
             );
         }
-        let options = Options { allow_commands: self.allow_commands, keep: self.keep_history };
+        let options = Options {
+            allow_commands: self.allow_commands,
+            secrets: self.secrets,
+            keep: self.keep_history,
+        };
         let store = match Store::open(&self.store) {
             Ok(store) => Arc::new(store),
             Err(error) => return fail(Exit::Failed, error),

@@ -12,7 +12,7 @@ use super::finding::{Check, Finding};
 use crate::rollout::call::{Hook, Target};
 use crate::rollout::plan::Plan;
 use crate::route::Contents;
-use crate::sli::prometheus::{Auth, Connection};
+use crate::sli::prometheus::Connection;
 
 /// How long a webhook's host may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -123,11 +123,7 @@ fn key(path: &Path, hook: &Hook) -> Finding {
 
 /// What there is to say of the secret by which a Prometheus is asked.
 pub(super) fn secret(connection: &Connection) -> Option<Finding> {
-    let path = match &connection.auth {
-        Auth::Nobody => return None,
-        Auth::Basic { password_file, .. } => password_file,
-        Auth::Bearer { token_file } => token_file,
-    };
+    let path = connection.auth.file()?;
     Some(match std::fs::read_to_string(path) {
         Err(cause) => unreadable(path, &cause),
         Ok(text) if text.trim().is_empty() => Finding::fail(

@@ -23,10 +23,12 @@ use super::weights::WeightRouter;
 use crate::engine::{running, stepping_back};
 use crate::rollout::machine::Rollout;
 use crate::rollout::plan::Plan;
-use crate::rollout::spec::{Istio, Pods, Proxies, Spec, Splitter};
+use crate::rollout::spec::{Istio, Pods, Proxies, Spec, Splitter, Statistics};
 use crate::route::{Router, Split};
+use crate::sli::evidence::Evidence;
 use crate::sli::fleet::discovery::Listing;
 use crate::sli::fleet::{Discovery, Fleet, Names, Reader, Scraper};
+use crate::sli::prometheus::{Prometheus, Series};
 
 /// After this time there are no pods, if none have been found.
 const LISTED: Duration = Duration::from_secs(5);
@@ -50,11 +52,11 @@ pub(super) struct Mesh {
     /// How it is told splits.
     pub(super) router: Guarded,
     /// What is seen of it.
-    pub(super) source: Fleet,
+    pub(super) source: Evidence,
     /// What follows it: ends with this.
     pub(super) watches: JoinSet<()>,
-    /// Its proxies.
-    listing: watch::Receiver<Listing>,
+    /// Its proxies, if they are read themselves.
+    listing: Option<watch::Receiver<Listing>>,
 }
 
 /// Tells a mesh splits.
@@ -165,9 +167,11 @@ pub(super) async fn begin(
             (place.follow(cluster, namespace, pods, &plan), generation)
         }
     };
-    // Which pods there are is not known at once.
-    let known = mesh.listing.wait_for(|listing| !listing.proxies.is_empty());
-    let _ = timeout(LISTED, known).await;
+    if let Some(listing) = &mut mesh.listing {
+        // Which pods there are is not known at once.
+        let known = listing.wait_for(|listing| !listing.proxies.is_empty());
+        let _ = timeout(LISTED, known).await;
+    }
     let seen = running(&mut mesh.source).await;
     let seen = seen.map_err(|error| Stuck("NoEvidence", error.to_string()))?;
     let present = Split {
@@ -208,18 +212,26 @@ pub(super) async fn share(
     }
 }
 
-/// The proxies in some pods, with what follows which pods there are.
+/// Evidence of the proxies in some pods, with what follows which pods there are.
 fn proxies(
     cluster: &Cluster,
     namespace: &str,
     pods: Pods,
     plan: &Plan,
     watches: &mut JoinSet<()>,
-) -> (Fleet, watch::Receiver<Listing>) {
+) -> (Evidence, Option<watch::Receiver<Listing>>) {
+    let port = match &pods.statistics {
+        Statistics::Port(port) => *port,
+        Statistics::Prometheus(settings) => {
+            let prometheus = Prometheus::new(settings.clone(), Series::plain(plan));
+            return (Evidence::Prometheus(Box::new(prometheus)), None);
+        }
+    };
     let (listing, changes) = watch::channel(Listing::default());
     let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
-    watches.spawn(async move { pods::follow(client, &namespace, &pods, listing).await });
+    watches.spawn(async move { pods::follow(client, &namespace, &pods, port, listing).await });
     let reader = Reader::Exposition(Names::of(plan));
     let discovery = Discovery::follow(changes.clone());
-    (Fleet::new(discovery, cluster.scraper.clone(), reader), changes)
+    let fleet = Fleet::new(discovery, cluster.scraper.clone(), reader);
+    (Evidence::Fleet(Box::new(fleet)), Some(changes))
 }

@@ -18,6 +18,7 @@ pub(super) async fn follow(
     client: Client,
     namespace: &str,
     pods: &Pods,
+    port: u16,
     listing: watch::Sender<Listing>,
 ) {
     let namespace = pods.namespace.as_deref().unwrap_or(namespace);
@@ -33,7 +34,7 @@ pub(super) async fn follow(
             () = listing.closed() => return,
         };
         match event {
-            Ok(Some(event)) => known.take(event, pods.port),
+            Ok(Some(event)) => known.take(event, port),
             Ok(None) => return,
             Err(error) => {
                 let warning = Some(format!("the list of pods can't be renewed: {error}"));

@@ -12,7 +12,7 @@ use thiserror::Error;
 use self::analysis::Analysis;
 pub use self::deployments::Deployments;
 pub use self::envoy::Envoy;
-pub use self::mesh::{DriftPolicy, GatewayApi, Istio, Pods, RouteKind, Splitter};
+pub use self::mesh::{DriftPolicy, GatewayApi, Istio, Pods, RouteKind, Splitter, Statistics};
 use self::rolling::Moves;
 use self::strategy::Strategy;
 use self::value::{Count, Span};
@@ -33,6 +33,7 @@ mod metrics;
 mod prometheus;
 mod rolling;
 mod routing;
+mod secrets;
 mod strategy;
 mod value;
 mod version;
@@ -83,13 +84,15 @@ pub enum Proxies {
 }
 
 impl Proxies {
-    /// The Prometheus that evidence of them comes from, if it comes from one.
-    fn prometheus(&self) -> Option<&Connection> {
+    /// The Prometheus that evidence of them comes from, if it comes from one, and where the rollout names it.
+    fn prometheus(&self) -> Option<(String, &Connection)> {
         match self {
             Self::Envoy(Envoy { evidence: Origin::Prometheus(settings), .. }) => {
-                Some(&settings.connection)
+                Some((envoy::PROMETHEUS.to_owned(), &settings.connection))
             }
-            _ => None,
+            Self::Envoy(_) => None,
+            Self::Istio(istio) => istio.prometheus(),
+            Self::GatewayApi(gateway_api) => gateway_api.prometheus(),
         }
     }
 }
@@ -288,7 +291,7 @@ impl Body {
         judge.alpha -= watch.as_ref().map_or(0.0, |watch| watch.miss);
         let sticky = !self.sticky.is_empty();
         let interval = self.analysis.interval.0;
-        let asked = proxies.prometheus();
+        let asked = proxies.prometheus().map(|(_, connection)| connection);
         let metrics = self.analysis.metrics.map(|metrics| metrics.checked(asked)).transpose()?;
         let service = wire::Service {
             name: self.service.clone(),

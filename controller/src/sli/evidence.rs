@@ -4,7 +4,8 @@ use serin_filter::names::ServiceName;
 
 use super::fleet::discovery::Whereabouts;
 use super::fleet::{Discovery, Fleet, Reader, Scraper};
-use super::prometheus::{self, Prometheus};
+use super::prometheus::{self, Prometheus, Series};
+use super::told::Told;
 use super::{Look, Source};
 
 /// Where evidence comes from.
@@ -37,8 +38,18 @@ impl Evidence {
                 Self::Fleet(Box::new(Fleet::new(discovery, scraper.clone(), reader)))
             }
             Origin::Prometheus(settings) => {
-                Self::Prometheus(Box::new(Prometheus::new(settings, &service, filter)))
+                let series = Series::labelled(service, &filter);
+                Self::Prometheus(Box::new(Prometheus::new(settings, series)))
             }
+        }
+    }
+
+    /// The same where the mesh splits.
+    #[must_use]
+    pub fn told(self, told: Told) -> Self {
+        match self {
+            Self::Fleet(fleet) => Self::Fleet(Box::new(fleet.told(told))),
+            Self::Prometheus(prometheus) => Self::Prometheus(Box::new(prometheus.told(told))),
         }
     }
 }

@@ -15,13 +15,12 @@ use tokio::time::Instant;
 pub use self::admin::ScrapeError;
 pub use self::discovery::Discovery;
 use self::discovery::{Proxies, Proxy};
-pub use self::exposition::Names;
+pub use self::exposition::{Names, Values, shown};
 pub use self::page::Page;
 pub use self::scraper::{CATCH_UP, DEADLINE, Form, Scraper, Shown, Target};
-use super::board::Board;
 use super::merge::{Merge, Reading};
 use super::roster::Name;
-use super::served::Served;
+use super::told::Told;
 use super::{Look, Snapshot, Source};
 
 /// A page may be older than the look by this part of the time since the look before: so rollouts share it, and each loses little.
@@ -36,8 +35,8 @@ pub struct Fleet {
     discovery: Discovery,
     scraper: Scraper,
     reader: Reader,
-    /// Where the mesh splits: what it was told, and what tells who follows.
-    mesh: Option<(Board, Served)>,
+    /// Where the mesh splits.
+    told: Option<Told>,
     /// The list of proxies that the targets are made from.
     listed: Proxies,
     targets: Vec<(Name, Arc<Target>)>,
@@ -87,7 +86,7 @@ impl Fleet {
             discovery,
             scraper,
             reader,
-            mesh: None,
+            told: None,
             listed: Proxies::from([]),
             targets: Vec::new(),
             merge: Merge::default(),
@@ -96,10 +95,10 @@ impl Fleet {
         }
     }
 
-    /// The same where the mesh splits, which was told what is on the board.
+    /// The same where the mesh splits.
     #[must_use]
-    pub fn told(self, board: Board, served: Served) -> Self {
-        Self { mesh: Some((board, served)), ..self }
+    pub fn told(self, told: Told) -> Self {
+        Self { told: Some(told), ..self }
     }
 
     /// Follows the list of proxies.
@@ -112,8 +111,8 @@ impl Fleet {
             let target =
                 |proxy: &Proxy| (proxy.name.clone(), self.scraper.target(&proxy.address, form));
             self.targets = listed.iter().map(target).collect();
-            if let Some((_, served)) = &mut self.mesh {
-                served.retain(|name| listed.iter().any(|proxy| proxy.name == *name));
+            if let Some(told) = &mut self.told {
+                told.retain(|name| listed.iter().any(|proxy| proxy.name == *name));
             }
         }
         warning
@@ -131,13 +130,13 @@ impl Source for Fleet {
         let alone = pending.len() == 1;
         let mut readings = Vec::with_capacity(pending.len());
         let at = now.duration_since(self.began);
-        let note = self.mesh.as_ref().map(|(board, _)| board.read());
+        let note = self.told.as_ref().map(Told::note);
         for (name, pending) in pending {
             let reading = match pending.page().await {
                 Ok(shown) => {
                     let mut snapshot = self.reader.snapshot(&shown);
-                    if let (Some((_, served)), Some(note)) = (&mut self.mesh, &note) {
-                        served.infer(at, &name, &mut snapshot, note.asked(self.began));
+                    if let (Some(told), Some(note)) = (&mut self.told, &note) {
+                        told.infer(note, (self.began, at), &name, &mut snapshot);
                     }
                     Ok(Reading { at, snapshot })
                 }
@@ -148,21 +147,7 @@ impl Source for Fleet {
         }
         self.looked = now;
         let look = self.merge.look(at, readings);
-        warned(look, note.and_then(|note| note.warning()).or(warning))
-    }
-}
-
-/// A look with what went wrong with the list of proxies.
-fn warned(look: Look, warning: Option<String>) -> Look {
-    match (look, warning) {
-        (Look::Seen(mut seen), warning) => {
-            seen.roster.warning = warning;
-            Look::Seen(seen)
-        }
-        (Look::Unreachable { why }, Some(warning)) => {
-            Look::Unreachable { why: format!("{why}; {warning}") }
-        }
-        (look, None) => look,
+        look.warned(note.and_then(|note| note.warning()).or(warning))
     }
 }
 

@@ -11,19 +11,20 @@ mod series;
 mod survey;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use serin_filter::names::ServiceName;
 use tokio::time::{Instant, sleep};
 
 pub use self::client::{Client, QueryError, Sample};
 use self::pace::Pace;
+pub use self::series::Series;
 use self::series::{Instance, Instances};
 pub use self::survey::Surveyor;
 use super::merge::{Merge, Reading};
 use super::roster::Name;
+use super::told::Told;
 use super::{Look, Source};
 
 /// By then a scrape has been stored that began before.
@@ -68,13 +69,26 @@ pub enum Auth {
     },
 }
 
+impl Auth {
+    /// The file with the secret, if there is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Nobody => None,
+            Self::Basic { password_file, .. } => Some(password_file),
+            Self::Bearer { token_file } => Some(token_file),
+        }
+    }
+}
+
 /// The proxies that a Prometheus scrapes, for the statistics of one service.
 #[derive(Debug)]
 pub struct Prometheus {
     client: Client,
+    series: Series,
     query: String,
-    /// Name of the filter's configuration, as the listeners' `config_discovery` has it.
-    filter: String,
+    /// Where the mesh splits.
+    told: Option<Told>,
     merge: Merge,
     pace: Pace,
     began: Instant,
@@ -84,11 +98,17 @@ pub struct Prometheus {
 impl Prometheus {
     /// A Prometheus that nobody has asked yet.
     #[must_use]
-    pub fn new(settings: Settings, service: &ServiceName, filter: String) -> Self {
-        let query = series::query(service, &filter, &settings.instances);
+    pub fn new(settings: Settings, series: Series) -> Self {
+        let query = series.query(&settings.instances);
         let (merge, pace, began) = (Merge::default(), Pace::default(), Instant::now());
         let client = Client::new(settings.connection);
-        Self { client, query, filter, merge, pace, began, looked: began }
+        Self { client, series, query, told: None, merge, pace, began, looked: began }
+    }
+
+    /// The same where the mesh splits.
+    #[must_use]
+    pub fn told(self, told: Told) -> Self {
+        Self { told: Some(told), ..self }
     }
 
     /// Asks until there is something new, or has been nothing for too long.
@@ -97,8 +117,8 @@ impl Prometheus {
             let asked = unix_now();
             let as_of = asked - LAG.as_secs_f64();
             let samples = self.client.query(&self.query, as_of).await?;
-            let instances = series::collect(&samples, &self.filter)
-                .map_err(|what| self.client.garbage(what))?;
+            let instances =
+                self.series.collect(&samples).map_err(|what| self.client.garbage(what))?;
             let waited = self.looked.elapsed();
             if self.pace.is_ready(&instances, waited) {
                 return Ok((instances, asked));
@@ -147,16 +167,21 @@ impl Source for Prometheus {
                 why: format!("Prometheus at {url} has scraped no proxy since the last look"),
             };
         }
+        let note = self.told.as_ref().map(Told::note);
         let alone = instances.len() == 1;
-        let readings: Vec<_> = instances
-            .iter()
-            .map(|(name, instance)| {
-                let reading = self.reading(instance, now, asked);
-                let named = |why| if alone { format!("{name}: {why}") } else { why };
-                (Name::clone(name), reading.map_err(named))
-            })
-            .collect();
-        self.merge.look(now, readings)
+        let mut readings = Vec::with_capacity(instances.len());
+        for (name, instance) in &instances {
+            let mut reading = self.reading(instance, now, asked);
+            if let (Some(told), Some(note), Ok(read)) = (&mut self.told, &note, &mut reading) {
+                told.infer(note, (self.began, read.at), name, &mut read.snapshot);
+            }
+            let named = |why| if alone { format!("{name}: {why}") } else { why };
+            readings.push((Name::clone(name), reading.map_err(named)));
+        }
+        if let Some(told) = &mut self.told {
+            told.retain(|name| instances.contains_key(name));
+        }
+        self.merge.look(now, readings).warned(note.and_then(|note| note.warning()))
     }
 }
 

@@ -7,5 +7,6 @@ mod life;
 mod meddling;
 mod missing;
 mod objects;
+mod prometheus;
 mod rollouts;
 pub(crate) mod world;

@@ -22,6 +22,7 @@ use crate::route::kubernetes::Versions;
 use crate::route::kubernetes::virtual_service::Destination;
 use crate::sli::board::Board;
 use crate::sli::served::Served;
+use crate::sli::told::Told;
 
 /// Where the weights of a rollout are.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl WeightedPlace {
         watches.spawn(follow_object(subject.clone(), weighted.clone(), board.clone()));
         let served = Served::new(plan.baseline.clone(), plan.candidate.clone());
         let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
-        let source = source.told(board.clone(), served);
+        let source = source.told(Told::new(board.clone(), served));
         let router = WeightRouter::new(subject, weighted, drift, board);
         let router = Guarded::new(MeshRouter::Weights(Box::new(router)), present);
         Mesh { router, source, watches, listing }

@@ -10,6 +10,9 @@ use crate::route::Place;
 use crate::sli::evidence::Origin;
 use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
 
+/// Where a Prometheus is named.
+pub(super) const PROMETHEUS: &str = "spec.envoy.prometheus";
+
 /// The proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envoy {
@@ -62,9 +65,7 @@ impl EnvoySpec {
         let evidence = match (self.admin, self.proxies, self.prometheus) {
             (Some(address), None, None) => Origin::Admin(Whereabouts::Lone(admin(address)?)),
             (None, Some(proxies), None) => Origin::Admin(proxies.checked()?),
-            (None, None, Some(prometheus)) => {
-                Origin::Prometheus(prometheus.checked("spec.envoy.prometheus")?)
-            }
+            (None, None, Some(prometheus)) => Origin::Prometheus(prometheus.checked(PROMETHEUS)?),
             (None, None, None) => {
                 return at(
                     "spec.envoy",

@@ -3,10 +3,15 @@
 //! It outlives one release: `spec.candidate` changes with each, and the version that was promoted last is the baseline of the next. So what is to
 //! be done is not checked before it is known which version runs.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use serin_filter::names::{ServiceName, VersionName};
 
 use super::{API_VERSION, Document, KIND, Proxies, Spec, SpecError, at};
+
+/// The files that Rollouts may name are in the directory of their namespace in this one.
+const SECRETS: &str = "/etc/serin/secrets";
 
 /// An object of the kind [`KIND`] that has the form of one, and perhaps not more.
 pub struct Manifest(Document);
@@ -58,7 +63,9 @@ impl Manifest {
     ) -> Result<Spec, SpecError> {
         (self.0.spec.baseline, self.0.spec.candidate) = (baseline, candidate);
         let Document { metadata, spec, .. } = self.0;
+        let secrets = Path::new(SECRETS).join(metadata.namespace.as_deref().unwrap_or_default());
         let spec = spec.checked(metadata)?;
+        spec.keeps_to(Some(&secrets))?;
         if let Proxies::Envoy(_) = spec.proxies {
             return at(
                 "spec.envoy",

@@ -8,11 +8,19 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::config::wire;
 
+use super::prometheus::PrometheusSpec;
 use super::{SpecError, at};
 use crate::rollout::plan::Step;
 use crate::route::kubernetes::Versions;
 use crate::route::kubernetes::http_route::Backend;
 use crate::route::kubernetes::virtual_service::{self, Destination};
+use crate::sli::prometheus::{Connection, Settings};
+
+/// Where a rollout on Istio has its proxies.
+const ISTIO: &str = "spec.istio.proxies";
+
+/// Where one on the Gateway API has them.
+const GATEWAY_API: &str = "spec.gatewayApi.proxies";
 
 /// Where Istio's proxies show their statistics.
 const ISTIO_STATISTICS: u16 = 15_090;
@@ -60,15 +68,24 @@ pub struct GatewayApi {
     pub drift: DriftPolicy,
 }
 
-/// Which pods run the filter, and where their proxies show statistics.
+/// Which pods run the filter, and where the statistics of their proxies are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pods {
     /// Their namespace; the rollout's if absent.
     pub namespace: Option<String>,
     /// Labels that all of them have; at least one.
     pub labels: BTreeMap<String, String>,
-    /// The port of `/stats/prometheus`.
-    pub port: u16,
+    /// Where statistics are read.
+    pub statistics: Statistics,
+}
+
+/// Where the statistics of proxies are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statistics {
+    /// From each of them, at `/stats/prometheus` on this port.
+    Port(u16),
+    /// From a Prometheus that scrapes them.
+    Prometheus(Settings),
 }
 
 /// A kind of route that has weights.
@@ -157,6 +174,8 @@ struct PodsSpec {
     match_labels: BTreeMap<String, String>,
     /// The port at which their proxies serve /stats/prometheus. Default: 15090, Istio's.
     port: Option<u16>,
+    /// A Prometheus that scrapes the proxies, to be asked in their place. Its instances have to tell them from its other targets.
+    prometheus: Option<PrometheusSpec>,
 }
 
 impl IstioSpec {
@@ -173,7 +192,7 @@ impl IstioSpec {
     }
 
     pub(super) fn checked(self, versions: Versions<Destination>) -> Result<Istio, SpecError> {
-        let pods = self.proxies.checked("spec.istio.proxies")?;
+        let pods = self.proxies.checked(ISTIO)?;
         let splitter = match (self.mode, self.virtual_service) {
             (Mode::Filter, Some(_)) => {
                 return at(
@@ -205,6 +224,11 @@ impl IstioSpec {
 }
 
 impl Istio {
+    /// The Prometheus that is asked, if one is, and where it is named.
+    pub(super) fn prometheus(&self) -> Option<(String, &Connection)> {
+        self.pods.prometheus(ISTIO)
+    }
+
     /// Whether Istio can be told the weights of all steps.
     pub(super) fn can_carry(&self, steps: &[Step]) -> Result<(), SpecError> {
         let Splitter::Mesh { .. } = self.splitter else { return Ok(()) };
@@ -223,9 +247,27 @@ impl GatewayApiSpec {
             kind: self.route.kind.unwrap_or(RouteKind::Http),
             route: name("spec.gatewayApi.route.name", self.route.name)?,
             versions,
-            pods: self.proxies.checked("spec.gatewayApi.proxies")?,
+            pods: self.proxies.checked(GATEWAY_API)?,
             drift: self.drift,
         })
+    }
+}
+
+impl GatewayApi {
+    /// The Prometheus that is asked, if one is, and where it is named.
+    pub(super) fn prometheus(&self) -> Option<(String, &Connection)> {
+        self.pods.prometheus(GATEWAY_API)
+    }
+}
+
+impl Pods {
+    fn prometheus(&self, path: &str) -> Option<(String, &Connection)> {
+        match &self.statistics {
+            Statistics::Port(_) => None,
+            Statistics::Prometheus(settings) => {
+                Some((format!("{path}.prometheus"), &settings.connection))
+            }
+        }
     }
 }
 
@@ -237,8 +279,22 @@ impl PodsSpec {
                 "empty; at least one label is needed that tells the proxies' pods from all others",
             );
         }
-        let port = self.port.unwrap_or(ISTIO_STATISTICS);
-        Ok(Pods { namespace: self.namespace, labels: self.match_labels, port })
+        let statistics = match (self.port, self.prometheus) {
+            (port, None) => Statistics::Port(port.unwrap_or(ISTIO_STATISTICS)),
+            (None, Some(prometheus)) => {
+                let path = format!("{path}.prometheus");
+                let settings = prometheus.checked(&path)?;
+                if settings.instances.is_empty() {
+                    return at(
+                        format!("{path}.instances"),
+                        "empty; at least one label is needed that tells these proxies from its other targets",
+                    );
+                }
+                Statistics::Prometheus(settings)
+            }
+            (Some(_), Some(_)) => return at(path, "more than one of: port, prometheus"),
+        };
+        Ok(Pods { namespace: self.namespace, labels: self.match_labels, statistics })
     }
 }
 

@@ -11,7 +11,8 @@ use super::value::{Count, Number, Span};
 use super::{SpecError, at};
 use crate::sli::prometheus::Connection;
 
-const PATH: &str = "spec.analysis.metrics";
+/// Where they are in a rollout.
+pub(super) const PATH: &str = "spec.analysis.metrics";
 
 /// The queries, and who is asked.
 #[derive(Deserialize, JsonSchema)]

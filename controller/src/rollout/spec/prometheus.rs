@@ -13,9 +13,13 @@ use crate::sli::prometheus::{Auth, Connection, Settings};
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PrometheusSpec {
+    /// Its address.
     url: String,
+    /// A user and a password to log in with.
     basic_auth: Option<BasicAuth>,
+    /// A file with a token to log in with.
     bearer_token_file: Option<PathBuf>,
+    /// Labels that all of the proxies have, and no other of its targets.
     #[serde(default)]
     instances: BTreeMap<String, String>,
 }

@@ -17,7 +17,7 @@ use crate::sli::Snapshot;
 pub(super) const PATH: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 
 /// The values on a page by the name of the statistic; those with labels summed up.
-pub(super) type Values = HashMap<String, u64>;
+pub type Values = HashMap<String, u64>;
 
 /// Reads a page.
 ///
@@ -119,8 +119,9 @@ fn watched(
     slices.iter().flat_map(one)
 }
 
-/// A name as the page has it.
-fn shown(name: &str) -> String {
+/// A statistic's name as the page has it.
+#[must_use]
+pub fn shown(name: &str) -> String {
     name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_")
 }
 

@@ -1,4 +1,7 @@
 //! The filter's statistics as Prometheus has them: which query gives all of them, and what each series stands for.
+//!
+//! Where the proxies' bootstraps have serin's tag rules a statistic is a series with labels. Where they do not, as in a mesh, service and
+//! version are in the series' name.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +9,8 @@ use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::stat::{self, Stat, Watched};
 
 use super::client::Sample;
+use crate::rollout::plan::Plan;
+use crate::sli::fleet::{Names, Values, shown};
 use crate::sli::roster::Name;
 use crate::sli::{Slices, Snapshot};
 
@@ -18,6 +23,25 @@ const LABELS: [&str; 4] = ["reason", "class", "kind", "le"];
 /// What ends the names of the statistics that count refused configurations.
 const REJECTIONS: &str = "(config_fail|update_rejected|update_failure)";
 
+/// The statistics of a proxy itself.
+const OWN: &str = "generation|start_time_seconds|ticks|ticks_behind";
+
+/// The series of one service.
+#[derive(Debug)]
+pub struct Series {
+    service: ServiceName,
+    form: Form,
+}
+
+/// How statistics become series.
+#[derive(Debug)]
+enum Form {
+    /// With labels; `discovery` is what the names of the statistics begin with that tell how the filter's configuration is followed.
+    Labelled { discovery: String },
+    /// By name.
+    Plain(Names),
+}
+
 /// What is known of a proxy.
 #[derive(Debug, Default)]
 pub(super) struct Instance {
@@ -27,40 +51,109 @@ pub(super) struct Instance {
     pub(super) scraped: Option<f64>,
     /// Whether the last scrape worked.
     pub(super) up: Option<bool>,
+    /// Series without labels.
+    pub(super) values: Values,
 }
 
 pub(super) type Instances = BTreeMap<Name, Instance>;
 
-/// The query for everything that the filter counts of this service, at all proxies. One query is evaluated at one time, on one state of
-/// what is stored.
-pub(super) fn query(
-    service: &ServiceName,
-    filter: &str,
-    instances: &BTreeMap<String, String>,
-) -> String {
-    let proxies: String =
-        instances.iter().map(|(label, value)| format!(",{label}={}", quoted(value))).collect();
-    let discovery = discovery(filter);
-    let ticks = format!("serin_ticks{{{}}}", proxies.trim_start_matches(','));
-    let up = format!("up{{{}}}", proxies.trim_start_matches(','));
-    // Without labels that say so, a target is a proxy that was one within the hour.
-    let up = match instances.is_empty() {
-        true => format!("({up} and on (job, instance) last_over_time({ticks}[1h]))"),
-        false => up,
-    };
-    format!(
-        "{{__name__=~\"serin_.+\",service=\"{service}\"{proxies}}} \
-         or {{__name__=~\"serin_(generation|start_time_seconds|ticks|ticks_behind)|{discovery}{REJECTIONS}\"{proxies}}} \
-         or label_replace(timestamp({ticks}),\"{MADE}\",\"scraped\",\"\",\"\") \
-         or label_replace({up},\"{MADE}\",\"up\",\"\",\"\")"
-    )
+impl Series {
+    /// Those of proxies whose bootstraps have serin's tag rules. `filter` is the name of the filter's configuration, as the listeners'
+    /// `config_discovery` has it.
+    #[must_use]
+    pub fn labelled(service: ServiceName, filter: &str) -> Self {
+        let discovery = format!("envoy_extension_config_discovery_http_filter_{}_", shown(filter));
+        Self { service, form: Form::Labelled { discovery } }
+    }
+
+    /// Those of other proxies, for the versions of a rollout.
+    #[must_use]
+    pub fn plain(plan: &Plan) -> Self {
+        Self { service: plan.service.clone(), form: Form::Plain(Names::of(plan)) }
+    }
+
+    /// The query for everything that the filter counts of the service, at all proxies. One query is evaluated at one time, on one state of
+    /// what is stored.
+    pub(super) fn query(&self, instances: &BTreeMap<String, String>) -> String {
+        let proxies: String =
+            instances.iter().map(|(label, value)| format!(",{label}={}", quoted(value))).collect();
+        let service = &self.service;
+        let counts = match &self.form {
+            Form::Labelled { discovery } => format!(
+                "{{__name__=~\"serin_.+\",service=\"{service}\"{proxies}}} \
+                 or {{__name__=~\"serin_({OWN})|{discovery}{REJECTIONS}\"{proxies}}}"
+            ),
+            Form::Plain(_) => {
+                let (of_service, rejected) =
+                    (shown(&stat::of_service(service, "")), shown(stat::CONFIG_REJECTED));
+                format!("{{__name__=~\"{of_service}.+|serin_({OWN})|{rejected}\"{proxies}}}")
+            }
+        };
+        let ticks = format!("serin_ticks{{{}}}", proxies.trim_start_matches(','));
+        let up = format!("up{{{}}}", proxies.trim_start_matches(','));
+        // Without labels that say so, a target is a proxy that was one within the hour.
+        let up = match instances.is_empty() {
+            true => format!("({up} and on (job, instance) last_over_time({ticks}[1h]))"),
+            false => up,
+        };
+        format!(
+            "{counts} \
+             or label_replace(timestamp({ticks}),\"{MADE}\",\"scraped\",\"\",\"\") \
+             or label_replace({up},\"{MADE}\",\"up\",\"\",\"\")"
+        )
+    }
+
+    /// The proxies in what the query has given.
+    ///
+    /// # Errors
+    /// What it has given can't be told apart by instance.
+    pub(super) fn collect(&self, samples: &[Sample]) -> Result<Instances, String> {
+        let mut instances = Instances::new();
+        for sample in samples {
+            let name = sample.label("instance");
+            if name.is_empty() {
+                return Err("with series that have no label \"instance\"".to_owned());
+            }
+            let instance = match instances.get_mut(name) {
+                Some(instance) => instance,
+                None => instances.entry(Name::from(name)).or_default(),
+            };
+            match sample.label(MADE) {
+                "" => self.form.take(instance, sample),
+                "up" => instance.up = sample.value().map(|up| up > 0.0),
+                _ => {
+                    if instance.scraped.is_some() {
+                        return Err(format!(
+                            "with more than one target of the instance {name:?}: its requests would count twice; say by \
+                             prometheus.instances which labels the proxies have"
+                        ));
+                    }
+                    instance.scraped = sample.value();
+                }
+            }
+        }
+        if let Form::Plain(names) = &self.form {
+            for instance in instances.values_mut() {
+                instance.snapshot = names.snapshot(&std::mem::take(&mut instance.values));
+            }
+        }
+        Ok(instances)
+    }
 }
 
-/// What the names of the statistics begin with that tell how a filter's configuration is followed.
-fn discovery(filter: &str) -> String {
-    let allowed = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let filter: String = filter.chars().map(allowed).collect();
-    format!("envoy_extension_config_discovery_http_filter_{filter}_")
+impl Form {
+    fn take(&self, instance: &mut Instance, sample: &Sample) {
+        let Some(value) = sample.value().filter(|value| *value >= 0.0) else { return };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // counts, exact up to 2^53
+        let count = value as u64;
+        match self {
+            Self::Labelled { discovery } => instance.take(sample, discovery, count),
+            Self::Plain(_) => {
+                *instance.values.entry(sample.label("__name__").to_owned()).or_default() += count;
+            }
+        }
+    }
 }
 
 /// A string of PromQL.
@@ -68,45 +161,8 @@ fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// The proxies in what the query has given.
-///
-/// # Errors
-/// What it has given can't be told apart by instance.
-pub(super) fn collect(samples: &[Sample], filter: &str) -> Result<Instances, String> {
-    let discovery = discovery(filter);
-    let mut instances = Instances::new();
-    for sample in samples {
-        let name = sample.label("instance");
-        if name.is_empty() {
-            return Err("with series that have no label \"instance\"".to_owned());
-        }
-        let instance = match instances.get_mut(name) {
-            Some(instance) => instance,
-            None => instances.entry(Name::from(name)).or_default(),
-        };
-        match sample.label(MADE) {
-            "" => instance.take(sample, &discovery),
-            "up" => instance.up = sample.value().map(|up| up > 0.0),
-            _ => {
-                if instance.scraped.is_some() {
-                    return Err(format!(
-                        "with more than one target of the instance {name:?}: its requests would count twice; say by \
-                         spec.envoy.prometheus.instances which labels the proxies have"
-                    ));
-                }
-                instance.scraped = sample.value();
-            }
-        }
-    }
-    Ok(instances)
-}
-
 impl Instance {
-    fn take(&mut self, sample: &Sample, discovery: &str) {
-        let Some(value) = sample.value().filter(|value| *value >= 0.0) else { return };
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        // counts, exact up to 2^53
-        let count = value as u64;
+    fn take(&mut self, sample: &Sample, discovery: &str, count: u64) {
         let name = sample.label("__name__");
         let snapshot = &mut self.snapshot;
         let Some(base) = name.strip_prefix("serin_") else {
@@ -166,6 +222,7 @@ mod tests {
     use serin_filter::{histogram, select::Reason};
 
     use super::*;
+    use crate::rollout::spec::Spec;
     use crate::sli::Counters;
 
     fn samples(text: &str) -> Vec<Sample> {
@@ -191,7 +248,8 @@ mod tests {
             {"metric": {"instance": "a", "serin_made": "scraped"}, "value": [1.5, "1.25"]},
             {"metric": {"__name__": "up", "instance": "a", "serin_made": "up"}, "value": [1.5, "1"]},
             {"metric": {"__name__": "up", "instance": "b", "serin_made": "up"}, "value": [1.5, "0"]}]"#;
-        let instances = collect(&samples(text), "my.filter").unwrap();
+        let series = Series::labelled("shop".parse().unwrap(), "my.filter");
+        let instances = series.collect(&samples(text)).unwrap();
         let a = &instances["a"];
         let version: VersionName = "v1.2".parse().unwrap();
         let counters: Counters = [
@@ -219,21 +277,45 @@ mod tests {
     }
 
     #[test]
+    fn series_without_labels_are_found_by_name() {
+        let text = r#"[
+            {"metric": {"__name__": "serin_generation", "instance": "a"}, "value": [1.5, "7"]},
+            {"metric": {"__name__": "serin_config_rejected", "instance": "a"}, "value": [1.5, "2"]},
+            {"metric": {"__name__": "serin_service___shop___version___v2___kind___reset___failures", "instance": "a"}, "value": [1.5, "4"]},
+            {"metric": {"__name__": "serin_service___shop___version___v2___tripped", "instance": "b"}, "value": [1.5, "1"]},
+            {"metric": {"__name__": "serin_service___shop___version___v9___requests", "instance": "b"}, "value": [1.5, "1"]},
+            {"metric": {"instance": "b", "serin_made": "scraped"}, "value": [1.5, "1.25"]}]"#;
+        let spec = include_str!("../../../../envoy/rollout.yaml");
+        let series = Series::plain(&Spec::parse(spec).unwrap().plan);
+        let instances = series.collect(&samples(text)).unwrap();
+        let (a, b) = (&instances["a"], &instances["b"]);
+        let v2: VersionName = "v2".parse().unwrap();
+        assert_eq!((a.snapshot.generation, a.snapshot.rejections), (Some(Generation(7)), 2));
+        assert_eq!(a.snapshot.versions[&v2].count(Stat::Failures(Failure::Reset)), 4);
+        assert_eq!((&b.snapshot.tripped, b.scraped), (&[v2].into(), Some(1.25)));
+        assert!(b.snapshot.versions.is_empty());
+        let query = series.query(&[("job".to_owned(), "envoy".to_owned())].into());
+        let counts = "{__name__=~\"serin_service___shop___.+|serin_(generation|start_time_seconds|ticks|ticks_behind)|\
+                      serin_config_rejected\",job=\"envoy\"} or ";
+        assert!(query.starts_with(counts), "{query}");
+    }
+
+    #[test]
     fn what_would_count_twice_is_refused() {
         let twice = r#"[
             {"metric": {"instance": "a", "job": "x", "serin_made": "scraped"}, "value": [1.5, "1"]},
             {"metric": {"instance": "a", "job": "y", "serin_made": "scraped"}, "value": [1.5, "1"]}]"#;
-        let error = collect(&samples(twice), "serin").unwrap_err();
+        let series = Series::labelled("shop".parse().unwrap(), "serin");
+        let error = series.collect(&samples(twice)).unwrap_err();
         assert!(error.contains("more than one target of the instance \"a\""), "{error}");
         let nameless = r#"[{"metric": {"__name__": "serin_ticks"}, "value": [1.5, "1"]}]"#;
-        assert!(collect(&samples(nameless), "serin").is_err());
+        assert!(series.collect(&samples(nameless)).is_err());
     }
 
     #[test]
     fn proxies_are_told_by_their_labels() {
-        let service = "shop".parse().unwrap();
         let labels = [("job".to_owned(), "e\"x".to_owned()), ("zone".to_owned(), "a".to_owned())];
-        let query = query(&service, "serin", &labels.into());
+        let query = Series::labelled("shop".parse().unwrap(), "serin").query(&labels.into());
         let proxies = r#"job="e\"x",zone="a""#;
         for part in [
             format!("{{__name__=~\"serin_.+\",service=\"shop\",{proxies}}}"),

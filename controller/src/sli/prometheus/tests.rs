@@ -73,7 +73,7 @@ impl Fake {
 fn prometheus(url: String, auth: Auth) -> Prometheus {
     let connection = Connection { url, auth };
     let settings = Settings { connection, instances: BTreeMap::new() };
-    Prometheus::new(settings, &"shop".parse().unwrap(), "serin".to_owned())
+    Prometheus::new(settings, Series::labelled("shop".parse().unwrap(), "serin"))
 }
 
 fn seen(look: Look) -> Sighting {

@@ -5,7 +5,7 @@ use serin_tests::Fault;
 
 use super::objects::{backend, by_filter, by_route, by_weights, http_route, observed, plugin};
 use super::world::{ROLLOUT, World, condition, phase};
-use crate::mesh::world::{only, sidecar, virtual_service};
+use crate::mesh::world::sidecar;
 use crate::world::read;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,7 +66,7 @@ async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_filter_that_a_plugin_configures() {
-    let Some((world, carrier, routes)) = filtered().await else { return };
+    let Some((world, carrier, routes)) = World::filtered().await else { return };
     let load = world.load(150);
     let _operator = world.operator("a");
     let object = world.server().create(&by_filter("v2")).await;
@@ -82,7 +82,7 @@ async fn by_the_filter_that_a_plugin_configures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_the_filter_a_bad_candidate_is_taken_back() {
-    let Some((world, carrier, routes)) = filtered().await else { return };
+    let Some((world, carrier, routes)) = World::filtered().await else { return };
     let _load = world.load(150);
     taken_back(&world, &by_filter("v2")).await;
     let carried = read(&world.admin(), &carrier).await;
@@ -112,7 +112,7 @@ async fn by_weights_of_a_route_a_bad_candidate_is_taken_back() {
 }
 
 /// Half of v2's requests fail: it gets some, and then none any more.
-async fn taken_back(world: &World, object: &Value) {
+pub(super) async fn taken_back(world: &World, object: &Value) {
     world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
     let _operator = world.operator("a");
     let object = world.server().create(object).await;
@@ -131,19 +131,6 @@ async fn taken_back(world: &World, object: &Value) {
 
 fn version(object: &Value) -> &Value {
     &object["metadata"]["resourceVersion"]
-}
-
-/// A mesh that a plugin splits, with the plugin and the routes that whoever set it up has made.
-async fn filtered() -> Option<(World, Value, Value)> {
-    let world = World::new(sidecar()).await?;
-    let carrier = world.server().create(&plugin(json!([]))).await;
-    let routes = virtual_service(json!([
-        { "match": [{ "headers": { "x-serin-version": { "exact": "v2" } } }], "route": only("v2") },
-        { "route": only("v1") },
-    ]));
-    let routes = world.server().create(&routes).await;
-    world.bookinfo.until_split(0..=0).await;
-    Some((world, carrier, routes))
 }
 
 /// A mesh that splits by an HTTPRoute, with all traffic at v1.

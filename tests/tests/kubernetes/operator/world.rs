@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::process::Child;
 
 use super::objects::{by_weights, cluster, observed, plugin};
-use crate::mesh::world::{Bookinfo, sidecar, subsets, virtual_service, weights};
+use crate::mesh::world::{Bookinfo, only, sidecar, subsets, virtual_service, weights};
 use crate::world::{merge, name, read};
 
 /// A rollout of a few short steps, on a busy machine.
@@ -42,6 +42,20 @@ impl World {
         let routes = world.server().create(&routes).await;
         world.bookinfo.until_split(0..=0).await;
         Some((world, routes))
+    }
+
+    /// With a plugin that splits, and the routes that whoever set it up has made.
+    pub(crate) async fn filtered() -> Option<(Self, Value, Value)> {
+        let world = Self::new(sidecar()).await?;
+        let carrier = world.server().create(&plugin(json!([]))).await;
+        let chosen = json!([{ "headers": { "x-serin-version": { "exact": "v2" } } }]);
+        let routes = virtual_service(json!([
+            { "match": chosen, "route": only("v2") },
+            { "route": only("v1") },
+        ]));
+        let routes = world.server().create(&routes).await;
+        world.bookinfo.until_split(0..=0).await;
+        Some((world, carrier, routes))
     }
 
     /// With the subsets v1 and v2. `None` where there is no server to be had.

@@ -33,6 +33,18 @@ fn bad_objects_say_where_and_what() {
     let manifest = Manifest::read("reviews", "bookinfo", &commands).unwrap();
     let error = manifest.checked(version("v1"), version("v2")).unwrap_err().to_string();
     assert_eq!(error, "spec.hooks: ./done: no commands are run in a cluster; give a url");
+    let mut secret = object();
+    let hook = |file: &str| json!({ "after": [{ "url": "https://a/", "secretFile": file }] });
+    secret["hooks"] = hook("/etc/serin/secrets/shop/key");
+    let manifest = Manifest::read("reviews", "bookinfo", &secret).unwrap();
+    let error = manifest.checked(version("v1"), version("v2")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "spec.hooks: /etc/serin/secrets/shop/key is not in /etc/serin/secrets/bookinfo: no others are read for it"
+    );
+    secret["hooks"] = hook("/etc/serin/secrets/bookinfo/key");
+    let manifest = Manifest::read("reviews", "bookinfo", &secret).unwrap();
+    manifest.checked(version("v1"), version("v2")).unwrap();
     let mut file = object();
     file["istio"].take();
     file["envoy"] = json!({ "admin": "http://127.0.0.1:9901", "filterConfig": "/filter.json" });

@@ -48,7 +48,7 @@ fn istio_by_weights() {
     let pods = Pods {
         namespace: None,
         labels: [("app".to_owned(), "productpage".to_owned())].into(),
-        port: 15_090,
+        statistics: Statistics::Port(15_090),
     };
     let versions = Versions { baseline: destination("v1"), candidate: destination("v2") };
     let drift = DriftPolicy::Repair;
@@ -71,7 +71,7 @@ fn istio_by_the_filter() {
     let spec = spec.unwrap();
     let Proxies::Istio(Istio { splitter, pods }) = spec.proxies else { panic!() };
     assert_eq!(splitter, Splitter::Filter { plugin: "serin".to_owned() });
-    assert_eq!(pods.port, 1234);
+    assert_eq!(pods.statistics, Statistics::Port(1234));
     assert!(spec.service.tripwire.is_some());
 }
 
@@ -97,11 +97,27 @@ fn a_route_of_the_gateway_api() {
     assert_eq!(cluster, "outbound|9080||reviews-v2.bookinfo.svc.cluster.local");
 }
 
+#[test]
+fn a_prometheus_is_asked_in_the_place_of_pods() {
+    let spec = changed(|spec| {
+        let prometheus = json!({"url": "http://prometheus:9090", "instances": {"job": "envoy"}});
+        spec["istio"]["proxies"]["prometheus"] = prometheus;
+        spec["analysis"] =
+            json!({"metrics": {"queries": [{"name": "m", "query": "m", "atMost": 1}]}});
+    });
+    let spec = spec.unwrap();
+    let (path, connection) = spec.proxies.prometheus().unwrap();
+    assert_eq!(path, "spec.istio.proxies.prometheus");
+    assert_eq!(connection.url, "http://prometheus:9090");
+    // Metrics are asked there as well, unless they say where.
+    assert_eq!(&spec.plan.metrics.unwrap().prometheus, connection);
+}
+
 /// Each message has the path of the field, and what to do.
 #[test]
 fn bad_meshes_say_where_and_what() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 18] = [
+    let cases: [(Change, &str); 20] = [
         (|s| drop(s["istio"].take()), "spec: exactly one of envoy, istio and gatewayApi is needed"),
         (
             |s| {
@@ -130,6 +146,19 @@ fn bad_meshes_say_where_and_what() {
         (
             |s| s["istio"]["proxies"]["matchLabels"] = json!({}),
             "spec.istio.proxies.matchLabels: empty; at least one label",
+        ),
+        (
+            |s| s["istio"]["proxies"]["prometheus"] = json!({"url": "http://p"}),
+            "spec.istio.proxies.prometheus.instances: empty; at least one label",
+        ),
+        (
+            |s| {
+                let prometheus = json!({"url": "http://p", "instances": {"job": "envoy"}});
+                s["istio"]["proxies"] = json!({
+                    "matchLabels": {"a": "b"}, "port": 1, "prometheus": prometheus
+                });
+            },
+            "spec.istio.proxies: more than one of: port, prometheus",
         ),
         (
             |s| drop(s["versions"][1]["destination"].take()),
