@@ -99,3 +99,31 @@ async fn a_server_runs_commands_only_if_it_is_told_to() {
     .await;
     load.stop().await;
 }
+
+/// Whoever can order could have any file sent anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_reads_the_files_of_rollouts_from_one_directory_only() {
+    let world = World::new().await;
+    let directory = world.envoy.dir().join("secrets");
+    std::fs::create_dir(&directory).expect("a directory");
+    let path = world.envoy.dir().join("spec.yaml");
+    let named = |file: String| {
+        let hooks =
+            format!("hooks: {{ after: [{{ url: 'http://127.0.0.1:1/', secretFile: '{file}' }}] }}");
+        let spec = Spec::new(&world.envoy).step("100%", Duration::from_secs(1), 1).field(&hooks);
+        std::fs::write(&path, spec.yaml()).expect("a file");
+        path.display().to_string()
+    };
+    let within = format!("{}/key", directory.display());
+    let server = Server::start(world.envoy.dir()).await;
+    let refused = server.refused(&["apply", &named(within.clone())]).await;
+    assert!(refused.contains("spec.hooks: ") && refused.contains("only if --secrets"), "{refused}");
+    assert_eq!(server.stop().await, Some(0));
+    let secrets = directory.display().to_string();
+    let server = Server::started_with(world.envoy.dir(), &["--secrets", &secrets]).await;
+    let without = format!("{secrets}/../key");
+    let refused = server.refused(&["apply", &named(without)]).await;
+    assert!(refused.contains(&format!("is not in {secrets}")), "{refused}");
+    assert_eq!(server.ok(&["status"]).await.len(), 0);
+    server.ok(&["apply", &named(within)]).await;
+}
