@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use serin_tests::kube::objects;
 use serin_tests::{Call, Proxy, http, until};
 
-use super::world::{Bookinfo, only, sidecar, subsets, virtual_service};
+use super::world::{Bookinfo, only, sidecar, subsets, virtual_service, wasm_plugin};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,19 +28,7 @@ fn configuration(generation: u64, version: &str) -> Value {
 }
 
 fn plugin(labels: Value) -> Value {
-    json!({
-        "apiVersion": "extensions.istio.io/v1alpha1",
-        "kind": "WasmPlugin",
-        "metadata": { "name": "serin", "namespace": "bookinfo" },
-        "spec": {
-            "url": "oci://registry.example/serin:1.0.0",
-            "selector": { "matchLabels": labels },
-            "match": [{ "mode": "CLIENT" }],
-            "phase": "STATS",
-            "failStrategy": "FAIL_OPEN",
-            "pluginConfig": configuration(1, "v1"),
-        },
-    })
+    wasm_plugin(labels, configuration(1, "v1"))
 }
 
 /// Routes by the header that the filter writes.

@@ -115,6 +115,23 @@ pub(crate) fn service(name: &str, selector: Value) -> Value {
     })
 }
 
+/// The plugin by which proxies in pods with these labels get the filter, for the requests that they send.
+pub(crate) fn wasm_plugin(labels: Value, configuration: Value) -> Value {
+    json!({
+        "apiVersion": "extensions.istio.io/v1alpha1",
+        "kind": "WasmPlugin",
+        "metadata": { "name": "serin", "namespace": "bookinfo" },
+        "spec": {
+            "url": "oci://registry.example/serin:1.0.0",
+            "selector": { "matchLabels": labels },
+            "match": [{ "mode": "CLIENT" }],
+            "phase": "STATS",
+            "failStrategy": "FAIL_OPEN",
+            "pluginConfig": configuration,
+        },
+    })
+}
+
 /// The subsets v1 and v2.
 pub(crate) fn subsets() -> Value {
     let subset = |version| json!({ "name": version, "labels": { "version": version } });

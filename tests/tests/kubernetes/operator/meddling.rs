@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::Client;
 use serde_json::{Value, json};
+use serin_tests::Load;
+use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -47,15 +49,17 @@ fn note(round: usize) -> String {
     format!("note-{round}")
 }
 
+/// The mesh, its routes, and a Rollout whose first step is live, with what is to be done about weights that somebody else changes.
+async fn under_way(drift: &str) -> Option<(World, Value, Value, (Load, Child))> {
+    let (world, routes, object) = World::waiting_with(json!({ "drift": drift })).await?;
+    let running = (world.load(100), world.operator("a"));
+    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    Some((world, routes, object, running))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_changed_by_hand_are_repaired_and_told() {
-    let Some((world, routes, object)) = World::waiting_with(json!({ "drift": "repair" })).await
-    else {
-        return;
-    };
-    let _load = world.load(100);
-    let _operator = world.operator("a");
-    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    let Some((world, routes, object, _running)) = under_way("repair").await else { return };
     world.set_weights(&routes, [50, 50]).await;
     world.until_weights(&routes, [80, 20]).await;
     world.until_told(&object, &["Warned"]).await;
@@ -66,13 +70,7 @@ async fn weights_changed_by_hand_are_repaired_and_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
-    let Some((world, routes, object)) = World::waiting_with(json!({ "drift": "respect" })).await
-    else {
-        return;
-    };
-    let _load = world.load(100);
-    let _operator = world.operator("a");
-    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
     let told = world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
     let message = told["status"]["message"].as_str().expect("a message");
@@ -91,13 +89,7 @@ async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_that_are_respected_keep_no_rollback_waiting() {
-    let Some((world, routes, object)) = World::waiting_with(json!({ "drift": "respect" })).await
-    else {
-        return;
-    };
-    let _load = world.load(100);
-    let _operator = world.operator("a");
-    world.until(ROLLOUT, "the first step is live", &object, live).await;
+    let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
     world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
     world.order(&object, "abort").await;

@@ -70,6 +70,14 @@ fn named(name: &str, mut object: Value) -> Value {
     object
 }
 
+/// Waits until it is told what the candidate lacks.
+async fn until_missed(world: &World, object: &Value, what: &str) {
+    let told = world.until(SOON, "it is told", object, degraded("DestinationMissing")).await;
+    let message = told["status"]["message"].as_str().expect("a message");
+    assert!(message.contains(what), "{message}");
+    world.until_told(object, &["DestinationMissing"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_without_its_service_gets_no_requests() {
     let Some(world) = World::bare(sidecar()).await else { return };
@@ -81,10 +89,7 @@ async fn a_candidate_without_its_service_gets_no_requests() {
     let load = world.load(150);
     let _operator = world.operator("a");
     let object = world.server().create(&by_route("v2")).await;
-    let told = world.until(SOON, "it is told", &object, degraded("DestinationMissing")).await;
-    let message = told["status"]["message"].as_str().expect("a message");
-    assert!(message.contains("Service reviews-v2 is not there"), "{message}");
-    world.until_told(&object, &["DestinationMissing"]).await;
+    until_missed(&world, &object, "Service reviews-v2 is not there").await;
     assert_eq!(world.weights(&route).await, [100, 0]);
 
     world.server().create(&candidate).await;
@@ -106,10 +111,7 @@ async fn a_candidate_without_its_subset_gets_no_requests() {
     let load = world.load(150);
     let _operator = world.operator("a");
     let object = world.server().create(&by_weights("v2")).await;
-    let told = world.until(SOON, "it is told", &object, degraded("DestinationMissing")).await;
-    let message = told["status"]["message"].as_str().expect("a message");
-    assert!(message.contains("no DestinationRule explains the subset v2"), "{message}");
-    world.until_told(&object, &["DestinationMissing"]).await;
+    until_missed(&world, &object, "no DestinationRule explains the subset v2").await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
 
     world.change(&rule, json!({ "spec": { "subsets": both } })).await;

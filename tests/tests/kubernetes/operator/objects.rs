@@ -2,21 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::mesh::world::wasm_plugin;
+
 /// The plugin by which the proxies of the callers get the filter, with these services in its configuration.
 pub(crate) fn plugin(services: Value) -> Value {
-    json!({
-        "apiVersion": "extensions.istio.io/v1alpha1",
-        "kind": "WasmPlugin",
-        "metadata": { "name": "serin", "namespace": "bookinfo" },
-        "spec": {
-            "url": "oci://registry.example/serin:1.0.0",
-            "selector": { "matchLabels": { "app": "productpage" } },
-            "match": [{ "mode": "CLIENT" }],
-            "phase": "STATS",
-            "failStrategy": "FAIL_OPEN",
-            "pluginConfig": { "schema": 1, "generation": 1, "services": services },
-        },
-    })
+    let configuration = json!({ "schema": 1, "generation": 1, "services": services });
+    wasm_plugin(json!({ "app": "productpage" }), configuration)
 }
 
 /// `reviews` as a filter has it that only observes.
