@@ -38,8 +38,9 @@ help: ## This list
 demo: build ## A rollout on a real Envoy, under load; FAULT=errors|slow|reset makes the candidate bad half-way
 	@target/debug/demo --fault $(FAULT)
 
+# Not by way of `build`: tests ask more of some crates than serin does, and everything above those would be compiled twice.
 .PHONY: test
-test: build $(TRAP) ## All tests, end to end ones on a real Envoy included
+test: $(WASM) $(ENVOY) $(TRAP) ## All tests, end to end ones on a real Envoy included
 	cargo test --workspace --locked
 
 .PHONY: test-prometheus
