@@ -76,7 +76,7 @@ pub struct Runner {
 pub struct Options {
     /// Whether hooks may be commands.
     pub allow_commands: bool,
-    /// The directory of the files that rollouts may name; without commands they name no others.
+    /// The directory of the secrets that rollouts may name, unless they may run commands anyway.
     pub secrets: Option<PathBuf>,
     /// For how long what has ended is kept.
     pub keep: Duration,

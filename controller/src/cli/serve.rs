@@ -95,11 +95,12 @@ impl Serve {
                 ),
             );
         }
-        let options = Options {
-            allow_commands: self.allow_commands,
-            secrets: self.secrets,
-            keep: self.keep_history,
+        let secrets = match self.secrets.map(std::path::absolute).transpose() {
+            Ok(secrets) => secrets,
+            Err(error) => return fail(Exit::Invalid, format_args!("--secrets: {error}")),
         };
+        let options =
+            Options { allow_commands: self.allow_commands, secrets, keep: self.keep_history };
         let store = match Store::open(&self.store) {
             Ok(store) => Arc::new(store),
             Err(error) => return fail(Exit::Failed, error),

@@ -243,6 +243,11 @@ impl Release {
         let spec = Manifest::read(&name, &namespace, &began)
             .and_then(|manifest| manifest.checked(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
+        // Whoever may write the status must not have more called, or other files read, than a Rollout may.
+        if !rollout.plan().calls_as(&spec.plan) {
+            let what = "status.underWay.state calls others than status.underWay.spec";
+            return Err(unreadable(what.to_owned()));
+        }
         let (mut mesh, rolled_back) =
             mesh::resume(&self.cluster, &namespace, &spec, &rollout).await?;
         let deployments = self.deployments(&namespace, &spec);

@@ -93,6 +93,14 @@ impl Plan {
         })
     }
 
+    /// Whether carrying it out calls and asks the same as another.
+    #[must_use]
+    pub fn calls_as(&self, other: &Self) -> bool {
+        let asked = |plan: &Self| plan.metrics.as_ref().map(|metrics| metrics.prometheus.clone());
+        (&self.hooks, &self.replacement, asked(self))
+            == (&other.hooks, &other.replacement, asked(other))
+    }
+
     /// Leaves the preview out, for where nobody can ask for it.
     pub fn forgo_preview(&mut self) {
         self.steps.retain(|step| !step.is_preview());

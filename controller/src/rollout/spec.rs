@@ -19,6 +19,7 @@ use self::value::{Count, Span};
 use self::version::{VersionSpec, pair};
 use super::plan::Plan;
 use crate::sli::evidence::Origin;
+use crate::sli::fleet::shown;
 use crate::sli::prometheus::Connection;
 
 mod analysis;
@@ -278,6 +279,7 @@ impl Body {
         let split = self.istio.as_ref().map_or(wire::Split::Filter, mesh::IstioSpec::split);
         let split = if self.gateway_api.is_some() { wire::Split::Mesh } else { split };
         let (versions, proxies) = self.place(&namespace)?;
+        self.told_apart(&proxies)?;
         let moves = self.moves(&proxies)?;
         let steps = self.strategy.checked(self.compatibility, &self.override_, moves)?;
         let (baseline, candidate) = (&self.baseline, &self.candidate);
@@ -336,6 +338,19 @@ impl Body {
             proxies,
             deployments,
         })
+    }
+
+    /// Makes sure that the proxies' statistics tell the versions apart. In a mesh no bootstrap gives them labels.
+    fn told_apart(&self, proxies: &Proxies) -> Result<(), SpecError> {
+        let (baseline, candidate) = (&self.baseline, &self.candidate);
+        let labelled = matches!(proxies, Proxies::Envoy(_));
+        if labelled || shown(baseline.as_str()) != shown(candidate.as_str()) {
+            return Ok(());
+        }
+        let message = format!(
+            "{baseline} and {candidate} have the same name in Envoy's statistics, which have _ for . and -: rename one"
+        );
+        at("spec.candidate", message)
     }
 
     /// What a rolling release moves, where these proxies are.

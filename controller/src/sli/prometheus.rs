@@ -95,6 +95,15 @@ pub struct Prometheus {
     looked: Instant,
 }
 
+/// When a question was asked.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// In seconds since 1970.
+    unix: f64,
+    /// Since the first look could have been.
+    at: Duration,
+}
+
 impl Prometheus {
     /// A Prometheus that nobody has asked yet.
     #[must_use]
@@ -112,10 +121,10 @@ impl Prometheus {
     }
 
     /// Asks until there is something new, or has been nothing for too long.
-    async fn ask(&self) -> Result<(Instances, f64), QueryError> {
+    async fn ask(&self) -> Result<(Instances, Asked), QueryError> {
         loop {
-            let asked = unix_now();
-            let as_of = asked - LAG.as_secs_f64();
+            let asked = Asked { unix: unix_now(), at: self.began.elapsed() };
+            let as_of = asked.unix - LAG.as_secs_f64();
             let samples = self.client.query(&self.query, as_of).await?;
             let instances =
                 self.series.collect(&samples).map_err(|what| self.client.garbage(what))?;
@@ -123,23 +132,23 @@ impl Prometheus {
             if self.pace.is_ready(&instances, waited) {
                 return Ok((instances, asked));
             }
-            sleep(self.pace.pause(asked - LAG.as_secs_f64())).await;
+            sleep(self.pace.pause(as_of)).await;
         }
     }
 
-    fn reading(&self, instance: &Instance, now: Duration, asked: f64) -> Result<Reading, String> {
+    fn reading(&self, instance: &Instance, asked: Asked) -> Result<Reading, String> {
         let Some(scraped) = instance.scraped else {
             return Err(match instance.up {
                 Some(false) => "Prometheus can't scrape it".to_owned(),
                 _ => "Prometheus has none of serin's statistics of it".to_owned(),
             });
         };
-        let age = Duration::try_from_secs_f64(asked - scraped).unwrap_or_default();
+        let age = Duration::try_from_secs_f64(asked.unix - scraped).unwrap_or_default();
         if age > self.pace.stale_after() {
             let seconds = age.as_secs();
             return Err(format!("Prometheus scraped it {seconds} s ago for the last time"));
         }
-        Ok(Reading { at: now.saturating_sub(age), snapshot: instance.snapshot.clone() })
+        Ok(Reading { at: asked.at.saturating_sub(age), snapshot: instance.snapshot.clone() })
     }
 }
 
@@ -171,7 +180,7 @@ impl Source for Prometheus {
         let alone = instances.len() == 1;
         let mut readings = Vec::with_capacity(instances.len());
         for (name, instance) in &instances {
-            let mut reading = self.reading(instance, now, asked);
+            let mut reading = self.reading(instance, asked);
             if let (Some(told), Some(note), Ok(read)) = (&mut self.told, &note, &mut reading) {
                 told.infer(note, (self.began, read.at), name, &mut read.snapshot);
             }

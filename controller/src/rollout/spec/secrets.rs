@@ -100,6 +100,16 @@ mod tests {
         assert!(refused("/secrets/a/key", None));
     }
 
+    /// A state that is stored must not have more called than the specification beside it.
+    #[test]
+    fn plans_that_name_other_files_call_others() {
+        for ((path, one), (_, other)) in named("/secrets/a").into_iter().zip(named("/secrets/b")) {
+            assert!(one.plan.calls_as(&one.plan.clone()));
+            // Evidence is no part of a plan: it is taken from the specification.
+            assert_eq!(one.plan.calls_as(&other.plan), path.contains("proxies"), "{path}");
+        }
+    }
+
     #[test]
     fn who_names_no_file_needs_no_directory() {
         changed(|_| {}).unwrap().keeps_to(None).unwrap();

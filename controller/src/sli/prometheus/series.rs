@@ -109,6 +109,7 @@ impl Series {
     /// What it has given can't be told apart by instance.
     pub(super) fn collect(&self, samples: &[Sample]) -> Result<Instances, String> {
         let mut instances = Instances::new();
+        let mut pods = BTreeMap::new();
         for sample in samples {
             let name = sample.label("instance");
             if name.is_empty() {
@@ -129,6 +130,15 @@ impl Series {
                         ));
                     }
                     instance.scraped = sample.value();
+                    let pod = (sample.label("namespace"), sample.label("pod"));
+                    let other = pods.insert(pod, name).filter(|_| !pod.1.is_empty());
+                    if let Some(other) = other {
+                        return Err(format!(
+                            "with two targets in the pod {}, {other:?} and {name:?}: its requests would count twice; say by \
+                             prometheus.instances which of them the proxies are",
+                            pod.1
+                        ));
+                    }
                 }
             }
         }
@@ -308,6 +318,12 @@ mod tests {
         let series = Series::labelled("shop".parse().unwrap(), "serin");
         let error = series.collect(&samples(twice)).unwrap_err();
         assert!(error.contains("more than one target of the instance \"a\""), "{error}");
+        let ports = r#"[
+            {"metric": {"instance": "a:1", "namespace": "x", "pod": "p", "serin_made": "scraped"}, "value": [1.5, "1"]},
+            {"metric": {"instance": "b:1", "namespace": "y", "pod": "p", "serin_made": "scraped"}, "value": [1.5, "1"]},
+            {"metric": {"instance": "a:2", "namespace": "x", "pod": "p", "serin_made": "scraped"}, "value": [1.5, "1"]}]"#;
+        let error = series.collect(&samples(ports)).unwrap_err();
+        assert!(error.contains("in the pod p, \"a:1\" and \"a:2\""), "{error}");
         let nameless = r#"[{"metric": {"__name__": "serin_ticks"}, "value": [1.5, "1"]}]"#;
         assert!(series.collect(&samples(nameless)).is_err());
     }

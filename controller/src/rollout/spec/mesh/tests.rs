@@ -117,7 +117,7 @@ fn a_prometheus_is_asked_in_the_place_of_pods() {
 #[test]
 fn bad_meshes_say_where_and_what() {
     type Change = fn(&mut Value);
-    let cases: [(Change, &str); 20] = [
+    let cases: [(Change, &str); 21] = [
         (|s| drop(s["istio"].take()), "spec: exactly one of envoy, istio and gatewayApi is needed"),
         (
             |s| {
@@ -146,6 +146,14 @@ fn bad_meshes_say_where_and_what() {
         (
             |s| s["istio"]["proxies"]["matchLabels"] = json!({}),
             "spec.istio.proxies.matchLabels: empty; at least one label",
+        ),
+        (
+            |s| {
+                s["versions"][0]["name"] = json!("v-2");
+                s["versions"][1]["name"] = json!("v.2");
+                (s["baseline"], s["candidate"]) = (json!("v-2"), json!("v.2"));
+            },
+            "spec.candidate: v-2 and v.2 have the same name in Envoy's statistics",
         ),
         (
             |s| s["istio"]["proxies"]["prometheus"] = json!({"url": "http://p"}),
