@@ -117,7 +117,8 @@ impl Mesh {
         let nothing = frame.resources(&View::default());
         let files = Files::install(directory.path(), &pod, &shared.proxy, &nothing);
         // Connections that are kept open would otherwise go on with the filters that they began with for ten minutes; Istio gives them 45 s.
-        let options = ["--drain-time-s", "2"];
+        // As in Istio, clients are told with the next answer, and not just before the end.
+        let options = ["--drain-time-s", "2", "--drain-strategy", "immediate"];
         let process = Process::start(directory.path(), 2, &options, pod.admin()).await;
         pod.enter(client, &shared.proxy).await;
         let mut tasks = JoinSet::new();
