@@ -206,3 +206,18 @@ async fn releases_follow_one_another() {
     assert!(history.contains("v1 -> v2  promoted 20"), "{history}");
     assert_eq!(server.ok(&["history", "cart"]).await, "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promoted_cannot_be_undone_after_its_window() {
+    let world = World::new().await;
+    let load = world.load();
+    let server = Server::start(world.envoy.dir()).await;
+    let second = Duration::from_secs(1);
+    let spec = Spec::new(&world.envoy).step("100%", second, 10).objectives("{ errors: 2% }");
+    server.apply(&spec.field("rollbackWindow: 1s")).await;
+    assert_eq!(server.watch("shop").await.0, Some(0));
+    let refused = server.refused(&["undo", "shop"]).await;
+    assert_eq!(refused, "serin: rollout 1 is not under way\n");
+    assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
+    load.stop().await.assert_none_failed();
+}
