@@ -1,26 +1,27 @@
 //! The command line: arguments in, text or JSON and an exit code out.
 
 mod client;
+mod commands;
 mod completions;
 mod config;
 mod crd;
 mod doctor;
 mod init;
 mod judge;
-mod made;
 mod number;
 mod openapi;
 mod operator;
-mod orders;
 mod plan;
 mod remote;
 mod report;
+mod reporter;
 mod run;
 mod serve;
 mod simulate;
+mod spec_file;
 mod text;
+mod traffic;
 mod view;
-mod voice;
 mod xds;
 
 use std::process::ExitCode;
@@ -54,7 +55,7 @@ enum Command {
     Watch(remote::Watch),
     History(remote::History),
     #[command(flatten)]
-    Orders(orders::Orders),
+    Orders(commands::Orders),
     Completions(completions::Completions),
     Openapi(openapi::OpenApi),
     Crd(crd::Crd),

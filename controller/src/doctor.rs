@@ -18,17 +18,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use futures_util::stream::{self, StreamExt};
+use serin_core::config::discovery::Whereabouts;
+use serin_core::config::sink::Place;
+use serin_core::config::source::Origin;
+use serin_core::observation::aggregator::named;
+use serin_core::spec::{Envoy, Proxies, Spec};
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
 
 pub use self::finding::{Check, Finding, Level};
 use self::pages::Pages;
-use crate::rollout::spec::{Envoy, Proxies, Spec};
-use crate::route::Place;
-use crate::sli::evidence::Origin;
-use crate::sli::fleet::Discovery;
-use crate::sli::fleet::discovery::{Proxy, Whereabouts};
-use crate::sli::merge::named;
+use crate::sources::fleet::Discovery;
+use crate::sources::fleet::discovery::Proxy;
 
 /// As many proxies are looked at at once.
 const AT_ONCE: usize = 32;

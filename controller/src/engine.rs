@@ -1,51 +1,28 @@
 //! Carries a rollout out: looks at the proxies when the state machine wants to, and does what it asks.
 
-mod standalone;
+pub mod envoy;
 
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serin_core::observation::Look;
+use serin_core::ports::{Observer, Router, Source};
+use serin_core::rollout::call::Call;
+use serin_core::rollout::command::{Order, Refused};
+use serin_core::rollout::event::{Event, Summary};
+use serin_core::rollout::machine::{Input, Output, Rollout};
+use serin_core::rollout::plan::Plan;
 use serin_filter::names::Generation;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use self::standalone::{Shared, Standalone, StartError};
-pub(crate) use self::standalone::{running, stepping_back};
-use crate::hook;
-use crate::judge::Ruling;
-use crate::rollout::call::Call;
-use crate::rollout::event::{Event, Summary};
-use crate::rollout::machine::{Input, Output, Rollout};
-use crate::rollout::order::{Order, Refused};
-use crate::rollout::plan::Plan;
-use crate::route::Router;
-use crate::sli::prometheus::Surveyor;
-use crate::sli::{Look, Source};
-
-/// Who wants to know what happens, and keeps it.
-pub trait Observer: Send {
-    /// Keeps the state and what came of it, before it is acted on.
-    ///
-    /// # Errors
-    /// It can't be kept. Then nothing is done, unless traffic goes back.
-    fn keep(
-        &mut self,
-        at: Duration,
-        rollout: &Rollout,
-        outputs: &[Output],
-    ) -> impl Future<Output = Result<(), String>> + Send;
-    /// Something happened, `at` this time since the rollout began.
-    fn event(&mut self, at: Duration, event: &Event);
-    /// The judge has ruled on a block.
-    fn ruling(&mut self, ruling: &Ruling);
-    /// A look began so much later than it was due, and took so long until what came of it was kept and done.
-    fn looked(&mut self, late: Duration, took: Duration) {
-        let _ = (late, took);
-    }
-}
+pub use crate::engine::envoy::{Shared, Standalone, StartError};
+pub(crate) use crate::engine::envoy::{running, stepping_back};
+use crate::sources::prometheus::Surveyor;
+use crate::webhooks;
 
 /// What people want of a rollout under way.
 #[derive(Debug)]
@@ -269,7 +246,7 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
 
     fn call(&mut self, call: Call) {
         self.meanwhile_ask(async move {
-            let answer = hook::call(&call).await;
+            let answer = webhooks::call(&call).await;
             Input::Called { id: call.message.id, answer }
         });
     }

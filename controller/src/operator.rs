@@ -14,39 +14,23 @@
 //! Of several operators one works: whoever holds the lease. Each write asks the fence first, and carries the version of the object
 //! that it was decided on, so that a late one is refused.
 
-mod announce;
-mod clerk;
-mod cluster;
-mod condition;
-mod conflict;
-pub mod crd;
-mod deployments;
-mod desk;
-mod destinations;
-mod fence;
-mod guard;
+pub mod command;
+pub mod controller;
 mod intent;
-mod leader;
-mod lease;
-mod mesh;
-mod order;
-mod pods;
+pub mod journal;
+pub mod mailbox;
+pub(crate) mod mesh;
 mod progress;
-mod release;
-mod retire;
-mod roll;
-mod status;
-mod store;
-mod stuck;
-mod telling;
-mod weights;
+pub mod reconcile_error;
+pub mod reconciler;
+pub mod scale_down;
 
 use kube::Client;
 
-use self::fence::Fence;
-use self::leader::Leader;
 use self::mesh::{Cluster, Plugins};
-use crate::sli::fleet::Scraper;
+use crate::kubernetes::fence::Fence;
+use crate::kubernetes::leader::{self, Leader};
+use crate::sources::fleet::Scraper;
 
 /// How an operator works.
 #[derive(Debug, Clone)]
@@ -76,5 +60,7 @@ pub async fn operate(client: Client, options: Options) -> String {
     let leader = Leader::new(client.clone(), &lease_namespace, &lease, &identity, fence.clone());
     let (scraper, plugins) = (Scraper::default(), Plugins::default());
     let cluster = Cluster { client, fence, scraper, plugins };
-    leader.lead(|| roll::look_after(cluster.clone(), namespace.clone(), identity.clone())).await
+    leader
+        .lead(|| controller::look_after(cluster.clone(), namespace.clone(), identity.clone()))
+        .await
 }

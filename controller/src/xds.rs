@@ -12,10 +12,10 @@
 //! - [`publisher`]: where others publish, and look.
 //! - [`server`], [`tls`]: the gRPC shell.
 
-pub mod allowance;
-pub mod fleet;
 pub mod protocol;
 pub mod publisher;
+pub mod rate_limiter;
+pub mod registry;
 pub mod server;
 mod service;
 pub mod template;

@@ -1,8 +1,7 @@
 //! The OpenAPI document is one, and whole.
 
 use serde_json::Value;
-
-use serin::api::openapi::document;
+use serin::server::api::openapi::document;
 
 const SCHEMA: &str = include_str!("openapi/schema-3.1.json");
 

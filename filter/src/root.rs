@@ -12,10 +12,11 @@ use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{ContextType, LogLevel};
 
 use crate::config::Config;
+use crate::host;
 use crate::stat::{self, Stat};
 use crate::stream::Stream;
+use crate::tally::Tally;
 use crate::worker::Worker;
-use crate::{host, tally::Tally};
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);

@@ -4,9 +4,9 @@ use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
-use crate::api::Shown;
 use crate::http;
-use crate::store::Phase;
+use crate::server::api::Shown;
+use crate::storage::sqlite::Phase;
 
 /// Where `serin serve` is.
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Exit, fail};
-use crate::operator::crd::yaml;
+use crate::kubernetes::crd::yaml;
 
 /// Print the definition of the kind Rollout, for a cluster
 ///

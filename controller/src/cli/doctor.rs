@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use console::style;
+use serin_core::config::discovery::host_and_port;
+use serin_core::observation::aggregator::named;
 
 use super::{Exit, fail};
+use crate::cli::spec_file;
 use crate::doctor::{Finding, Level, examine};
-use crate::rollout::spec::Spec;
-use crate::sli::fleet::discovery::host_and_port;
-use crate::sli::merge::named;
 
 /// Look at a running set-up, and say what to mend
 ///
@@ -58,7 +58,7 @@ fn address(text: &str) -> Result<String, String> {
 
 impl Doctor {
     pub(super) async fn execute(self) -> Exit {
-        let spec = match self.rollout.as_ref().map(|path| Spec::read(path)).transpose() {
+        let spec = match self.rollout.as_ref().map(|path| spec_file::read(path)).transpose() {
             Ok(spec) => spec,
             Err(error) => {
                 let rollout = self.rollout.unwrap_or_default();

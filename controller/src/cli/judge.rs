@@ -6,14 +6,15 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serin_core::judge;
+use serin_core::judge::coin_flip::Margin;
+use serin_core::judge::explain::Names;
+use serin_core::judge::{Block, Ruling, Settings, Terms, Verdict};
 
 use super::number::{at_least_zero, number, positive};
 use super::{Exit, fail};
-use crate::counts::{Counts, Recorded};
-use crate::judge::coin_flip::Margin;
-use crate::judge::explain::Names;
-use crate::judge::{self, Block, Ruling, Settings, Terms, Verdict};
-use crate::rollout::spec::Spec;
+use crate::cli::spec_file;
+use crate::record::{Counts, Recorded};
 
 /// Judge recorded counts
 ///
@@ -152,7 +153,8 @@ impl Judge {
     fn settings(&self, boundaries_ms: &[f64]) -> Result<Settings, String> {
         let boundaries_ms = boundaries_ms.to_vec();
         if let Some(path) = &self.rollout {
-            let spec = Spec::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let spec =
+                spec_file::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let confidence = spec.plan.judge.confidence.or(Some(self.confidence));
             return Ok(Settings { boundaries_ms, confidence, ..spec.plan.judge });
         }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Exit, fail};
-use crate::api::openapi::document;
+use crate::server::api::openapi::document;
 
 /// Print the OpenAPI document of the HTTP interface of `serin serve`
 ///

@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serin_core::judge::Arm;
+use serin_core::judge::explain::percent;
+use serin_core::rollout::forecast;
+use serin_core::rollout::forecast::{Forecast, Sight};
 use serin_filter::table::Weight;
+use serin_simulator::traffic::{Latency, Traffic};
 
-use super::made::{Share, Span};
 use super::number::positive;
 use super::text::span;
 use super::{Exit, fail};
-use crate::judge::Arm;
-use crate::judge::explain::percent;
-use crate::rollout::forecast::{self, Forecast, Sight};
-use crate::rollout::spec::Spec;
-use crate::simulate::traffic::{Latency, Traffic};
+use crate::cli::spec_file;
+use crate::cli::traffic::{Share, Span};
 
 /// Show what a rollout will take
 ///
@@ -63,7 +64,7 @@ enum OutputFormat {
 
 impl Plan {
     pub(super) fn execute(self) -> Exit {
-        let plan = match Spec::read(&self.rollout) {
+        let plan = match spec_file::read(&self.rollout) {
             Ok(spec) => spec.plan,
             Err(error) => {
                 return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));

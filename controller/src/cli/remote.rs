@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reqwest::Method;
+use serin_core::rollout::event::{Event, Stamped};
 
 use super::client::Server;
 use super::report::{Format, Reporter};
 use super::run::exit;
 use super::{Exit, fail};
-use crate::api::{Listed, Shown, TakenOn};
-use crate::rollout::event::{Event, Stamped};
-use crate::store::{Entry, Phase};
+use crate::server::api::{Listed, Shown, TakenOn};
+use crate::storage::sqlite::{Entry, Phase};
 
 /// Hand a rollout to `serin serve`
 ///

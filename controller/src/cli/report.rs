@@ -4,9 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use console::Term;
+use serin_core::rollout::event::{Event, Stamped, Status};
 
 use super::{text, view};
-use crate::rollout::event::{Event, Stamped, Status};
 
 /// How events are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use serin_core::judge::Ruling;
+use serin_core::ports::Observer;
+use serin_core::rollout::event::{Event, Summary, Verdict};
+use serin_core::rollout::machine::{Output, Rollout};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::report::Format;
-use super::voice::Voice;
 use super::{Exit, fail};
-use crate::counts::Writer;
-use crate::engine::{Observer, Shared, Standalone, Wish};
-use crate::judge::Ruling;
-use crate::rollout::event::{Event, Summary, Verdict};
-use crate::rollout::machine::{Output, Rollout};
-use crate::rollout::spec::Spec;
+use crate::cli::reporter::Voice;
+use crate::cli::spec_file;
+use crate::engine::{Shared, Standalone, Wish};
+use crate::record::Writer;
 
 /// Carry out a rollout
 ///
@@ -80,7 +81,7 @@ impl OutputFormat {
 impl Run {
     pub(super) async fn execute(self) -> Exit {
         let rollout = self.rollout.display();
-        let spec = match Spec::read(&self.rollout) {
+        let spec = match spec_file::read(&self.rollout) {
             Ok(spec) => spec,
             Err(error) => return fail(Exit::Invalid, format_args!("{rollout}: {error}")),
         };

@@ -12,10 +12,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::xds::Xds;
 use super::{Exit, fail};
-use crate::api::{Tokens, router, serve};
 use crate::engine::Shared;
-use crate::runner::{Options, Runner};
-use crate::store::Store;
+use crate::server::api::{Tokens, router, serve};
+use crate::server::supervisor::{Options, Runner};
+use crate::storage::sqlite::Store;
 
 /// Serve rollouts over HTTP
 ///

@@ -7,14 +7,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use console::Term;
 use serde::Serialize;
+use serin_core::rollout::event::Verdict;
+use serin_simulator::peers::Rule;
+use serin_simulator::trial::{Outcome, Trial};
 
-use super::made::{Made, Span};
 use super::text::span;
 use super::{Exit, fail};
-use crate::rollout::event::Verdict;
-use crate::rollout::spec::Spec;
-use crate::simulate::peers::Rule;
-use crate::simulate::trial::{Outcome, Trial};
+use crate::cli::spec_file;
+use crate::cli::traffic::{Made, Span};
 
 /// Try a rollout in virtual time
 ///
@@ -108,7 +108,7 @@ impl Quantiles {
 
 impl Simulate {
     pub(super) fn execute(self) -> Exit {
-        let mut plan = match Spec::read(&self.rollout) {
+        let mut plan = match spec_file::read(&self.rollout) {
             Ok(spec) => spec.plan,
             Err(error) => {
                 return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));

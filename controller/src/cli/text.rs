@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use console::style;
-use serin_filter::outcome::Failure;
-
-use crate::api::Shown;
-use crate::judge::explain::{percent, share};
-use crate::rollout::event::{
+use serin_core::judge::explain::{percent, share};
+use serin_core::rollout::event::{
     ArmStatus, Event, MetricStatus, Sensitivity, Stage, Status, Summary, Verdict,
 };
-use crate::rollout::plan::Overrun;
-use crate::store::{Entry, Phase};
+use serin_core::rollout::plan::Overrun;
+use serin_filter::outcome::Failure;
+
+use crate::server::api::Shown;
+use crate::storage::sqlite::{Entry, Phase};
 
 /// The lines that tell an event.
 pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
@@ -291,8 +291,9 @@ pub(super) fn rate(rate: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serin_core::rollout::event::Reason;
+
     use super::*;
-    use crate::rollout::event::Reason;
 
     #[test]
     fn the_end_names_verdict_cause_exposure_and_weights() {

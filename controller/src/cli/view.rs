@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use console::style;
+use serin_core::judge::Interval;
+use serin_core::judge::explain::percent;
+use serin_core::rollout::event::{ArmStatus, MetricStatus, Safety, Sensitivity, Status};
 
 use super::text::{position, rate, span, values};
-use crate::judge::Interval;
-use crate::judge::explain::percent;
-use crate::rollout::event::{ArmStatus, MetricStatus, Safety, Sensitivity, Status};
 
 /// Cells of a progress bar.
 const BAR: usize = 24;
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn it_shows_where_the_rollout_stands() {
         let status = Status {
-            stage: crate::rollout::event::Stage::Step,
+            stage: serin_core::rollout::event::Stage::Step,
             step: Some(2),
             steps: 5,
             weight: Weight::from_ppm(50_000).unwrap(),

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::Exit;
-use crate::route::Carriers;
-use crate::route::xds_group::Groups;
-use crate::store::Store;
+use crate::routers::Carriers;
+use crate::routers::xds_group::Groups;
+use crate::storage::sqlite::Store;
 use crate::xds::publisher::Publisher;
 use crate::xds::server::Server;
 use crate::xds::template::Template;

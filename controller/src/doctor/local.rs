@@ -4,15 +4,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serin_core::config::prometheus::Connection;
+use serin_core::rollout::call::{Hook, Target};
+use serin_core::rollout::plan::Plan;
 use standardwebhooks::Webhook;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::finding::{Check, Finding};
-use crate::rollout::call::{Hook, Target};
-use crate::rollout::plan::Plan;
-use crate::route::Contents;
-use crate::sli::prometheus::Connection;
+use crate::routers::Contents;
 
 /// How long a webhook's host may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(3);

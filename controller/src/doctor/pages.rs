@@ -13,8 +13,8 @@ use tokio::time::sleep;
 
 use super::clusters::Cluster;
 use super::dump::Dump;
-use crate::sli::fleet::admin::{Admin, Answer};
-use crate::sli::fleet::{Page, ScrapeError};
+use crate::sources::fleet::admin::{Admin, Answer};
+use crate::sources::fleet::{Page, ScrapeError};
 
 const INFO: &str = "/server_info";
 const DUMP: &str = "/config_dump";

@@ -2,11 +2,13 @@
 
 use std::time::SystemTime;
 
+use serin_core::config::prometheus::Settings;
+use serin_core::observation::aggregator::named;
+use serin_core::rollout::metric::{Measured, Metric};
+use serin_core::rollout::plan::Plan;
+
 use super::finding::{Check, Finding};
-use crate::rollout::metric::{Measured, Metric};
-use crate::rollout::plan::Plan;
-use crate::sli::merge::named;
-use crate::sli::prometheus::{Client, Sample, Settings, Surveyor};
+use crate::sources::prometheus::{Client, Sample, Surveyor};
 
 /// What was scraped longer ago than this, in seconds, shows no harm in time.
 const OLD: f64 = 60.0;

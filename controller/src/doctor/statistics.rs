@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use serin_core::observation::{Activity, Snapshot};
 use serin_filter::config::wire;
 
 use super::Expected;
 use super::finding::{Check, Finding};
 use super::pages::Pages;
-use crate::sli::{Activity, Snapshot};
 
 /// The labels that the rules of `envoy/bootstrap.yaml` make.
 const LABELS: [&str; 8] = ["service", "version", "reason", "class", "kind", "salt", "slice", "le"];

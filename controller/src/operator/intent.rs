@@ -1,27 +1,27 @@
 //! What is to be done for an object, decided from what it says. Pure.
 
+use serin_core::rollout::command::{Order, Verb};
 use serin_filter::names::VersionName;
 
-use super::order;
-use super::status::{ObjectStatus, Phase};
-use crate::rollout::order::{Order, Verb};
+use crate::kubernetes::status::{ObjectStatus, Phase};
+use crate::operator::command;
 
 /// What an object says, as far as it decides what is to be done.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted<'o> {
+pub(crate) struct Wanted<'o> {
     /// `spec.baseline`.
-    pub(super) baseline: &'o VersionName,
+    pub(crate) baseline: &'o VersionName,
     /// `spec.candidate`.
-    pub(super) candidate: &'o VersionName,
+    pub(crate) candidate: &'o VersionName,
     /// The annotation with an order.
-    pub(super) order: Option<&'o str>,
+    pub(crate) order: Option<&'o str>,
     /// Whether the object is being deleted.
-    pub(super) deleted: bool,
+    pub(crate) deleted: bool,
 }
 
 /// What is to be done for an object whose rollout is not being carried out here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Intent {
+pub(crate) enum Intent {
     /// One was left under way: to go on with it.
     Resume,
     /// To begin one.
@@ -44,7 +44,7 @@ pub(super) enum Intent {
 
 /// Decides what is to be done. What is under way goes on, whatever the object says by now: [`wish`] has it stopped, if it must be.
 #[must_use]
-pub(super) fn intent(wanted: Wanted<'_>, status: &ObjectStatus) -> Intent {
+pub(crate) fn intent(wanted: Wanted<'_>, status: &ObjectStatus) -> Intent {
     if status.under_way.is_some() {
         return Intent::Resume;
     }
@@ -68,19 +68,19 @@ pub(super) fn intent(wanted: Wanted<'_>, status: &ObjectStatus) -> Intent {
 /// Whether somebody orders that it be tried once more.
 fn retries(wanted: Wanted<'_>, status: &ObjectStatus) -> bool {
     let Some(text) = unheard(wanted, status) else { return false };
-    order::parse(text).is_ok_and(|order| order.verb == Verb::Retry)
+    command::parse(text).is_ok_and(|order| order.verb == Verb::Retry)
 }
 
 /// The order that has not been dealt with.
 #[must_use]
-pub(super) fn unheard<'o>(wanted: Wanted<'o>, status: &ObjectStatus) -> Option<&'o str> {
+pub(crate) fn unheard<'o>(wanted: Wanted<'o>, status: &ObjectStatus) -> Option<&'o str> {
     let heard = status.order.as_ref().map(|report| &*report.text);
     wanted.order.filter(|text| heard != Some(text))
 }
 
 /// What the object says that ends a rollout from `baseline` to `candidate`, which is under way.
 #[must_use]
-pub(super) fn wish(
+pub(crate) fn wish(
     wanted: Wanted<'_>,
     under_way: (&VersionName, &VersionName),
     phase: Phase,
@@ -109,8 +109,8 @@ pub(super) fn wish(
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::status::{OrderReport, Past, UnderWay};
     use super::*;
+    use crate::kubernetes::status::{OrderReport, Past, UnderWay};
 
     fn version(name: &str) -> VersionName {
         name.parse().unwrap()

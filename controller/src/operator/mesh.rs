@@ -6,62 +6,63 @@ mod weighted;
 use std::time::Duration;
 
 use kube::Client;
+use serin_core::ports::Router;
+use serin_core::rollout::machine::Rollout;
+use serin_core::rollout::plan::Plan;
+use serin_core::spec::{Istio, Pods, Proxies, Spec, Splitter, Statistics};
+use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub(super) use self::filtered::Plugins;
+pub(crate) use self::filtered::Plugins;
 use self::filtered::{Filtered, PluginRouter};
 use self::weighted::WeightedPlace;
-use super::fence::Fence;
-use super::guard::Guarded;
-use super::pods;
-use super::stuck::{Stuck, invalid};
-use super::weights::WeightRouter;
 use crate::engine::{running, stepping_back};
-use crate::rollout::machine::Rollout;
-use crate::rollout::plan::Plan;
-use crate::rollout::spec::{Istio, Pods, Proxies, Spec, Splitter, Statistics};
-use crate::route::{Router, Split};
-use crate::sli::evidence::Evidence;
-use crate::sli::fleet::discovery::Listing;
-use crate::sli::fleet::{Discovery, Fleet, Names, Reader, Scraper};
-use crate::sli::prometheus::{Prometheus, Series};
+use crate::kubernetes::fence::Fence;
+use crate::kubernetes::pods;
+use crate::operator::reconcile_error::{Stuck, invalid};
+use crate::routers::capacity_gate::Guarded;
+use crate::routers::weights::WeightRouter;
+use crate::sources::Evidence;
+use crate::sources::fleet::discovery::Listing;
+use crate::sources::fleet::{Discovery, Fleet, Names, Reader, Scraper};
+use crate::sources::prometheus::{Prometheus, Series};
 
 /// After this time there are no pods, if none have been found.
 const LISTED: Duration = Duration::from_secs(5);
 
 /// What all rollouts of an operator have in common.
 #[derive(Clone)]
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// The API server.
-    pub(super) client: Client,
+    pub(crate) client: Client,
     /// Whether it may be written to.
-    pub(super) fence: Fence,
+    pub(crate) fence: Fence,
     /// Reads proxies.
-    pub(super) scraper: Scraper,
+    pub(crate) scraper: Scraper,
     /// Plugins that rollouts share.
-    pub(super) plugins: Plugins,
+    pub(crate) plugins: Plugins,
 }
 
 /// A rollout's mesh, as it is followed.
 #[derive(Debug)]
-pub(super) struct Mesh {
+pub(crate) struct Mesh {
     /// How it is told splits.
-    pub(super) router: Guarded,
+    pub(crate) router: Guarded,
     /// What is seen of it.
-    pub(super) source: Evidence,
+    pub(crate) source: Evidence,
     /// What follows it: ends with this.
-    pub(super) watches: JoinSet<()>,
+    pub(crate) watches: JoinSet<()>,
     /// Its proxies, if they are read themselves.
     listing: Option<watch::Receiver<Listing>>,
 }
 
 /// Tells a mesh splits.
 #[derive(Debug)]
-pub(super) enum MeshRouter {
+pub(crate) enum MeshRouter {
     /// By weights in its routes.
     Weights(Box<WeightRouter>),
     /// By the filter's configuration.
@@ -120,18 +121,18 @@ impl Place {
 }
 
 /// A rollout that can begin.
-pub(super) struct Beginning {
+pub(crate) struct Beginning {
     /// Where.
-    pub(super) mesh: Mesh,
+    pub(crate) mesh: Mesh,
     /// What it does.
-    pub(super) plan: Plan,
+    pub(crate) plan: Plan,
     /// The split that is in force.
-    pub(super) present: Split,
+    pub(crate) present: Split,
 }
 
 /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met. `generation` is the number of the last
 /// split that was asked for.
-pub(super) async fn begin(
+pub(crate) async fn begin(
     cluster: &Cluster,
     namespace: &str,
     spec: Spec,
@@ -183,7 +184,7 @@ pub(super) async fn begin(
 }
 
 /// Follows the mesh of a rollout that was left under way. Whether it had been rolled back, which is done before it is stored.
-pub(super) async fn resume(
+pub(crate) async fn resume(
     cluster: &Cluster,
     namespace: &str,
     spec: &Spec,
@@ -201,7 +202,7 @@ pub(super) async fn resume(
 }
 
 /// The candidate's present share.
-pub(super) async fn share(
+pub(crate) async fn share(
     cluster: &Cluster,
     namespace: &str,
     spec: &Spec,

@@ -3,42 +3,43 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serin_core::judge::explain::percent;
+use serin_core::rollout::blocker::Obstacle;
+use serin_core::rollout::event;
+use serin_core::rollout::event::{Event, Reason, Sensitivity, Stage, Summary, Verdict};
+use serin_core::rollout::machine::{Output, Rollout};
 
-use super::condition::{DEGRADED, Finding, PROGRESSING, READY, set};
-use super::status::{
+use crate::kubernetes::condition::{DEGRADED, Finding, PROGRESSING, READY, set};
+use crate::kubernetes::status::{
     Evidence, HISTORY, ObjectStatus, OrderReport, Past, Phase, Retiring, UnderWay,
 };
-use crate::judge::explain::percent;
-use crate::rollout::event::{self, Event, Reason, Sensitivity, Stage, Summary, Verdict};
-use crate::rollout::machine::{Output, Rollout};
-use crate::rollout::obstacle::Obstacle;
 
 /// The longest state that is stored, in bytes: an object may have 1.5 MB, and others put things into it too.
-pub(super) const LONGEST_STATE: usize = 512 << 10;
+pub(crate) const LONGEST_STATE: usize = 512 << 10;
 
 /// When, and on the word of which object.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(crate) struct Moment {
     /// The generation of the object that was obeyed last.
-    pub(super) generation: i64,
+    pub(crate) generation: i64,
     /// Now.
-    pub(super) now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// What a rollout began with.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Began<'r> {
+pub(crate) struct Began<'r> {
     /// `spec`.
-    pub(super) spec: &'r str,
+    pub(crate) spec: &'r str,
     /// Whether replicas follow the weights.
-    pub(super) scales: bool,
+    pub(crate) scales: bool,
 }
 
 /// The status after a rollout has taken a step.
 ///
 /// # Errors
 /// Its state is too long to be stored.
-pub(super) fn progressed(
+pub(crate) fn progressed(
     before: &ObjectStatus,
     moment: Moment,
     began: Began<'_>,
@@ -222,7 +223,7 @@ fn retiring(summary: &Summary) -> Option<Retiring> {
 
 /// The status of an object for which nothing is being done.
 #[must_use]
-pub(super) fn rested(before: &ObjectStatus, moment: Moment, phase: Phase) -> ObjectStatus {
+pub(crate) fn rested(before: &ObjectStatus, moment: Moment, phase: Phase) -> ObjectStatus {
     let mut status = before.clone();
     status.observed_generation = moment.generation;
     if phase == Phase::Stable {
@@ -255,7 +256,7 @@ fn resting(status: &mut ObjectStatus, moment: Moment, message: &str) {
 
 /// The status of an object whose rollout can't begin, or can't go on.
 #[must_use]
-pub(super) fn stuck(before: &ObjectStatus, moment: Moment, word: &str, why: &str) -> ObjectStatus {
+pub(crate) fn stuck(before: &ObjectStatus, moment: Moment, word: &str, why: &str) -> ObjectStatus {
     let mut status = before.clone();
     status.observed_generation = moment.generation;
     if status.under_way.is_none() {
@@ -273,7 +274,7 @@ pub(super) fn stuck(before: &ObjectStatus, moment: Moment, word: &str, why: &str
 
 /// The status after an order was dealt with.
 #[must_use]
-pub(super) fn reported(before: &ObjectStatus, report: OrderReport) -> ObjectStatus {
+pub(crate) fn reported(before: &ObjectStatus, report: OrderReport) -> ObjectStatus {
     ObjectStatus { order: Some(report), ..before.clone() }
 }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::fleet::{Fleet, Member, Proxy};
 use super::protocol::{Resource, Resources, Standings};
+use crate::xds::registry::{Fleet, Member, Proxy};
 
 /// What the server serves, and knows of its proxies. Clones are the same one.
 #[derive(Debug, Clone, Default)]

@@ -14,9 +14,9 @@ use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::allowance::Allowance;
 use super::protocol::{self, MAX_NAME, Subscription, TYPE_URL};
 use super::publisher::{Membership, Publisher};
+use crate::xds::rate_limiter::Allowance;
 
 /// How many streams there may be, of all clients.
 const MAX_STREAMS: usize = 10_000;

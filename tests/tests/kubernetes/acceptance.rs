@@ -3,7 +3,7 @@
 use kube::Client;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use serin::route::kubernetes::acceptance::Acceptance;
+use serin::kubernetes::patches::acceptance::Acceptance;
 use serin_tests::kube::objects;
 
 use crate::samples::INVENTORY;

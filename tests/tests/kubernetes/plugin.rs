@@ -1,7 +1,7 @@
 //! The filter's configuration in a WasmPlugin.
 
 use serde_json::json;
-use serin::route::kubernetes::wasm_plugin::{self, Phase, Plugin, Scope};
+use serin::kubernetes::patches::wasm_plugin::{self, Phase, Plugin, Scope};
 use serin_filter::config::wire;
 
 use crate::world::{merge, patch, read, world};

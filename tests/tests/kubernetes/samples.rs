@@ -1,9 +1,8 @@
 //! The objects in `tests/objects`, and which versions they route to.
 
 use serde_json::Value;
-use serin::route::kubernetes::http_route::{self, Backend};
-use serin::route::kubernetes::virtual_service::{self, Destination};
-use serin::route::kubernetes::{Edits, Missing, Routes, Versions};
+use serin::kubernetes::patches::{Edits, Missing, Routes, http_route, virtual_service};
+use serin_core::config::mesh::{Backend, Destination, Shares, Versions};
 use serin_filter::table::Weight;
 
 /// An object in a file, and how to find the routes in it.
@@ -77,7 +76,7 @@ impl Sample {
 
     /// What gives the candidate this share.
     pub(crate) fn edits(&self, object: &Value, percent: u32) -> Edits {
-        let shares = virtual_service::shares(weight(percent)).expect("a percentage");
+        let shares = Shares::percent(weight(percent)).expect("a percentage");
         self.routes(object).edits(shares)
     }
 }

@@ -3,7 +3,7 @@
 use kube::api::{Patch, PatchParams};
 use kube::{Client, Error};
 use serde_json::{Value, json};
-use serin::route::kubernetes::Edits;
+use serin::kubernetes::patches::Edits;
 use serin_tests::kube::{ApiServer, objects};
 
 /// `None` where there is no server to be had.

@@ -123,7 +123,7 @@ async fn who_does_not_react_is_noticed() {
     };
     let kept = tokio::task::spawn_blocking(connect).await.expect("a client");
     let connected = |connected: bool| {
-        move |proxies: &[serin::xds::fleet::Proxy]| {
+        move |proxies: &[serin::xds::registry::Proxy]| {
             proxies.iter().any(|it| it.node == "frozen" && it.connected() == connected)
         }
     };

@@ -1,6 +1,6 @@
 //! An Envoy that can't run a configuration is named with its reason, and keeps the one it has.
 
-use serin::xds::fleet::Proxy;
+use serin::xds::registry::Proxy;
 use serin::xds::template::Template;
 
 use crate::world::{GROUP, Serin, Shop, Way, acknowledged, everybody, rejected, template, version};

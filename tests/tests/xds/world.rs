@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::xds::fleet::Proxy;
 use serin::xds::protocol::{Rejection, Standing};
 use serin::xds::publisher::Publisher;
+use serin::xds::registry::Proxy;
 use serin::xds::server::Server;
 use serin::xds::template::Template;
 use serin::xds::tls::TlsFiles;

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use serin_core::config::discovery::{Whereabouts, host_and_port};
+use serin_core::config::sink::Place;
+use serin_core::config::source::Origin;
+use serin_core::spec::{Proxies, Spec};
 use serin_filter::config::wire;
 
 use super::super::{Exit, fail};
 use super::{scalar, substitute};
-use crate::rollout::spec::{Proxies, Spec};
-use crate::route::Place;
-use crate::sli::evidence::Origin;
-use crate::sli::fleet::discovery::{Whereabouts, host_and_port};
+use crate::cli::spec_file;
 
 const FILE: &str = include_str!("../../../../envoy/bootstrap.yaml");
 const XDS: &str = include_str!("../../../../envoy/bootstrap-xds.yaml");
@@ -112,7 +113,7 @@ impl Envoy {
 
     fn subject(&self) -> Result<Subject, String> {
         let (spec, path) = match &self.rollout {
-            Some(path) => (Spec::read(path), path.display().to_string()),
+            Some(path) => (spec_file::read(path), path.display().to_string()),
             None => (Spec::parse(ROLLOUT), "the sample".to_owned()),
         };
         let subject = spec.map_err(|error| error.to_string()).and_then(Subject::of);

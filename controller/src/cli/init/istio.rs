@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
+use serin_core::spec::{GatewayApi, Istio as Mesh, Pods, Proxies, Spec, Splitter};
 use serin_filter::config::{SCHEMA, wire};
 use serin_filter::names::Generation;
 
 use self::cluster::Cluster;
 use super::super::{Exit, fail};
-use crate::rollout::spec::{GatewayApi, Istio as Mesh, Pods, Proxies, Spec, Splitter};
-use crate::route::kubernetes::wasm_plugin::{Phase, Plugin, Scope};
+use crate::kubernetes::patches::wasm_plugin::{Phase, Plugin, Scope};
 
 mod cluster;
 

@@ -3,29 +3,30 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use serin_core::ports::Router;
+use serin_core::rollout::plan::Plan;
+use serin_core::spec::Pods;
+use serin_core::split::Split;
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::super::cluster::{ClusterError, Subject, kind};
-use super::super::guard::Guarded;
-use super::super::stuck::{Stuck, invalid};
 use super::{Cluster, Mesh, MeshRouter, proxies};
-use crate::rollout::plan::Plan;
-use crate::rollout::spec::Pods;
-use crate::route::filter::FilterRouter;
-use crate::route::kubernetes::wasm_plugin::PluginError;
-use crate::route::plugin::PluginConfig;
-use crate::route::{Router, Split};
+use crate::kubernetes::objects::{ClusterError, Subject, kind};
+use crate::kubernetes::patches::wasm_plugin::PluginError;
+use crate::operator::reconcile_error::{Stuck, invalid};
+use crate::routers::capacity_gate::Guarded;
+use crate::routers::filter::FilterRouter;
+use crate::routers::plugin::PluginConfig;
 
 /// The plugins of an operator, by namespace and name. Each is opened once.
-pub(in super::super) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<Plugin>>>>;
+pub(crate) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<Plugin>>>>;
 
 /// One plugin.
 #[derive(Debug)]
-pub(in super::super) struct Plugin {
+pub(crate) struct Plugin {
     subject: Subject,
     config: PluginConfig,
     /// Held while it is written.
@@ -64,14 +65,14 @@ impl Plugin {
 
 /// Where one service is split by a plugin.
 #[derive(Debug)]
-pub(super) struct Filtered {
+pub(crate) struct Filtered {
     plugin: Arc<Plugin>,
     filter: FilterRouter,
 }
 
 impl Filtered {
     /// The service in the plugin of this name. Nothing is written.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         cluster: &Cluster,
         namespace: &str,
         plugin: &str,
@@ -83,27 +84,27 @@ impl Filtered {
     }
 
     /// The candidate's present share, and that of versions that take no part.
-    pub(super) fn present(&self) -> (Weight, Weight) {
+    pub(crate) fn present(&self) -> (Weight, Weight) {
         (self.filter.candidate(), self.filter.others())
     }
 
     /// The rollout's generation that is carried.
-    pub(super) fn generation(&self) -> Generation {
+    pub(crate) fn generation(&self) -> Generation {
         self.filter.generation()
     }
 
     /// Lets splits ask for what the plan watches.
-    pub(super) fn allow(&mut self, plan: &Plan) -> Result<(), Stuck> {
+    pub(crate) fn allow(&mut self, plan: &Plan) -> Result<(), Stuck> {
         plan.watched().map_or(Ok(()), |watch| self.filter.allow(watch)).map_err(invalid)
     }
 
     /// Whether the plugin is ahead of this split, without more users at the candidate.
-    pub(super) fn rolled_back(&self, split: Split) -> bool {
+    pub(crate) fn rolled_back(&self, split: Split) -> bool {
         self.filter.generation() > split.generation && self.filter.candidate() <= split.candidate
     }
 
     /// Follows the proxies.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         self,
         cluster: &Cluster,
         namespace: &str,
@@ -121,7 +122,7 @@ impl Filtered {
 
 /// Splits in a plugin.
 #[derive(Debug)]
-pub(in super::super) struct PluginRouter {
+pub(crate) struct PluginRouter {
     plugin: Arc<Plugin>,
     filter: FilterRouter,
 }

@@ -4,29 +4,28 @@ use futures_util::{StreamExt, TryStreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use serde_json::{Value, json};
+use serin_core::config::mesh::{Destination, Versions};
+use serin_core::observation::inference::Served;
+use serin_core::rollout::machine::Rollout;
+use serin_core::rollout::plan::Plan;
+use serin_core::spec::{DriftPolicy, GatewayApi, Pods, RouteKind};
+use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::task::JoinSet;
 
-use super::super::cluster::{ClusterError, Subject, kind};
-use super::super::destinations;
-use super::super::guard::Guarded;
-use super::super::stuck::Stuck;
-use super::super::weights::{WeightRouter, Weighted, version};
 use super::{Cluster, Mesh, MeshRouter, proxies};
-use crate::rollout::machine::Rollout;
-use crate::rollout::plan::Plan;
-use crate::rollout::spec::{DriftPolicy, GatewayApi, Pods, RouteKind};
-use crate::route::Split;
-use crate::route::kubernetes::Versions;
-use crate::route::kubernetes::virtual_service::Destination;
-use crate::sli::board::Board;
-use crate::sli::served::Served;
-use crate::sli::told::Told;
+use crate::kubernetes::destinations;
+use crate::kubernetes::objects::{ClusterError, Subject, kind};
+use crate::operator::reconcile_error::Stuck;
+use crate::routers::capacity_gate::Guarded;
+use crate::routers::weights::{WeightRouter, Weighted, version};
+use crate::sources::requested_split::Board;
+use crate::sources::split_tracker::Told;
 
 /// Where the weights of a rollout are.
 #[derive(Debug)]
-pub(super) struct WeightedPlace {
+pub(crate) struct WeightedPlace {
     subject: Subject,
     weighted: Weighted,
     drift: DriftPolicy,
@@ -34,7 +33,7 @@ pub(super) struct WeightedPlace {
 
 impl WeightedPlace {
     /// In a VirtualService.
-    pub(super) fn virtual_service(
+    pub(crate) fn virtual_service(
         cluster: &Cluster,
         namespace: &str,
         name: &str,
@@ -48,7 +47,7 @@ impl WeightedPlace {
     }
 
     /// In a route of the Gateway API.
-    pub(super) fn route(cluster: &Cluster, namespace: &str, route: &GatewayApi) -> Self {
+    pub(crate) fn route(cluster: &Cluster, namespace: &str, route: &GatewayApi) -> Self {
         let named = match route.kind {
             RouteKind::Http => "HTTPRoute",
             RouteKind::Grpc => "GRPCRoute",
@@ -61,7 +60,7 @@ impl WeightedPlace {
     }
 
     /// The candidate's present share.
-    pub(super) async fn present(&self) -> Result<Weight, ClusterError> {
+    pub(crate) async fn present(&self) -> Result<Weight, ClusterError> {
         let object = self.subject.read().await?;
         let what = || self.subject.what();
         let routes = self.weighted.routes(&object).map_err(|error| (what(), error))?;
@@ -75,12 +74,12 @@ impl WeightedPlace {
     ///
     /// # Errors
     /// It can't, as far as can be known.
-    pub(super) async fn check(&self, cluster: &Cluster, namespace: &str) -> Result<(), Stuck> {
+    pub(crate) async fn check(&self, cluster: &Cluster, namespace: &str) -> Result<(), Stuck> {
         destinations::check(cluster, namespace, &self.weighted).await
     }
 
     /// Follows the mesh, which was told this split last, by whomever.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         self,
         cluster: &Cluster,
         namespace: &str,
@@ -102,7 +101,7 @@ impl WeightedPlace {
     }
 
     /// Follows it for a rollout that was left under way; whether that had been rolled back: the candidate has less than what was live.
-    pub(super) async fn resume(
+    pub(crate) async fn resume(
         self,
         cluster: &Cluster,
         namespace: &str,

@@ -1,15 +1,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
+use serin_core::observation::Look;
+use serin_core::rollout::command::{Order, Verb};
+use serin_core::rollout::machine::Input;
+use serin_core::spec::manifest::Manifest;
+use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
 use super::*;
-use crate::rollout::machine::Input;
-use crate::rollout::order::{Order, Verb};
-use crate::rollout::spec::manifest::Manifest;
-use crate::route::Split;
-use crate::sli::Look;
 
 fn moment(second: i64) -> Moment {
     Moment { generation: 3, now: Timestamp::from_second(second).unwrap() }

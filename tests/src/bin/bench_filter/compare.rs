@@ -6,13 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_tests::{Envoy, until};
+use serin_tests::figures::Figures;
+use serin_tests::{Envoy, until, usage};
 
 use crate::backend::Backend;
 use crate::load::{Callers, Clients, Pace, Sample};
 use crate::subject::Subject;
-use serin_tests::figures::Figures;
-use serin_tests::usage;
 
 /// Load before anything is measured: connections, caches and the compiler of the VM come to rest.
 const WARM_UP: Duration = Duration::from_secs(2);

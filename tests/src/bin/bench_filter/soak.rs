@@ -5,12 +5,11 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use serin_tests::{Envoy, http, until};
+use serin_tests::{Envoy, http, until, usage};
 
 use crate::backend::Backend;
 use crate::load::{Callers, Clients, Pace, Sample};
 use crate::subject::{Subject, configuration};
-use serin_tests::usage;
 
 const GENERATION: Duration = Duration::from_secs(1);
 

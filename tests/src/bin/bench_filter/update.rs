@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use serin_tests::figures::Figures;
 use serin_tests::until;
 
 use crate::backend::Backend;
 use crate::load::{Callers, Clients, Pace, Sample};
 use crate::subject::{Subject, configuration};
-use serin_tests::figures::Figures;
 
 const RATE: u32 = 2_000;
 const PERIOD: Duration = Duration::from_millis(300);

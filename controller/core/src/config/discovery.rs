@@ -1,0 +1,65 @@
+//! Where the list of proxies comes from.
+
+use std::path::PathBuf;
+
+/// Where the list of proxies comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// One proxy, by the base address of its admin interface.
+    Lone(String),
+    /// These, each as `host:port`.
+    Addresses(Vec<String>),
+    /// All addresses of a name.
+    Dns {
+        /// The name.
+        host: String,
+        /// The port at each of its addresses.
+        port: u16,
+    },
+    /// A file such as Prometheus' `file_sd` takes: groups of targets, as JSON or YAML.
+    File(PathBuf),
+}
+
+/// The host and the port of `host:port`, if it is that.
+#[must_use]
+pub fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    let url = url::Url::parse(&format!("http://{text}")).ok()?;
+    // A path, a user or a query would make it something else.
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    (plain && nobody && !text.ends_with('/')).then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_a_host_and_a_port() {
+        for (good, host) in [
+            ("10.0.0.7:9901", "10.0.0.7"),
+            ("edge-1:80", "edge-1"),
+            ("[::1]:9901", "[::1]"),
+            ("edge.prod.svc.cluster.local:1", "edge.prod.svc.cluster.local"),
+        ] {
+            assert_eq!(host_and_port(good).map(|(host, _)| host), Some(host), "{good}");
+        }
+        for bad in [
+            "",
+            "edge",
+            "edge:",
+            ":9901",
+            "edge:0",
+            "edge:99999",
+            "a:b@edge:1",
+            "edge:1/x",
+            "::1:9901",
+            "http://edge:1",
+            "ed ge:1",
+        ] {
+            assert_eq!(host_and_port(bad), None, "{bad:?}");
+        }
+    }
+}

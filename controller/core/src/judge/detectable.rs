@@ -1,0 +1,94 @@
+//! The smallest degradation that a stretch of traffic could have shown.
+
+use super::coin_flip::{Bad, CoinFlip, Direction, Odds};
+use super::margins::History;
+use super::{Arm, Block, Judge};
+use crate::judge::non_inferiority::least_requests;
+
+impl Judge {
+    /// The smallest share of failures (0 to 1) at which the candidate's requests in `seen` would, as expected counts in one block, have
+    /// shown harm to a fresh test, were the baseline as it was. `None` if even failing always would not have.
+    ///
+    /// It is what an open gate is worth: a candidate worse than this would most likely have been rolled back.
+    #[must_use]
+    pub fn detectable_failure_rate(&self, seen: &Block) -> Option<f64> {
+        let usual = seen.baseline.failure_rate()?;
+        let shown = |rate: f64| self.shown(&seen.baseline, &seen.candidate, rate);
+        if !shown(1.0) {
+            return None;
+        }
+        let (mut low, mut high) = (usual, 1.0);
+        for _ in 0..50 {
+            let middle = f64::midpoint(low, high);
+            if shown(middle) { high = middle } else { low = middle }
+        }
+        Some(high)
+    }
+
+    /// Whether the candidate failed as often in `seen` as would have shown harm to a fresh test.
+    #[must_use]
+    pub fn shows(&self, seen: &Block) -> bool {
+        let failed = seen.candidate.failure_rate();
+        failed.is_some_and(|rate| self.shown(&seen.baseline, &seen.candidate, rate))
+    }
+
+    /// How many requests of the candidate it takes, about, until failing at `failure_rate` (0 to 1) shows, if the baseline fails as it
+    /// has and the candidate gets a `share` of the requests above 0 and below 1. `None` if a billion would not do: such a candidate is within
+    /// its margin, or hardly beyond.
+    #[must_use]
+    pub fn requests_to_harm(&self, failure_rate: f64, share: f64) -> Option<u64> {
+        let usual = self.history.baseline().failure_rate().unwrap_or(0.0);
+        least_requests(|candidate| {
+            let baseline = candidate as f64 * (1.0 - share) / share;
+            let bad =
+                Bad { baseline: baseline * usual, candidate: candidate as f64 * failure_rate };
+            self.worth(baseline, candidate as f64, bad) >= self.settings.limit()
+        })
+    }
+
+    fn shown(&self, baseline: &Arm, candidate: &Arm, failure_rate: f64) -> bool {
+        let (n_b, n_c) = (baseline.requests as f64, candidate.requests as f64);
+        let bad = Bad { baseline: baseline.failures as f64, candidate: n_c * failure_rate };
+        self.worth(n_b, n_c, bad) >= self.settings.limit()
+    }
+
+    /// ln E of a fresh test of errors after this one block, as it counts in the whole.
+    fn worth(&self, n_b: f64, n_c: f64, bad: Bad) -> f64 {
+        let margin = History::errors(&self.settings, &self.terms);
+        let Some(odds) = Odds::new(Direction::Harm, margin.relative, n_b, n_c) else { return 0.0 };
+        let mut test = CoinFlip::restarting(self.settings.slots);
+        test.add(&odds, bad, margin.absolute, self.settings.dispersion);
+        self.settings.weights().errors.ln() + test.ln_e()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::*;
+
+    fn detectable(candidate_requests: u64) -> Option<f64> {
+        let arm = |requests, failures| Arm { requests, failures, slower: Vec::new() };
+        let seen = Block { baseline: arm(100_000, 100), candidate: arm(candidate_requests, 0) };
+        Judge::new(Settings::default()).detectable_failure_rate(&seen)
+    }
+
+    /// A share too small for its failures to be told from the margin is not seen by any number of requests.
+    #[test]
+    fn worse_candidates_take_fewer_requests_and_harmless_ones_are_never_seen() {
+        let usual = Arm { requests: 1_000_000, failures: 1_000, slower: Vec::new() };
+        let mut judge = Judge::new(Settings::default());
+        judge.learn(0.0, usual);
+        let needed = [1.0, 0.05, 0.01].map(|rate| judge.requests_to_harm(rate, 0.05).unwrap());
+        assert!(needed[0] < 10 && needed.is_sorted() && needed[2] < 2_000, "{needed:?}");
+        assert_eq!(judge.requests_to_harm(0.002, 0.05), None);
+    }
+
+    #[test]
+    fn more_requests_show_smaller_degradations() {
+        assert_eq!(detectable(0), None);
+        let [few, some, many] = [20, 500, 50_000].map(|requests| detectable(requests).unwrap());
+        assert!(1.0 > few && few > some && some > many && many > 0.0022, "{few} {some} {many}");
+        assert!(some < 0.03, "{some}");
+    }
+}

@@ -1,0 +1,401 @@
+//! Evidence: what the filters report, read from the proxies themselves ([`fleet`]) or from a [`prometheus`] that scrapes them, and made
+//! into what happened since the last look ([`merge`]).
+
+pub mod aggregator;
+mod counters;
+pub mod health;
+pub mod inference;
+mod slices;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serin_filter::histogram;
+use serin_filter::names::{Generation, VersionName};
+use serin_filter::outcome::Failure;
+use serin_filter::select::Reason;
+use serin_filter::stat::Stat;
+
+pub use self::counters::Counters;
+pub use self::slices::Slices;
+use crate::judge::Arm;
+pub use crate::observation::health::Roster;
+
+/// The filter's statistics of one service, as a proxy shows them: counted since the proxy started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// The generation that the filter runs; `None` if no filter has reported yet.
+    pub generation: Option<Generation>,
+    /// When the filter was first configured in this process of the proxy, in seconds since 1970; 0 if it has not been.
+    pub started: u64,
+    /// Ticks of workers that run the newest generation.
+    pub ticks: u64,
+    /// Ticks of workers that still run an older one.
+    pub ticks_behind: u64,
+    /// Filter configurations that the proxy refused.
+    pub rejections: u64,
+    /// Versions that the filter's tripwire has cut off.
+    pub tripped: BTreeSet<VersionName>,
+    /// The counters of each version.
+    pub versions: BTreeMap<VersionName, Counters>,
+    /// The counters of future slices, if they are watched.
+    pub slices: Slices,
+}
+
+/// What a look at the proxy showed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// Nothing: how the proxy does is unknown, which is neither good nor bad.
+    Unreachable {
+        /// What went wrong.
+        why: String,
+    },
+    /// The filter's statistics.
+    Seen(Sighting),
+}
+
+impl Look {
+    /// The same with what went wrong beside it.
+    #[must_use]
+    pub fn warned(self, warning: Option<String>) -> Self {
+        match (self, warning) {
+            (Self::Seen(mut seen), warning) => {
+                seen.roster.warning = warning;
+                Self::Seen(seen)
+            }
+            (Self::Unreachable { why }, Some(warning)) => {
+                Self::Unreachable { why: format!("{why}; {warning}") }
+            }
+            (look, None) => look,
+        }
+    }
+}
+
+/// What happened since the last look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sighting {
+    /// The generation that the filter runs; of several proxies, that of the one furthest behind.
+    pub generation: Option<Generation>,
+    /// The newest generation that any proxy runs.
+    pub newest: Option<Generation>,
+    /// Whether any worker said that it runs the newest generation.
+    pub workers_on: bool,
+    /// Whether any worker said that it runs an older one.
+    pub workers_behind: bool,
+    /// Whether the proxy refused a filter configuration.
+    pub rejected: bool,
+    /// Who refuses one and why, as far as proxies tell whoever gives it to them.
+    pub refusals: Option<String>,
+    /// Whether the proxy was started anew.
+    pub restarted: bool,
+    /// Versions that the filter's tripwire has cut off.
+    pub tripped: BTreeSet<VersionName>,
+    /// What each version did.
+    pub versions: BTreeMap<VersionName, Activity>,
+    /// What the users of future slices did, if they are watched.
+    pub slices: Slices,
+    /// How old the oldest of this is: what is known of a proxy may be from before the last look.
+    pub age: Duration,
+    /// Who of several proxies is not as it should be.
+    pub roster: Box<Roster>,
+}
+
+impl Sighting {
+    /// Calls each generation by another number: what proxies run may carry several rollouts, each of which counts for itself.
+    pub fn renumber(&mut self, number: impl Fn(Generation) -> Generation) {
+        let roster = &mut self.roster;
+        let behind = roster.behind.iter_mut().map(|behind| &mut behind.generation);
+        let lost = roster.lost.iter_mut().map(|lost| &mut lost.generation);
+        let own = [&mut self.generation, &mut self.newest];
+        for generation in own.into_iter().chain(behind).chain(lost) {
+            *generation = generation.map(&number);
+        }
+    }
+
+    /// Whether any proxy refuses a filter configuration, or has when it was last seen.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.rejected || self.roster.behind.iter().any(|proxy| proxy.rejected)
+    }
+
+    /// Adds what another proxy did. What a proxy has cut off under an older generation says nothing of the newest.
+    pub fn add(&mut self, other: &Self) {
+        self.generation = self.generation.min(other.generation);
+        match other.newest.cmp(&self.newest) {
+            Ordering::Less => {}
+            Ordering::Equal => self.tripped.extend(other.tripped.iter().cloned()),
+            Ordering::Greater => self.tripped.clone_from(&other.tripped),
+        }
+        self.newest = self.newest.max(other.newest);
+        self.age = self.age.max(other.age);
+        self.workers_on |= other.workers_on;
+        self.workers_behind |= other.workers_behind;
+        self.rejected |= other.rejected;
+        self.restarted |= other.restarted;
+        self.slices.add(&other.slices);
+        for (version, activity) in &other.versions {
+            self.versions.entry(version.clone()).or_default().add(activity);
+        }
+    }
+}
+
+/// What one version did between two looks.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Activity {
+    /// Requests for which it was chosen.
+    pub chosen: u64,
+    /// Of those: requests that another version's cluster served.
+    pub misrouted: u64,
+    /// Of those chosen: requests that a cluster served which is no version's.
+    pub elsewhere: u64,
+    /// Requests that it served and that ended.
+    pub requests: u64,
+    /// Failures among those, by kind.
+    pub failures: BTreeMap<Failure, u64>,
+    /// Those that took longer than each boundary of the [`histogram`].
+    pub slower: Vec<u64>,
+    /// Requests that it served because somebody picked it; they are in none of the counts above but `chosen`.
+    pub picked: u64,
+    /// Failures among those.
+    pub picked_failures: u64,
+}
+
+impl Activity {
+    /// What these counters stand for.
+    #[must_use]
+    pub fn new(counts: &Counters) -> Self {
+        let count = |stat| counts.count(stat);
+        let all = count(Stat::LatencyBucket(histogram::BOUNDARIES));
+        let slower = |bucket| all.saturating_sub(count(Stat::LatencyBucket(bucket)));
+        let failures = Failure::ALL.map(|failure| (failure, count(Stat::Failures(failure))));
+        Self {
+            chosen: Reason::ALL.iter().map(|reason| count(Stat::Chosen(*reason))).sum(),
+            misrouted: count(Stat::Misrouted),
+            elsewhere: count(Stat::Elsewhere),
+            requests: all,
+            failures: failures.into_iter().filter(|(_, count)| *count > 0).collect(),
+            slower: (0..histogram::BOUNDARIES).map(slower).collect(),
+            picked: count(Stat::Picked),
+            picked_failures: count(Stat::PickedFailures),
+        }
+    }
+
+    /// Adds what happened in another stretch.
+    pub fn add(&mut self, other: &Self) {
+        self.chosen += other.chosen;
+        self.misrouted += other.misrouted;
+        self.elsewhere += other.elsewhere;
+        self.requests += other.requests;
+        self.picked += other.picked;
+        self.picked_failures += other.picked_failures;
+        for (failure, count) in &other.failures {
+            *self.failures.entry(*failure).or_default() += count;
+        }
+        self.slower.resize(histogram::BOUNDARIES, 0);
+        for (mine, theirs) in self.slower.iter_mut().zip(&other.slower) {
+            *mine += theirs;
+        }
+    }
+
+    /// As the judge counts. The proxy is read while it counts, so a failure may show before its request.
+    #[must_use]
+    pub fn arm(&self) -> Arm {
+        let failures = self.failures.values().sum::<u64>().min(self.requests);
+        Arm { requests: self.requests, failures, slower: self.slower.clone() }
+    }
+
+    /// Without the requests that are in no bucket below the last boundary. How long they took is not known; one that the proxy had counted
+    /// but not yet put into its bucket when it was read looks like them.
+    #[must_use]
+    pub fn within_boundaries(mut self) -> Self {
+        let beyond = self.slower.last().copied().unwrap_or(0);
+        self.requests = self.requests.saturating_sub(beyond);
+        for slower in &mut self.slower {
+            *slower = slower.saturating_sub(beyond);
+        }
+        self
+    }
+
+    /// The latency in milliseconds that a share `q` of the requests (0 to 1) did not exceed, interpolated within its bucket; `None` without
+    /// requests.
+    #[must_use]
+    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+        if self.requests == 0 {
+            return None;
+        }
+        let rank = q * self.requests as f64;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (slower, boundary) in self.slower.iter().zip(histogram::BOUNDARIES_US) {
+            let (upto, upper) = ((self.requests - slower) as f64, f64::from(boundary) / 1_000.0);
+            if upto >= rank {
+                let within = if upto > below { (rank - below) / (upto - below) } else { 1.0 };
+                return Some(lower + (upper - lower) * within);
+            }
+            (below, lower) = (upto, upper);
+        }
+        Some(lower)
+    }
+}
+
+/// Makes what happened between looks from counters that only ever rise.
+#[derive(Debug, Default)]
+pub struct Differ {
+    last: Option<Snapshot>,
+}
+
+impl Differ {
+    /// What happened since the last snapshot; nothing, at the first. Another start time, or a counter that went back, means that the proxy
+    /// was started anew: then all that is counted happened since. The counters alone would not do: they may have overtaken
+    /// their old values by the time of the next look.
+    pub fn difference(&mut self, now: Snapshot) -> Sighting {
+        let zero = Snapshot::default();
+        let last = self.last.as_ref().unwrap_or(&now);
+        let restarted = started_anew(last, &now) || went_back(last, &now);
+        let before = if restarted { &zero } else { last };
+        let sighting = Sighting {
+            generation: now.generation,
+            newest: now.generation,
+            age: Duration::ZERO,
+            roster: Box::default(),
+            workers_on: now.ticks > before.ticks,
+            workers_behind: now.ticks_behind > before.ticks_behind,
+            rejected: now.rejections > before.rejections,
+            refusals: None,
+            restarted,
+            tripped: now.tripped.clone(),
+            slices: now.slices.since(&before.slices),
+            versions: now
+                .versions
+                .iter()
+                .map(|(version, counts)| {
+                    let zero = Counters::default();
+                    let before = before.versions.get(version).unwrap_or(&zero);
+                    (version.clone(), Activity::new(&counts.since(before)))
+                })
+                .collect(),
+        };
+        self.last = Some(now);
+        sighting
+    }
+}
+
+fn started_anew(last: &Snapshot, now: &Snapshot) -> bool {
+    last.started != 0 && last.started != now.started
+}
+
+fn went_back(last: &Snapshot, now: &Snapshot) -> bool {
+    let back = |(version, counts): (&VersionName, &Counters)| {
+        now.versions.get(version).unwrap_or(&Counters::default()).any_below(counts)
+    };
+    now.ticks < last.ticks || now.rejections < last.rejections || last.versions.iter().any(back)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(ticks: u64, requests: u64, failures: u64) -> Snapshot {
+        let counts = [
+            (Stat::Requests, requests),
+            (Stat::Failures(Failure::Reset), failures),
+            (Stat::LatencyBucket(histogram::bucket(1_000)), requests / 2),
+            (Stat::LatencyBucket(histogram::BOUNDARIES), requests),
+        ]
+        .into_iter()
+        .collect();
+        Snapshot {
+            generation: Some(Generation(3)),
+            ticks,
+            versions: [("v1".parse().unwrap(), counts)].into(),
+            ..Snapshot::default()
+        }
+    }
+
+    fn v1(sighting: &Sighting) -> Arm {
+        sighting.versions.values().next().unwrap().arm()
+    }
+
+    #[test]
+    fn every_generation_is_called_by_the_number_of_the_rollout() {
+        let name: health::Name = "edge-1".into();
+        let (why, generation) = (String::new(), Some(Generation(9)));
+        let lost = health::Lost { name: name.clone(), why, since: Duration::ZERO, generation };
+        let behind = health::Behind { name, generation: Some(Generation(8)), rejected: false };
+        let roster = Roster { lost: vec![lost], behind: vec![behind], ..Roster::default() };
+        let (generation, newest) = (Some(Generation(8)), Some(Generation(9)));
+        let roster = Box::new(roster);
+        let mut seen = Sighting { generation, newest, roster, ..Sighting::default() };
+        // What was carried from 8 on is the rollout's 2.
+        seen.renumber(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
+        assert_eq!((seen.generation, seen.newest), (Some(Generation(2)), Some(Generation(2))));
+        assert!(seen.roster.confirms(Generation(2)));
+    }
+
+    #[test]
+    fn the_first_look_counts_nothing_and_the_next_the_difference() {
+        let mut differ = Differ::default();
+        let first = differ.difference(snapshot(10, 100, 5));
+        assert_eq!((v1(&first).requests, first.workers_on, first.restarted), (0, false, false));
+        let second = differ.difference(snapshot(15, 140, 6));
+        assert_eq!((v1(&second).requests, v1(&second).failures), (40, 1));
+        assert!(second.workers_on && !second.restarted);
+    }
+
+    #[test]
+    fn after_a_restart_everything_counted_is_new() {
+        for restarted in [snapshot(3, 200, 9), snapshot(20, 30, 2)] {
+            let mut differ = Differ::default();
+            differ.difference(snapshot(10, 100, 5));
+            let requests = restarted.versions.values().next().unwrap().count(Stat::Requests);
+            let after = differ.difference(restarted);
+            assert!(after.restarted);
+            assert_eq!(v1(&after).requests, requests);
+        }
+    }
+
+    #[test]
+    fn a_restart_shows_even_where_the_counters_have_overtaken_their_old_values() {
+        let at = |started, snapshot| Snapshot { started, ..snapshot };
+        let mut differ = Differ::default();
+        assert!(!differ.difference(at(0, Snapshot::default())).restarted);
+        assert!(!differ.difference(at(1_000, snapshot(10, 100, 5))).restarted);
+        let after = differ.difference(at(1_009, snapshot(20, 150, 6)));
+        assert!(after.restarted);
+        assert_eq!(v1(&after).requests, 150);
+        // It answers before its filter is there.
+        assert!(differ.difference(at(0, Snapshot::default())).restarted);
+        assert!(!differ.difference(at(1_020, snapshot(1, 1, 0))).restarted);
+    }
+
+    #[test]
+    fn a_version_whose_counters_are_gone_means_a_restart() {
+        let mut differ = Differ::default();
+        differ.difference(snapshot(10, 100, 5));
+        let gone = Snapshot { ticks: 11, ..Snapshot::default() };
+        assert!(differ.difference(gone).restarted);
+    }
+
+    #[test]
+    fn failures_never_exceed_requests() {
+        let mut differ = Differ::default();
+        differ.difference(snapshot(10, 100, 5));
+        assert_eq!(v1(&differ.difference(snapshot(15, 101, 9))).failures, 1);
+    }
+
+    #[test]
+    fn quantiles_are_interpolated() {
+        let mut activity = Activity { requests: 100, ..Activity::default() };
+        // 90 requests between 10 and 12.5 ms, 10 beyond the last boundary.
+        let ten = histogram::bucket(10_000);
+        activity.slower =
+            (0..histogram::BOUNDARIES).map(|b| if b <= ten { 100 } else { 10 }).collect();
+        assert_eq!(activity.quantile_ms(0.45), Some(11.25));
+        assert_eq!(activity.quantile_ms(0.99), Some(100_000.0));
+        assert_eq!(Activity::default().quantile_ms(0.5), None);
+        // Those without a bucket left out.
+        let within = activity.within_boundaries();
+        assert_eq!((within.requests, within.quantile_ms(0.5)), (90, Some(11.25)));
+    }
+}

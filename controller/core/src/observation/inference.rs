@@ -1,0 +1,244 @@
+//! Which split a proxy follows, where the mesh splits: told by what it served.
+//!
+//! The filter only observes there, and its generation says nothing of weights. So each proxy's share of requests that the candidate served is
+//! compared with the split asked for and the one before: a sequential likelihood ratio (CUSUM, as nobody knows when the proxy changes over)
+//! tells them apart after few requests where they are far apart. A proxy that serves too few to tell is taken to follow once the mesh has had
+//! [`SETTLED`] to tell it, unless what it serves speaks for the split before: who has no requests serves nobody wrongly.
+//!
+//! What is inferred is put in the place of the generation that a filter which splits would report, so that all else is the same in both modes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serin_filter::names::{Generation, VersionName};
+use serin_filter::stat::Stat;
+use serin_filter::table::Weight;
+
+use super::Snapshot;
+use crate::observation::health::Name;
+
+/// After this time a mesh has told all its proxies: Istio may gather changes for 10 s before it does.
+pub const SETTLED: Duration = Duration::from_secs(12);
+
+/// How many times likelier the one split than the other has to make what was served.
+const CLEAR: f64 = 50.0;
+
+/// No split is taken to be kept more exactly than this: requests under way end after it has changed.
+const ACCURACY: f64 = 1e-4;
+
+/// A split that the mesh was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The rollout's number for it.
+    pub generation: Generation,
+    /// The candidate's share.
+    pub weight: Weight,
+    /// Its share before; `None` if it is not known.
+    pub before: Option<Weight>,
+    /// When the mesh was told, on the clock of [`Served::infer`]; `None` if it was not, or does not say so any more.
+    pub told: Option<Duration>,
+}
+
+/// Infers which split proxies follow.
+#[derive(Debug)]
+pub struct Served {
+    baseline: VersionName,
+    candidate: VersionName,
+    proxies: HashMap<Name, Proxy>,
+}
+
+/// What is known of a proxy.
+#[derive(Debug, Default)]
+struct Proxy {
+    /// What it had served of baseline and candidate.
+    served: [u64; 2],
+    asked: Option<Generation>,
+    /// Logarithm of how many times likelier the split asked for is than the one before, since it was least so.
+    newer: f64,
+    /// The same for the one before.
+    older: f64,
+    follows: bool,
+}
+
+impl Served {
+    /// Nothing is known of any proxy.
+    #[must_use]
+    pub fn new(baseline: VersionName, candidate: VersionName) -> Self {
+        Self { baseline, candidate, proxies: HashMap::new() }
+    }
+
+    /// Puts in the place of the filter's generation that of the split which this proxy follows. A proxy without a filter has none.
+    pub fn infer(&mut self, now: Duration, name: &Name, snapshot: &mut Snapshot, asked: Asked) {
+        let served = [&self.baseline, &self.candidate].map(|version| {
+            snapshot.versions.get(version).map_or(0, |counters| counters.count(Stat::Requests))
+        });
+        let proxy = self.proxies.entry(name.clone()).or_default();
+        proxy.take(now, served, asked);
+        let Asked { generation, .. } = asked;
+        let before = Generation(generation.0.saturating_sub(1));
+        if snapshot.generation.is_some() {
+            snapshot.generation = Some(if proxy.follows { generation } else { before });
+        }
+    }
+
+    /// Forgets all proxies but these.
+    pub fn retain(&mut self, listed: impl Fn(&Name) -> bool) {
+        self.proxies.retain(|name, _| listed(name));
+    }
+}
+
+impl Proxy {
+    fn take(&mut self, now: Duration, served: [u64; 2], asked: Asked) {
+        let last = std::mem::replace(&mut self.served, served);
+        if self.asked.replace(asked.generation) != Some(asked.generation) {
+            // What was served until now may be of either.
+            (self.newer, self.older, self.follows) = (0.0, 0.0, false);
+            if asked.before == Some(asked.weight) {
+                self.follows = asked.told.is_some();
+            }
+            return;
+        }
+        let Some(told) = asked.told else {
+            self.follows = false;
+            return;
+        };
+        // A proxy that was started anew counts from zero.
+        let since = |index: usize| {
+            let (now, last) = (served.get(index).copied(), last.get(index).copied());
+            let (now, last) = (now.unwrap_or(0), last.unwrap_or(0));
+            if now < last { now } else { now - last }
+        };
+        let (baseline, candidate) = (since(0) as f64, since(1) as f64);
+        if let Some(before) = asked.before {
+            let share = |weight: Weight| weight.share().clamp(ACCURACY, 1.0 - ACCURACY);
+            let (new, old) = (share(asked.weight), share(before));
+            let ratio = candidate * (new / old).ln() + baseline * ((1.0 - new) / (1.0 - old)).ln();
+            self.newer = (self.newer + ratio).max(0.0);
+            self.older = (self.older - ratio).max(0.0);
+        }
+        let limit = CLEAR.ln();
+        self.follows |= self.newer >= limit;
+        self.follows |= now >= told + SETTLED && self.older < limit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Counters;
+    use super::*;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn weight(percent: u32) -> Weight {
+        Weight::from_ppm(percent * 10_000).unwrap()
+    }
+
+    fn asked(generation: u64, before: u32, percent: u32, told: u64) -> Asked {
+        Asked {
+            generation: Generation(generation),
+            weight: weight(percent),
+            before: Some(weight(before)),
+            told: Some(at(told)),
+        }
+    }
+
+    /// One proxy and what it has served so far.
+    struct World {
+        served: Served,
+        counts: [u64; 2],
+    }
+
+    impl World {
+        fn new() -> Self {
+            let served = Served::new("v1".parse().unwrap(), "v2".parse().unwrap());
+            Self { served, counts: [0, 0] }
+        }
+
+        /// The generation that it seems to follow after it has served so many more.
+        fn after(&mut self, now: u64, baseline: u64, candidate: u64, asked: Asked) -> u64 {
+            self.counts = [self.counts[0] + baseline, self.counts[1] + candidate];
+            let counters = self
+                .counts
+                .map(|count| -> Counters { [(Stat::Requests, count)].into_iter().collect() });
+            let [v1, v2] = counters;
+            let mut snapshot = Snapshot {
+                generation: Some(Generation(77)),
+                versions: [("v1".parse().unwrap(), v1), ("v2".parse().unwrap(), v2)].into(),
+                ..Snapshot::default()
+            };
+            self.served.infer(at(now), &"edge".into(), &mut snapshot, asked);
+            snapshot.generation.unwrap().0
+        }
+    }
+
+    #[test]
+    fn a_split_far_from_the_one_before_shows_within_few_requests() {
+        let mut world = World::new();
+        let first = asked(4, 0, 5, 10);
+        assert_eq!(world.after(10, 500, 0, first), 3);
+        // Still the one before.
+        assert_eq!(world.after(11, 40, 0, first), 3);
+        assert_eq!(world.after(12, 20, 1, first), 4);
+        let all = asked(5, 5, 100, 20);
+        assert_eq!(world.after(20, 95, 5, all), 4);
+        assert_eq!(world.after(21, 20, 2, all), 4);
+        assert_eq!(world.after(22, 0, 5, all), 5);
+        let back = asked(6, 100, 0, 30);
+        assert_eq!(world.after(30, 0, 10, back), 5);
+        assert_eq!(world.after(31, 0, 10, back), 5);
+        assert_eq!(world.after(32, 1, 0, back), 6);
+    }
+
+    #[test]
+    fn who_serves_too_little_to_tell_follows_once_the_mesh_has_settled() {
+        let mut world = World::new();
+        let small = asked(4, 0, 1, 10);
+        assert_eq!(world.after(10, 0, 0, small), 3);
+        assert_eq!(world.after(21, 30, 0, small), 3);
+        assert_eq!(world.after(22, 0, 0, small), 4);
+        // Once it has, it has.
+        assert_eq!(world.after(23, 900, 0, small), 4);
+    }
+
+    #[test]
+    fn who_serves_by_the_split_before_does_not_follow_however_long_it_takes() {
+        let mut world = World::new();
+        let half = asked(4, 0, 50, 10);
+        assert_eq!(world.after(10, 10, 0, half), 3);
+        assert_eq!(world.after(30, 10, 0, half), 3);
+        assert_eq!(world.after(60, 10, 0, half), 3);
+        assert_eq!(world.after(61, 4, 5, half), 4);
+    }
+
+    #[test]
+    fn nobody_follows_what_the_mesh_was_not_told() {
+        let mut world = World::new();
+        let untold = Asked { told: None, ..asked(4, 0, 50, 0) };
+        assert_eq!(world.after(10, 10, 10, untold), 3);
+        assert_eq!(world.after(90, 10, 10, untold), 3);
+        // Not even if they did before somebody took it back.
+        let told = asked(4, 0, 50, 100);
+        assert_eq!(world.after(101, 10, 10, told), 4);
+        assert_eq!(world.after(102, 0, 0, untold), 3);
+    }
+
+    #[test]
+    fn a_proxy_that_was_started_anew_or_has_no_filter_is_no_surprise() {
+        let mut world = World::new();
+        let first = asked(4, 0, 50, 10);
+        world.after(10, 500, 0, first);
+        world.counts = [0, 0];
+        assert_eq!(world.after(11, 5, 5, first), 4);
+        let mut none = Snapshot::default();
+        world.served.infer(at(12), &"edge".into(), &mut none, first);
+        assert_eq!(none.generation, None);
+    }
+
+    #[test]
+    fn before_anything_was_asked_for_all_follow() {
+        let present = asked(0, 0, 0, 0);
+        assert_eq!(World::new().after(1, 5, 0, present), 0);
+    }
+}

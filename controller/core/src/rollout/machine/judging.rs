@@ -1,0 +1,57 @@
+//! What the judge is shown of what was seen, and what comes of its rulings.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serin_filter::names::VersionName;
+
+use super::super::event::Reason;
+use super::{Output, Rollout};
+use crate::judge::{self, Block, Cause, Sli};
+use crate::observation::{Activity, Sighting};
+
+impl Rollout {
+    /// What the baseline does while nothing is judged tells how it usually does.
+    pub(super) fn learn(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+        let Block { baseline, .. } = self.block_of(&seen.versions);
+        if baseline.requests > 0 {
+            outputs.push(Output::Record(self.judge.learn(now.as_secs_f64(), baseline)));
+        }
+    }
+
+    pub(super) fn judge(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+        let Some(ruling) = self.judge.observe(now.as_secs_f64(), &self.block_of(&seen.versions))
+        else {
+            return;
+        };
+        if let judge::Verdict::Harm(cause) = ruling.verdict {
+            let settings = &self.plan.judge;
+            let reason = Reason::Harm {
+                sli: cause.sli().to_string(),
+                sentence: cause.explain(settings, self.names(), &self.block_of(&self.step)),
+                evidence: ruling.ln_e.exp().min(f64::MAX),
+                limit: 1.0 / settings.alpha,
+                block: ruling.number,
+            };
+            self.roll_back(now, reason, outputs);
+        }
+        outputs.push(Output::Record(ruling));
+    }
+
+    /// How often both versions failed, since the step went live or, before that, at all.
+    pub(super) fn failures(&self) -> String {
+        let seen = if self.step.is_empty() { &self.total } else { &self.step };
+        Cause::Worse(Sli::Errors).explain(&self.plan.judge, self.names(), &self.block_of(seen))
+    }
+
+    /// What both versions did, as the judge counts: of the latency boundaries only those that are judged, which are the last.
+    pub(super) fn block_of(&self, versions: &BTreeMap<VersionName, Activity>) -> Block {
+        let judged = self.plan.judge.boundaries_ms.len();
+        let arm = |version| {
+            let mut arm = versions.get(version).map(Activity::arm).unwrap_or_default();
+            arm.slower.drain(..arm.slower.len().saturating_sub(judged));
+            arm
+        };
+        Block { baseline: arm(&self.plan.baseline), candidate: arm(&self.plan.candidate) }
+    }
+}

@@ -1,0 +1,564 @@
+mod world;
+
+use self::world::{BALANCED, Trouble, World};
+use super::*;
+use crate::judge;
+use crate::judge::Settings;
+use crate::rollout::event::{Sensitivity, Summary, Verdict};
+use crate::rollout::plan::{Gate, Step};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How often an event of this form was told.
+macro_rules! told {
+    ($world:expr, $event:pat) => {
+        $world.told.iter().filter(|event| matches!(event, $event)).count()
+    };
+}
+
+// Behind the macro, which they use.
+mod aa_test;
+mod blockers;
+mod commands;
+mod fleet;
+mod hooks;
+mod limits;
+mod metrics;
+mod property;
+mod rolling;
+
+/// Steps of these percentages, each of 10 s and 100 requests.
+fn plan(percents: &[u32]) -> Plan {
+    let step = |percent: &u32| Step {
+        bake: 10 * SECOND,
+        requests: 100,
+        ..Step::at(Weight::from_ppm(percent * 10_000).unwrap())
+    };
+    Plan {
+        name: "shop-v2".to_owned(),
+        service: "shop".parse().unwrap(),
+        baseline: "v1".parse().unwrap(),
+        candidate: "v2".parse().unwrap(),
+        steps: percents.iter().map(step).collect(),
+        window: Duration::ZERO,
+        budget: None,
+        breaking: false,
+        freezes: Default::default(),
+        judge: Settings { latency: None, ..Settings::default() },
+        interval: SECOND,
+        sticky: false,
+        watch: None,
+        hooks: Default::default(),
+        replacement: None,
+        metrics: None,
+    }
+}
+
+/// The same with users watched before, for 20 s and 5000 requests, by four salts.
+fn watching(percents: &[u32]) -> Plan {
+    let salts = (0..4).map(|n| format!("shop/{n}")).collect();
+    let watch = Watch { time: 20 * SECOND, requests: 5_000, salts, miss: 0.002 };
+    Plan { sticky: true, watch: Some(watch), ..plan(percents) }
+}
+
+/// A rollout of 10 %, 50 % and 100 % whose first step has been live for 5 s.
+fn baking() -> World {
+    let mut world = World::new(plan(&[10, 50, 100]));
+    world.until_live(1);
+    world.run(5.0);
+    world
+}
+
+/// A rollout just begun, with this trouble.
+fn shifting(trouble: Trouble) -> World {
+    let mut world = World::new(plan(&[10, 50, 100]));
+    world.trouble = vec![trouble];
+    world.run(5.0);
+    assert!(!world.rollout.status().live);
+    world
+}
+
+/// A rollout whose second split the proxy does not get.
+fn stuck(trouble: Trouble) -> World {
+    let mut world = baking();
+    world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
+    world.trouble = vec![trouble];
+    world.run(5.0);
+    assert_eq!((world.weights(), world.rollout.status().live), (vec![10.0, 50.0], false));
+    world
+}
+
+#[test]
+fn a_healthy_candidate_is_promoted_step_by_step() {
+    let mut world = World::new(plan(&[1, 10, 100]));
+    let summary = world.until_ended();
+    assert_eq!(
+        (summary.verdict, summary.confirmed, summary.reason),
+        (Verdict::Promoted, true, None)
+    );
+    let splits: Vec<_> = world
+        .applied
+        .iter()
+        .map(|(_, split)| (split.generation.0, split.candidate.ppm()))
+        .collect();
+    assert_eq!(splits, [(8, 10_000), (9, 100_000), (10, 1_000_000)]);
+    assert_eq!((told!(world, Event::Live { .. }), told!(world, Event::GateOpened { .. })), (3, 3));
+    assert_eq!(told!(world, Event::Blocked { .. } | Event::RollingBack { .. }), 0);
+}
+
+#[test]
+fn a_gate_needs_time() {
+    let mut world = World::new(plan(&[10, 50, 100]));
+    world.until_live(1);
+    let live = world.now;
+    world.until("asked for 50 %", |world| world.applied.len() == 2);
+    let baked = world.now - live;
+    assert!(baked >= 10 * SECOND && baked < 12 * SECOND, "{baked:?}");
+}
+
+#[test]
+fn a_gate_needs_requests_of_the_candidate() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.proxy.rate = 20.0;
+    world.until("asked for 100 %", |world| world.applied.len() == 2);
+    assert!(world.now >= 50 * SECOND, "100 requests at 2 a second");
+}
+
+#[test]
+fn a_gate_needs_requests_of_the_baseline_to_compare_with() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.trouble = vec![Trouble::BaselineHangs];
+    world.run(100.0);
+    assert_eq!(world.weights(), [10.0]);
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn a_step_that_nobody_calls_is_told_and_waits() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.proxy.rate = 0.0;
+    world.run(100.0);
+    assert!(
+        matches!(world.obstacle(), Some(Obstacle::NoRequests { .. })),
+        "{:?}",
+        world.obstacle()
+    );
+    assert_eq!(world.weights(), [10.0]);
+    world.proxy.rate = 1_000.0;
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn a_gate_stays_shut_while_something_is_wrong() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.proxy.rate = 20.0;
+    world.run(40.0);
+    world.trouble = vec![Trouble::Lags];
+    world.run(40.0);
+    assert!(world.rollout.status().candidate.requests > 100);
+    assert_eq!(world.weights(), [10.0]);
+}
+
+#[test]
+fn each_step_counts_anew() {
+    let mut world = baking();
+    assert_eq!(world.rollout.status().candidate.requests, 500);
+    world.until_live(2);
+    assert_eq!(world.rollout.status().candidate.requests, 0);
+}
+
+/// At 10 %, 5 of the candidate's requests (a block) take 5 s; 2 are left over when the gate opens.
+#[test]
+fn what_is_left_of_a_step_is_not_judged_with_what_comes_after() {
+    let mut plan = plan(&[10, 50, 100]);
+    plan.steps[0] = Step { bake: 12 * SECOND, requests: 12, ..plan.steps[0].clone() };
+    let mut world = World::new(plan);
+    world.proxy.rate = 10.0;
+    world.until_live(1);
+    world.trouble = vec![Trouble::Rejects];
+    world.until("asked for 50 %", |world| world.weights().len() == 2);
+    let (asked, rulings) = (world.now, world.rulings.len());
+    world.until("a ruling", |world| world.rulings.len() > rulings);
+    assert!(world.now - asked >= SHIFTING_GRACE + 5 * SECOND, "{:?}", world.now - asked);
+}
+
+#[test]
+fn a_gate_tells_what_it_is_worth() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.until_ended();
+    let gates = world.told.iter().filter_map(|event| match event {
+        Event::GateOpened { status, .. } => Some(status.sensitivity),
+        _ => None,
+    });
+    let gates: Vec<_> = gates.collect();
+    assert!(matches!(gates[0], Sensitivity::Detects { failure_rate } if failure_rate < 0.1));
+    assert_eq!(gates[1], Sensitivity::NoBaseline);
+}
+
+#[test]
+fn harm_in_any_step_takes_everything_back_at_once() {
+    for step in 1..=2 {
+        let mut world = World::new(plan(&[10, 50, 100]));
+        world.until_live(step);
+        world.trouble = vec![Trouble::CandidateFails];
+        world.until("harm", |world| told!(world, Event::RollingBack { .. }) == 1);
+        let (asked, split) = *world.applied.last().unwrap();
+        assert_eq!((asked, split.candidate), (world.now, Weight::ZERO));
+        assert!(!world.rollout.ended(), "the proxy has not confirmed yet");
+        let summary = world.until_ended();
+        assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, true));
+        assert_eq!(world.applied.len(), step + 1);
+        assert!(summary.reason.unwrap().to_string().contains("of v2's requests failed"));
+    }
+}
+
+#[test]
+fn an_incident_of_both_versions_is_no_harm() {
+    let mut world = baking();
+    world.trouble = vec![Trouble::BothFail];
+    world.until_live(2);
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn harm_is_seen_while_a_shift_is_stuck() {
+    let mut world = stuck(Trouble::Rejects);
+    world.trouble.push(Trouble::CandidateFails);
+    world.run(3.0);
+    assert_eq!(world.weights(), [10.0, 50.0, 0.0]);
+    assert_eq!(told!(world, Event::RollingBack { reason: Reason::Harm { .. } }), 1);
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
+
+#[test]
+fn a_candidate_that_the_proxy_has_cut_off_is_rolled_back_everywhere() {
+    let mut world = baking();
+    world.trouble = vec![Trouble::Trips];
+    world.look();
+    assert_eq!(world.weights(), [10.0, 0.0]);
+    world.trouble.clear();
+    let summary = world.until_ended();
+    assert_eq!(summary.verdict, Verdict::RolledBack);
+    let reason = summary.reason.unwrap().to_string();
+    assert!(reason.starts_with("the tripwire: the proxy has cut it off by itself; "), "{reason}");
+}
+
+/// What a generation before was cut off for is not held against this one.
+#[test]
+fn a_tripwire_of_another_generation_is_none() {
+    let mut world = stuck(Trouble::Rejects);
+    world.trouble.push(Trouble::Trips);
+    world.run(3.0);
+    assert_eq!(told!(world, Event::RollingBack { .. }), 0);
+}
+
+#[test]
+fn a_time_in_which_nobody_looked_counts_for_nothing() {
+    let mut world = baking();
+    let before = world.rollout.status().baked;
+    world.now += 3_600 * SECOND;
+    world.rollout.wake(world.now);
+    world.look();
+    let baked = world.rollout.status().baked;
+    assert!(baked > before && baked <= before + SECOND, "{baked:?}");
+    assert_eq!((world.weights(), world.obstacle()), (vec![10.0], None));
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn an_interrupt_takes_everything_back_in_any_phase() {
+    for mut world in [
+        World::new(plan(&[10, 100])),
+        shifting(Trouble::Lags),
+        shifting(Trouble::Unreachable),
+        baking(),
+        stuck(Trouble::Rejects),
+    ] {
+        world.input(Input::Interrupt);
+        let (asked, split) = *world.applied.last().unwrap();
+        assert_eq!((asked, split.candidate), (world.now, Weight::ZERO));
+        world.trouble.clear();
+        let summary = world.until_ended();
+        assert_eq!((summary.verdict, summary.confirmed), (Verdict::Interrupted, true));
+        assert_eq!(
+            (summary.weight, summary.generation),
+            (Weight::ZERO, world.proxy.running.generation)
+        );
+    }
+}
+
+#[test]
+fn a_second_interrupt_waits_for_nobody() {
+    let mut world = baking();
+    world.trouble = vec![Trouble::Unreachable];
+    world.input(Input::Interrupt);
+    world.run(5.0);
+    assert!(!world.rollout.ended());
+    world.input(Input::Interrupt);
+    let summary = world.until_ended();
+    assert_eq!((summary.verdict, summary.confirmed), (Verdict::Interrupted, false));
+}
+
+#[test]
+fn an_interrupted_rollback_is_still_a_rollback() {
+    let mut world = baking();
+    world.trouble = vec![Trouble::CandidateFails];
+    world.until("harm", |world| world.weights().last() == Some(&0.0));
+    world.input(Input::Interrupt);
+    let summary = world.until_ended();
+    assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, false));
+}
+
+#[test]
+fn nothing_comes_after_the_end() {
+    let mut world = World::new(plan(&[100]));
+    world.until_ended();
+    let seen = Look::Seen(Sighting { restarted: true, ..Sighting::default() });
+    let unreachable = Look::Unreachable { why: String::new() };
+    for input in [
+        Input::Look(seen),
+        Input::Look(unreachable),
+        Input::NotApplied { why: String::new() },
+        Input::Interrupt,
+    ] {
+        assert_eq!(world.rollout.step(world.now + 60 * SECOND, input), []);
+    }
+}
+
+#[test]
+fn looks_are_frequent_while_a_split_is_on_its_way() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.proxy.delay = 10 * SECOND;
+    assert_eq!(world.rollout.next_look(), SHIFTING_INTERVAL);
+    world.run(2.0);
+    assert_eq!(world.rollout.next_look(), SECOND, "it is late, not quick");
+    world.until_live(1);
+    world.look();
+    assert_eq!(world.rollout.next_look(), SECOND);
+    world.input(Input::Interrupt);
+    assert_eq!(world.rollout.next_look(), SHIFTING_INTERVAL);
+    world.trouble = vec![Trouble::Unreachable];
+    world.run(2.0);
+    assert_eq!(world.rollout.next_look(), SECOND);
+}
+
+#[test]
+fn nothing_is_judged_until_slow_answers_can_be_in() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.proxy.latency_us = 2_500_000;
+    world.until_live(1);
+    let live = world.now;
+    world.until("a ruling", |world| !world.rulings.is_empty());
+    let waited = world.now - live;
+    assert!(waited > 3 * SECOND && waited < 4 * SECOND, "warm for 2.5 s, then a look: {waited:?}");
+    let since = Duration::from_secs_f64(world.learned.last().unwrap().seconds) - live;
+    assert!(since > 2 * SECOND && since < waited, "until then it was learned from: {since:?}");
+}
+
+#[test]
+fn a_controller_killed_at_any_moment_goes_on_as_if_it_had_not_been() {
+    let told = |killed| {
+        let judge = Settings { boundaries_ms: vec![0.5, 50.0], ..Settings::default() };
+        let mut world = World::new(Plan { judge, ..plan(&[10, 50, 100]) });
+        world.killed = killed;
+        world.until_live(2);
+        world.trouble = vec![Trouble::Rejects, Trouble::CandidateFails];
+        world.run(10.0);
+        world.trouble.clear();
+        world.until_ended();
+        (world.told, world.applied, world.rulings)
+    };
+    assert_eq!(told(true), told(false));
+}
+
+/// Before the look that succeeds there were many that failed, so its counts reach back to when the other split was in force.
+#[test]
+fn counts_that_reach_back_beyond_an_outage_into_another_split_are_not_judged() {
+    let mut world = baking();
+    world.until("asked for 50 %", |world| world.applied.len() == 2);
+    let rulings = world.rulings.len();
+    world.trouble = vec![Trouble::Unreachable];
+    world.run(4.0);
+    world.trouble.clear();
+    world.look();
+    assert_eq!(world.rulings.len(), rulings);
+}
+
+#[test]
+fn counts_that_reach_back_beyond_an_outage_into_the_warm_up_are_not_judged() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.proxy.latency_us = 2_500_000;
+    world.until_live(1);
+    world.trouble = vec![Trouble::Unreachable];
+    world.run(4.0);
+    world.trouble.clear();
+    world.look();
+    assert_eq!(world.rulings, []);
+}
+
+#[test]
+fn a_gate_stays_shut_before_a_candidate_that_has_always_failed() {
+    let mut plan = plan(&[5, 100]);
+    plan.steps[0] = Step { bake: 5 * SECOND, requests: 5, ..plan.steps[0].clone() };
+    let mut world = World::new(plan);
+    world.proxy.rate = 20.0;
+    world.trouble = vec![Trouble::CandidateFails];
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    assert_eq!(world.weights(), [5.0, 0.0]);
+}
+
+#[test]
+fn a_gate_stays_shut_also_where_the_evidence_was_low_before() {
+    let mut plan = plan(&[10, 50, 100]);
+    plan.steps[1].bake = SECOND;
+    let mut world = World::new(plan);
+    world.until_live(2);
+    world.trouble = vec![Trouble::CandidateFails];
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    assert_eq!(world.weights(), [10.0, 50.0, 0.0]);
+}
+
+/// Without a baseline, nothing more can be shown for or against the candidate.
+#[test]
+fn a_suspicion_from_a_stuck_shift_does_not_block_the_last_step_for_ever() {
+    let mut world = World::new(plan(&[50, 100]));
+    world.until_live(1);
+    world.trouble = vec![Trouble::Rejects];
+    world.until("asked for 100 %", |world| world.weights().len() == 2);
+    world.run(2.5);
+    world.trouble.push(Trouble::CandidateFails);
+    world.until("suspected", |world| world.rollout.judge.ln_e() > 2.4);
+    world.trouble.clear();
+    world.proxy.rate = 5.0;
+    world.run(120.0);
+    assert!(world.rollout.ended(), "{:?}", world.rollout.status());
+}
+
+#[test]
+fn a_rollback_that_is_stuck_for_long_can_still_be_stored() {
+    let mut world = baking();
+    world.trouble = vec![Trouble::CandidateFails, Trouble::Rejects];
+    world.run(600.0);
+    let evidence = world.rollout.status().evidence;
+    assert!(evidence.is_finite(), "{evidence}");
+    assert_eq!(told!(world, Event::RollingBack { .. }), 1);
+    world.killed = true;
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
+
+#[test]
+fn harm_is_seen_after_a_step_that_took_much_longer_than_planned() {
+    let mut plan = plan(&[50, 100]);
+    plan.steps[0].requests = 1_000_000_000_000;
+    plan.interval = 5 * SECOND;
+    let mut world = World::new(plan);
+    world.proxy.rate = 20_000.0;
+    world.run(2.0 * 3_600.0);
+    world.trouble = vec![Trouble::CandidateFails];
+    world.run(300.0);
+    assert_eq!(told!(world, Event::RollingBack { .. }), 1, "ln E {}", world.rollout.judge.ln_e());
+}
+
+#[test]
+fn the_obstacle_of_a_split_is_gone_with_the_split() {
+    let mut world = stuck(Trouble::Rejects);
+    world.trouble.clear();
+    world.proxy.delay = SECOND;
+    world.input(Input::Interrupt);
+    world.look();
+    assert_eq!(world.obstacle(), None, "nobody has refused the rollback");
+}
+
+/// Its last requests may end when the candidate has all traffic, and no later one can show that it is routed again.
+#[test]
+fn a_baseline_without_a_route_does_not_block_the_last_step_for_ever() {
+    let mut world = World::new(plan(&[50, 100]));
+    world.until_live(1);
+    world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
+    world.look();
+    assert_eq!(world.weights(), [50.0, 100.0]);
+    world.trouble = vec![Trouble::Misroutes(0)];
+    world.proxy.delay = SECOND;
+    world.look();
+    world.run(60.0);
+    assert!(world.rollout.ended(), "{:?}", world.obstacle());
+}
+
+#[test]
+fn any_plan_has_a_time_left_or_none() {
+    let mut plan = plan(&[10, 50, 100]);
+    plan.steps[1].bake = Duration::MAX;
+    plan.steps[2].requests = u64::MAX;
+    let mut world = World::new(plan);
+    world.until_live(1);
+    world.run(5.0);
+    assert_eq!(world.rollout.status().left, Some(Duration::MAX));
+}
+
+#[test]
+fn a_gate_of_evidence_waits_for_it_and_says_what_it_takes() {
+    let mut plan = plan(&[50, 100]);
+    plan.judge.confidence = Some(0.95);
+    plan.steps[0].gate = Gate::Evidence;
+    let mut world = World::new(plan);
+    world.proxy.rate = 100.0;
+    world.until_live(1);
+    let needed = world.rollout.status().safety.unwrap().requests_needed.unwrap();
+    world.until("asked for 100 %", |world| world.applied.len() == 2);
+    let gate = world.told.iter().find_map(|event| match event {
+        Event::GateOpened { status, .. } => Some(status.clone()),
+        _ => None,
+    });
+    let gate = gate.unwrap();
+    let safety = gate.safety.unwrap();
+    assert!(safety.evidence >= safety.limit, "{safety:?}");
+    let met = gate.candidate.requests;
+    assert!(met > 2_000 && met.abs_diff(needed) < needed / 10, "{met} instead of {needed}");
+}
+
+#[test]
+fn an_unhealthy_service_pauses_the_rollout_and_is_told_from_a_bad_release() {
+    let mut plan = plan(&[50, 100]);
+    plan.judge.objectives =
+        vec![crate::judge::Objective { sli: judge::Sli::Errors, at_most: 0.01 }];
+    let mut world = World::new(plan);
+    world.until_live(1);
+    world.trouble = vec![Trouble::BothFail];
+    world.run(120.0);
+    let Some(Obstacle::Unhealthy { why }) = world.obstacle() else {
+        panic!("{:?}", world.obstacle())
+    };
+    assert!(why.contains("the service is unhealthy, and not by the release alone"), "{why}");
+    assert_eq!(world.weights(), [50.0]);
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn where_no_baseline_is_left_the_objectives_decide() {
+    let mut plan = plan(&[50, 100]);
+    plan.judge.objectives =
+        vec![crate::judge::Objective { sli: judge::Sli::Errors, at_most: 0.01 }];
+    let mut world = World::new(plan);
+    world.until_live(2);
+    assert_eq!(world.rollout.status().sensitivity, Sensitivity::Objectives);
+    world.trouble = vec![Trouble::CandidateFails];
+    let summary = world.until_ended();
+    assert_eq!(summary.verdict, Verdict::RolledBack);
+    assert!(summary.reason.unwrap().to_string().contains("at most 1.00 % may"));
+}
+
+#[test]
+fn a_share_of_requests_that_contradicts_what_is_known_stops_the_clock() {
+    let mut plan = plan(&[10, 100]);
+    let share = Some((0.2, 0.9));
+    plan.steps[0].slice = Some(judge::Slice { share, ..judge::Slice::default() });
+    let mut world = World::new(plan);
+    world.run(60.0);
+    assert!(matches!(world.obstacle(), Some(Obstacle::ShareContradicts { .. })));
+    assert_eq!(world.weights(), [10.0]);
+}

@@ -1,0 +1,129 @@
+//! Several proxies, some of which are not as they should be: named, waited for, and no shield for harm at the others.
+
+use serin_filter::names::Generation;
+
+use super::super::fleet::LOST_GRACE;
+use super::*;
+use crate::observation::Roster;
+use crate::observation::health::{Behind, Lost, Name};
+
+/// Ten proxies of which one can't be read, which ran this generation.
+fn lost(since: Duration, generation: Option<Generation>) -> Roster {
+    let (name, why) = (Name::from("edge-3"), "connection refused".to_owned());
+    Roster { proxies: 10, lost: vec![Lost { name, why, since, generation }], ..Roster::default() }
+}
+
+fn behind(generation: u64, rejected: bool) -> Roster {
+    let name = Name::from("edge-3");
+    let behind = vec![Behind { name, generation: Some(Generation(generation)), rejected }];
+    Roster { proxies: 10, behind, ..Roster::default() }
+}
+
+fn text(world: &World) -> String {
+    world.obstacle().map(|obstacle| obstacle.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_proxy_that_is_lost_for_a_moment_stops_no_clock_but_no_split_goes_live_without_it() {
+    let mut world = baking();
+    let ours = world.rollout.split().generation;
+    world.roster = lost(SECOND, Some(ours));
+    world.until("the next step", |world| world.weights().len() == 2);
+    assert_eq!(told!(world, Event::Blocked { .. }), 0);
+    world.run(1.0);
+    assert_eq!(world.obstacle(), None, "the split may still be on its way");
+    world.run(30.0);
+    assert!(!world.rollout.status().live);
+    assert_eq!(
+        text(&world),
+        "1 of 10 proxies can't be read, and nothing is known of either version there: edge-3 (connection refused)"
+    );
+    world.roster = Roster { proxies: 10, ..Roster::default() };
+    world.until_live(2);
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+}
+
+#[test]
+fn what_could_not_be_written_is_told_and_not_that_no_proxy_follows() {
+    let mut world = stuck(Trouble::Unwritable);
+    world.roster = behind(world.proxy.running.generation.0, false);
+    world.run(10.0);
+    assert!(matches!(world.obstacle(), Some(Obstacle::NotWritten { .. })), "{}", text(&world));
+    assert_eq!(told!(world, Event::Blocked { .. }), 1);
+}
+
+#[test]
+fn a_proxy_that_is_lost_for_long_stops_the_clock() {
+    let mut world = baking();
+    let (ours, baked) = (world.rollout.split().generation, world.rollout.status().baked);
+    world.roster = lost(LOST_GRACE, Some(ours));
+    world.run(60.0);
+    assert!(matches!(world.obstacle(), Some(Obstacle::Lost { lost: 1, all: 10, .. })));
+    assert_eq!((world.weights(), world.rollout.status().baked), (vec![10.0], baked));
+}
+
+#[test]
+fn harm_at_the_others_rolls_back_and_is_not_confirmed_before_all_follow() {
+    let mut world = baking();
+    let ours = world.rollout.split().generation;
+    world.roster = lost(LOST_GRACE, Some(ours));
+    world.trouble = vec![Trouble::CandidateFails];
+    world.until("rolled back", |world| world.rollout.goes_back());
+    world.run(60.0);
+    assert!(!world.rollout.ended(), "edge-3 has not confirmed it");
+    assert!(matches!(world.obstacle(), Some(Obstacle::Lost { .. })));
+    world.roster = Roster::default();
+    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+}
+
+#[test]
+fn a_proxy_that_has_refused_is_named_and_asked_again_by_another_generation() {
+    let mut world = baking();
+    world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
+    world.roster = behind(8, true);
+    world.proxy.delay = 60 * SECOND;
+    world.run(15.0);
+    assert!(text(&world).contains("refused generation"), "{}", text(&world));
+    assert!(text(&world).contains(": edge-3; Envoy's log"), "{}", text(&world));
+    assert!(world.rollout.split().generation > Generation(10));
+    assert!(!world.rollout.status().live);
+}
+
+#[test]
+fn a_proxy_that_lags_keeps_a_split_from_going_live_and_stops_the_clock_later() {
+    let mut world = World::new(plan(&[10, 100]));
+    world.roster = behind(7, false);
+    world.run(5.0);
+    assert!(!world.rollout.status().live);
+    assert!(text(&world).ends_with(": edge-3 (generation 7)"), "{}", text(&world));
+    world.roster = Roster::default();
+    world.until_live(1);
+    world.run(2.0);
+    let baked = world.rollout.status().baked;
+    world.roster = Roster { unconfirmed: vec![Name::from("edge-4")], ..behind(7, false) };
+    world.run(20.0);
+    assert_eq!(world.rollout.status().baked, baked);
+}
+
+#[test]
+fn silent_workers_of_one_proxy_stop_the_clock() {
+    let mut world = baking();
+    let silent = vec![Name::from("edge-3")];
+    world.roster = Roster { proxies: 10, silent, ..Roster::default() };
+    world.run(20.0);
+    assert!(matches!(world.obstacle(), Some(Obstacle::SilentAt { .. })), "{}", text(&world));
+    assert_eq!(world.weights(), [10.0]);
+}
+
+#[test]
+fn a_warning_is_told_once_and_blocks_nothing() {
+    let mut world = baking();
+    world.roster.warning = Some("the list can't be renewed".to_owned());
+    world.run(3.0);
+    assert_eq!(told!(world, Event::Warned { .. }), 1);
+    world.roster.warning = None;
+    world.run(1.0);
+    world.roster.warning = Some("the list can't be renewed".to_owned());
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(told!(world, Event::Warned { .. }), 2);
+}

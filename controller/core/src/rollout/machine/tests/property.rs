@@ -1,0 +1,292 @@
+//! What holds whatever the plan and the world: made rollouts in virtual time, each from a number.
+//!
+//! `SERIN_ROLLOUTS=100000 cargo test -p serin --lib --release whatever_the_world_does` plays so many; a failure names its number, and
+//! `SERIN_ROLLOUT=4711` plays that one alone.
+
+use rand::rngs::SmallRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{RngExt, SeedableRng};
+use rayon::prelude::*;
+
+use super::hooks::hook;
+use super::*;
+use crate::rollout::call::{Hooks, Point};
+use crate::rollout::command::{Order, Verb};
+use crate::rollout::plan::{Limit, Overrun};
+
+/// How many are played by every `make test`.
+const ROLLOUTS: u64 = 1_000;
+
+/// No rollout that is left in peace takes longer, in virtual time.
+const PATIENCE: f64 = 3.0 * 3_600.0;
+
+#[derive(Debug, Clone)]
+enum Act {
+    Trouble(Vec<Trouble>),
+    Restart,
+    Interrupt,
+    Order(Verb),
+    Delay(Duration),
+    Freeze(bool),
+}
+
+fn chance(rng: &mut SmallRng, of: u32) -> bool {
+    rng.random_range(0..of) == 0
+}
+
+fn millis(rng: &mut SmallRng, below: u64) -> Duration {
+    Duration::from_millis(rng.random_range(0..below))
+}
+
+fn trouble(rng: &mut SmallRng) -> Trouble {
+    let points =
+        [Point::Before, Point::Gate, Point::Drain, Point::Replace, Point::Ready, Point::After];
+    let misrouted = rng.random_range(0..2);
+    let refuses = *points.choose(rng).unwrap();
+    let all = [
+        Trouble::Unreachable,
+        Trouble::Unwritable,
+        Trouble::NoFilter,
+        Trouble::Rejects,
+        Trouble::Lags,
+        Trouble::Silent,
+        Trouble::Misroutes(misrouted),
+        Trouble::CandidateFails,
+        Trouble::Trips,
+        Trouble::BothFail,
+        Trouble::BaselineHangs,
+        Trouble::Refuses(refuses),
+        Trouble::HooksHang,
+        Trouble::MetricsBad,
+        Trouble::MetricsMissing,
+    ];
+    *all.choose(rng).unwrap()
+}
+
+fn act(rng: &mut SmallRng) -> Act {
+    match rng.random_range(0..24) {
+        0..5 => Act::Trouble(Vec::new()),
+        5..14 => Act::Trouble((0..rng.random_range(1..3)).map(|_| trouble(rng)).collect()),
+        14..16 => Act::Restart,
+        16 => Act::Interrupt,
+        17..21 => Act::Order(*Verb::ALL.choose(rng).unwrap()),
+        21 => Act::Freeze(chance(rng, 2)),
+        _ => Act::Delay(millis(rng, 4_000)),
+    }
+}
+
+/// What happens, each followed by some looks.
+fn acts(rng: &mut SmallRng) -> Vec<(Act, usize)> {
+    (0..rng.random_range(1..12)).map(|_| (act(rng), rng.random_range(1..40))).collect()
+}
+
+fn steps(rng: &mut SmallRng, limit: Option<Limit>) -> Vec<Step> {
+    let mut weights: Vec<u32> =
+        (0..rng.random_range(0..4)).map(|_| rng.random_range(1..1_000_000)).collect();
+    weights.sort_unstable();
+    weights.dedup();
+    weights.push(1_000_000);
+    let step = |ppm| Step {
+        bake: millis(rng, 8_000),
+        requests: rng.random_range(1..200),
+        limit,
+        approval: ppm % 5 == 0,
+        ..Step::at(Weight::from_ppm(ppm).unwrap())
+    };
+    weights.into_iter().map(step).collect()
+}
+
+/// Hooks at some points.
+fn hooks(rng: &mut SmallRng) -> Hooks {
+    let mut some = |name: &str| match chance(rng, 3) {
+        true => vec![hook(name), hook("another")],
+        false => Vec::new(),
+    };
+    Hooks {
+        before: some("before"),
+        gate: some("gate"),
+        after: some("after"),
+        rollback: some("rollback"),
+    }
+}
+
+fn plan_of(rng: &mut SmallRng) -> Plan {
+    let limit = chance(rng, 2).then(|| Limit {
+        at_most: Duration::from_secs(8) + millis(rng, 32_000),
+        then: *[Overrun::Pause, Overrun::RollBack, Overrun::Advance].choose(rng).unwrap(),
+    });
+    let instances = chance(rng, 4).then(|| rng.random_range(2..6));
+    let (steps, replacement) = match instances {
+        None => (steps(rng, limit), None),
+        Some(all) => {
+            let mut instances: Vec<String> = (0..all).map(|n| format!("i{n}")).collect();
+            instances.shuffle(rng);
+            let batch = rng.random_range(1..all);
+            (rolling::batches(&instances, batch), Some(rolling::replacement()))
+        }
+    };
+    let watch = (steps.len() > 1 && chance(rng, 2)).then(|| Watch {
+        time: millis(rng, 5_000),
+        requests: rng.random_range(1..2_000),
+        ..watching(&[]).watch.unwrap()
+    });
+    Plan {
+        steps,
+        replacement,
+        watch,
+        hooks: hooks(rng),
+        metrics: chance(rng, 2).then(metrics::metrics),
+        interval: Duration::from_millis(*[100, 300, 1_000, 2_000].choose(rng).unwrap()),
+        window: if chance(rng, 2) { Duration::ZERO } else { millis(rng, 20_000) },
+        budget: chance(rng, 2).then(|| rng.random_range(0..5_000)),
+        ..plan(&[])
+    }
+}
+
+fn order(verb: Verb) -> Order {
+    let seconds = (verb == Verb::Hold).then_some(30);
+    Order { verb, by: "ada".to_owned(), why: None, step: None, seconds, force: false }
+}
+
+/// Orders, and the same once more, which changes nothing.
+fn give(world: &mut World, verb: Verb) {
+    let before = world.rollout.clone();
+    let refused = world.order(order(verb)).is_err();
+    assert!(!refused || world.rollout == before, "refused, but not without trace");
+    if !matches!(verb, Verb::Advance | Verb::Hold) {
+        let (once, applied) = (world.rollout.clone(), world.applied.len());
+        let _ = world.order(order(verb));
+        assert_eq!((&world.rollout, world.applied.len()), (&once, applied), "{verb:?} twice");
+    }
+}
+
+fn look(world: &mut World) {
+    let (gates, before) = (told!(world, Event::GateOpened { .. }), world.rollout.clone());
+    let overruns = told!(world, Event::Overrun { .. });
+    let applied = world.applied.len();
+    let released = told!(world, Event::Released);
+    world.look();
+    let opened = told!(world, Event::GateOpened { .. }) > gates;
+    let moves = opened && told!(world, Event::Released) == released;
+    assert!(!moves || !before.paused, "a paused rollout moves");
+    assert!(!opened || before.frozen.is_none() || before.promote, "a frozen rollout moves");
+    if opened && told!(world, Event::Overrun { .. }) == overruns && !before.promote {
+        let bake = before.status().bake;
+        assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
+        let measured = world.metrics_at_gate;
+        assert!(before.plan.metrics.is_none() || measured == Some(true), "{measured:?}");
+    }
+    if before.ended() {
+        assert_eq!((&world.rollout, world.applied.len()), (&before, applied), "after the end");
+    }
+}
+
+fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
+    let mut world = World::new(plan.clone());
+    world.killed = killed;
+    for (act, looks) in acts {
+        match act {
+            Act::Trouble(trouble) => world.trouble.clone_from(trouble),
+            Act::Restart => world.proxy.restart(),
+            Act::Interrupt => world.input(Input::Interrupt),
+            Act::Order(verb) => give(&mut world, *verb),
+            Act::Delay(delay) => world.proxy.delay = *delay,
+            Act::Freeze(frozen) => world.freeze(frozen.then(|| "spring".to_owned())),
+        }
+        (0..*looks).for_each(|_| look(&mut world));
+    }
+    world
+}
+
+/// Left in peace, every rollout comes to an end.
+fn to_its_end(world: &mut World) {
+    world.trouble.clear();
+    world.answer_all();
+    world.freeze(None);
+    let _ = world.order(order(Verb::Promote));
+    world.run(PATIENCE);
+    assert!(world.rollout.ended(), "{:?}", world.rollout.status());
+    for verb in Verb::ALL {
+        assert!(world.order(order(verb)).is_err(), "{verb:?} after the end");
+    }
+}
+
+/// Every split is one of the plan, and each asked for under a generation of its own.
+fn splits_are_of_the_plan(plan: &Plan, world: &World) {
+    let splits: Vec<Split> = world.applied.iter().map(|(_, split)| *split).collect();
+    for pair in splits.windows(2) {
+        let what = |split: &Split| (split.candidate, split.users);
+        let new = what(&pair[0]) != what(&pair[1]);
+        assert!(pair[0].generation < pair[1].generation || !new && pair[0] == pair[1]);
+    }
+    // Users are watched before anything else, and not again.
+    let before = splits.iter().take_while(|split| split.users == Users::Watched).count();
+    let (before, splits) = splits.split_at(before);
+    assert!(plan.watch.is_some() || before.is_empty());
+    assert!(before.iter().all(|split| split.candidate == Weight::ZERO));
+    assert!(splits.iter().all(|split| split.users != Users::Watched));
+
+    let mut weights: Vec<_> = splits.iter().map(|split| split.candidate).collect();
+    weights.dedup();
+    let mut planned: Vec<_> = plan.steps.iter().map(|step| step.weight).collect();
+    planned.dedup();
+    let rises = weights.windows(2).take_while(|pair| pair[0] < pair[1]).count();
+    let (forward, back) = weights.split_at(weights.len().min(rises + 1));
+    // Whoever promotes skips some.
+    let mut left = planned.iter();
+    let rushed = |event: &Event| matches!(event, Event::Ordered(o) if o.verb == Verb::Promote);
+    let rolled_back = told!(world, Event::RollingBack { .. });
+    let at_once = forward == [Weight::ZERO] && rolled_back > 0;
+    assert!(
+        at_once || forward.iter().all(|weight| left.any(|other| other == weight)),
+        "{weights:?}"
+    );
+    assert!(
+        at_once || planned.starts_with(forward) || world.told.iter().any(rushed),
+        "{weights:?}"
+    );
+    assert!(rolled_back <= 1 && (rolled_back == 1 || back.is_empty()), "{weights:?}");
+    assert!(weights.get(rises..).is_none_or(|back| back.is_sorted_by(|a, b| a > b)), "{weights:?}");
+}
+
+fn ends_well(world: &World) {
+    let ended = world.told.iter().position(|event| matches!(event, Event::Ended(_)));
+    assert_eq!(ended.map(|ended| ended + 1), Some(world.told.len()), "nothing after the end");
+    let Some(Event::Ended(summary)) = world.told.last() else { unreachable!("checked") };
+    let last = world.applied.last().map(|(_, split)| split.candidate);
+    let rolled_back = told!(world, Event::RollingBack { .. }) > 0;
+    assert_eq!(rolled_back, summary.verdict != Verdict::Promoted);
+    // Who is given up ends before the instances are back.
+    let unconfirmed = !summary.confirmed;
+    let expected = if rolled_back { Weight::ZERO } else { Weight::ALL };
+    assert!(unconfirmed || last.is_none_or(|last| last == expected), "{last:?}");
+    assert!(unconfirmed || !rolled_back || world.replaced.is_empty(), "{:?}", world.replaced);
+}
+
+fn play_number(number: u64) {
+    let mut rng = SmallRng::seed_from_u64(number);
+    let plan = plan_of(&mut rng);
+    let acts = acts(&mut rng);
+    let mut world = play(&plan, &acts, false);
+    let killed = play(&plan, &acts, true);
+    assert_eq!((&killed.told, &killed.applied), (&world.told, &world.applied), "killed");
+    assert_eq!(killed.calls, world.calls, "killed");
+    to_its_end(&mut world);
+    splits_are_of_the_plan(&plan, &world);
+    ends_well(&world);
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|value| value.parse().unwrap())
+}
+
+#[test]
+fn whatever_the_world_does() {
+    if let Some(one) = number("SERIN_ROLLOUT") {
+        return play_number(one);
+    }
+    let failed = (0..number("SERIN_ROLLOUTS").unwrap_or(ROLLOUTS))
+        .into_par_iter()
+        .find_any(|number| std::panic::catch_unwind(|| play_number(*number)).is_err());
+    assert_eq!(failed, None, "this one fails; SERIN_ROLLOUT plays it alone");
+}

@@ -1,0 +1,185 @@
+//! Instances that are replaced batch by batch, with the weights after them.
+
+use super::hooks::hook;
+use super::*;
+use crate::rollout::call::{Point, Replacement};
+use crate::rollout::command::Verb;
+use crate::rollout::machine::tests::commands::order;
+
+const INSTANCES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// The steps by which these instances are replaced.
+pub(super) fn batches(instances: &[String], batch: usize) -> Vec<Step> {
+    let all = instances.len();
+    let share = |some: usize, all: usize| {
+        Weight::from_ppm(u32::try_from(some * 1_000_000 / all).unwrap()).unwrap()
+    };
+    let mut replaced = 0;
+    let steps = instances.chunks(batch).flat_map(|batch| {
+        let before = share(replaced, all - batch.len());
+        replaced += batch.len();
+        [
+            Step { instances: batch.to_vec(), ..Step::at(before) },
+            Step { bake: 10 * SECOND, requests: 100, ..Step::at(share(replaced, all)) },
+        ]
+    });
+    steps.collect()
+}
+
+pub(super) fn replacement() -> Replacement {
+    let (drain, replace, ready) = (hook("drain"), hook("replace"), hook("ready"));
+    Replacement { drain: Some(drain), replace, ready: Some(ready) }
+}
+
+/// One of four at a time.
+fn rolling() -> Plan {
+    let instances = INSTANCES.map(str::to_owned);
+    Plan { steps: batches(&instances, 1), replacement: Some(replacement()), ..plan(&[]) }
+}
+
+/// Each call, with the instances, the version they are to run, and the candidate's weight in percent, rounded.
+fn work(world: &World) -> Vec<String> {
+    let calls = world.calls.iter().map(|call| {
+        let message = &call.message;
+        let version = message.version.as_ref().unwrap();
+        let weight = (message.weight.share() * 100.0).round();
+        format!("{} {} {version} at {weight}", message.point, message.instances.join(","))
+    });
+    calls.collect()
+}
+
+fn rounded(world: &World) -> Vec<f64> {
+    world.weights().into_iter().map(f64::round).collect()
+}
+
+#[test]
+fn weights_follow_the_instances() {
+    let mut world = World::new(rolling());
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(rounded(&world), [0.0, 25.0, 33.0, 50.0, 67.0, 75.0, 100.0]);
+    let batch = |(instance, weight): (&str, u32)| {
+        ["drain", "replace", "ready"].map(|point| format!("{point} {instance} v2 at {weight}"))
+    };
+    let expected: Vec<_> = INSTANCES.into_iter().zip([0, 33, 67, 100]).flat_map(batch).collect();
+    assert_eq!(work(&world), expected);
+    assert_eq!(world.replaced.len(), 4);
+}
+
+#[test]
+fn a_rollback_goes_the_same_way_in_reverse() {
+    let mut world = World::new(rolling());
+    world.until_live(6);
+    assert_eq!(world.replaced.len(), 3);
+    world.calls.clear();
+    world.trouble = vec![Trouble::CandidateFails];
+    let summary = world.until_ended();
+    assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, true));
+    let back = [75.0, 67.0, 33.0, 0.0];
+    assert!(rounded(&world).ends_with(&back), "{:?}", rounded(&world));
+    let batch = |(instance, weight): (&str, u32)| {
+        ["drain", "replace", "ready"].map(|point| format!("{point} {instance} v1 at {weight}"))
+    };
+    let expected: Vec<_> = ["c", "b", "a"].into_iter().zip([67, 33, 0]).flat_map(batch).collect();
+    assert_eq!(work(&world), expected);
+    assert!(world.replaced.is_empty());
+}
+
+/// The first batch serves nobody while it is replaced, so there is no harm that it could do.
+#[test]
+fn a_rollback_in_the_first_batch_gives_that_back() {
+    let mut world = World::new(rolling());
+    world.trouble = vec![Trouble::Refuses(Point::Ready)];
+    world.until("not ready", |world| world.obstacle().is_some());
+    assert_eq!(world.replaced.len(), 1);
+    world.order(order(Verb::Abort)).unwrap();
+    world.trouble.clear();
+    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    assert!(world.replaced.is_empty());
+    assert_eq!(rounded(&world), [0.0]);
+}
+
+/// Two commands at work on the same instance would fight over it.
+#[test]
+fn a_rollback_lets_a_replacement_end_before_it_takes_it_back() {
+    let mut world = World::new(rolling());
+    world.until("the second batch", |world| work(world).len() == 4);
+    let drain = world.calls.last().unwrap().message.clone();
+    // It is on its way again, as far as the state machine knows.
+    let mut world = World::new(rolling());
+    world.until_live(3);
+    world.trouble = vec![Trouble::HooksHang];
+    world.run(10.0);
+    assert_eq!(world.calls.last().unwrap().message.id, drain.id);
+    world.order(order(Verb::Abort)).unwrap();
+    world.trouble.clear();
+    world.run(30.0);
+    assert_eq!(world.calls.last().unwrap().message.id, drain.id, "nothing else is done meanwhile");
+    world.input(Input::Called { id: drain.id, answer: Err("too late".to_owned()) });
+    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    assert!(world.replaced.is_empty());
+}
+
+#[test]
+fn no_order_skips_a_replacement() {
+    let mut world = World::new(rolling());
+    world.trouble = vec![Trouble::Refuses(Point::Replace)];
+    world.until("not replaced", |world| world.obstacle().is_some());
+    let refused = world.order(order(Verb::Advance)).unwrap_err();
+    assert!(refused.0.contains("instances are being replaced"), "{refused}");
+    world.order(order(Verb::Promote)).unwrap();
+    world.run(30.0);
+    assert_eq!(rounded(&world), [0.0]);
+    world.trouble.clear();
+    let promoted = world.now;
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert!(world.now < promoted + 40 * SECOND, "no gate kept it");
+    assert_eq!(rounded(&world), [0.0, 25.0, 33.0, 50.0, 67.0, 75.0, 100.0]);
+    assert_eq!(world.replaced.len(), 4);
+}
+
+#[test]
+fn undo_within_the_window_takes_all_instances_back() {
+    let mut world = World::new(Plan { window: 600 * SECOND, ..rolling() });
+    world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
+    world.order(order(Verb::Undo)).unwrap();
+    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    assert!(world.replaced.is_empty());
+    assert!(rounded(&world).ends_with(&[100.0, 67.0, 33.0, 0.0]), "{:?}", rounded(&world));
+}
+
+#[test]
+fn a_killed_controller_replaces_nothing_twice() {
+    let mut world = World::new(rolling());
+    world.killed = true;
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(work(&world).len(), 12);
+}
+
+/// Nothing else is done to instances before a repeated call has ended.
+#[test]
+fn a_repeated_replacement_is_waited_for_too() {
+    let mut world = World::new(rolling());
+    world.trouble = vec![Trouble::Refuses(Point::Replace)];
+    world.until("refused", |world| world.obstacle().is_some());
+    world.trouble = vec![Trouble::HooksHang];
+    world.run(60.0);
+    let replace = world.calls.last().unwrap().message.clone();
+    let asked = world.calls.len();
+    assert_eq!((replace.point, asked), (Point::Replace, 3), "asked again once, as it does not end");
+    world.order(order(Verb::Abort)).unwrap();
+    world.trouble.clear();
+    world.run(30.0);
+    assert_eq!(world.calls.len(), asked, "nothing else is done meanwhile");
+    world.input(Input::Called { id: replace.id, answer: Err("too late".to_owned()) });
+    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+}
+
+#[test]
+fn a_promotion_while_users_are_watched_replaces_all_instances_the_same() {
+    let watched = Plan { sticky: true, watch: watching(&[]).watch, ..rolling() };
+    let mut world = World::new(watched);
+    world.run(5.0);
+    world.order(order(Verb::Promote)).unwrap();
+    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.replaced.len(), 4);
+}

@@ -1,0 +1,443 @@
+//! A made world in virtual time: a proxy with users, that does as it is asked unless told to make trouble.
+
+use std::collections::BTreeSet;
+
+use serin_filter::histogram;
+use serin_filter::outcome::Failure;
+use serin_filter::select::Reason as Why;
+use serin_filter::stat::{Stat, Watched};
+
+use super::*;
+use crate::observation::{Differ, Roster, Snapshot};
+use crate::rollout::call::{Call, Message, Point};
+use crate::rollout::command::{Order, Refused};
+
+/// The salt by which users who always fail are in every slice as often as outside.
+pub(super) const BALANCED: u32 = 2;
+
+/// What can be wrong with the world.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Trouble {
+    Unreachable,
+    Unwritable,
+    NoFilter,
+    Rejects,
+    Lags,
+    Silent,
+    /// Requests for which this version (0 is the baseline) is chosen are served by the other.
+    Misroutes(usize),
+    CandidateFails,
+    /// The filter's tripwire cuts the candidate off.
+    Trips,
+    /// One of ten requests that ask for the candidate fails.
+    PicksFail,
+    BothFail,
+    BaselineHangs,
+    /// Hooks called at this point say no.
+    Refuses(Point),
+    /// Hooks do not answer.
+    HooksHang,
+    /// Metrics are beyond their limits.
+    MetricsBad,
+    /// Queries of metrics have no value.
+    MetricsMissing,
+}
+
+pub(super) struct World {
+    pub(super) now: Duration,
+    pub(super) rollout: Rollout,
+    pub(super) proxy: Proxy,
+    pub(super) trouble: Vec<Trouble>,
+    /// What looks say of proxies beside this one.
+    pub(super) roster: Roster,
+    /// Whether the controller is killed between all looks, and goes on from what it has stored.
+    pub(super) killed: bool,
+    /// Every split asked for, with the time.
+    pub(super) applied: Vec<(Duration, Split)>,
+    /// Every call made.
+    pub(super) calls: Vec<Call>,
+    /// What runs the candidate, of the instances that were replaced.
+    pub(super) replaced: BTreeSet<String>,
+    /// Every event but progress.
+    pub(super) told: Vec<Event>,
+    /// Of what was judged.
+    pub(super) rulings: Vec<Ruling>,
+    /// Of what was learned from.
+    pub(super) learned: Vec<Ruling>,
+    /// Since the step went live: time between looks that both found the proxy as it was asked to be.
+    sound_for: Duration,
+    /// The same when the last gate opened.
+    pub(super) sound_at_gate: Duration,
+    /// Whether the metrics were good when they were measured last, since the step went live.
+    metrics: Option<bool>,
+    /// The same when the last gate opened.
+    pub(super) metrics_at_gate: Option<bool>,
+    was_sound: bool,
+    heard: Duration,
+    differ: Differ,
+}
+
+pub(super) struct Proxy {
+    pub(super) running: Split,
+    /// From being asked to following.
+    pub(super) delay: Duration,
+    /// Requests a second.
+    pub(super) rate: f64,
+    /// Requests a second that ask for the candidate.
+    pub(super) picks: f64,
+    pub(super) latency_us: u64,
+    /// Salts and slices that are watched when that is asked for.
+    watch: Option<serin_filter::config::wire::Watch>,
+    /// Requests while they were.
+    watched: f64,
+    asked: Option<(Duration, Split)>,
+    arms: [Counted; 2],
+    started: u64,
+    ticks: f64,
+    ticks_behind: f64,
+    rejections: u64,
+}
+
+#[derive(Default)]
+struct Counted {
+    chosen: f64,
+    misrouted: f64,
+    requests: f64,
+    failures: f64,
+    picked: f64,
+    picked_failures: f64,
+}
+
+impl World {
+    /// A rollout just begun, at a proxy that runs generation 7.
+    pub(super) fn new(plan: Plan) -> Self {
+        Self::troubled(plan, Vec::new())
+    }
+
+    /// The same with this trouble from the start on.
+    pub(super) fn troubled(plan: Plan, trouble: Vec<Trouble>) -> Self {
+        let running = Split::baseline(Generation(7));
+        let watch = plan.watched();
+        let (rollout, outputs) = Rollout::start(plan, running, "1".to_owned());
+        let mut world = Self {
+            now: Duration::ZERO,
+            rollout,
+            proxy: Proxy::new(running),
+            trouble,
+            roster: Roster::default(),
+            killed: false,
+            applied: Vec::new(),
+            calls: Vec::new(),
+            replaced: BTreeSet::new(),
+            told: Vec::new(),
+            rulings: Vec::new(),
+            learned: Vec::new(),
+            sound_for: Duration::ZERO,
+            sound_at_gate: Duration::ZERO,
+            metrics: None,
+            metrics_at_gate: None,
+            was_sound: false,
+            heard: Duration::ZERO,
+            differ: Differ::default(),
+        };
+        world.proxy.watch = watch;
+        world.differ.difference(world.proxy.snapshot(&[]));
+        world.carry_out(outputs);
+        world
+    }
+
+    /// Waits as long as the machine wants to, then looks.
+    pub(super) fn look(&mut self) {
+        let span = self.rollout.next_look();
+        self.now += span;
+        self.proxy.serve(self.now, span, &self.trouble);
+        let look = if self.trouble.contains(&Trouble::Unreachable) {
+            Look::Unreachable { why: "no answer".to_owned() }
+        } else {
+            let seen = self.differ.difference(self.proxy.snapshot(&self.trouble));
+            Look::Seen(Sighting { roster: Box::new(self.roster.clone()), ..seen })
+        };
+        let sound = self.is_sound(&look);
+        if sound && self.was_sound {
+            self.sound_for += span;
+        }
+        self.was_sound = sound;
+        self.input(Input::Look(look));
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        if self.killed {
+            let stored = serde_json::to_string(&self.rollout).unwrap();
+            self.rollout = serde_json::from_str(&stored).unwrap();
+        }
+        let outputs = self.rollout.step(self.now, input);
+        self.carry_out(outputs);
+    }
+
+    pub(super) fn order(&mut self, order: Order) -> Result<(), Refused> {
+        let outputs = self.rollout.order(self.now, order)?;
+        self.carry_out(outputs);
+        Ok(())
+    }
+
+    pub(super) fn freeze(&mut self, until: Option<String>) {
+        let outputs = self.rollout.freeze(self.now, until);
+        self.carry_out(outputs);
+    }
+
+    /// Has all hooks say yes that have not answered.
+    pub(super) fn answer_all(&mut self) {
+        for output in self.rollout.again() {
+            if let Output::Call(call) = output {
+                self.answer(call);
+            }
+        }
+    }
+
+    /// Looks for this long, or until the rollout is over.
+    pub(super) fn run(&mut self, seconds: f64) {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        while self.now < end && !self.rollout.ended() {
+            self.look();
+        }
+    }
+
+    /// Looks until the condition holds.
+    pub(super) fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let deadline = self.now + Duration::from_secs(3_600);
+        while !condition(self) {
+            assert!(self.now < deadline, "never {what}; {:?}", self.rollout.status());
+            self.look();
+        }
+    }
+
+    pub(super) fn until_live(&mut self, step: usize) {
+        self.until("live", |world| {
+            let status = world.rollout.status();
+            status.live && status.step == Some(step)
+        });
+    }
+
+    pub(super) fn until_ended(&mut self) -> Summary {
+        self.until("ended", |world| world.rollout.ended());
+        match self.told.last() {
+            Some(Event::Ended(summary)) => summary.clone(),
+            last => panic!("ended with {last:?}"),
+        }
+    }
+
+    /// The candidate's weights in percent as asked for, without repetitions.
+    pub(super) fn weights(&self) -> Vec<f64> {
+        let splits = self.applied.iter().map(|(_, split)| split.candidate.share() * 100.0);
+        let mut weights: Vec<_> = splits.collect();
+        weights.dedup();
+        weights
+    }
+
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        self.rollout.obstacle.clone()
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Apply(split) => {
+                    self.applied.push((self.now, split));
+                    if self.trouble.contains(&Trouble::Unwritable) {
+                        self.was_sound = false;
+                        self.input(Input::NotApplied { why: "disk full".to_owned() });
+                    } else {
+                        self.proxy.take(self.now, split, &self.trouble);
+                    }
+                }
+                Output::Call(call) => self.answer(call),
+                Output::Measure { generation } => self.measure(generation),
+                Output::Record(ruling) => match ruling.block.candidate.requests {
+                    0 => self.learned.push(ruling),
+                    _ => self.rulings.push(ruling),
+                },
+                Output::Tell(event) => self.hear(*event),
+            }
+        }
+    }
+
+    fn measure(&mut self, generation: Generation) {
+        let bad = self.trouble.contains(&Trouble::MetricsBad);
+        let missing = self.trouble.contains(&Trouble::MetricsMissing);
+        let candidate = (!missing).then_some(if bad { 11.0 } else { 10.0 });
+        self.metrics = Some(!bad && !missing);
+        let why = missing.then(|| "no value".to_owned());
+        let value = Measured { baseline: Some(10.0), candidate, why };
+        let metrics = self.rollout.plan().metrics.as_ref().map_or(0, |metrics| metrics.all.len());
+        let values = vec![value; metrics];
+        self.input(Input::Measured { generation, values });
+    }
+
+    fn answer(&mut self, call: Call) {
+        let Message { id, point, instances, version, weight, .. } = call.message.clone();
+        if point.is_work() {
+            self.check_capacity(&instances, weight);
+        }
+        self.calls.push(call);
+        if self.trouble.contains(&Trouble::HooksHang) {
+            return;
+        }
+        let refused = self.trouble.contains(&Trouble::Refuses(point));
+        if point == Point::Replace && !refused {
+            self.replaced.retain(|instance| !instances.contains(instance));
+            if version.is_some_and(|version| version.as_str() == "v2") {
+                self.replaced.extend(instances);
+            }
+        }
+        let answer = if refused { Err("not now".to_owned()) } else { Ok(()) };
+        self.input(Input::Called { id, answer });
+    }
+
+    /// While instances serve nobody, each version has the share that its other ones can carry.
+    fn check_capacity(&self, instances: &[String], weight: Weight) {
+        let all: usize = self.rollout.plan().steps.iter().map(|step| step.instances.len()).sum();
+        let candidates = self.replaced.iter().filter(|name| !instances.contains(name)).count();
+        let carried = candidates * 1_000_000 / (all - instances.len());
+        assert_eq!(weight.ppm() as usize, carried, "{instances:?} are taken out");
+        assert_eq!(self.proxy.running.candidate, weight, "live in the proxy");
+    }
+
+    fn hear(&mut self, event: Event) {
+        match &event {
+            Event::Progress(_) => return,
+            Event::Live { .. } => {
+                (self.sound_for, self.metrics) = (Duration::ZERO, None);
+            }
+            Event::GateOpened { .. } => {
+                (self.sound_at_gate, self.metrics_at_gate) = (self.sound_for, self.metrics);
+            }
+            _ => {}
+        }
+        self.told.push(event);
+    }
+
+    /// Written down apart from the machine: no more than this may count as bake time.
+    fn is_sound(&mut self, look: &Look) -> bool {
+        let Look::Seen(seen) = look else { return false };
+        if seen.workers_on {
+            self.heard = self.now;
+        }
+        seen.generation == Some(self.rollout.split().generation)
+            && !seen.workers_behind
+            && self.now - self.heard <= blocker::SILENCE
+            && seen.versions.values().all(|activity| activity.misrouted == 0)
+    }
+}
+
+impl Proxy {
+    fn new(running: Split) -> Self {
+        Self {
+            running,
+            delay: Duration::from_millis(50),
+            rate: 1_000.0,
+            picks: 0.0,
+            latency_us: 1_000,
+            watch: None,
+            watched: 0.0,
+            asked: None,
+            arms: Default::default(),
+            started: 1,
+            ticks: 0.0,
+            ticks_behind: 0.0,
+            rejections: 0,
+        }
+    }
+
+    /// Starts anew: the configuration is still there, the counters are not.
+    pub(super) fn restart(&mut self) {
+        self.arms = Default::default();
+        self.watched = 0.0;
+        self.started += 1;
+        (self.ticks, self.ticks_behind, self.rejections) = (0.0, 0.0, 0);
+    }
+
+    fn take(&mut self, now: Duration, split: Split, trouble: &[Trouble]) {
+        if trouble.contains(&Trouble::Rejects) {
+            self.rejections += 1;
+        } else if self.asked.is_none_or(|(_, asked)| asked != split) {
+            self.asked = Some((now, split));
+        }
+    }
+
+    /// Lets `span` pass until `now`. A new split is in force at its end: what a look counts may be of the split before.
+    fn serve(&mut self, now: Duration, span: Duration, trouble: &[Trouble]) {
+        let has = |what| trouble.contains(&what);
+        let ticks = span.as_secs_f64() / FLUSH_INTERVAL.as_secs_f64();
+        self.ticks += if has(Trouble::Silent) { 0.0 } else { ticks };
+        self.ticks_behind += if has(Trouble::Lags) { ticks } else { 0.0 };
+        let share = self.running.candidate.share();
+        if self.running.users == Users::Watched {
+            self.watched += self.rate * span.as_secs_f64();
+        }
+        for (chosen, share) in [1.0 - share, share].into_iter().enumerate() {
+            let requests = self.rate * share * span.as_secs_f64();
+            let misrouted = has(Trouble::Misroutes(chosen));
+            let served = if misrouted { 1 - chosen } else { chosen };
+            self.arms[chosen].chosen += requests;
+            self.arms[chosen].misrouted += if misrouted { requests } else { 0.0 };
+            if served == 1 || !has(Trouble::BaselineHangs) {
+                let fails = has(Trouble::BothFail) || served == 1 && has(Trouble::CandidateFails);
+                self.arms[served].requests += requests;
+                self.arms[served].failures += if fails { requests } else { 0.0 };
+            }
+        }
+        let picked = self.picks * span.as_secs_f64();
+        self.arms[1].picked += picked;
+        self.arms[1].picked_failures += if has(Trouble::PicksFail) { picked / 10.0 } else { 0.0 };
+        if let Some((asked, split)) = self.asked
+            && now >= asked + self.delay
+        {
+            (self.running, self.asked) = (split, None);
+        }
+    }
+
+    fn snapshot(&self, trouble: &[Trouble]) -> Snapshot {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
+        let whole = |count: f64| count as u64;
+        let bucket = histogram::bucket(self.latency_us);
+        let counters = |arm: &Counted| {
+            let requests = whole(arm.requests);
+            (bucket..histogram::BUCKETS)
+                .map(|bucket| (Stat::LatencyBucket(bucket), requests))
+                .chain([
+                    (Stat::Chosen(Why::Header), whole(arm.chosen)),
+                    (Stat::Misrouted, whole(arm.misrouted)),
+                    (Stat::Requests, requests),
+                    (Stat::Picked, whole(arm.picked)),
+                    (Stat::PickedFailures, whole(arm.picked_failures)),
+                    (Stat::Failures(Failure::Status), whole(arm.failures)),
+                ])
+                .collect()
+        };
+        let mut slices = Slices::default();
+        let (salts, watched) = match &self.watch {
+            Some(watch) => (watch.salts.len(), &watch.slices[..]),
+            None => (0, &[][..]),
+        };
+        for salt in (0..).take(salts) {
+            for slice in watched.iter().copied().chain([1_000_000]) {
+                let requests = self.watched * f64::from(slice) / 1e6;
+                slices.set(salt, slice, Watched::Requests, whole(requests));
+                // One in a hundred always fails. By all salts but one they are in every slice.
+                let failures = if salt == BALANCED { requests } else { self.watched } / 100.0;
+                slices.set(salt, slice, Watched::Failures, whole(failures.min(requests)));
+            }
+        }
+        let [v1, v2]: [VersionName; 2] = ["v1", "v2"].map(|name| name.parse().unwrap());
+        Snapshot {
+            slices,
+            generation: (!trouble.contains(&Trouble::NoFilter)).then_some(self.running.generation),
+            started: self.started,
+            ticks: whole(self.ticks),
+            ticks_behind: whole(self.ticks_behind),
+            rejections: self.rejections,
+            tripped: trouble.contains(&Trouble::Trips).then(|| v2.clone()).into_iter().collect(),
+            versions: [(v1, counters(&self.arms[0])), (v2, counters(&self.arms[1]))].into(),
+        }
+    }
+}

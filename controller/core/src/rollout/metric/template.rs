@@ -1,0 +1,172 @@
+//! Queries with variables of the rollout, such as `{{service}}`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serin_filter::names::{ServiceName, VersionName};
+use thiserror::Error;
+
+use super::super::plan::Plan;
+
+/// A query in which variables have been found to be known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Template {
+    /// Text, and the variable behind it.
+    parts: Vec<(String, Variable)>,
+    rest: String,
+}
+
+/// Why a text is no template.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum TemplateError {
+    #[error("\"{{{{\" without \"}}}}\" behind it")]
+    Open,
+    #[error("{{{{{0}}}}} is none of the variables {known}", known = Variable::known())]
+    Unknown(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Variable {
+    Rollout,
+    Service,
+    Baseline,
+    Candidate,
+    Version,
+}
+
+impl Variable {
+    const ALL: [(&str, Self); 5] = [
+        ("rollout", Self::Rollout),
+        ("service", Self::Service),
+        ("baseline", Self::Baseline),
+        ("candidate", Self::Candidate),
+        ("version", Self::Version),
+    ];
+
+    fn known() -> String {
+        Self::ALL.map(|(name, _)| format!("{{{{{name}}}}}")).join(", ")
+    }
+}
+
+/// What the variables stand for. They are names, and need no escapes in PromQL.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'r> {
+    /// Name of the rollout.
+    pub rollout: &'r str,
+    /// The service.
+    pub service: &'r ServiceName,
+    /// The version that runs.
+    pub baseline: &'r VersionName,
+    /// The version that shall replace it.
+    pub candidate: &'r VersionName,
+}
+
+impl<'r> Names<'r> {
+    /// Those of a plan.
+    #[must_use]
+    pub fn of(plan: &'r Plan) -> Self {
+        let Plan { name, service, baseline, candidate, .. } = plan;
+        Self { rollout: name, service, baseline, candidate }
+    }
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// A variable is not known, or does not end.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let (mut parts, mut rest) = (Vec::new(), text);
+        while let Some((before, behind)) = rest.split_once("{{") {
+            let (name, behind) = behind.split_once("}}").ok_or(TemplateError::Open)?;
+            let known = Variable::ALL.iter().find(|(known, _)| *known == name.trim());
+            let (_, variable) =
+                known.ok_or_else(|| TemplateError::Unknown(name.trim().to_owned()))?;
+            parts.push((before.to_owned(), *variable));
+            rest = behind;
+        }
+        Ok(Self { parts, rest: rest.to_owned() })
+    }
+
+    /// The query about this version.
+    #[must_use]
+    pub fn render(&self, names: Names<'_>, version: &VersionName) -> String {
+        let mut query = String::new();
+        for (text, variable) in &self.parts {
+            query.push_str(text);
+            query.push_str(match variable {
+                Variable::Rollout => names.rollout,
+                Variable::Service => names.service.as_str(),
+                Variable::Baseline => names.baseline.as_str(),
+                Variable::Candidate => names.candidate.as_str(),
+                Variable::Version => version.as_str(),
+            });
+        }
+        query.push_str(&self.rest);
+        query
+    }
+
+    /// Whether it asks about one version at a time.
+    #[must_use]
+    pub fn is_per_version(&self) -> bool {
+        self.parts.iter().any(|(_, variable)| *variable == Variable::Version)
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (text, variable) in &self.parts {
+            let name = Variable::ALL.iter().find(|(_, known)| known == variable);
+            write!(f, "{text}{{{{{}}}}}", name.map_or("", |(name, _)| name))?;
+        }
+        f.write_str(&self.rest)
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = TemplateError;
+
+    fn try_from(text: String) -> Result<Self, TemplateError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Template> for String {
+    fn from(template: Template) -> Self {
+        template.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for (text, expected) in [
+            (
+                "up{x=\"{{sevice}}\"}",
+                "{{sevice}} is none of the variables {{rollout}}, {{service}}, {{baseline}}, {{candidate}}, {{version}}",
+            ),
+            ("up{x=\"{{service\"}", "\"{{\" without \"}}\" behind it"),
+        ] {
+            assert_eq!(Template::parse(text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn variables_are_replaced() {
+        let sample = include_str!("../../../../../envoy/rollout.yaml");
+        let plan = crate::spec::Spec::parse(sample).unwrap().plan;
+        let text =
+            "a{s=\"{{service}}\",v=\"{{ version }}\"} / b{v=~\"{{baseline}}|{{candidate}}\"}";
+        let template = Template::parse(text).unwrap();
+        let query = template.render(Names::of(&plan), &"v9".parse().unwrap());
+        assert_eq!(query, "a{s=\"shop\",v=\"v9\"} / b{v=~\"v1|v2\"}");
+        assert!(template.is_per_version());
+        assert_eq!(template.to_string(), text.replace(' ', "").replace("}/b", "} / b"));
+        assert!(!Template::parse("sum(up)").unwrap().is_per_version());
+    }
+}

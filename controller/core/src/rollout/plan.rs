@@ -1,0 +1,227 @@
+//! What a rollout will do, decided before it starts.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serin_filter::config::wire;
+use serin_filter::names::{ServiceName, VersionName};
+use serin_filter::table::Weight;
+
+use super::call::{Hook, Hooks, Replacement, Target};
+use super::freeze::Freezes;
+use super::metric::Metrics;
+use crate::judge::{self, Slice, Terms};
+
+/// A plan that needs no second check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name of the rollout.
+    pub name: String,
+    /// The service whose traffic moves.
+    pub service: ServiceName,
+    /// The version that runs.
+    pub baseline: VersionName,
+    /// The version that shall replace it.
+    pub candidate: VersionName,
+    /// At least one; weights never fall and the last is 100 %. The first may be 0: a preview, or the first instances to be replaced.
+    pub steps: Vec<Step>,
+    /// How long the candidate is watched after promotion, and can be taken back.
+    pub window: Duration,
+    /// How many failed requests of the candidate the rollout may cost; `None`: as many as the judge needs.
+    pub budget: Option<u64>,
+    /// Whether clients of the one version can't be served by the other.
+    pub breaking: bool,
+    /// When it may not advance.
+    pub freezes: Freezes,
+    /// What the judge goes by.
+    pub judge: judge::Settings,
+    /// Time from one look at the proxy to the next.
+    pub interval: Duration,
+    /// Whether users stay with their version.
+    pub sticky: bool,
+    /// How users are watched before the first step, if they are.
+    pub watch: Option<Watch>,
+    /// What is called, and when.
+    pub hooks: Hooks,
+    /// How the instances of the steps are replaced; `None` if none are.
+    pub replacement: Option<Replacement>,
+    /// What else the candidate is held to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+}
+
+/// How users are watched while the baseline still serves all of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
+    /// For how long at least.
+    pub time: Duration,
+    /// How many requests with an identity it takes at least.
+    pub requests: u64,
+    /// Salts to choose from.
+    pub salts: Vec<String>,
+    /// The chance, above 0 and below 1, that a slice differs by more than is found. The judge's alpha comes on top of it.
+    pub miss: f64,
+}
+
+impl Plan {
+    /// The weights of the steps in which the baseline still serves somebody.
+    pub fn compared_weights(&self) -> impl Iterator<Item = Weight> {
+        self.steps.iter().filter(|step| step.is_compared()).map(|step| step.weight)
+    }
+
+    /// What the filter has to watch, if anything.
+    #[must_use]
+    pub fn watched(&self) -> Option<wire::Watch> {
+        let slices = self.compared_weights().map(Weight::ppm).collect();
+        self.watch.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
+    }
+
+    /// Everything that carrying it out calls.
+    pub fn all_hooks(&self) -> impl Iterator<Item = &Hook> {
+        let Hooks { before, gate, after, rollback } = &self.hooks;
+        let work = self.replacement.iter().flat_map(|replacement| replacement.calls());
+        let hooks = [before, gate, after, rollback].into_iter().flatten();
+        hooks.chain(work.map(|(_, hook)| hook))
+    }
+
+    /// The commands among that.
+    pub fn commands(&self) -> impl Iterator<Item = &[String]> {
+        self.all_hooks().filter_map(|hook| match &hook.target {
+            Target::Command(command) => Some(&command[..]),
+            Target::Url(_) => None,
+        })
+    }
+
+    /// Whether carrying it out calls and asks the same as another.
+    #[must_use]
+    pub fn calls_as(&self, other: &Self) -> bool {
+        let asked = |plan: &Self| plan.metrics.as_ref().map(|metrics| metrics.prometheus.clone());
+        (&self.hooks, &self.replacement, asked(self))
+            == (&other.hooks, &other.replacement, asked(other))
+    }
+
+    /// Leaves the preview out, for where nobody can ask for it.
+    pub fn forgo_preview(&mut self) {
+        self.steps.retain(|step| !step.is_preview());
+    }
+
+    /// Leaves the watching out: the judge may use all of the chance of a false rollback.
+    pub fn forgo_watch(&mut self) {
+        self.judge.alpha += self.watch.take().map_or(0.0, |watch| watch.miss);
+    }
+}
+
+/// One step: a weight, and what has to pass before the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The candidate's share of the users.
+    #[serde(with = "ppm")]
+    pub weight: Weight,
+    /// How long the step has to be live.
+    pub bake: Duration,
+    /// How many requests the candidate has to answer in that time; in a preview, requests that asked for it.
+    pub requests: u64,
+    /// What else it takes.
+    pub gate: Gate,
+    /// What is known beforehand of the users who will meet the candidate.
+    pub slice: Option<Slice>,
+    /// How long it may take at most; `None`: as long as it takes.
+    pub limit: Option<Limit>,
+    /// Whether somebody has to approve of it before its gate opens.
+    pub approval: bool,
+    /// The instances that the candidate gets while it is live: without them the baseline serves the rest, and with them the candidate the
+    /// weight of the next step.
+    pub instances: Vec<String>,
+}
+
+/// The longest that a step may take, from when its split is asked for until its gate opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// How long.
+    pub at_most: Duration,
+    /// What happens then.
+    pub then: Overrun,
+}
+
+/// What happens when a step has taken too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Overrun {
+    /// The rollout stays where it is. Harm still takes it back.
+    #[default]
+    Pause,
+    /// All traffic goes back.
+    RollBack,
+    /// The next step begins, provided that the split is live, nothing blocks the rollout, no harm is in sight, and nobody's approval is
+    /// needed.
+    Advance,
+}
+
+/// What opens the way to the next step, once time and requests have passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Gate {
+    /// That no harm is in sight.
+    #[default]
+    Bake,
+    /// That the candidate is shown to be no worse than its margins. Without a baseline nothing can show that: then as for a bake.
+    Evidence,
+}
+
+impl Step {
+    /// A step of this weight that wants nothing.
+    #[must_use]
+    pub fn at(weight: Weight) -> Self {
+        Self {
+            weight,
+            bake: Duration::ZERO,
+            requests: 0,
+            gate: Gate::Bake,
+            slice: None,
+            limit: None,
+            approval: false,
+            instances: Vec::new(),
+        }
+    }
+
+    /// Whether the baseline still serves somebody to compare with.
+    #[must_use]
+    pub fn has_baseline(&self) -> bool {
+        self.weight < Weight::ALL
+    }
+
+    /// Whether only those meet the candidate who ask for it.
+    #[must_use]
+    pub fn is_preview(&self) -> bool {
+        self.weight == Weight::ZERO && self.instances.is_empty()
+    }
+
+    /// Whether users of both versions can be compared.
+    #[must_use]
+    pub fn is_compared(&self) -> bool {
+        self.has_baseline() && self.weight > Weight::ZERO
+    }
+
+    /// What its blocks are judged by.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms { alone: !self.has_baseline(), slice: self.slice.clone().unwrap_or_default() }
+    }
+}
+
+/// Weights as parts per million.
+pub(crate) mod ppm {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serin_filter::table::Weight;
+
+    pub(crate) fn serialize<S: Serializer>(weight: &Weight, to: S) -> Result<S::Ok, S::Error> {
+        weight.ppm().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Weight, D::Error> {
+        let ppm = u32::deserialize(from)?;
+        Weight::from_ppm(ppm).ok_or_else(|| D::Error::custom(format!("{ppm} is above 1000000")))
+    }
+}

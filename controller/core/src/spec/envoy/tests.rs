@@ -1,0 +1,142 @@
+use super::*;
+use crate::config::prometheus::{Auth, Connection, Settings};
+use crate::spec::{Proxies, Spec};
+
+/// A rollout with this below `spec.envoy`.
+fn parse(envoy: &str) -> Result<Envoy, String> {
+    let sample = include_str!("../../../../../envoy/rollout.yaml");
+    let (before, rest) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
+    assert!(!rest.contains("\n  analysis:"), "spec.envoy is the last of the sample");
+    let text = format!("{before}\n  envoy:\n    filterConfig: /filter.json\n{envoy}");
+    whole(&text)
+}
+
+/// `spec.envoy` of a whole rollout.
+fn whole(text: &str) -> Result<Envoy, String> {
+    match Spec::parse(text).map_err(|error| error.to_string())?.proxies {
+        Proxies::Envoy(envoy) => Ok(envoy),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn exactly_one_source_of_evidence() {
+    let lone = Whereabouts::Lone("http://127.0.0.1:9901".to_owned());
+    let two = Whereabouts::Addresses(vec!["a:1".to_owned(), "[::1]:2".to_owned()]);
+    for (envoy, expected) in [
+        ("    admin: http://127.0.0.1:9901", lone),
+        ("    proxies: { addresses: ['a:1', '[::1]:2'] }", two),
+        (
+            "    proxies: { dns: 'edge:9901' }",
+            Whereabouts::Dns { host: "edge".to_owned(), port: 9901 },
+        ),
+        ("    proxies: { file: /proxies.json }", Whereabouts::File("/proxies.json".into())),
+    ] {
+        assert_eq!(
+            parse(envoy).map(|envoy| envoy.evidence),
+            Ok(Origin::Admin(expected)),
+            "{envoy}"
+        );
+    }
+}
+
+#[test]
+fn a_file_or_a_group() {
+    let sample = include_str!("../../../../../envoy/rollout.yaml");
+    let (before, _) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
+    let parse = |fields: &str| {
+        let text = format!("{before}\n  envoy:\n    admin: http://127.0.0.1:9901\n{fields}");
+        whole(&text).map(|envoy| envoy.place)
+    };
+    assert_eq!(parse("    xds: { group: edge }"), Ok(Place::Group("edge".to_owned())));
+    for (fields, expected) in [
+        ("", "spec.envoy: exactly one of filterConfig and xds is needed"),
+        ("    filterConfig: /x\n    xds: { group: a }", "spec.envoy: exactly one of"),
+        ("    xds: { group: '' }", "spec.envoy.xds.group: empty"),
+        ("    xds: {}", "spec.envoy.xds: missing field `group`"),
+    ] {
+        let error = parse(fields).expect_err(fields);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+/// Each message has the path of the field, the value, and what is allowed.
+#[test]
+fn bad_sources_say_where_and_what() {
+    for (envoy, expected) in [
+        ("", "spec.envoy: evidence is needed from one of: admin, proxies, prometheus"),
+        (
+            "    admin: http://a:1\n    proxies: { file: /x }",
+            "spec.envoy: more than one of: admin, proxies, prometheus",
+        ),
+        (
+            "    admin: a:1",
+            "spec.envoy.admin: \"a:1\" is not an address such as http://127.0.0.1:9901",
+        ),
+        ("    proxies: {}", "spec.envoy.proxies: one of these is needed: addresses, dns, file"),
+        (
+            "    proxies: { file: /x, dns: 'a:1' }",
+            "spec.envoy.proxies: more than one of: addresses, dns, file",
+        ),
+        (
+            "    proxies: { adresses: ['a:1'] }",
+            "spec.envoy.proxies.adresses: unknown field `adresses`",
+        ),
+        ("    proxies: { addresses: [] }", "spec.envoy.proxies.addresses: empty"),
+        (
+            "    proxies: { addresses: ['a:1', 'http://b:1'] }",
+            "spec.envoy.proxies.addresses[1]: \"http://b:1\" is not an address such as",
+        ),
+        (
+            "    proxies: { addresses: ['a:1', 'b:1', 'a:1'] }",
+            "spec.envoy.proxies.addresses[2]: \"a:1\" is there twice",
+        ),
+        (
+            "    proxies: { dns: edge }",
+            "spec.envoy.proxies.dns: \"edge\" is not a name with a port",
+        ),
+        (
+            "    admin: http://a:1\n    prometheus: { url: 'http://p' }",
+            "spec.envoy: more than one of: admin, proxies, prometheus",
+        ),
+        ("    prometheus: {}", "spec.envoy.prometheus: missing field `url`"),
+        (
+            "    prometheus: { url: 'p:9090' }",
+            "spec.envoy.prometheus.url: \"p:9090\" is not an address such as",
+        ),
+        (
+            "    prometheus: { url: 'http://ada:x@p' }",
+            "spec.envoy.prometheus.url: \"http://ada:x@p\" is not an address",
+        ),
+        (
+            "    prometheus: { url: 'http://p', basicAuth: { username: a, passwordFile: /p }, bearerTokenFile: /t }",
+            "spec.envoy.prometheus: more than one of: basicAuth, bearerTokenFile",
+        ),
+        (
+            "    prometheus: { url: 'http://p', basicAuth: { username: a } }",
+            "spec.envoy.prometheus.basicAuth: missing field `passwordFile`",
+        ),
+        (
+            "    prometheus: { url: 'http://p', instances: { 'a-b': c } }",
+            "spec.envoy.prometheus.instances: \"a-b\" is not a label's name",
+        ),
+        ("    proxies: { file: '' }", "spec.envoy.proxies.file: empty"),
+    ] {
+        let error = parse(envoy).expect_err(envoy);
+        assert!(error.starts_with(expected), "{error}\nis not\n{expected}");
+    }
+}
+
+#[test]
+fn a_prometheus() {
+    let envoy =
+        "    prometheus: { url: 'https://p:1/x', bearerTokenFile: /t, instances: { job: envoy } }";
+    let expected = Settings {
+        connection: Connection {
+            url: "https://p:1/x".to_owned(),
+            auth: Auth::Bearer { token_file: "/t".into() },
+        },
+        instances: [("job".to_owned(), "envoy".to_owned())].into(),
+    };
+    assert_eq!(parse(envoy).map(|envoy| envoy.evidence), Ok(Origin::Prometheus(expected)));
+}

@@ -1,0 +1,83 @@
+//! Freezes, as the user writes them.
+
+use jiff::civil::{DateTime, Time};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{SpecError, at};
+use crate::rollout::freeze::{Day, Freezes, Window};
+
+/// One freeze: `{ from: 2026-12-24T12:00, to: 2026-12-27T00:00 }`, or `{ days: [sat, sun] }`, with `from` and `to` as times of these days.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FreezeSpec {
+    /// On these days of every week; once if absent.
+    days: Option<Vec<Day>>,
+    /// From this time on, such as 2026-12-24T12:00 or, with days, 15:00.
+    from: Option<String>,
+    /// Until this time.
+    to: Option<String>,
+}
+
+/// All freezes of a specification.
+pub(super) fn checked(
+    freezes: &[FreezeSpec],
+    time_zone: Option<String>,
+) -> Result<Freezes, SpecError> {
+    let windows = freezes.iter().enumerate().map(|(index, freeze)| freeze.checked(index));
+    let windows = windows.collect::<Result<_, _>>()?;
+    let freezes = Freezes { time_zone: time_zone.unwrap_or_default(), windows };
+    match freezes.zone() {
+        Some(_) => Ok(freezes),
+        None => at(
+            "spec.timeZone",
+            format!("{:?} is no time zone such as Europe/Berlin", freezes.time_zone),
+        ),
+    }
+}
+
+impl FreezeSpec {
+    fn checked(&self, index: usize) -> Result<Window, SpecError> {
+        let path = format!("spec.freeze[{index}]");
+        match &self.days {
+            None => self.once(&path),
+            Some(days) if days.is_empty() => {
+                at(format!("{path}.days"), "empty; at least one of mon to sun")
+            }
+            Some(days) => {
+                let from = time(&self.from, &path, "from")?.unwrap_or(Time::midnight());
+                let to = time(&self.to, &path, "to")?;
+                match to {
+                    Some(to) if to <= from => {
+                        at(format!("{path}.to"), format!("{to} is not after {from}"))
+                    }
+                    _ => Ok(Window::Weekly { days: days.clone(), from, to }),
+                }
+            }
+        }
+    }
+
+    fn once(&self, path: &str) -> Result<Window, SpecError> {
+        let parse = |field: &str, text: &Option<String>| {
+            let text = text.as_deref().unwrap_or_default();
+            text.parse::<DateTime>().or_else(|_| {
+                let message = format!(
+                    "{text:?} is no time such as 2026-12-24T12:00; for every week, give days"
+                );
+                at(format!("{path}.{field}"), message)
+            })
+        };
+        let (from, to) = (parse("from", &self.from)?, parse("to", &self.to)?);
+        match to > from {
+            true => Ok(Window::Once { from, to }),
+            false => at(format!("{path}.to"), format!("{to} is not after {from}")),
+        }
+    }
+}
+
+fn time(text: &Option<String>, path: &str, field: &str) -> Result<Option<Time>, SpecError> {
+    let Some(text) = text else { return Ok(None) };
+    text.parse().map(Some).or_else(|_| {
+        at(format!("{path}.{field}"), format!("{text:?} is no time of a day such as \"15:00\""))
+    })
+}

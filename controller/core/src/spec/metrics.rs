@@ -1,0 +1,223 @@
+//! Metrics that are asked for by queries, as the user writes them.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::prometheus::ConnectionSpec;
+use super::value::{Count, Number, Span};
+use super::{SpecError, at};
+use crate::config::prometheus::Connection;
+use crate::rollout::metric::{Metric, Metrics, Rule, Template};
+
+/// Where they are in a rollout.
+pub(super) const PATH: &str = "spec.analysis.metrics";
+
+/// The queries, and who is asked.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MetricsSpec {
+    /// Who is asked. Default: the Prometheus that the evidence comes from.
+    prometheus: Option<ConnectionSpec>,
+    /// How often. Default: 15s.
+    #[serde(default = "every")]
+    every: Span,
+    /// What is asked.
+    queries: Vec<QuerySpec>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct QuerySpec {
+    /// What the metric is called.
+    name: String,
+    /// PromQL, in which {{version}} stands for the version that it is about.
+    query: String,
+    /// The greatest value that the candidate may have.
+    at_most: Option<Number>,
+    /// The least.
+    at_least: Option<Number>,
+    /// So many times the baseline's, at most.
+    at_most_times: Option<Number>,
+    /// So many times in a row it has to be missed. Default: 3.
+    #[serde(default = "consecutive")]
+    consecutive: Count,
+}
+
+fn every() -> Span {
+    Span(Duration::from_secs(15))
+}
+
+fn consecutive() -> Count {
+    Count(3)
+}
+
+impl MetricsSpec {
+    /// Where no Prometheus is named, that is asked which the evidence comes from.
+    pub(super) fn checked(self, asked: Option<&Connection>) -> Result<Metrics, SpecError> {
+        let prometheus = match (self.prometheus, asked) {
+            (Some(prometheus), _) => prometheus.checked(&format!("{PATH}.prometheus"))?,
+            (None, Some(asked)) => asked.clone(),
+            (None, None) => {
+                return at(format!("{PATH}.prometheus"), "missing; who is to be asked?");
+            }
+        };
+        let every = self.every.0;
+        if every < Duration::from_secs(1) {
+            let every = humantime::format_duration(every);
+            return at(format!("{PATH}.every"), format!("{every} is less than 1s"));
+        }
+        if self.queries.is_empty() {
+            return at(format!("{PATH}.queries"), "empty; at least one query is needed");
+        }
+        let mut all = Vec::<Metric>::new();
+        for (index, query) in self.queries.into_iter().enumerate() {
+            let path = format!("{PATH}.queries[{index}]");
+            let metric = query.checked(&path)?;
+            if all.iter().any(|other| other.name == metric.name) {
+                return at(format!("{path}.name"), format!("{:?} is there twice", metric.name));
+            }
+            all.push(metric);
+        }
+        Ok(Metrics { prometheus, every, all })
+    }
+}
+
+impl QuerySpec {
+    fn checked(self, path: &str) -> Result<Metric, SpecError> {
+        if self.name.trim().is_empty() {
+            return at(format!("{path}.name"), "empty");
+        }
+        if self.query.trim().is_empty() {
+            return at(format!("{path}.query"), "empty");
+        }
+        let query = Template::parse(&self.query);
+        let query = query.or_else(|error| at(format!("{path}.query"), error.to_string()))?;
+        let limit = |name: &str, limit: Option<Number>| match limit {
+            Some(Number(limit)) if !limit.is_finite() => {
+                at(format!("{path}.{name}"), "not a finite number")
+            }
+            limit => Ok(limit.map(|limit| limit.0)),
+        };
+        let at_most_times = limit("atMostTimes", self.at_most_times)?;
+        let rule = Rule {
+            at_most: limit("atMost", self.at_most)?,
+            at_least: limit("atLeast", self.at_least)?,
+            at_most_times,
+            consecutive: u32::try_from(self.consecutive.0).unwrap_or(u32::MAX),
+        };
+        if rule.at_most.or(rule.at_least).or(at_most_times).is_none() {
+            return at(path, "a limit is needed: atMost, atLeast or atMostTimes");
+        }
+        if let (Some(most), Some(least)) = (rule.at_most, rule.at_least)
+            && most < least
+        {
+            return at(format!("{path}.atMost"), format!("{most} is below atLeast, {least}"));
+        }
+        if at_most_times.is_some_and(|factor| factor <= 0.0) {
+            return at(format!("{path}.atMostTimes"), "not above 0");
+        }
+        if at_most_times.is_some() && !query.is_per_version() {
+            let message =
+                "{{version}} is not in it, so there is no value of the baseline to compare with";
+            return at(format!("{path}.query"), message);
+        }
+        if self.consecutive.0 == 0 {
+            return at(format!("{path}.consecutive"), "0 is not 1 or more");
+        }
+        Ok(Metric { name: self.name, query, rule })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Spec;
+    use super::*;
+    use crate::config::prometheus::Auth;
+
+    /// The shipped sample with these metrics.
+    fn with(metrics: &str) -> Result<Spec, SpecError> {
+        let sample = include_str!("../../../../envoy/rollout.yaml");
+        let analysis = format!("  analysis:\n    metrics:\n{metrics}\n");
+        Spec::parse(&sample.replacen("  analysis:\n", &analysis, 1))
+    }
+
+    #[test]
+    fn metrics_are_queries_with_limits() {
+        let spec = with(
+            "      prometheus: { url: 'http://p:9090', bearerTokenFile: /t }
+      every: 5s
+      queries:
+        - { name: memory, query: 'mem{v=\"{{version}}\"}', atMost: 2e9, atMostTimes: 1.5 }
+        - { name: orders, query: orders, atLeast: 3, consecutive: 1 }",
+        );
+        let Metrics { prometheus, every, all } = spec.unwrap().plan.metrics.unwrap();
+        assert_eq!(prometheus.auth, Auth::Bearer { token_file: "/t".into() });
+        assert_eq!(every, Duration::from_secs(5));
+        let rules: Vec<_> = all.iter().map(|metric| (&*metric.name, metric.rule)).collect();
+        let none = Rule { at_most: None, at_least: None, at_most_times: None, consecutive: 1 };
+        let memory = Rule { at_most: Some(2e9), at_most_times: Some(1.5), consecutive: 3, ..none };
+        assert_eq!(rules, [("memory", memory), ("orders", Rule { at_least: Some(3.0), ..none })]);
+    }
+
+    #[test]
+    fn where_evidence_comes_from_a_prometheus_that_is_asked() {
+        let sample = include_str!("../../../../envoy/rollout.yaml")
+            .replace(
+                "    admin: http://127.0.0.1:9901\n",
+                "    prometheus: { url: 'http://p:9090' }\n",
+            )
+            .replace(
+                "  analysis:\n",
+                "  analysis:\n    metrics: { queries: [{ name: a, query: b, atMost: 1 }] }\n",
+            );
+        let metrics = Spec::parse(&sample).unwrap().plan.metrics.unwrap();
+        assert_eq!(metrics.prometheus.url, "http://p:9090");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_path() {
+        let query = |query: &str| {
+            format!("      prometheus: {{ url: 'http://p' }}\n      queries: [{query}]")
+        };
+        for (metrics, expected) in [
+            ("      queries: []".to_owned(), "prometheus: missing; who is to be asked?"),
+            (query(""), "queries: empty; at least one query is needed"),
+            (
+                format!("{}\n      every: 10ms", query("{ name: a, query: b, atMost: 1 }")),
+                "every: 10ms is less than 1s",
+            ),
+            (query("{ name: a, query: b }"), "queries[0]: a limit is needed: atMost, atLeast or"),
+            (query("{ name: ' ', query: b, atMost: 1 }"), "queries[0].name: empty"),
+            (query("{ name: a, query: '', atMost: 1 }"), "queries[0].query: empty"),
+            (query("{ name: a, query: '{{servce}}', atMost: 1 }"), "queries[0].query: {{servce}}"),
+            (
+                query("{ name: a, query: b, atMostTimes: 2 }"),
+                "queries[0].query: {{version}} is not in it",
+            ),
+            (
+                query("{ name: a, query: '{{version}}', atMostTimes: 0 }"),
+                "queries[0].atMostTimes: not above 0",
+            ),
+            (
+                query("{ name: a, query: b, atMost: 1, atLeast: 2 }"),
+                "queries[0].atMost: 1 is below",
+            ),
+            (
+                query("{ name: a, query: b, atMost: 1, consecutive: 0 }"),
+                "queries[0].consecutive: 0",
+            ),
+            (
+                query("{ name: a, query: b, atMost: 1 }, { name: a, query: c, atMost: 1 }"),
+                "queries[1].name: \"a\" is there twice",
+            ),
+        ] {
+            let error = with(&metrics).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{PATH}.{expected}")),
+                "{error}\nis not\n{expected}"
+            );
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Files whose contents are sent where the rollout says: passwords and tokens, and keys that sign. Whoever carries out what others write reads
+//! none for them but those that were put somewhere for that, or a rollout could fetch anything that the server can read.
+
+use std::path::{Component, Path};
+
+use super::{Spec, SpecError, at, metrics};
+
+impl Spec {
+    /// Makes sure that they are all in one directory; without one, that there are none.
+    ///
+    /// # Errors
+    /// A file that is not, and where it is named.
+    pub fn keeps_to(&self, directory: Option<&Path>) -> Result<(), SpecError> {
+        for (path, file) in self.secrets() {
+            let shown = file.display();
+            let Some(directory) = directory else {
+                let message =
+                    format!("{shown}: serin serve reads it only if --secrets names its directory");
+                return at(path, message);
+            };
+            let climbs = file.components().any(|part| part == Component::ParentDir);
+            if climbs || !file.starts_with(directory) {
+                let directory = directory.display();
+                let message = format!("{shown} is not in {directory}: no others are read for it");
+                return at(path, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where files are named, and the files.
+    fn secrets(&self) -> impl Iterator<Item = (String, &Path)> {
+        let keys = self.plan.all_hooks().filter_map(|hook| hook.secret_file.as_deref());
+        let metrics = self.plan.metrics.as_ref();
+        let metrics = metrics.map(|metrics| (metrics::PATH.to_owned(), &metrics.prometheus));
+        let asked = self.proxies.prometheus().into_iter().chain(metrics);
+        let logins = asked.filter_map(|(path, connection)| Some((path, connection.auth.file()?)));
+        keys.map(|file| ("spec.hooks".to_owned(), file)).chain(logins)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::spec::mesh::tests::changed;
+
+    fn named(file: &str) -> [(&'static str, Spec); 4] {
+        let log_in =
+            json!({ "url": "http://p", "bearerTokenFile": file, "instances": { "a": "b" } });
+        let queries = json!([{ "name": "m", "query": "m", "atMost": 1 }]);
+        let basic = json!({ "username": "u", "passwordFile": file });
+        [
+            (
+                "spec.hooks",
+                changed(|s| {
+                    s["hooks"] = json!({"gate": [{"url": "http://h/", "secretFile": file}]})
+                }),
+            ),
+            (
+                "spec.istio.proxies.prometheus",
+                changed(|s| s["istio"]["proxies"]["prometheus"] = log_in.clone()),
+            ),
+            (
+                "spec.analysis.metrics",
+                changed(|s| {
+                    let prometheus = json!({ "url": "http://p", "basicAuth": basic });
+                    let metrics = json!({ "prometheus": prometheus, "queries": queries });
+                    s["analysis"] = json!({ "metrics": metrics });
+                }),
+            ),
+            (
+                "spec.hooks",
+                changed(|s| {
+                    s["hooks"] = json!({"rollback": [{"url": "http://h/", "secretFile": file}]});
+                }),
+            ),
+        ]
+        .map(|(path, spec)| (path, spec.unwrap()))
+    }
+
+    fn refused(file: &str, directory: Option<&str>) -> bool {
+        let all = named(file).map(|(path, spec)| {
+            let kept = spec.keeps_to(directory.map(Path::new));
+            kept.map_err(|error| assert!(error.to_string().starts_with(&format!("{path}: {file}"))))
+        });
+        assert!(all.windows(2).all(|two| two[0] == two[1]), "{file} in {directory:?}");
+        all[0].is_err()
+    }
+
+    #[test]
+    fn files_are_read_from_the_directory_for_them_only() {
+        assert!(!refused("/secrets/a/key", Some("/secrets/a")));
+        assert!(!refused("/secrets/a/deep/key", Some("/secrets/a")));
+        assert!(refused("/secrets/b/key", Some("/secrets/a")));
+        assert!(refused("/secrets/ab", Some("/secrets/a")));
+        assert!(refused("/secrets/a/../b/key", Some("/secrets/a")));
+        assert!(refused("key", Some("/secrets/a")));
+        assert!(refused("/secrets/a/key", None));
+    }
+
+    /// A state that is stored must not have more called than the specification beside it.
+    #[test]
+    fn plans_that_name_other_files_call_others() {
+        for ((path, one), (_, other)) in named("/secrets/a").into_iter().zip(named("/secrets/b")) {
+            assert!(one.plan.calls_as(&one.plan.clone()));
+            // Evidence is no part of a plan: it is taken from the specification.
+            assert_eq!(one.plan.calls_as(&other.plan), path.contains("proxies"), "{path}");
+        }
+    }
+
+    #[test]
+    fn who_names_no_file_needs_no_directory() {
+        changed(|_| {}).unwrap().keeps_to(None).unwrap();
+    }
+}

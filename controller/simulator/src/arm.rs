@@ -1,0 +1,156 @@
+//! One version at one proxy: requests begin, and end some time later.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use serin_core::observation::Counters;
+use serin_filter::histogram::{self, BOUNDARIES_US, BUCKETS};
+use serin_filter::outcome::Failure;
+use serin_filter::select::Reason;
+use serin_filter::stat::Stat;
+
+use super::latency::Buckets;
+use super::users::{binomial, poisson};
+
+/// What fails at once takes so long.
+const FAILS_AFTER_US: u64 = 1_000;
+
+/// Requests that take no longer end when they begin, as far as looks can tell.
+const PROMPT_US: u32 = 100_000;
+
+/// The requests that begin in a stretch of time.
+pub(super) struct Stretch<'s> {
+    /// When it begins and ends, in seconds.
+    pub(super) from: f64,
+    pub(super) to: f64,
+    /// How many requests it has on average.
+    pub(super) requests: f64,
+    /// The share that fails at once.
+    pub(super) errors: f64,
+    /// The share that fails after so many seconds, if any.
+    pub(super) timeouts: Option<(f64, f64)>,
+    /// How long the others take.
+    pub(super) latency: &'s Buckets,
+    /// Whether the version is bad.
+    pub(super) bad: bool,
+}
+
+/// The requests of one version at one proxy since the beginning.
+#[derive(Debug, Clone)]
+pub(super) struct MadeArm {
+    /// Until when requests have been made, in seconds.
+    pub(super) served: f64,
+    /// Requests that met the version while it was bad.
+    pub(super) met_bad: u64,
+    begun: u64,
+    ended: u64,
+    failed: u64,
+    timed_out: u64,
+    buckets: [u64; BUCKETS],
+    /// Requests under way that take their time.
+    late: BinaryHeap<Reverse<Late>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Late {
+    end_us: u64,
+    bucket: usize,
+    timed_out: bool,
+}
+
+impl MadeArm {
+    pub(super) fn new() -> Self {
+        Self {
+            served: 0.0,
+            met_bad: 0,
+            begun: 0,
+            ended: 0,
+            failed: 0,
+            timed_out: 0,
+            buckets: [0; BUCKETS],
+            late: BinaryHeap::new(),
+        }
+    }
+
+    pub(super) fn serve(&mut self, stretch: &Stretch, rng: &mut SmallRng) {
+        let requests = poisson(stretch.requests, rng);
+        self.begun += requests;
+        self.met_bad += if stretch.bad { requests } else { 0 };
+        let failed = binomial(requests, stretch.errors, rng);
+        self.failed += failed;
+        self.end(histogram::bucket(FAILS_AFTER_US), failed);
+        let mut rest = requests - failed;
+        if let Some((share, seconds)) = stretch.timeouts {
+            let timed_out = binomial(rest, share, rng);
+            rest -= timed_out;
+            let us = micros(seconds);
+            for _ in 0..timed_out {
+                let end_us = begin_us(stretch, rng) + us;
+                let bucket = histogram::bucket(us);
+                self.late.push(Reverse(Late { end_us, bucket, timed_out: true }));
+            }
+        }
+        for _ in 0..rest {
+            let bucket = stretch.latency.draw(rng);
+            let upper = BOUNDARIES_US.get(bucket).copied().unwrap_or(u32::MAX);
+            if upper <= PROMPT_US {
+                self.end(bucket, 1);
+            } else {
+                let end_us = begin_us(stretch, rng) + u64::from(upper);
+                self.late.push(Reverse(Late { end_us, bucket, timed_out: false }));
+            }
+        }
+        self.served = stretch.to;
+        self.end_late();
+    }
+
+    fn end(&mut self, bucket: usize, requests: u64) {
+        self.ended += requests;
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += requests;
+        }
+    }
+
+    fn end_late(&mut self) {
+        let now = micros(self.served);
+        while let Some(Reverse(Late { end_us, bucket, timed_out })) = self.late.peek().copied()
+            && end_us <= now
+        {
+            self.late.pop();
+            self.end(bucket, 1);
+            self.timed_out += u64::from(timed_out);
+        }
+    }
+
+    /// Requests that ended, and failures among them.
+    pub(super) fn met(&self) -> (u64, u64) {
+        (self.ended, self.failed + self.timed_out)
+    }
+
+    /// What a filter would have counted since the beginning.
+    pub(super) fn counters(&self) -> Counters {
+        let cumulative = self.buckets.iter().enumerate().scan(0, |below, (bucket, count)| {
+            *below += count;
+            Some((Stat::LatencyBucket(bucket), *below))
+        });
+        cumulative
+            .chain([
+                (Stat::Chosen(Reason::Header), self.begun),
+                (Stat::Requests, self.ended),
+                (Stat::Failures(Failure::Status), self.failed),
+                (Stat::Failures(Failure::Timeout), self.timed_out),
+            ])
+            .collect()
+    }
+}
+
+fn begin_us(stretch: &Stretch, rng: &mut SmallRng) -> u64 {
+    micros(stretch.from + rng.random::<f64>() * (stretch.to - stretch.from))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+fn micros(seconds: f64) -> u64 {
+    (seconds * 1e6) as u64
+}

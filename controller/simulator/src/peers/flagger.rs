@@ -1,0 +1,94 @@
+//! Flagger: one ticker; each tick checks, counts a failure or moves on.
+
+use std::time::Duration;
+
+use serin_core::rollout::event::Verdict;
+use serin_core::rollout::plan::Plan;
+use serin_core::split::{Split, Users};
+use serin_filter::names::Generation;
+use serin_filter::table::Weight;
+
+use super::window::{Answer, Window};
+use crate::Controller;
+use crate::fleet::Fleet;
+
+/// Flagger ticks no more often.
+pub(super) const SHORTEST: Duration = Duration::from_secs(10);
+
+/// A canary as Flagger sees it.
+pub(super) struct Flagger {
+    interval: Duration,
+    threshold: u32,
+    /// The weights below 100 %, and how many of them have been set.
+    weights: Vec<Weight>,
+    set: usize,
+    ticks: u32,
+    /// Never reset by a success.
+    failed: u32,
+    window: Window,
+}
+
+impl Flagger {
+    pub(super) fn new(plan: &Plan, interval: Duration, threshold: u32) -> Self {
+        let weights = plan.steps.iter().map(|step| step.weight);
+        Self {
+            interval,
+            threshold: threshold.max(1),
+            weights: weights.filter(|weight| *weight < Weight::ALL).collect(),
+            set: 0,
+            ticks: 0,
+            failed: 0,
+            window: Window::default(),
+        }
+    }
+
+    fn next_tick(&self) -> Duration {
+        self.interval * self.ticks
+    }
+
+    fn tick(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
+        self.ticks += 1;
+        // At the first tick the new revision is only found.
+        if self.ticks == 1 {
+            return None;
+        }
+        if self.failed >= self.threshold {
+            fleet.apply(now, split(Weight::ZERO));
+            return Some(Verdict::RolledBack);
+        }
+        // At weight 0 there is nothing to analyse.
+        if self.set > 0 && self.window.query() != Answer::Good {
+            self.failed += 1;
+            return None;
+        }
+        match self.weights.get(self.set) {
+            Some(weight) => {
+                self.set += 1;
+                fleet.apply(now, split(*weight));
+                None
+            }
+            None => {
+                fleet.apply(now, split(Weight::ALL));
+                Some(Verdict::Promoted)
+            }
+        }
+    }
+}
+
+impl Controller for Flagger {
+    fn next_look(&self) -> Duration {
+        self.next_tick().min(self.window.next())
+    }
+
+    fn look(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
+        if now >= self.window.next() {
+            self.window.scrape(now, fleet);
+        }
+        if now >= self.next_tick() { self.tick(now, fleet) } else { None }
+    }
+}
+
+/// Generations mean nothing to it.
+pub(super) fn split(candidate: Weight) -> Split {
+    Split { generation: Generation(0), candidate, users: Users::Usual }
+}

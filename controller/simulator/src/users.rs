@@ -1,0 +1,155 @@
+//! Users with habits, and what a slice of them is like.
+
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{Rng, RngExt};
+use rand_distr::{Binomial, Distribution, Poisson};
+use serin_core::judge::Arm;
+use serin_core::judge::balance::Observed;
+
+use super::traffic::either;
+
+/// Who calls a service. Users stay with their version, and keep their habits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Users {
+    /// How many.
+    pub count: usize,
+    /// How unequal: the user of rank n sends requests in proportion to n to the power of minus this. 0 makes all alike.
+    pub zipf: f64,
+    /// The share of users who often fail whatever the version.
+    pub failing: f64,
+    /// The share of their requests that does.
+    pub failures: f64,
+    /// The future slices are watched for so long before the rollout; zero: not at all.
+    pub watched: Duration,
+    /// How many salts there are to choose from, at least 1.
+    pub salts: usize,
+}
+
+/// What the users of a slice are like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Habits {
+    /// The share of all requests that they send.
+    pub share: f64,
+    /// The share of their requests that fails by habit.
+    pub inside: f64,
+    /// The share of the others' requests that does.
+    pub outside: f64,
+}
+
+impl Users {
+    /// The slices of these weights (shares of users, rising), for each salt. Each slice holds those before it.
+    pub fn slices(&self, weights: &[f64], rng: &mut SmallRng) -> Vec<Vec<Habits>> {
+        let users: Vec<(f64, bool)> = (1..=self.count)
+            .map(|rank| ((rank as f64).powf(-self.zipf), rng.random_bool(self.failing)))
+            .collect();
+        (0..self.salts.max(1)).map(|_| self.salted(&users, weights, rng)).collect()
+    }
+
+    /// How many users have met a version that a `share` of them is assigned to, on average, after it has answered so many requests.
+    #[must_use]
+    pub fn exposed(&self, share: f64, requests: f64) -> f64 {
+        if share <= 0.0 {
+            return 0.0;
+        }
+        let activity = |rank: usize| (rank as f64).powf(-self.zipf);
+        let all: f64 = (1..=self.count).map(activity).sum();
+        let calls = requests / (share * all);
+        (1..=self.count).map(|rank| share * (1.0 - (-calls * activity(rank)).exp())).sum()
+    }
+
+    fn salted(&self, users: &[(f64, bool)], weights: &[f64], rng: &mut SmallRng) -> Vec<Habits> {
+        // Requests, and those of users who fail, of each slice without those before it; at last of those in none.
+        let mut sums = vec![(0.0, 0.0); weights.len() + 1];
+        for (requests, fails) in users {
+            let bucket: f64 = rng.random();
+            let slice = weights.partition_point(|weight| *weight <= bucket);
+            if let Some((all, failing)) = sums.get_mut(slice) {
+                *all += requests;
+                *failing += if *fails { *requests } else { 0.0 };
+            }
+        }
+        let add = |a: (f64, f64), b: &(f64, f64)| (a.0 + b.0, a.1 + b.1);
+        let total = sums.iter().fold((0.0, 0.0), add);
+        let nested = sums.iter().take(weights.len()).scan((0.0, 0.0), |inside, slice| {
+            *inside = add(*inside, slice);
+            Some(*inside)
+        });
+        let rate = |(all, failing): (f64, f64)| {
+            if all > 0.0 { failing / all * self.failures } else { 0.0 }
+        };
+        nested
+            .map(|inside| Habits {
+                share: inside.0 / total.0,
+                inside: rate(inside),
+                outside: rate((total.0 - inside.0, total.1 - inside.1)),
+            })
+            .collect()
+    }
+}
+
+impl Habits {
+    /// What is counted of the slice and of the others in so many requests, of which a share fails anyway.
+    pub fn watch(&self, requests: f64, errors: f64, rng: &mut SmallRng) -> Observed {
+        let mut arm = |share: f64, habit: f64| {
+            let n = poisson(requests * share, rng);
+            let failures = binomial(n, either(errors, habit), rng);
+            Arm { requests: n, failures, slower: Vec::new() }
+        };
+        Observed {
+            inside: arm(self.share, self.inside),
+            outside: arm(1.0 - self.share, self.outside),
+        }
+    }
+}
+
+/// How many of n, each with this chance.
+#[must_use]
+pub fn binomial(n: u64, chance: f64, rng: &mut impl Rng) -> u64 {
+    match Binomial::new(n, chance.clamp(0.0, 1.0)) {
+        Ok(distribution) if n > 0 && chance > 0.0 => distribution.sample(rng),
+        _ => 0,
+    }
+}
+
+/// How many, of a mean.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and not negative
+pub fn poisson(mean: f64, rng: &mut impl Rng) -> u64 {
+    if mean > 0.0 {
+        Poisson::new(mean).map_or(0, |distribution| distribution.sample(rng) as u64)
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn slices_are_of_their_weight_and_hold_those_before() {
+        let users = Users {
+            count: 10_000,
+            zipf: 0.0,
+            failing: 0.01,
+            failures: 0.5,
+            watched: Duration::ZERO,
+            salts: 2,
+        };
+        let mut rng = SmallRng::seed_from_u64(7);
+        let salts = users.slices(&[0.05, 0.5], &mut rng);
+        assert_ne!(salts[0], salts[1]);
+        for slices in salts {
+            let [small, large] = slices[..] else { panic!("{slices:?}") };
+            assert!((small.share - 0.05).abs() < 0.01 && (large.share - 0.5).abs() < 0.02);
+            let mean =
+                |slice: Habits| slice.share * slice.inside + (1.0 - slice.share) * slice.outside;
+            assert!((mean(small) - mean(large)).abs() < 1e-12);
+            assert!(mean(small) > 0.003 && mean(small) < 0.007);
+        }
+    }
+}

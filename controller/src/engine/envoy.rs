@@ -1,0 +1,192 @@
+//! A rollout at Envoys whose filters follow one file.
+
+use std::time::Duration;
+
+use serin_core::config::sink::Place;
+use serin_core::observation::Look;
+use serin_core::observation::aggregator::named;
+use serin_core::ports::Source;
+use serin_core::rollout::machine::Rollout;
+use serin_core::rollout::plan::Plan;
+use serin_core::spec::{Envoy, Proxies, Spec};
+use serin_core::split::{Split, Users};
+use serin_filter::names::Generation;
+use serin_filter::stat::FLUSH_INTERVAL;
+use serin_filter::table::Weight;
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+use super::{Course, Engine, frozen};
+use crate::routers::filter::FilterRouter;
+use crate::routers::{Carriers, RouteError};
+use crate::sources::Evidence;
+use crate::sources::fleet::Scraper;
+
+/// How long a filter may take to report for the first time: its proxy may just have been started.
+const FIRST_REPORT: Duration = Duration::from_secs(3);
+
+/// Why a rollout could not begin. Nothing was changed.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum StartError {
+    #[error("{field}: {cause}; nothing was changed")]
+    Route { field: &'static str, cause: RouteError },
+    #[error("spec.freeze: nothing begins before {until}; nothing was changed")]
+    Frozen { until: String },
+    #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
+    StepBack { found: String, baseline: String, first: Weight },
+    #[error(
+        "{field}: `serin operator` carries this out, for objects in a cluster; elsewhere spec.envoy is needed; nothing was changed"
+    )]
+    InCluster { field: &'static str },
+    #[error("{why}; nothing was changed")]
+    Unreachable { why: String },
+    #[error(
+        "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {}); nothing was changed",
+        serin_filter::stat::GENERATION
+    )]
+    NoFilter,
+    #[error(
+        "some of the proxies run no serin filter: {proxies}: is it in their listeners' http_filters, and did its module load?; nothing was changed"
+    )]
+    NoFilterAt { proxies: String },
+}
+
+/// What the rollouts of a process have in common.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// What carries the filter's configuration: each is opened once.
+    pub carriers: Carriers,
+    /// Reads proxies: each page is read once for all who want it at about the same time.
+    pub scraper: Scraper,
+}
+
+/// An engine for Envoys that follow one file.
+pub type Standalone = Engine<FilterRouter, Evidence>;
+
+impl Standalone {
+    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that. `run` tells
+    /// it from all others of its name.
+    ///
+    /// # Errors
+    /// It can't.
+    pub async fn begin(
+        shared: &Shared,
+        spec: Spec,
+        run: String,
+        anew: bool,
+    ) -> Result<(Self, Course), StartError> {
+        let Spec { mut plan, service, proxies, .. } = spec;
+        let envoy = envoy(proxies)?;
+        if let Some(until) = frozen(&plan) {
+            return Err(StartError::Frozen { until });
+        }
+        let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
+            .map_err(refused(&envoy.place))?;
+        let candidate = file.candidate();
+        if candidate > Weight::ZERO {
+            // They stay with it: to choose another salt now would take them away.
+            plan.forgo_watch();
+        }
+        plan.watched().map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
+        if !anew && let Some(found) = stepping_back(&plan, candidate, file.others()) {
+            let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+            return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
+        }
+        let (service, filter) = (plan.service.clone(), file.filter());
+        let mut source = Evidence::new(envoy.evidence, &shared.scraper, service, filter);
+        let running = running(&mut source).await?;
+        // Where another rollout has written meanwhile, this one counts for itself.
+        let generation = match running > file.carrier_generation() {
+            true => running,
+            false => file.generation(),
+        };
+        let present = Split { generation, candidate, users: Users::Usual };
+        let (rollout, outputs) = Rollout::start(plan, present, run);
+        Ok((Self { router: file, source }, Course { rollout, outputs, at: Duration::ZERO }))
+    }
+
+    /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
+    /// If the file is ahead, without more users at the candidate, that was a rollback, which is done before it is
+    /// stored, and is done again, under the same generation.
+    ///
+    /// # Errors
+    /// The file can't be opened. Whether the proxy is there does not matter yet.
+    pub fn resume(
+        shared: &Shared,
+        spec: Spec,
+        mut rollout: Rollout,
+        at: Duration,
+    ) -> Result<(Self, Course), StartError> {
+        let Spec { plan, service, proxies, .. } = spec;
+        let envoy = envoy(proxies)?;
+        let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
+            .map_err(refused(&envoy.place))?;
+        let watched = rollout.plan().watched();
+        watched.map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
+        let filter = file.filter();
+        let Split { generation, candidate, .. } = rollout.split();
+        let rolled_back = file.generation() > generation && file.candidate() <= candidate;
+        rollout.wake(at);
+        let outputs = match rolled_back {
+            true => rollout.roll_back_again(at),
+            false => rollout.again(),
+        };
+        let source = Evidence::new(envoy.evidence, &shared.scraper, plan.service, filter);
+        Ok((Self { router: file, source }, Course { rollout, outputs, at }))
+    }
+}
+
+/// The Envoys of a rollout, if it is for any that are not in a mesh.
+fn envoy(proxies: Proxies) -> Result<Envoy, StartError> {
+    match proxies {
+        Proxies::Envoy(envoy) => Ok(envoy),
+        Proxies::Istio(_) => Err(StartError::InCluster { field: "spec.istio" }),
+        Proxies::GatewayApi(_) => Err(StartError::InCluster { field: "spec.gatewayApi" }),
+    }
+}
+
+fn refused(place: &Place) -> impl FnOnce(RouteError) -> StartError {
+    let field = place.field();
+    move |cause| StartError::Route { field, cause }
+}
+
+/// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
+pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, StartError> {
+    let deadline = Instant::now() + FIRST_REPORT;
+    loop {
+        let seen = match source.look().await {
+            Look::Seen(seen) => seen,
+            Look::Unreachable { why } => return Err(StartError::Unreachable { why }),
+        };
+        if seen.generation.is_some()
+            && let Some(newest) = seen.newest
+        {
+            return Ok(newest);
+        }
+        if Instant::now() >= deadline {
+            let without = seen.roster.behind.iter().filter(|proxy| proxy.generation.is_none());
+            let proxies = named(without.map(|proxy| &proxy.name));
+            return Err(match proxies.is_empty() {
+                true => StartError::NoFilter,
+                false => StartError::NoFilterAt { proxies },
+            });
+        }
+        sleep(FLUSH_INTERVAL).await;
+    }
+}
+
+/// What speaks against beginning at the first step: users who would be taken from a version that they have met.
+pub(crate) fn stepping_back(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
+    let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+    let Plan { service, baseline, candidate, .. } = plan;
+    match (present, others) {
+        (weight, _) if weight > first => {
+            Some(format!("{candidate} has {weight} of the users of {service} already"))
+        }
+        (_, others) if others > Weight::ZERO => Some(format!(
+            "a version of {service} that is neither {baseline} nor {candidate} has {others} of the users"
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,162 @@
+//! The Deployments of a rollout's two versions: whether the candidate's can carry a share, and replicas for it.
+//!
+//! Those that the operator scales grow before the weight does, and never shrink while a rollout is under way. A Deployment that a
+//! HorizontalPodAutoscaler looks after is the autoscaler's: it is waited for, and never written.
+
+use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use kube::{Api, ResourceExt};
+use serin_core::config::mesh::Versions;
+use serin_core::spec;
+use serin_filter::table::Weight;
+use tokio::try_join;
+
+use crate::kubernetes::objects::{ClusterError, Subject, kind, list};
+use crate::kubernetes::patches::deployment::{Replicas, needed};
+use crate::kubernetes::patches::{FieldError, deployment};
+use crate::operator::mesh::Cluster;
+
+/// The Deployments of a rollout.
+#[derive(Debug)]
+pub(crate) struct Deployments {
+    objects: Versions<Deployment>,
+    autoscalers: Api<HorizontalPodAutoscaler>,
+    scale: bool,
+}
+
+impl Deployments {
+    /// Those that the specification names.
+    #[must_use]
+    pub(crate) fn of(cluster: &Cluster, namespace: &str, known: &spec::Deployments) -> Self {
+        let object = |name: &String| Deployment::new(cluster, namespace, name);
+        let Versions { baseline, candidate } = &known.names;
+        Self {
+            objects: Versions { baseline: object(baseline), candidate: object(candidate) },
+            autoscalers: Api::namespaced(cluster.client.clone(), namespace),
+            scale: known.scale,
+        }
+    }
+
+    /// Whether the operator scales them.
+    #[must_use]
+    pub(crate) fn scale(&self) -> bool {
+        self.scale
+    }
+
+    /// Makes sure that the candidate's can carry this share; 0 is a preview. It is measured by the replicas that the baseline's is asked to have:
+    /// one that is short of some at this moment makes its candidate no smaller.
+    ///
+    /// # Errors
+    /// What is waited for, or what is in the way.
+    pub(crate) async fn carry(&self, share: Weight) -> Result<(), String> {
+        let Versions { baseline, candidate } = &self.objects;
+        let both = try_join!(baseline.read(), candidate.read());
+        let (baseline, present) = both.map_err(|error| error.to_string())?;
+        let needed = needed(share, baseline.wanted);
+        if present.ready >= needed {
+            return Ok(());
+        }
+        let asked = match present.wanted < needed {
+            true => self.ask_for(needed, present).await.map_err(|error| error.to_string())?,
+            false => String::new(),
+        };
+        let takes = match share {
+            Weight::ZERO => "a preview".to_owned(),
+            share => share.to_string(),
+        };
+        let (what, ready) = (candidate.object.what(), present.ready);
+        Err(format!("{what}: {ready} of {needed} replicas that {takes} takes are ready{asked}"))
+    }
+
+    /// Gives the candidate's so many replicas, or says who has to.
+    async fn ask_for(&self, needed: u32, present: Replicas) -> Result<String, ClusterError> {
+        let candidate = &self.objects.candidate;
+        if !self.scale {
+            let wanted = present.wanted;
+            return Ok(format!("; it is asked for {wanted}: scale it up, or set spec.scale"));
+        }
+        if let Some(autoscaler) = self.autoscaler(&candidate.name).await? {
+            return Ok(format!("; {autoscaler} looks after it: raise its minReplicas to {needed}"));
+        }
+        let decide = |scale: &_| deployment::at_least(scale, needed);
+        candidate.scale.change::<FieldError>(decide).await?;
+        Ok(String::new())
+    }
+
+    /// Takes the candidate's all its replicas. If that is not for the operator to do, then why.
+    ///
+    /// # Errors
+    /// It could not be done.
+    pub(crate) async fn empty(&self) -> Result<Option<String>, ClusterError> {
+        let candidate = &self.objects.candidate;
+        if let Some(autoscaler) = self.autoscaler(&candidate.name).await? {
+            return Ok(Some(format!("{autoscaler} looks after it")));
+        }
+        match candidate.scale.change::<FieldError>(deployment::none).await {
+            Ok(_) | Err(ClusterError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The name of the candidate's.
+    #[must_use]
+    pub(crate) fn candidate(&self) -> String {
+        self.objects.candidate.object.what()
+    }
+
+    /// The autoscaler that looks after this Deployment, if any.
+    async fn autoscaler(&self, deployment: &str) -> Result<Option<String>, ClusterError> {
+        const KIND: &str = "HorizontalPodAutoscaler";
+        let all = list(&self.autoscalers, KIND).await?;
+        let found = all.iter().find(|autoscaler| looks_after(autoscaler, deployment));
+        Ok(found.map(|autoscaler| format!("{KIND} {}", autoscaler.name_any())))
+    }
+}
+
+fn looks_after(autoscaler: &HorizontalPodAutoscaler, deployment: &str) -> bool {
+    let target = autoscaler.spec.as_ref().map(|spec| &spec.scale_target_ref);
+    target.is_some_and(|target| target.kind == "Deployment" && target.name == deployment)
+}
+
+/// One Deployment.
+#[derive(Debug)]
+struct Deployment {
+    name: String,
+    object: Subject,
+    scale: Subject,
+}
+
+impl Deployment {
+    fn new(cluster: &Cluster, namespace: &str, name: &str) -> Self {
+        let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
+        let resource = kind("apps", "v1", "Deployment");
+        let object = Subject::new(client, &resource, namespace, name, fence);
+        Self { name: name.to_owned(), scale: object.clone().subresource("scale"), object }
+    }
+
+    async fn read(&self) -> Result<Replicas, ClusterError> {
+        let object = self.object.read().await?;
+        Ok(deployment::replicas(&object).map_err(|error| (self.object.what(), error))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_autoscaler_looks_after_the_deployment_that_it_names() {
+        let of = |kind: &str, name: &str| {
+            let target = json!({"apiVersion": "apps/v1", "kind": kind, "name": name});
+            let object = json!({
+                "metadata": {"name": "a"},
+                "spec": {"maxReplicas": 3, "scaleTargetRef": target},
+            });
+            let autoscaler: HorizontalPodAutoscaler = serde_json::from_value(object).unwrap();
+            looks_after(&autoscaler, "shop-v2")
+        };
+        assert!(of("Deployment", "shop-v2"));
+        assert!(!of("Deployment", "shop-v1") && !of("StatefulSet", "shop-v2"));
+    }
+}

@@ -1,0 +1,178 @@
+//! Holds the Lease, and works as long as it does.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client, Error};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::fence::Fence;
+use super::lease::{DURATION, INTERVAL, Record, Step, VALID, Watch};
+
+/// No answer is waited for longer: the next try may still be in time.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A candidate for the lease.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
+    fence: Fence,
+    began: Instant,
+    watch: Watch,
+}
+
+impl Leader {
+    /// A candidate for the lease of this name.
+    #[must_use]
+    pub(crate) fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        fence: Fence,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            fence,
+            began: Instant::now(),
+            watch: Watch::default(),
+        }
+    }
+
+    /// Works whenever it leads, until the work says why it can't go on.
+    pub(crate) async fn lead<W: Future<Output = String>>(mut self, work: impl Fn() -> W) -> String {
+        loop {
+            self.win().await;
+            eprintln!("serin: {} leads", self.identity);
+            let why = tokio::select! {
+                why = work() => Some(why),
+                () = self.hold() => None,
+            };
+            self.fence.close();
+            match why {
+                Some(why) => return why,
+                None => eprintln!("serin: {} does not lead any more", self.identity),
+            }
+        }
+    }
+
+    /// Waits until it holds the lease.
+    async fn win(&mut self) {
+        let mut told = None;
+        loop {
+            match self.try_once().await {
+                Ok(true) => return,
+                Ok(false) => told = None,
+                Err(why) => {
+                    if told.as_ref() != Some(&why) {
+                        eprintln!("serin: the lease {} can't be had: {why}", self.name);
+                        told = Some(why);
+                    }
+                }
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// Renews the lease until it is lost.
+    async fn hold(&mut self) {
+        loop {
+            let Some(until) = self.fence.until() else { return };
+            sleep(INTERVAL.min(VALID)).await;
+            let renewed = tokio::select! {
+                renewed = self.try_once() => renewed,
+                () = sleep_until(until) => return,
+            };
+            match renewed {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) if self.fence.check().is_err() => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes or renews the lease if that may be; whether it is held then.
+    async fn try_once(&mut self) -> Result<bool, String> {
+        let sent = Instant::now();
+        match timeout(PATIENCE, self.request()).await {
+            Ok(Ok(true)) => {
+                self.fence.renewed(sent);
+                Ok(true)
+            }
+            Ok(Ok(false)) => Ok(false),
+            // Who it was shows at the next look.
+            Ok(Err(Error::Api(status))) if status.code == 409 => {
+                Err("somebody else has written it meanwhile".to_owned())
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer".to_owned()),
+        }
+    }
+
+    async fn request(&mut self) -> Result<bool, Error> {
+        let lease = self.api.get_opt(&self.name).await?;
+        let record = lease.as_ref().map(record);
+        let now = self.began.elapsed();
+        let params = PostParams::default();
+        match self.watch.step(record.as_ref(), &self.identity, now) {
+            Step::Wait => Ok(false),
+            Step::Create => {
+                let metadata = ObjectMeta { name: Some(self.name.clone()), ..Default::default() };
+                let lease = Lease { metadata, spec: Some(self.spec(None, 0)) };
+                self.api.create(&params, &lease).await.map(|_| true)
+            }
+            step => {
+                let Some(mut lease) = lease else { return Ok(false) };
+                // The object as it was read: the server refuses it if it has changed since.
+                let before = lease.spec.take();
+                lease.spec = Some(match step {
+                    Step::Take { transitions, .. } => self.spec(None, transitions),
+                    _ => self.spec(before, record.map_or(0, |record| record.transitions)),
+                });
+                self.api.replace(&self.name, &params, &lease).await.map(|_| true)
+            }
+        }
+    }
+
+    fn spec(&self, before: Option<LeaseSpec>, transitions: i32) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: before.and_then(|spec| spec.acquire_time).or(Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+/// Gives the lease up, so that nobody has to wait for it.
+pub(crate) async fn give_up(client: Client, namespace: &str, name: &str, identity: &str) {
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    let Ok(Ok(mut lease)) = timeout(PATIENCE, api.get(name)).await else { return };
+    if let Some(spec) = &mut lease.spec
+        && spec.holder_identity.as_deref() == Some(identity)
+    {
+        spec.holder_identity = Some(String::new());
+        // If it can't be given up it is over soon.
+        let _ = timeout(PATIENCE, api.replace(name, &PostParams::default(), &lease)).await;
+    }
+}
+
+fn record(lease: &Lease) -> Record {
+    let spec = lease.spec.clone().unwrap_or_default();
+    Record {
+        holder: spec.holder_identity.unwrap_or_default(),
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        transitions: spec.lease_transitions.unwrap_or(0),
+    }
+}

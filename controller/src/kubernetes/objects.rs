@@ -1,0 +1,275 @@
+//! The API server: what is asked of it, in the words of its answers.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::{Api, Client, Error, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use serin_core::spec::KIND;
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::crd::{PLURAL, group_and_version};
+use super::fence::{Fence, Lost};
+use crate::kubernetes::patches::wasm_plugin::PluginError;
+use crate::kubernetes::patches::{Edits, FieldError};
+
+/// No answer is waited for longer. A write that is given up may still arrive: it carries the version that it was decided on.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a write is decided again on an object that somebody else keeps changing.
+const TRIES: usize = 10;
+
+/// Why something was not done. What could not be read or written is as it was.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub(crate) enum ClusterError {
+    #[error("{what} is not there")]
+    Missing { what: String },
+    #[error("the cluster has no {kind}: is its definition installed?")]
+    NoKind { kind: String },
+    #[error("{what}: it may not be read or written by this operator's account: {why}")]
+    Forbidden { what: String, why: String },
+    #[error("{what}: somebody else keeps changing it")]
+    Contended { what: String },
+    #[error("{what}: {why}")]
+    Refused { what: String, why: String },
+    #[error("{what}: no answer from the API server within {} s", PATIENCE.as_secs())]
+    Late { what: String },
+    #[error("{what}: {cause}")]
+    Field { what: String, cause: FieldError },
+    #[error("{what}: {cause}")]
+    Plugin { what: String, cause: PluginError },
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+/// A kind of object.
+#[must_use]
+pub(crate) fn kind(group: &str, version: &str, kind: &str) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// Rollouts.
+#[must_use]
+pub(crate) fn rollouts() -> ApiResource {
+    let (group, version) = group_and_version();
+    ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, KIND), PLURAL)
+}
+
+/// One object of a mesh, which is read, and changed in a few places.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    api: Api<DynamicObject>,
+    kind: String,
+    name: String,
+    /// What of it is read and changed; all if absent.
+    subresource: Option<&'static str>,
+    fence: Fence,
+}
+
+impl Subject {
+    /// The object of this kind and name.
+    #[must_use]
+    pub(crate) fn new(
+        client: Client,
+        resource: &ApiResource,
+        namespace: &str,
+        name: &str,
+        fence: Fence,
+    ) -> Self {
+        let api = Api::namespaced_with(client, namespace, resource);
+        let (kind, name) = (resource.kind.clone(), name.to_owned());
+        Self { api, kind, name, subresource: None, fence }
+    }
+
+    /// A part of it that the server serves by itself.
+    #[must_use]
+    pub(crate) fn subresource(self, name: &'static str) -> Self {
+        Self { subresource: Some(name), ..self }
+    }
+
+    /// Its kind and name.
+    #[must_use]
+    pub(crate) fn what(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// All objects of its kind there, to be watched.
+    #[must_use]
+    pub(crate) fn api(&self) -> (Api<DynamicObject>, &str) {
+        (self.api.clone(), &self.name)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is not there, or can't be read.
+    pub(crate) async fn read(&self) -> Result<Value, ClusterError> {
+        let object = match self.subresource {
+            Some(part) => self.answered(self.api.get_subresource(part, &self.name)).await,
+            None => self.answered(self.api.get(&self.name)).await,
+        };
+        Ok(json!(object?))
+    }
+
+    /// Changes it as decided on what is there; decides again where somebody else was quicker. Gives the object as it is then.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub(crate) async fn change<E>(
+        &self,
+        decide: impl Fn(&Value) -> Result<Edits, E>,
+    ) -> Result<Value, ClusterError>
+    where
+        ClusterError: From<(String, E)>,
+    {
+        let mut refused: Option<(Value, String)> = None;
+        for _ in 0..TRIES {
+            let object = self.read().await?;
+            if let Some((before, why)) = refused.take()
+                && version(&before) == version(&object)
+            {
+                // Nobody was quicker: it is the change itself that the server does not take.
+                return Err(ClusterError::Refused { what: self.what(), why });
+            }
+            let edits = decide(&object).map_err(|error| (self.what(), error))?;
+            if edits.is_empty() {
+                return Ok(object);
+            }
+            self.fence.check()?;
+            match timeout(PATIENCE, self.patch(&edits)).await {
+                Ok(Ok(object)) => return Ok(json!(object)),
+                Ok(Err(Error::Api(status))) if [409, 422].contains(&status.code) => {
+                    refused = Some((object, status.message.clone()));
+                }
+                Ok(Err(error)) => return Err(self.error(error)),
+                Err(_) => return Err(ClusterError::Late { what: self.what() }),
+            }
+        }
+        Err(ClusterError::Contended { what: self.what() })
+    }
+
+    async fn patch(&self, edits: &Edits) -> Result<DynamicObject, Error> {
+        let patch: Patch<()> = Patch::Json(edits.patch());
+        let params = PatchParams::default();
+        match self.subresource {
+            Some(part) => self.api.patch_subresource(part, &self.name, &params, &patch).await,
+            None => self.api.patch(&self.name, &params, &patch).await,
+        }
+    }
+
+    async fn answered<T>(
+        &self,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, ClusterError> {
+        match timeout(PATIENCE, request).await {
+            Ok(answer) => answer.map_err(|error| self.error(error)),
+            Err(_) => Err(ClusterError::Late { what: self.what() }),
+        }
+    }
+
+    fn error(&self, error: Error) -> ClusterError {
+        in_words(&self.what(), &self.kind, error)
+    }
+}
+
+fn version(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/resourceVersion")
+}
+
+/// What an error of the server, or on the way to it, comes down to.
+pub(crate) fn in_words(what: &str, kind: &str, error: Error) -> ClusterError {
+    let what = what.to_owned();
+    match error {
+        // Of an object that is not there the answer has a name; of a kind that is not there it has none.
+        Error::Api(status) if status.code == 404 => {
+            let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
+            match named {
+                true => ClusterError::Missing { what },
+                false => ClusterError::NoKind { kind: kind.to_owned() },
+            }
+        }
+        Error::Api(status) if [401, 403].contains(&status.code) => {
+            ClusterError::Forbidden { what, why: status.message.clone() }
+        }
+        Error::Api(status) => ClusterError::Refused { what, why: status.message.clone() },
+        other => ClusterError::Refused { what, why: root(&other) },
+    }
+}
+
+fn root(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => root(cause),
+        None => error.to_string(),
+    }
+}
+
+impl ClusterError {
+    /// The same as a word, which stays what it is.
+    #[must_use]
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "ObjectMissing",
+            Self::NoKind { .. } => "KindMissing",
+            Self::Forbidden { .. } => "Forbidden",
+            Self::Contended { .. } => "Contended",
+            Self::Refused { .. } | Self::Late { .. } => "ApiServer",
+            Self::Field { .. } | Self::Plugin { .. } => "ObjectInvalid",
+            Self::Lost(_) => "NotLeading",
+        }
+    }
+}
+
+impl From<(String, PluginError)> for ClusterError {
+    fn from((what, cause): (String, PluginError)) -> Self {
+        Self::Plugin { what, cause }
+    }
+}
+
+impl From<(String, FieldError)> for ClusterError {
+    fn from((what, cause): (String, FieldError)) -> Self {
+        Self::Field { what, cause }
+    }
+}
+
+/// All objects of a kind in a namespace.
+///
+/// # Errors
+/// They can't be read.
+pub(crate) async fn list<K>(api: &Api<K>, kind: &str) -> Result<Vec<K>, ClusterError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let what = || format!("the list of {kind}s");
+    match timeout(PATIENCE, api.list(&ListParams::default())).await {
+        Ok(Ok(list)) => Ok(list.items),
+        Ok(Err(error)) => Err(in_words(&what(), kind, error)),
+        Err(_) => Err(ClusterError::Late { what: what() }),
+    }
+}
+
+/// Puts the operator's finalizer on a Rollout, or takes it off.
+///
+/// # Errors
+/// The server refuses, perhaps because the object has changed.
+pub(crate) async fn finalize(
+    api: &Api<DynamicObject>,
+    object: &DynamicObject,
+    finalizers: Vec<String>,
+    fence: &Fence,
+) -> Result<DynamicObject, ClusterError> {
+    fence.check()?;
+    let what = || format!("{KIND} {}", object.name_any());
+    let patch = Patch::Merge(json!({ "metadata": {
+        "resourceVersion": object.metadata.resource_version,
+        "finalizers": finalizers,
+    } }));
+    let params = PatchParams::default();
+    match timeout(PATIENCE, api.patch(&object.name_any(), &params, &patch)).await {
+        Ok(answer) => answer.map_err(|error| in_words(&what(), KIND, error)),
+        Err(_) => Err(ClusterError::Late { what: what() }),
+    }
+}

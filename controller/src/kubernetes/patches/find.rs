@@ -1,0 +1,198 @@
+//! Finds the routes in an object that are a rollout's.
+//!
+//! Istio and the Gateway API write the same thing in two ways: an object has a list of routes, a route a list of weighted entries. A
+//! route is the rollout's if it has an entry of each version and no other. What has a third entry can't be: serin would have to know what
+//! share is left to it.
+
+use std::fmt::Display;
+
+use serde_json::{Map, Value};
+use serin_core::config::mesh::Versions;
+
+use super::field::{Field, in_words};
+use super::routes::{Candidate, Entry, Route, Routes, WEIGHT};
+use super::{Edits, FieldError};
+
+/// How a kind of object names where a version is reached.
+pub(super) trait Target: Display {
+    /// What comes before the slash in its `apiVersion`.
+    const GROUP: &'static str;
+    /// Which of the group's kinds have such routes.
+    const KINDS: &'static [&'static str];
+    /// The field of `spec` that has the routes.
+    const ROUTES: &'static str;
+    /// The field of a route that has the weighted entries.
+    const ENTRIES: &'static str;
+    /// The weight of an entry that says none and is not alone.
+    const UNSAID: u32;
+    /// Fields of an entry that another one can be made after. With any other (a filter, say) serin would have to guess.
+    const PLAIN: &'static [&'static str];
+
+    /// Whether an entry is this version's, in an object of this namespace.
+    fn serves(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError>;
+
+    /// An entry of this version, without weight, to stand beside the baseline's.
+    fn entry(&self, baseline: &Field<'_>) -> Map<String, Value>;
+}
+
+/// What to do about a candidate that is in none of the routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Refuse: the user adds it, with weight 0.
+    Refuse,
+    /// Add it wherever the baseline is alone, once it is to have a weight.
+    Add,
+}
+
+/// Finds the routes of a rollout.
+pub(super) fn find<T: Target>(
+    object: &Value,
+    versions: &Versions<T>,
+    missing: Missing,
+) -> Result<Routes, FieldError> {
+    let object = Field::root(object);
+    check_kind::<T>(&object)?;
+    let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace"));
+    let namespace = namespace.map(|field| field.text()).transpose()?;
+    let list = object.required("spec")?.required(T::ROUTES)?;
+    let (mut pairs, mut alone) = (Vec::new(), Vec::new());
+    for route in list.list()? {
+        let Some(entries) = route.get(T::ENTRIES) else { continue };
+        match Found::of(&entries, versions, namespace)? {
+            Found::Pair(pair) => pairs.push(pair),
+            Found::Baseline => alone.push(entries),
+            Found::Other => {}
+        }
+    }
+    if pairs.is_empty() && missing == Missing::Add {
+        pairs =
+            alone.iter().map(|entries| to_be_added(entries, versions)).collect::<Result<_, _>>()?;
+    }
+    if pairs.is_empty() {
+        return Err(list.fault(nothing(versions, &alone)));
+    }
+    Ok(Routes { edits: Edits::of(&object), routes: pairs })
+}
+
+fn check_kind<T: Target>(object: &Field<'_>) -> Result<(), FieldError> {
+    let version = object.required("apiVersion")?;
+    let text = version.text()?;
+    if text.split_once('/').is_none_or(|(group, _)| group != T::GROUP) {
+        return Err(version.fault(format!("{text:?} is not of {}", T::GROUP)));
+    }
+    let kind = object.required("kind")?;
+    let text = kind.text()?;
+    if !T::KINDS.contains(&text) {
+        return Err(kind.fault(format!("{text:?} is not {}", T::KINDS.join(" or "))));
+    }
+    Ok(())
+}
+
+/// What the entries of a route say about a rollout.
+enum Found {
+    Pair(Route),
+    /// Nothing but the baseline.
+    Baseline,
+    /// Somebody else's. A route with the candidate and without the baseline is one for testers.
+    Other,
+}
+
+impl Found {
+    fn of<T: Target>(
+        entries: &Field<'_>,
+        versions: &Versions<T>,
+        namespace: Option<&str>,
+    ) -> Result<Self, FieldError> {
+        let list = entries.list()?;
+        let Versions { baseline, candidate } = versions;
+        let baselines = serving(&list, baseline, namespace)?;
+        let candidates = serving(&list, candidate, namespace)?;
+        let (first, second) = match (&*baselines, &*candidates) {
+            ([_], []) if list.len() == 1 => return Ok(Self::Baseline),
+            ([], _) | (_, []) => return Ok(Self::Other),
+            ([first], [second]) => (*first, *second),
+            ([_, second, ..], _) => return Err(twice(baseline, second)),
+            (_, [_, second, ..]) => return Err(twice(candidate, second)),
+        };
+        if first.0 == second.0 {
+            let problem = format!("{baseline} and {candidate} are both this. Name them apart");
+            return Err(first.1.fault(problem));
+        }
+        let mut entry = list.iter().enumerate();
+        if let Some((_, third)) = entry.find(|(index, _)| ![first.0, second.0].contains(index)) {
+            return Err(third.fault(format!(
+                "neither {baseline} nor {candidate}: a rollout has two versions. Give the others a route of their own"
+            )));
+        }
+        Ok(Self::Pair(Route {
+            path: entries.path.clone(),
+            read: entries.value.clone(),
+            baseline: weighed::<T>(first)?,
+            candidate: Candidate::There(weighed::<T>(second)?),
+        }))
+    }
+}
+
+/// An entry and its index.
+type Indexed<'l, 'o> = (usize, &'l Field<'o>);
+
+/// The entries of a version.
+fn serving<'l, 'o, T: Target>(
+    entries: &'l [Field<'o>],
+    version: &T,
+    namespace: Option<&str>,
+) -> Result<Vec<Indexed<'l, 'o>>, FieldError> {
+    let mut serving = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        if version.serves(entry, namespace)? {
+            serving.push((index, entry));
+        }
+    }
+    Ok(serving)
+}
+
+fn twice(version: &impl Target, second: &Indexed<'_, '_>) -> FieldError {
+    second.1.fault(format!("{version} is there twice. Make one entry of the two"))
+}
+
+fn weighed<T: Target>((index, entry): Indexed<'_, '_>) -> Result<Entry, FieldError> {
+    let weight = entry.get(WEIGHT).map(|weight| weight.number()).transpose()?;
+    Ok(Entry { index, weight: weight.unwrap_or(T::UNSAID), said: weight.is_some() })
+}
+
+/// A route with the baseline alone, to which the candidate is to be added.
+fn to_be_added<T: Target>(
+    entries: &Field<'_>,
+    versions: &Versions<T>,
+) -> Result<Route, FieldError> {
+    let list = entries.list()?;
+    let baseline = list.first().ok_or_else(|| entries.fault("empty"))?;
+    let mut names = baseline.value.as_object().into_iter().flat_map(Map::keys);
+    let special = |name: &String| baseline.get(name).filter(|_| !T::PLAIN.contains(&&**name));
+    if let Some(field) = names.find_map(special) {
+        return Err(field.fault(format!(
+            "whether it is for {} too only you know. Add an entry for it, with weight 0",
+            versions.candidate
+        )));
+    }
+    Ok(Route {
+        path: entries.path.clone(),
+        read: entries.value.clone(),
+        baseline: weighed::<T>((0, baseline))?,
+        candidate: Candidate::Missing(versions.candidate.entry(baseline)),
+    })
+}
+
+/// Why there is nothing to do, and what to do about it.
+fn nothing<T: Target>(versions: &Versions<T>, alone: &[Field<'_>]) -> String {
+    let Versions { baseline, candidate } = versions;
+    match alone.first() {
+        Some(route) => format!(
+            "no route has both {baseline} and {candidate}. Add {candidate} to {}, with weight 0, or let serin add it",
+            in_words(&route.path)
+        ),
+        None => format!(
+            "no route has both {baseline} and {candidate}. Is this the object, and are these their names in it?"
+        ),
+    }
+}

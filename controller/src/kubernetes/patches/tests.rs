@@ -1,0 +1,174 @@
+//! Real-world objects come back with nothing but the rollout's weights changed, as structures and as text.
+
+mod faults;
+mod property;
+mod samples;
+
+use serde_json::Value;
+use serin_filter::table::Weight;
+
+use self::samples::*;
+use super::{Missing, http_route, virtual_service};
+
+fn weight(ppm: u32) -> Weight {
+    Weight::from_ppm(ppm).unwrap()
+}
+
+/// The lines that are in one text only, with a sign before them. The comma behind a field is there or not by what follows it.
+fn difference(before: &Value, after: &Value) -> Vec<String> {
+    let text = |value| serde_json::to_string_pretty(value).unwrap();
+    let (before, after) = (text(before), text(after));
+    let mut rest = before.lines().map(|line| line.trim_end_matches(',')).peekable();
+    let mut changed = Vec::new();
+    for line in after.lines().map(|line| line.trim_end_matches(',')) {
+        // In these tests a line is changed or added, never moved or taken away.
+        if rest.peek() == Some(&line) {
+            rest.next();
+            continue;
+        }
+        let weighs = |line: &str| line.trim().starts_with("\"weight\":");
+        if weighs(line) && rest.peek().is_some_and(|line| weighs(line)) {
+            changed.push(format!("- {}", rest.next().unwrap().trim()));
+        }
+        changed.push(format!("+ {}", line.trim()));
+    }
+    assert_eq!(rest.next(), None, "something is gone");
+    changed
+}
+
+fn changes(sample: &Sample, percent: u32) -> Vec<String> {
+    let object = sample.object();
+    let edits = sample.edits(&object, percent);
+    let edited = edits.applied(&object).unwrap();
+    assert_eq!(
+        sample.routes(&edited, Missing::Refuse).unwrap().candidate(),
+        Some(weight(percent * 10_000))
+    );
+    assert!(sample.edits(&edited, percent).is_empty());
+    difference(&object, &edited)
+}
+
+#[test]
+fn nothing_but_weights_changes() {
+    let swap =
+        |from: u32, to: u32| [format!("- \"weight\": {from}"), format!("+ \"weight\": {to}")];
+    let cases = [
+        (reviews(), 30, vec![swap(80, 70), swap(20, 30)]),
+        (storefront(), 30, vec![swap(5, 30), swap(95, 70), swap(95, 70), swap(5, 30)]),
+        (delegates(), 1, vec![swap(100, 99), swap(0, 1)]),
+        (database(), 0, vec![swap(70, 100), swap(30, 0)]),
+        (store(), 50, vec![swap(995_000, 50), swap(5_000, 50), swap(1, 50), swap(0, 50)]),
+        (inventory(), 25, vec![swap(1, 25), swap(9, 75)]),
+    ];
+    for (sample, percent, expected) in cases {
+        assert_eq!(changes(&sample, percent), expected.concat());
+    }
+}
+
+#[test]
+fn a_weight_that_was_left_out_is_written() {
+    let expected = ["- \"weight\": 100", "+ \"weight\": 60", "+ \"weight\": 40"];
+    assert_eq!(changes(&future(), 40), expected);
+}
+
+#[test]
+fn the_candidate_is_added_where_the_baseline_is_alone() {
+    let object = first().object();
+    let edited = first().edits(&object, 5).applied(&object).unwrap();
+    let route = |index| edited.pointer(&format!("/spec/http/{index}/route")).unwrap().to_string();
+    assert_eq!(route(0), r#"[{"destination":{"host":"admin"}}]"#);
+    let both = r#"[{"destination":{"host":"greeter","subset":"stable","port":{"number":8000}},"weight":95},{"destination":{"host":"greeter","subset":"next","port":{"number":8000}},"weight":5}]"#;
+    assert_eq!([route(1), route(2)], [both, both]);
+
+    let mut object = first_rule().object();
+    // As a server fills it in.
+    object["spec"]["rules"][0]["backendRefs"][0]["kind"] = "Service".into();
+    let edited = first_rule().edits(&object, 5).applied(&object).unwrap();
+    let backends = edited.pointer("/spec/rules/0/backendRefs").unwrap().to_string();
+    let both = r#"[{"name":"echo-blue","port":3000,"kind":"Service","weight":95},{"name":"echo-green","port":3000,"kind":"Service","weight":5}]"#;
+    assert_eq!(backends, both);
+}
+
+#[test]
+fn nothing_is_added_before_the_candidate_is_to_have_a_weight() {
+    for sample in [first(), first_rule()] {
+        let object = sample.object();
+        let routes = sample.routes(&object, Missing::Add).unwrap();
+        assert_eq!(routes.candidate(), Some(Weight::ZERO));
+        assert!(routes.edits(sample.shares(0)).is_empty());
+        assert_eq!(routes.drift(sample.shares(0)), []);
+    }
+}
+
+#[test]
+fn the_present_split_is_told() {
+    let routes = |sample: &Sample| sample.routes(&sample.object(), Missing::Refuse).unwrap();
+    assert_eq!(routes(&inventory()).candidate(), Some(weight(100_000)));
+    let store = routes(&store());
+    assert_eq!(store.candidate(), None);
+    let each: Vec<_> =
+        store.routes().iter().map(|r| (r.path(), r.candidate().unwrap().ppm())).collect();
+    assert_eq!(
+        each,
+        [
+            ("spec.rules[1].backendRefs".to_owned(), 5_000),
+            ("spec.rules[2].backendRefs".to_owned(), 0)
+        ]
+    );
+    let mut nobody = reviews().object();
+    for index in [0, 1] {
+        nobody["spec"]["http"][1]["route"][index]["weight"] = 0.into();
+    }
+    let nobody = reviews().routes(&nobody, Missing::Refuse).unwrap();
+    assert_eq!(nobody.routes()[0].candidate(), None);
+}
+
+#[test]
+fn parts_per_million_are_for_the_gateway_api_alone() {
+    let fine = weight(2_500);
+    assert_eq!(http_route::shares(fine).to_string(), "997500 and 2500");
+    assert_eq!(http_route::shares(weight(250_000)).to_string(), "75 and 25");
+    let error = serin_core::config::mesh::Shares::percent(fine).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "0.25 % is not a whole percentage, and Istio's weights are. Choose one, or let the filter split"
+    );
+}
+
+#[test]
+fn drift_is_told_by_route() {
+    let sample = storefront();
+    let mut object = sample.object();
+    assert_eq!(sample.routes(&object, Missing::Refuse).unwrap().drift(sample.shares(5)), []);
+    object["spec"]["http"][2]["route"][0]["weight"] = 100.into();
+    let drift = sample.routes(&object, Missing::Refuse).unwrap().drift(sample.shares(5));
+    assert_eq!(
+        drift.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["spec.http[2].route: the weights 95 and 5 were written, but 100 and 5 are there"]
+    );
+    let gone = first().routes(&first().object(), Missing::Add).unwrap().drift(first().shares(5));
+    assert_eq!(gone.len(), 2);
+    assert!(gone[0].to_string().ends_with("but the candidate is not there any more"));
+}
+
+#[test]
+fn a_patch_fails_on_what_has_changed_since() {
+    let sample = storefront();
+    let mut object = sample.object();
+    object["metadata"]["resourceVersion"] = "41".into();
+    let edits = sample.edits(&object, 30);
+    edits.applied(&object).unwrap();
+    let mut newer = object.clone();
+    newer["metadata"]["resourceVersion"] = "42".into();
+    let mut third = object.clone();
+    let entry = third["spec"]["http"][1]["route"][0].clone();
+    third["spec"]["http"][1]["route"].as_array_mut().unwrap().push(entry);
+    for other in [newer, third] {
+        edits.applied(&other).unwrap_err();
+    }
+    // Nothing to write asks nothing of the object.
+    assert_eq!(
+        sample.routes(&object, Missing::Refuse).unwrap().edits(sample.shares(5)).patch().len(),
+        0
+    );
+}

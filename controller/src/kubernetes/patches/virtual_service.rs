@@ -1,0 +1,63 @@
+//! Istio's VirtualService: weights of its HTTP routes, in whole percent.
+//!
+//! Only `spec.http[].route[].weight` is ever changed. TCP and TLS routes carry no request that the filter could tell the outcome of, and a route
+//! that delegates has its destinations in another VirtualService.
+
+use serde_json::{Map, Value, json};
+use serin_core::config::mesh::{Destination, Versions};
+
+use super::field::Field;
+use super::find::{Target, find};
+use super::{FieldError, Missing, Routes};
+
+/// The routes of a VirtualService that are a rollout's.
+///
+/// # Errors
+/// There is none, or one that has more destinations than the two, or the object is none that Istio would take; with the path.
+pub fn routes(
+    object: &Value,
+    versions: &Versions<Destination>,
+    missing: Missing,
+) -> Result<Routes, FieldError> {
+    find(object, versions, missing)
+}
+
+impl Target for Destination {
+    const GROUP: &'static str = "networking.istio.io";
+    const KINDS: &'static [&'static str] = &["VirtualService"];
+    const ROUTES: &'static str = "http";
+    const ENTRIES: &'static str = "route";
+    const UNSAID: u32 = 0;
+    const PLAIN: &'static [&'static str] = &["destination", "weight"];
+
+    fn serves(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError> {
+        let destination = entry.required("destination")?;
+        let host = destination.required("host")?.text()?;
+        let subset = destination.get("subset").map(|subset| subset.text()).transpose()?;
+        let port = destination.get("port").and_then(|port| port.get("number"));
+        let port = port.map(|port| port.number()).transpose()?;
+        // A client that writes every field writes an empty one for none.
+        Ok(same_host(host, &self.host, namespace)
+            && subset.filter(|subset| !subset.is_empty()) == self.subset.as_deref()
+            && self.port.is_none_or(|wanted| port == Some(wanted.into())))
+    }
+
+    fn entry(&self, baseline: &Field<'_>) -> Map<String, Value> {
+        let port = self.port.map(|number| json!({ "number": number }));
+        let port = port.or_else(|| baseline.value.pointer("/destination/port").cloned());
+        let mut destination = Map::from_iter([("host".to_owned(), json!(self.host))]);
+        destination.extend(self.subset.iter().map(|subset| ("subset".to_owned(), json!(subset))));
+        destination.extend(port.map(|port| ("port".to_owned(), port)));
+        Map::from_iter([("destination".to_owned(), destination.into())])
+    }
+}
+
+/// Whether two names are one host's. Istio completes a name without dots by the namespace of the object that has it.
+fn same_host(one: &str, other: &str, namespace: Option<&str>) -> bool {
+    let completes = |short: &str, full: &str| {
+        let rest = full.strip_prefix(short).and_then(|rest| rest.strip_prefix('.'));
+        let rest = rest.and_then(|rest| rest.strip_prefix(namespace?));
+        !short.contains('.') && rest.is_some_and(|rest| rest.starts_with(".svc."))
+    };
+    one == other || completes(one, other) || completes(other, one)
+}

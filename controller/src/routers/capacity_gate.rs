@@ -1,0 +1,81 @@
+//! Stands before a mesh's router: the candidate gets a greater share only when its Deployment can carry it. What gives it less, or as much as it
+//! has, goes through at once, with no look at any Deployment: a rollback waits for nothing.
+
+use serin_core::ports::Router;
+use serin_core::rollout::event::Stage;
+use serin_core::rollout::machine::Rollout;
+use serin_core::rollout::plan::Step;
+use serin_core::split::Split;
+use serin_filter::names::Generation;
+use serin_filter::table::Weight;
+
+use crate::kubernetes::deployments::Deployments;
+use crate::operator::mesh::MeshRouter;
+
+/// A mesh's router behind a guard, if the rollout has Deployments to look at.
+#[derive(Debug)]
+pub(crate) struct Guarded {
+    router: MeshRouter,
+    /// The share that the candidate has.
+    share: Weight,
+    guard: Option<Guard>,
+}
+
+#[derive(Debug)]
+struct Guard {
+    deployments: Deployments,
+    /// The split of a preview: its share is none, but there has to be somebody to ask.
+    preview: Option<Generation>,
+}
+
+impl Guarded {
+    /// The router of a mesh in which the candidate has this share, with nobody before it yet.
+    #[must_use]
+    pub(crate) fn new(router: MeshRouter, share: Weight) -> Self {
+        Self { router, share, guard: None }
+    }
+
+    /// Has the rollout look at these Deployments.
+    pub(crate) fn guard(&mut self, deployments: Deployments, rollout: &Rollout) {
+        self.guard = Some(Guard { deployments, preview: preview(rollout) });
+    }
+
+    /// Whether replicas follow the weights.
+    #[must_use]
+    pub(crate) fn scales(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.deployments.scale())
+    }
+
+    async fn admit(&self, split: Split) -> Result<(), String> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        let previews = guard.preview == Some(split.generation);
+        match split.candidate > self.share || previews {
+            true => guard.deployments.carry(split.candidate).await,
+            false => Ok(()),
+        }
+    }
+}
+
+/// The generation of the preview that the rollout begins with and that is not live yet.
+fn preview(rollout: &Rollout) -> Option<Generation> {
+    rollout.plan().steps.first().filter(|step| Step::is_preview(step))?;
+    let (shown, present) = (rollout.status(), rollout.split().generation);
+    match shown.stage {
+        Stage::Preparing => Some(present.next()),
+        Stage::Step if shown.step == Some(1) && !shown.live => Some(present),
+        _ => None,
+    }
+}
+
+impl Router for Guarded {
+    async fn apply(&mut self, split: Split) -> Result<(), String> {
+        self.admit(split).await?;
+        self.router.apply(split).await?;
+        self.share = split.candidate;
+        Ok(())
+    }
+
+    fn generation_at(&self, running: Generation) -> Generation {
+        self.router.generation_at(running)
+    }
+}

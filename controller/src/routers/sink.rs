@@ -1,0 +1,126 @@
+//! What carries the filter's configuration to proxies: a file that one Envoy follows, or xDS for a group of them. The rollouts of one place
+//! share it.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use serin_core::config::sink::Place;
+use serin_filter::config::{Config, wire};
+use serin_filter::names::{Generation, ServiceName};
+
+use super::RouteError;
+use super::envoy_file::{EnvoyFile, FileError};
+use super::xds_group::{Groups, XdsGroup};
+
+/// A configuration on its way to proxies.
+pub(super) trait Carrier: Debug + Send {
+    /// Name of the filter's configuration, by which Envoy's statistics call it.
+    fn filter(&self) -> &str;
+
+    /// What it carries.
+    fn config(&self) -> &wire::Config;
+
+    /// The generation of a service's rollout that it carries; `None` if no rollout has said.
+    fn carried(&self, service: &ServiceName) -> Option<Generation> {
+        self.generations().get(service.as_str()).copied()
+    }
+
+    /// The generation of each rollout that it carries, by service.
+    fn generations(&self) -> &BTreeMap<String, Generation>;
+
+    /// Who refuses it, and why; `None` where proxies do not tell.
+    fn refusals(&self) -> Option<String> {
+        None
+    }
+
+    /// Carries this configuration from now on, with this generation of a service's rollout.
+    ///
+    /// # Errors
+    /// It can't; the one before is still carried.
+    fn put(
+        &mut self,
+        config: wire::Config,
+        service: &ServiceName,
+        generation: Generation,
+    ) -> Result<(), RouteError>;
+}
+
+/// The configuration that a carrier would carry with this service in it, under this generation.
+///
+/// # Errors
+/// The filter would not take it.
+pub(super) fn with(
+    present: &wire::Config,
+    service: wire::Service,
+    generation: Generation,
+) -> Result<wire::Config, RouteError> {
+    let mut config = wire::Config { generation, ..present.clone() };
+    config.services.retain(|present| present.name != service.name);
+    config.services.push(service);
+    Config::try_from(config.clone()).map_err(RouteError::Wanted)?;
+    Ok(config)
+}
+
+/// What tells which generations a carrier carries: its own, and that of each rollout.
+pub(super) fn version(generation: Generation, carried: &BTreeMap<String, Generation>) -> String {
+    let rollouts = carried.iter().map(|(service, carried)| format!(" {service}={carried}"));
+    format!("{generation}{}", rollouts.collect::<String>())
+}
+
+/// Reads that back. What is not of this form was written by somebody else, and tells nothing.
+pub(super) fn carried(version: &str) -> BTreeMap<String, Generation> {
+    let rollouts = version.split(' ').filter_map(|part| part.split_once('='));
+    let read = rollouts.filter_map(|(service, generation)| {
+        Some((service.to_owned(), Generation(generation.parse().ok()?)))
+    });
+    read.collect()
+}
+
+/// A carrier that rollouts share.
+pub(super) type Shared = Arc<Mutex<dyn Carrier>>;
+
+/// Nothing is left half done by whoever panicked with it.
+pub(super) fn lock(carrier: &Shared) -> MutexGuard<'_, dyn Carrier + 'static> {
+    carrier.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The carriers of this process.
+#[derive(Debug, Clone, Default)]
+pub struct Carriers {
+    files: Arc<Mutex<BTreeMap<PathBuf, Weak<Mutex<EnvoyFile>>>>>,
+    groups: Option<Arc<Groups>>,
+}
+
+impl Carriers {
+    /// With an xDS server for groups of proxies.
+    #[must_use]
+    pub fn with_groups(groups: Groups) -> Self {
+        Self { groups: Some(Arc::new(groups)), ..Self::default() }
+    }
+
+    pub(super) fn open(&self, place: &Place) -> Result<Shared, RouteError> {
+        match place {
+            Place::File(path) => Ok(self.file(path)?),
+            Place::Group(group) => match &self.groups {
+                Some(groups) => Ok(groups.open(group)? as Arc<Mutex<XdsGroup>>),
+                None => Err(RouteError::NoServer),
+            },
+        }
+    }
+
+    fn file(&self, path: &Path) -> Result<Arc<Mutex<EnvoyFile>>, FileError> {
+        // What a link points to is replaced, not the link.
+        let path = std::fs::canonicalize(path)
+            .map_err(|cause| FileError::Io { path: path.to_owned(), cause })?;
+        let mut open = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, file| file.strong_count() > 0);
+        if let Some(file) = open.get(&path).and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let file = Arc::new(Mutex::new(EnvoyFile::open(&path)?));
+        open.insert(path, Arc::downgrade(&file));
+        Ok(file)
+    }
+}

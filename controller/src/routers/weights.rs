@@ -1,0 +1,183 @@
+//! Splits as weights in an object of the user's: a VirtualService, an HTTPRoute or a GRPCRoute.
+
+use serde_json::Value;
+use serin_core::config::mesh::{Backend, Destination, Shares, Versions};
+use serin_core::ports::Router;
+use serin_core::spec::DriftPolicy;
+use serin_core::split::Split;
+use serin_filter::names::Generation;
+use serin_filter::table::Weight;
+use tokio::time::Instant;
+
+use crate::kubernetes::objects::{ClusterError, Subject};
+use crate::kubernetes::patches::acceptance::Acceptance;
+use crate::kubernetes::patches::{Drift, FieldError, Missing, Routes, http_route, virtual_service};
+use crate::sources::requested_split::{Board, Note};
+
+/// Where the versions are in the object.
+#[derive(Debug, Clone)]
+pub(crate) enum Weighted {
+    /// In a VirtualService.
+    VirtualService(Versions<Destination>),
+    /// In a route of the Gateway API.
+    Route(Versions<Backend>),
+}
+
+impl Weighted {
+    /// The routes of the object that are the rollout's.
+    ///
+    /// # Errors
+    /// There are none, or the object is not what it has to be.
+    pub(crate) fn routes(&self, object: &Value) -> Result<Routes, FieldError> {
+        match self {
+            Self::VirtualService(versions) => {
+                virtual_service::routes(object, versions, Missing::Refuse)
+            }
+            Self::Route(versions) => http_route::routes(object, versions, Missing::Refuse),
+        }
+    }
+
+    /// The weights by which the candidate gets this share.
+    ///
+    /// # Errors
+    /// The object can't have them.
+    pub(crate) fn shares(&self, candidate: Weight) -> Result<Shares, String> {
+        match self {
+            Self::VirtualService(_) => {
+                Shares::percent(candidate).map_err(|error| error.to_string())
+            }
+            Self::Route(_) => Ok(http_route::shares(candidate)),
+        }
+    }
+
+    /// Whether whoever carries the routes out has taken the object over as it is; Istio does not say.
+    fn acceptance(&self, object: &Value) -> Result<Acceptance, FieldError> {
+        match self {
+            Self::VirtualService(_) => Ok(Acceptance::Accepted),
+            Self::Route(_) => Acceptance::of(object),
+        }
+    }
+
+    /// What of an object as it is now keeps the mesh from following this share: somebody has changed the weights, or a gateway has not taken
+    /// them over; and whether that is worth telling.
+    #[must_use]
+    pub(crate) fn trouble(&self, object: &Value, candidate: Weight) -> Option<Trouble> {
+        let told = |message: String| Some(Trouble { message, waiting: false });
+        let shares = self.shares(candidate).ok()?;
+        match self.routes(object) {
+            Err(error) => return told(error.to_string()),
+            Ok(routes) => {
+                if let Some(drift) = routes.drift(shares).first() {
+                    return told(format!("somebody else has changed the weights: {drift}"));
+                }
+            }
+        }
+        match self.acceptance(object) {
+            Ok(Acceptance::Accepted) => None,
+            Ok(Acceptance::Waiting { why }) => Some(Trouble { message: why, waiting: true }),
+            Ok(Acceptance::Refused { parent, reason, message }) => {
+                told(format!("{parent} does not take the route: {reason}: {message}"))
+            }
+            Err(error) => told(error.to_string()),
+        }
+    }
+}
+
+/// What keeps a mesh from following.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// What.
+    pub(crate) message: String,
+    /// Whether that is what may be expected for a while.
+    pub(crate) waiting: bool,
+}
+
+/// The weights of one rollout.
+#[derive(Debug)]
+pub(crate) struct WeightRouter {
+    subject: Subject,
+    weighted: Weighted,
+    drift: DriftPolicy,
+    board: Board,
+}
+
+impl WeightRouter {
+    /// A router that has told the mesh what is on the board.
+    #[must_use]
+    pub(crate) fn new(
+        subject: Subject,
+        weighted: Weighted,
+        drift: DriftPolicy,
+        board: Board,
+    ) -> Self {
+        Self { subject, weighted, drift, board }
+    }
+
+    /// Why a change of somebody else's is to be respected, if it is. A rollback is not kept waiting by that.
+    fn respected(&self, split: Split, object: &Value) -> Option<String> {
+        let note = self.board.read();
+        if self.drift == DriftPolicy::Repair || split.candidate == Weight::ZERO {
+            return None;
+        }
+        let shares = self.weighted.shares(note.weight).ok()?;
+        let drift = self.weighted.routes(object).ok()?.drift(shares);
+        let drift: &Drift = drift.first()?;
+        Some(format!(
+            "{drift}; spec asks that this be respected (drift: respect): the rollout goes on once they are what was written"
+        ))
+    }
+
+    async fn write(&self, split: Split) -> Result<(), String> {
+        let shares = self.weighted.shares(split.candidate)?;
+        let words = |error: ClusterError| error.to_string();
+        let object = self.subject.read().await.map_err(words)?;
+        if let Some(why) = self.respected(split, &object) {
+            return Err(why);
+        }
+        let before = self.weighted.routes(&object).ok().and_then(|routes| routes.candidate());
+        let decide = |object: &Value| Ok(self.weighted.routes(object)?.edits(shares));
+        let written = self.subject.change::<FieldError>(decide).await.map_err(words)?;
+        self.note(split, before, &written);
+        Ok(())
+    }
+
+    /// Puts what was written on the board. What was asked for before, and was there already, keeps its time.
+    fn note(&self, split: Split, before: Option<Weight>, written: &Value) {
+        let Split { generation, candidate, .. } = split;
+        let known = self.board.read();
+        let there = before == Some(candidate);
+        let again = there && (known.generation, known.weight) == (generation, candidate);
+        let trouble = self.weighted.trouble(written, candidate);
+        self.board.write(Note {
+            generation,
+            weight: candidate,
+            before: match again {
+                true => known.before,
+                // Weights that are there already were written by whoever did this before.
+                false => before.filter(|_| !there),
+            },
+            written: if again { known.written } else { Instant::now() },
+            version: version(written),
+            waiting: trouble.as_ref().is_some_and(|trouble| trouble.waiting),
+            trouble: trouble.map(|trouble| trouble.message),
+        });
+    }
+}
+
+/// The object's version, as a number: servers count them up.
+#[must_use]
+pub(crate) fn version(object: &Value) -> u64 {
+    let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    version.and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+impl Router for WeightRouter {
+    async fn apply(&mut self, split: Split) -> Result<(), String> {
+        self.write(split).await
+    }
+
+    /// What proxies run is inferred from what they serve, and is the rollout's own.
+    fn generation_at(&self, running: Generation) -> Generation {
+        running
+    }
+}

@@ -1,0 +1,166 @@
+//! The filter's configuration for a group of proxies, pushed to them by xDS. It is kept, so that the same is served after a restart.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serin_core::observation::aggregator::named;
+use serin_filter::config::{Config, wire};
+use serin_filter::names::{Generation, ServiceName};
+
+use super::RouteError;
+use crate::routers::sink::Carrier;
+use crate::xds::publisher::Publisher;
+use crate::xds::template::Template;
+
+/// What a group is served, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// The filter's configuration.
+    pub config: wire::Config,
+    /// The generation of each rollout that it carries, by service.
+    pub carried: BTreeMap<String, Generation>,
+}
+
+/// Keeps what groups are served.
+pub trait Keeper: Debug + Send + Sync {
+    /// All that was kept, by group.
+    ///
+    /// # Errors
+    /// It can't be read.
+    fn served(&self) -> Result<Vec<(String, Served)>, String>;
+
+    /// Keeps what a group is served.
+    ///
+    /// # Errors
+    /// It can't be written.
+    fn serve(&self, group: &str, served: &Served) -> Result<(), String>;
+}
+
+/// The groups of an xDS server.
+#[derive(Debug)]
+pub struct Groups {
+    publisher: Publisher,
+    template: Arc<Template>,
+    keeper: Arc<dyn Keeper>,
+    open: Mutex<BTreeMap<String, Arc<Mutex<XdsGroup>>>>,
+}
+
+impl Groups {
+    /// Publishes what was kept.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn start(
+        publisher: Publisher,
+        template: Template,
+        keeper: Arc<dyn Keeper>,
+    ) -> Result<Self, String> {
+        let groups =
+            Self { publisher, template: Arc::new(template), keeper, open: Mutex::default() };
+        for (group, served) in groups.keeper.served()? {
+            let served = XdsGroup { served, ..groups.empty(&group).map_err(|e| e.to_string())? };
+            served.publish(&served.served.config).map_err(|error| error.to_string())?;
+            groups.insert(group, served);
+        }
+        Ok(groups)
+    }
+
+    pub(super) fn open(&self, group: &str) -> Result<Arc<Mutex<XdsGroup>>, RouteError> {
+        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
+        match known {
+            Some(known) => Ok(known),
+            None => Ok(self.insert(group.to_owned(), self.empty(group)?)),
+        }
+    }
+
+    fn insert(&self, name: String, group: XdsGroup) -> Arc<Mutex<XdsGroup>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.entry(name).or_insert_with(|| Arc::new(Mutex::new(group))).clone()
+    }
+
+    /// A group that is served what the template says.
+    fn empty(&self, group: &str) -> Result<XdsGroup, RouteError> {
+        let wrong = |why: String| RouteError::Group { group: group.to_owned(), why };
+        let text = self.template.configuration().as_bytes();
+        Config::parse(text).map_err(RouteError::Wanted)?;
+        let config = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
+        Ok(XdsGroup {
+            group: group.to_owned(),
+            publisher: self.publisher.clone(),
+            template: self.template.clone(),
+            keeper: self.keeper.clone(),
+            served: Served { config, carried: BTreeMap::new() },
+        })
+    }
+}
+
+/// One group.
+#[derive(Debug)]
+pub(super) struct XdsGroup {
+    group: String,
+    publisher: Publisher,
+    template: Arc<Template>,
+    keeper: Arc<dyn Keeper>,
+    served: Served,
+}
+
+impl XdsGroup {
+    fn publish(&self, config: &wire::Config) -> Result<(), RouteError> {
+        let text = serde_json::to_string(config).map_err(|error| RouteError::Group {
+            group: self.group.clone(),
+            why: error.to_string(),
+        })?;
+        let resource = self.template.resource(config.generation.to_string(), text);
+        self.publisher.publish(&self.group, resource);
+        Ok(())
+    }
+}
+
+/// What a proxy says, without the rest of a long text.
+fn shortened(reason: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut rest = reason.trim().chars();
+    let first: String = rest.by_ref().take(LONGEST).collect();
+    if rest.next().is_some() { first + "..." } else { first }
+}
+
+impl Carrier for XdsGroup {
+    fn filter(&self) -> &str {
+        self.template.name()
+    }
+
+    fn config(&self) -> &wire::Config {
+        &self.served.config
+    }
+
+    fn generations(&self) -> &BTreeMap<String, Generation> {
+        &self.served.carried
+    }
+
+    fn refusals(&self) -> Option<String> {
+        let proxies = self.publisher.proxies(&self.group);
+        let refusing = proxies.iter().filter_map(|proxy| {
+            let rejection = proxy.resources.get(self.template.name())?.rejected.as_ref()?;
+            Some(format!("{}: {}", proxy.node, shortened(&rejection.reason)))
+        });
+        Some(named(refusing)).filter(|refusing| !refusing.is_empty())
+    }
+
+    /// Published first: a rollback waits for no disk. What could not be kept is kept with the next.
+    fn put(
+        &mut self,
+        config: wire::Config,
+        service: &ServiceName,
+        generation: Generation,
+    ) -> Result<(), RouteError> {
+        self.publish(&config)?;
+        self.served.config = config;
+        self.served.carried.insert(service.to_string(), generation);
+        if let Err(why) = self.keeper.serve(&self.group, &self.served) {
+            eprintln!("serin: what group {} is served can't be kept: {why}", self.group);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! All addresses of a name.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::{Proxies, at, listed};
+use crate::sources::fleet::DEADLINE;
+
+/// How long an answer is good for.
+const RENEWAL: Duration = Duration::from_secs(30);
+
+/// A question without an answer is asked again after this time.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// A name that is looked up now and then, in the background: the resolver may take its time.
+#[derive(Debug)]
+pub(super) struct Dns {
+    host: String,
+    port: u16,
+    proxies: Proxies,
+    lookup: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
+    due: Instant,
+    warning: Option<String>,
+}
+
+impl Dns {
+    pub(super) fn new(host: String, port: u16) -> Self {
+        let (proxies, due) = (Proxies::from([]), Instant::now());
+        Self { host, port, proxies, lookup: None, due, warning: None }
+    }
+
+    pub(super) fn proxies(&self) -> &Proxies {
+        &self.proxies
+    }
+
+    pub(super) async fn refresh(&mut self) -> Option<String> {
+        if self.lookup.is_none() && Instant::now() >= self.due {
+            let name = (self.host.clone(), self.port);
+            self.lookup = Some(tokio::spawn(async move {
+                Ok(lookup_host((name.0.as_str(), name.1)).await?.collect())
+            }));
+        }
+        if let Some(lookup) = &mut self.lookup {
+            // Without any proxies there is nothing better to do than to wait.
+            let patience = if self.proxies.is_empty() { DEADLINE } else { Duration::ZERO };
+            if let Ok(answer) = timeout(patience, lookup).await {
+                self.lookup = None;
+                self.learn(answer.unwrap_or_else(|error| Err(error.into())));
+            } else if self.proxies.is_empty() {
+                return Some(self.trouble("no answer yet"));
+            }
+        }
+        self.warning.clone()
+    }
+
+    fn learn(&mut self, answer: io::Result<Vec<SocketAddr>>) {
+        let trouble = match answer {
+            Ok(addresses) if !addresses.is_empty() => {
+                let proxies = listed(addresses.iter().map(|address| at(&address.to_string())));
+                if proxies != self.proxies {
+                    self.proxies = proxies;
+                }
+                None
+            }
+            Ok(_) => Some("it has no address".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        self.due = Instant::now() + if trouble.is_none() { RENEWAL } else { RETRY };
+        self.warning = trouble.map(|what| self.trouble(&what));
+    }
+
+    fn trouble(&self, what: &str) -> String {
+        let Self { host, port, .. } = self;
+        let last = if self.proxies.is_empty() { "" } else { "; its last addresses stay in force" };
+        format!("spec.envoy.proxies.dns: {host}:{port} can't be resolved: {what}{last}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(all: &[&str]) -> io::Result<Vec<SocketAddr>> {
+        Ok(all.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
+    #[tokio::test]
+    async fn the_last_answer_stays_in_force_while_there_is_no_other() {
+        let mut dns = Dns::new("edge".to_owned(), 9901);
+        dns.learn(addresses(&["10.0.0.2:9901", "[fd00::1]:9901", "10.0.0.2:9901"]));
+        let names =
+            |dns: &Dns| dns.proxies().iter().map(|p| p.name.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&dns), &dns.warning),
+            (vec!["10.0.0.2:9901".to_owned(), "[fd00::1]:9901".to_owned()], &None)
+        );
+        let first = dns.proxies().clone();
+        for nothing in [addresses(&[]), Err(io::Error::other("no resolver"))] {
+            dns.learn(nothing);
+            assert!(std::sync::Arc::ptr_eq(&first, dns.proxies()));
+            let warning = dns.warning.clone().unwrap();
+            assert!(
+                warning.starts_with("spec.envoy.proxies.dns: edge:9901 can't be resolved: "),
+                "{warning}"
+            );
+            assert!(warning.ends_with("; its last addresses stay in force"), "{warning}");
+        }
+        dns.learn(addresses(&["10.0.0.3:9901"]));
+        assert_eq!((names(&dns), &dns.warning), (vec!["10.0.0.3:9901".to_owned()], &None));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_resolved() {
+        let mut dns = Dns::new("localhost".to_owned(), 9901);
+        assert_eq!(dns.refresh().await, None);
+        assert!(dns.proxies().iter().any(|proxy| proxy.address == "http://127.0.0.1:9901"));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_has_gives_no_proxies() {
+        let mut dns = Dns::new("nobody.invalid".to_owned(), 9901);
+        let warning = dns.refresh().await.unwrap();
+        assert!(
+            warning.starts_with("spec.envoy.proxies.dns: nobody.invalid:9901 can't be resolved: "),
+            "{warning}"
+        );
+        assert!(dns.proxies().is_empty());
+    }
+}

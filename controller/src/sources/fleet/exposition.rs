@@ -1,0 +1,163 @@
+//! The filter's statistics as an Envoy shows them to Prometheus.
+//!
+//! Where its admin interface is out of reach, as in a pod of Istio, this page is not: it is served on a port of its own. Envoy has no labels for
+//! what a filter counts unless its bootstrap says so, which takes a restart of every pod; without that the page has the whole name, with
+//! `_` for all that Prometheus does not allow in one. That can't be read back, but the names to look for are known.
+
+use std::collections::HashMap;
+
+use serin_core::config::prometheus::shown;
+use serin_core::observation::Snapshot;
+use serin_core::rollout::plan::Plan;
+use serin_filter::names::{Generation, ServiceName, VersionName};
+use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::table::BUCKETS;
+
+/// Where the page is, below the base address.
+pub(super) const PATH: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
+
+/// The values on a page by the name of the statistic; those with labels summed up.
+pub type Values = HashMap<String, u64>;
+
+/// Reads a page.
+///
+/// # Errors
+/// It has a line that is none of the format.
+pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    let mut values = Values::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if line.starts_with('#') {
+            continue;
+        }
+        let wrong = || format!("{:?} is no statistic", line.chars().take(80).collect::<String>());
+        let (series, value) = line.rsplit_once(' ').ok_or_else(wrong)?;
+        let value: f64 = value.parse().map_err(|_| wrong())?;
+        let name = series.split('{').next().unwrap_or(series);
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_:".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_part) {
+            return Err(wrong());
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        // counts, exact up to 2^53
+        let count = value.max(0.0) as u64;
+        *values.entry(name.to_owned()).or_default() += count;
+    }
+    Ok(values)
+}
+
+/// The names on the page of what the filter counts of one service.
+#[derive(Debug)]
+pub struct Names {
+    counters: Vec<(String, VersionName, Stat)>,
+    tripped: Vec<(String, VersionName)>,
+    watched: Vec<(String, u32, u32, Watched)>,
+}
+
+impl Names {
+    /// Those of a rollout's versions, and of the slices that it watches.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let (service, versions) = (&plan.service, [&plan.baseline, &plan.candidate]);
+        let counters = versions.into_iter().flat_map(|version| {
+            let named =
+                move |stat: Stat| (shown(&stat.name(service, version)), version.clone(), stat);
+            Stat::all().map(named)
+        });
+        let tripped = versions.map(|version| {
+            let name = stat::of_version(service, version, stat::TRIPPED);
+            (shown(&name), version.clone())
+        });
+        let watched = plan.watched().into_iter().flat_map(|mut watch| {
+            watch.slices.push(BUCKETS);
+            let salts = (0..).zip(&watch.salts).map(|(number, _)| number);
+            salts.flat_map(|salt| watched(service, salt, &watch.slices)).collect::<Vec<_>>()
+        });
+        Self { counters: counters.collect(), tripped: tripped.into(), watched: watched.collect() }
+    }
+
+    /// What a page says of the service.
+    #[must_use]
+    pub fn snapshot(&self, values: &Values) -> Snapshot {
+        let value = |name: &str| values.get(name).copied();
+        let own = |name: &str| value(&shown(name));
+        let mut snapshot = Snapshot {
+            generation: own(stat::GENERATION).map(Generation),
+            started: own(stat::START_TIME).unwrap_or(0),
+            ticks: own(stat::TICKS).unwrap_or(0),
+            ticks_behind: own(stat::TICKS_BEHIND).unwrap_or(0),
+            rejections: own(stat::CONFIG_REJECTED).unwrap_or(0),
+            ..Snapshot::default()
+        };
+        for (name, version, stat) in &self.counters {
+            if let Some(count) = value(name) {
+                snapshot.versions.entry(version.clone()).or_default().set(*stat, count);
+            }
+        }
+        let cut_off = self.tripped.iter().filter(|(name, _)| value(name).is_some_and(|on| on > 0));
+        snapshot.tripped.extend(cut_off.map(|(_, version)| version.clone()));
+        for (name, salt, slice, watched) in &self.watched {
+            if let Some(count) = value(name) {
+                snapshot.slices.set(*salt, *slice, *watched, count);
+            }
+        }
+        snapshot
+    }
+}
+
+/// The names of all slices by one salt.
+fn watched(
+    service: &ServiceName,
+    salt: u32,
+    slices: &[u32],
+) -> impl Iterator<Item = (String, u32, u32, Watched)> {
+    let one = move |slice: &u32| {
+        let slice = *slice;
+        Watched::ALL
+            .map(|watched| (shown(&watched.name(service, salt, slice)), salt, slice, watched))
+    };
+    slices.iter().flat_map(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_core::spec::Spec;
+    use serin_filter::outcome::Failure;
+
+    use super::*;
+
+    const PAGE: &str = "\
+# TYPE serin_ticks counter
+serin_ticks{} 90
+# TYPE serin_generation gauge
+serin_generation{} 7
+serin_start_time_seconds{} 1700000000
+serin_service___shop___version___v2___kind___reset___failures{} 4
+serin_service___shop___version___v2___tripped{} 1
+serin_service___shop___version___v1___tripped{} 0
+serin_service___cart___version___v2___tripped{} 1
+serin_service___shop___version___v1___requests{} 3
+serin_service___shop___version___v1___requests{pod=\"a\"} 2
+";
+
+    #[test]
+    fn known_names_are_found_on_the_page() {
+        let spec = include_str!("../../../../envoy/rollout.yaml");
+        let names = Names::of(&Spec::parse(spec).unwrap().plan);
+        let snapshot = names.snapshot(&parse(PAGE.as_bytes()).unwrap());
+        let (v1, v2): (VersionName, VersionName) = ("v1".parse().unwrap(), "v2".parse().unwrap());
+        assert_eq!((snapshot.generation, snapshot.ticks), (Some(Generation(7)), 90));
+        assert_eq!(snapshot.started, 1_700_000_000);
+        assert_eq!(snapshot.tripped, [v2.clone()].into());
+        assert_eq!(snapshot.versions[&v1].count(Stat::Requests), 5);
+        assert_eq!(snapshot.versions[&v2].count(Stat::Failures(Failure::Reset)), 4);
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused() {
+        for text in ["<html>", "serin_ticks{}", "serin_ticks{} many", "{\"stats\": []} 1"] {
+            parse(text.as_bytes()).unwrap_err();
+        }
+        assert!(parse(b"").unwrap().is_empty());
+    }
+}

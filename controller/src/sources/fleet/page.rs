@@ -1,0 +1,228 @@
+//! The statistics page of one Envoy: read once, for all services whose rollouts want it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Visitor};
+use serin_core::observation::{Counters, Slices, Snapshot};
+use serin_filter::names::{Generation, ServiceName, VersionName};
+use serin_filter::stat::{self, Stat, Watched};
+
+/// Where the page is, below the base address of the admin interface. Statistics that were never used are zero.
+pub(super) const PATH: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.)";
+
+/// What Envoy puts before the name of each statistic that a filter defines.
+const CUSTOM: &str = "wasmcustom.";
+
+/// What Envoy puts before the statistics about following a filter's configuration.
+const DISCOVERY: &str = "extension_config_discovery.http_filter.";
+
+/// What ends the names of those that count refused configurations.
+const REJECTIONS: [&str; 3] = ["config_fail", "update_rejected", "update_failure"];
+
+/// The filter's statistics at one proxy.
+#[derive(Debug, Default)]
+pub struct Page {
+    generation: Option<Generation>,
+    started: u64,
+    ticks: u64,
+    ticks_behind: u64,
+    /// Refused configurations by the name that the filter's configuration has.
+    rejections: HashMap<String, u64>,
+    services: HashMap<String, Service>,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    tripped: BTreeSet<VersionName>,
+    versions: Vec<(VersionName, Counters)>,
+    slices: Slices,
+}
+
+#[derive(serde::Deserialize)]
+struct Stats<'p> {
+    #[serde(borrow)]
+    stats: Vec<Statistic<'p>>,
+}
+
+/// The page has histograms too, without a name; they are none of the filter's.
+#[derive(serde::Deserialize)]
+struct Statistic<'p> {
+    #[serde(borrow, default)]
+    name: Cow<'p, str>,
+    #[serde(default)]
+    value: Count,
+}
+
+/// The value of a counter or a gauge, if it is one.
+#[derive(Default)]
+struct Count(Option<u64>);
+
+impl Page {
+    /// Reads the page.
+    ///
+    /// # Errors
+    /// It is not a list of statistics.
+    pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
+        // Looked through once, and not each name by itself.
+        let text = std::str::from_utf8(text).map_err(serde::de::Error::custom)?;
+        let stats: Stats = serde_json::from_str(text)?;
+        let mut page = Self::default();
+        for Statistic { name, value } in &stats.stats {
+            if let Count(Some(value)) = value {
+                page.take(name, *value);
+            }
+        }
+        Ok(page)
+    }
+
+    fn take(&mut self, name: &str, value: u64) {
+        if let Some(name) = name.strip_prefix(DISCOVERY) {
+            if let Some((filter, what)) = name.rsplit_once('.')
+                && REJECTIONS.contains(&what)
+            {
+                *self.rejections.entry(filter.to_owned()).or_default() += value;
+            }
+            return;
+        }
+        match name.strip_prefix(CUSTOM) {
+            Some(stat::GENERATION) => self.generation = Some(Generation(value)),
+            Some(stat::START_TIME) => self.started = value,
+            Some(stat::TICKS) => self.ticks = value,
+            Some(stat::TICKS_BEHIND) => self.ticks_behind = value,
+            Some(name) => self.take_of_service(name, value),
+            None => {}
+        }
+    }
+
+    fn take_of_service(&mut self, name: &str, value: u64) {
+        if let Some((service, version, stat)) = Stat::parse(name) {
+            if let Some(counters) = self.service(service).version(version) {
+                counters.set(stat, value);
+            }
+        } else if let Some((service, salt, slice, watched)) = Watched::parse(name) {
+            self.service(service).slices.set(salt, slice, watched, value);
+        } else if let Some((service, version, stat::TRIPPED)) = stat::parse_labels(name)
+            && value > 0
+        {
+            self.service(service).tripped.extend(version.parse());
+        }
+    }
+
+    fn service(&mut self, name: &str) -> &mut Service {
+        self.services.entry(name.to_owned()).or_default()
+    }
+
+    /// What the page says of one service, whose filter's configuration has this name in the listener's `config_discovery`.
+    #[must_use]
+    pub fn snapshot(&self, service: &ServiceName, filter: &str) -> Snapshot {
+        let of_service = self.services.get(service.as_str());
+        Snapshot {
+            generation: self.generation,
+            started: self.started,
+            ticks: self.ticks,
+            ticks_behind: self.ticks_behind,
+            rejections: self.rejections.get(filter).copied().unwrap_or(0),
+            tripped: of_service.map(|service| service.tripped.clone()).unwrap_or_default(),
+            versions: of_service.into_iter().flat_map(|s| s.versions.iter().cloned()).collect(),
+            slices: of_service.map(|service| service.slices.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Service {
+    /// The counters of a version; `None` if that is no name of one. Few enough to be looked through.
+    fn version(&mut self, name: &str) -> Option<&mut Counters> {
+        let known = self.versions.iter().position(|(version, _)| version.as_str() == name);
+        let place = match known {
+            Some(place) => place,
+            None => {
+                self.versions.push((name.parse().ok()?, Counters::default()));
+                self.versions.len() - 1
+            }
+        };
+        self.versions.get_mut(place).map(|(_, counters)| counters)
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct AnyValue;
+        impl Visitor<'_> for AnyValue {
+            type Value = Count;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("the value of a statistic")
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Count, E> {
+                Ok(Count(Some(value)))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Count, E> {
+                Ok(Count(None))
+            }
+        }
+        from.deserialize_any(AnyValue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_filter::outcome::Failure;
+
+    use super::*;
+
+    #[test]
+    fn the_statistics_page_is_read() {
+        let page = r#"{"stats": [
+            {"name": "extension_config_discovery.http_filter.serin.config_fail", "value": 1},
+            {"name": "extension_config_discovery.http_filter.serin.update_rejected", "value": 2},
+            {"name": "extension_config_discovery.http_filter.serin.version_text", "value": "7"},
+            {"name": "extension_config_discovery.http_filter.other.update_rejected", "value": 9},
+            {"name": "wasmcustom.serin.generation", "value": 7},
+            {"name": "wasmcustom.serin.start_time_seconds", "value": 1700000000},
+            {"name": "wasmcustom.serin.ticks", "value": 90},
+            {"name": "wasmcustom.serin.service=.=shop;.;version=.=v2;.;kind=.=reset;.;failures", "value": 4},
+            {"name": "wasmcustom.serin.service=.=shop;.;version=.=v2;.;tripped", "value": 1},
+            {"name": "wasmcustom.serin.service=.=shop;.;version=.=v3;.;tripped", "value": 0},
+            {"name": "wasmcustom.serin.service=.=cart;.;version=.=v4;.;tripped", "value": 1},
+            {"name": "wasmcustom.serin.service=.=cart;.;version=.=v2;.;requests", "value": 8},
+            {"name": "wasmcustom.serin.service=.=shop;.;salt=.=3;.;slice=.=10000;.;watched_requests", "value": 6},
+            {"name": "wasmcustom.serin.service=.=cart;.;salt=.=3;.;slice=.=10000;.;watched_requests", "value": 9},
+            {"histograms": {"supported_quantiles": [0.5]}}]}"#;
+        let page = Page::parse(page.as_bytes()).unwrap();
+        let failures = [(Stat::Failures(Failure::Reset), 4)].into_iter().collect();
+        let mut slices = Slices::default();
+        slices.set(3, 10_000, Watched::Requests, 6);
+        let expected = Snapshot {
+            slices,
+            generation: Some(Generation(7)),
+            started: 1_700_000_000,
+            ticks: 90,
+            ticks_behind: 0,
+            rejections: 3,
+            tripped: ["v2".parse().unwrap()].into(),
+            versions: [("v2".parse().unwrap(), failures)].into(),
+        };
+        assert_eq!(page.snapshot(&"shop".parse().unwrap(), "serin"), expected);
+        let cart = page.snapshot(&"cart".parse().unwrap(), "other");
+        assert_eq!(
+            (cart.rejections, cart.versions.len(), cart.generation),
+            (9, 1, Some(Generation(7)))
+        );
+        let nobody = page.snapshot(&"nobody".parse().unwrap(), "nothing");
+        assert_eq!((nobody.rejections, nobody.versions.len(), nobody.ticks), (0, 0, 90));
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused() {
+        for text in ["", "<html>", "[]", "{}", r#"{"stats": [{"name": 3}]}"#, r#"{"stats": 7}"#] {
+            assert!(Page::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use axum::Router;
+use axum::routing::get;
+use serin_core::config::discovery::Whereabouts;
+use serin_core::observation::Sighting;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+use super::*;
+
+/// An Envoy that has counted so many requests, and answers unless it is frozen.
+#[derive(Clone, Default)]
+struct Fake {
+    requests: Arc<AtomicU64>,
+    frozen: Arc<AtomicBool>,
+}
+
+impl Fake {
+    /// Starts it, and gives its address.
+    async fn serve(&self) -> String {
+        let fake = self.clone();
+        let page = move || {
+            let fake = fake.clone();
+            async move {
+                while fake.frozen.load(Ordering::SeqCst) {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                let requests = fake.requests.load(Ordering::SeqCst);
+                format!(
+                    r#"{{"stats":[{{"name":"wasmcustom.serin.generation","value":7}},
+                    {{"name":"wasmcustom.serin.service=.=shop;.;version=.=v1;.;le=.=+Inf;.;latency_ms_bucket","value":{requests}}}]}}"#
+                )
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = Router::new().route("/stats", get(page));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    fn count(&self, requests: u64) {
+        self.requests.fetch_add(requests, Ordering::SeqCst);
+    }
+}
+
+fn fleet(whereabouts: Whereabouts) -> Fleet {
+    let service = "shop".parse().unwrap();
+    let reader = Reader::Admin { service, filter: "serin".to_owned() };
+    Fleet::new(Discovery::new(whereabouts), Scraper::default(), reader)
+}
+
+async fn seen(fleet: &mut Fleet) -> Sighting {
+    match fleet.look().await {
+        Look::Seen(seen) => seen,
+        Look::Unreachable { why } => panic!("{why}"),
+    }
+}
+
+fn requests(seen: &Sighting) -> u64 {
+    seen.versions.values().map(|activity| activity.requests).sum()
+}
+
+#[tokio::test]
+async fn a_frozen_proxy_is_named_and_holds_up_nobody() {
+    let proxies: Vec<Fake> = (0..3).map(|_| Fake::default()).collect();
+    let mut addresses = Vec::new();
+    for proxy in &proxies {
+        addresses.push(proxy.serve().await);
+    }
+    let mut fleet = fleet(Whereabouts::Addresses(addresses.clone()));
+    seen(&mut fleet).await;
+    proxies.iter().for_each(|proxy| proxy.count(10));
+    assert_eq!(requests(&seen(&mut fleet).await), 30);
+    proxies[1].frozen.store(true, Ordering::SeqCst);
+    proxies.iter().for_each(|proxy| proxy.count(10));
+    let first = seen(&mut fleet).await;
+    assert_eq!((requests(&first), first.roster.lost.len()), (20, 1));
+    assert_eq!(first.roster.lost[0].to_string(), format!("{} (no answer within 1s)", addresses[1]));
+    let began = Instant::now();
+    for _ in 0..5 {
+        proxies.iter().for_each(|proxy| proxy.count(1));
+        assert_eq!(requests(&seen(&mut fleet).await), 2);
+    }
+    assert!(began.elapsed() < 5 * DEADLINE, "{:?}", began.elapsed());
+    proxies[1].frozen.store(false, Ordering::SeqCst);
+    while !seen(&mut fleet).await.roster.lost.is_empty() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    proxies.iter().for_each(|proxy| proxy.count(1));
+    assert_eq!(requests(&seen(&mut fleet).await), 3);
+}
+
+#[tokio::test]
+async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
+    let (one, two) = (Fake::default(), Fake::default());
+    let (first, second) = (one.serve().await, two.serve().await);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxies.json");
+    let mut fleet = fleet(Whereabouts::File(path.clone()));
+    let Look::Unreachable { why } = fleet.look().await else { panic!("nothing is there") };
+    assert!(why.starts_with("there is no proxy; spec.envoy.proxies.file: "), "{why}");
+    let write = |text: String| std::fs::write(&path, text).unwrap();
+    write(format!(r#"[{{"targets":["{first}"]}}]"#));
+    assert_eq!(seen(&mut fleet).await.roster.proxies, 1);
+    write(format!(r#"[{{"targets":["{first}", "{second}"]}}]"#));
+    two.count(1_000);
+    let added = seen(&mut fleet).await;
+    assert_eq!(
+        (added.roster.proxies, requests(&added)),
+        (2, 0),
+        "what it counted before is not new"
+    );
+    write("[".to_owned());
+    one.count(1);
+    two.count(2);
+    let told = seen(&mut fleet).await;
+    assert_eq!((told.roster.proxies, requests(&told)), (2, 3));
+    let warning = told.roster.warning.unwrap();
+    assert!(warning.ends_with("; its last list stays in force"), "{warning}");
+}
+
+#[tokio::test]
+async fn a_lone_proxy_that_is_out_of_reach_is_told_as_such() {
+    let mut fleet = fleet(Whereabouts::Lone("http://127.0.0.1:1".to_owned()));
+    let Look::Unreachable { why } = fleet.look().await else { panic!("nothing is there") };
+    assert!(
+        why.starts_with(
+            "Envoy's admin interface at http://127.0.0.1:1 can't be reached: Connection refused"
+        ),
+        "{why}"
+    );
+}

@@ -1,0 +1,155 @@
+//! Instant queries over Prometheus' HTTP interface.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::RequestBuilder;
+use serde::Deserialize;
+use serin_core::config::prometheus::{Auth, Connection};
+use thiserror::Error;
+
+use crate::http::{self, root_cause};
+
+/// How long Prometheus may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// No answer is longer, in bytes.
+const LONGEST: usize = 64 << 20;
+
+/// Why a query has no answer.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum QueryError {
+    #[error("Prometheus at {url} can't be reached: {cause}")]
+    Unreachable { url: String, cause: String },
+    #[error("Prometheus at {url} has not answered within {}", humantime::format_duration(*after))]
+    Late { url: String, after: Duration },
+    #[error("Prometheus at {url} refused the query with status {status}: {why}")]
+    Refused { url: String, status: u16, why: String },
+    #[error("Prometheus at {url} answered {what}")]
+    Garbage { url: String, what: String },
+    #[error("the secret for Prometheus can't be read: {path}: {cause}")]
+    Secret { path: PathBuf, cause: std::io::Error },
+}
+
+/// A Prometheus.
+#[derive(Debug)]
+pub struct Client {
+    /// Or why there is none.
+    client: Result<reqwest::Client, String>,
+    /// Without a slash at its end.
+    url: String,
+    auth: Auth,
+}
+
+/// An element of an instant vector.
+#[derive(Debug, Clone, Deserialize, PartialEq)]
+pub struct Sample {
+    /// Its labels, the metric's name among them as `__name__`.
+    pub metric: HashMap<String, String>,
+    /// The time that was asked for, and the value as text.
+    value: (f64, String),
+}
+
+impl Sample {
+    /// A label; `""` if it has none of that name, as in PromQL.
+    #[must_use]
+    pub fn label(&self, name: &str) -> &str {
+        self.metric.get(name).map_or("", String::as_str)
+    }
+
+    /// The value; `None` if it is not a finite number.
+    #[must_use]
+    pub fn value(&self) -> Option<f64> {
+        self.value.1.parse().ok().filter(|value: &f64| value.is_finite())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+enum Answer {
+    Success { data: Data },
+    Error { error: String },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
+enum Data {
+    Vector(Vec<Sample>),
+    Scalar((f64, String)),
+}
+
+impl Client {
+    /// A Prometheus that nobody has asked yet.
+    #[must_use]
+    pub fn new(Connection { url, auth }: Connection) -> Self {
+        let client = http::client(TIMEOUT).build().map_err(|error| root_cause(&error));
+        Self { client, url: url.trim_end_matches('/').to_owned(), auth }
+    }
+
+    /// The base address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The answer to a query as of a time in seconds since 1970.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn query(&self, query: &str, as_of: f64) -> Result<Vec<Sample>, QueryError> {
+        let unreachable = |cause| QueryError::Unreachable { url: self.url.clone(), cause };
+        let client = self.client.as_ref().map_err(|cause| unreachable(cause.clone()))?;
+        let failed = |error: reqwest::Error| match error.is_timeout() {
+            true => QueryError::Late { url: self.url.clone(), after: TIMEOUT },
+            false => unreachable(root_cause(&error)),
+        };
+        let (time, timeout) = (format!("{as_of:.3}"), format!("{}s", TIMEOUT.as_secs()));
+        let request = client.get(format!("{}/api/v1/query", self.url));
+        let request = request.query(&[("query", query), ("time", &time), ("timeout", &timeout)]);
+        let mut answer = self.authorized(request)?.send().await.map_err(failed)?;
+        let status = answer.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > LONGEST {
+                return Err(self.garbage(format!("with more than {LONGEST} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match serde_json::from_slice(&body) {
+            Ok(Answer::Success { data: Data::Vector(samples) }) => Ok(samples),
+            Ok(Answer::Success { data: Data::Scalar(value) }) => {
+                Ok(vec![Sample { metric: HashMap::new(), value }])
+            }
+            Ok(Answer::Error { error: why }) => {
+                Err(QueryError::Refused { url: self.url.clone(), status: status.as_u16(), why })
+            }
+            Err(_) if !status.is_success() => Err(self.garbage(format!("with status {status}"))),
+            Err(error) => {
+                Err(self.garbage(format!("something that is no result of a query: {error}")))
+            }
+        }
+    }
+
+    /// An answer that is none.
+    pub(super) fn garbage(&self, what: String) -> QueryError {
+        QueryError::Garbage { url: self.url.clone(), what }
+    }
+
+    fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, QueryError> {
+        Ok(match &self.auth {
+            Auth::Nobody => request,
+            Auth::Basic { username, password_file } => {
+                request.basic_auth(username, Some(secret(password_file)?))
+            }
+            Auth::Bearer { token_file } => request.bearer_auth(secret(token_file)?),
+        })
+    }
+}
+
+fn secret(path: &Path) -> Result<String, QueryError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|cause| QueryError::Secret { path: path.to_owned(), cause })?;
+    Ok(text.trim().to_owned())
+}

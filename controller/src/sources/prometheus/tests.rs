@@ -1,0 +1,209 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::get;
+use serin_core::config::prometheus::{Auth, Connection};
+use serin_core::observation::Sighting;
+use serin_core::rollout::metric::{Measured, Metric, Metrics, Rule, Template};
+use serin_core::rollout::plan::Plan;
+use serin_core::spec::Spec;
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// What stands in for a Prometheus, where a real one can't be had to answer so.
+#[derive(Clone, Default)]
+struct Fake {
+    answer: Arc<Mutex<(u16, String)>>,
+    /// The last request's query and authorization.
+    asked: Arc<Mutex<(String, String)>>,
+}
+
+impl Fake {
+    async fn serve(&self) -> String {
+        let answer = async |State(fake): State<Self>,
+                            Query(query): Query<HashMap<String, String>>,
+                            headers: HeaderMap| {
+            let who = headers.get("authorization").map(|who| who.to_str().unwrap().to_owned());
+            *fake.asked.lock().unwrap() = (query["query"].clone(), who.unwrap_or_default());
+            let (status, text) = fake.answer.lock().unwrap().clone();
+            (StatusCode::from_u16(status).unwrap(), text)
+        };
+        let router = Router::new().route("/api/v1/query", get(answer)).with_state(self.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    fn answer(&self, status: u16, text: &str) {
+        *self.answer.lock().unwrap() = (status, text.to_owned());
+    }
+
+    /// Answers with these proxies: their requests so far, and how many seconds ago they were scraped.
+    fn proxies(&self, all: &[(&str, u64, f64)]) {
+        let sample = |labels: String, value: f64| {
+            format!(r#"{{"metric":{{{labels}}},"value":[1,"{value}"]}}"#)
+        };
+        let samples: Vec<_> = all
+            .iter()
+            .flat_map(|(instance, requests, ago)| {
+                let instance = format!(r#""instance":"{instance}""#);
+                let requests = *requests as f64;
+                [
+                    sample(format!(r#""__name__":"serin_generation",{instance}"#), 7.0),
+                    sample(format!(r#""__name__":"serin_ticks",{instance}"#), requests),
+                    sample(format!(r#""__name__":"serin_latency_ms_bucket",{instance},"service":"shop","version":"v1","le":"+Inf""#), requests),
+                    sample(format!(r#"{instance},"serin_made":"scraped""#), unix_now() - ago),
+                ]
+            })
+            .collect();
+        let samples = samples.join(",");
+        self.answer(
+            200,
+            &format!(
+                r#"{{"status":"success","data":{{"resultType":"vector","result":[{samples}]}}}}"#
+            ),
+        );
+    }
+}
+
+fn prometheus(url: String, auth: Auth) -> Prometheus {
+    let connection = Connection { url, auth };
+    let settings = Settings { connection, instances: BTreeMap::new() };
+    Prometheus::new(settings, Series::labelled("shop".parse().unwrap(), "serin"))
+}
+
+fn seen(look: Look) -> Sighting {
+    match look {
+        Look::Seen(seen) => seen,
+        Look::Unreachable { why } => panic!("{why}"),
+    }
+}
+
+fn requests(seen: &Sighting) -> u64 {
+    seen.versions.values().map(|activity| activity.requests).sum()
+}
+
+#[tokio::test]
+async fn differences_are_per_proxy_and_what_is_stale_is_unknown() {
+    let fake = Fake::default();
+    let mut prometheus = prometheus(fake.serve().await, Auth::Nobody);
+    fake.proxies(&[("a", 100, 1.2), ("b", 200, 1.1)]);
+    assert_eq!(requests(&seen(prometheus.look().await)), 0);
+    fake.proxies(&[("a", 110, 0.6), ("b", 230, 0.5)]);
+    assert_eq!(requests(&seen(prometheus.look().await)), 40);
+    // b has missed many scrapes.
+    fake.proxies(&[("a", 115, 0.0), ("b", 230, 50.0)]);
+    let sighting = seen(prometheus.look().await);
+    assert_eq!((requests(&sighting), sighting.roster.proxies), (5, 2));
+    let lost: Vec<_> = sighting.roster.lost.iter().map(ToString::to_string).collect();
+    assert!(lost[0].starts_with("b (Prometheus scraped it 5"), "{lost:?}");
+}
+
+#[tokio::test]
+async fn answers_that_are_none_say_what_they_were() {
+    let fake = Fake::default();
+    let url = fake.serve().await;
+    let mut prometheus = prometheus(url.clone(), Auth::Nobody);
+    for (status, text, expected) in [
+        (200, "<html>", "answered something that is no result of a query"),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
+            "answered something that is no result of a query",
+        ),
+        (502, "bad gateway", "answered with status 502 Bad Gateway"),
+        (
+            422,
+            r#"{"status":"error","errorType":"execution","error":"query timed out"}"#,
+            "refused the query with status 422: query timed out",
+        ),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+            "has no statistics of a serin filter",
+        ),
+        (
+            200,
+            r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}"#,
+            "answered with series that have no label",
+        ),
+    ] {
+        fake.answer(status, text);
+        let Look::Unreachable { why } = prometheus.look().await else { panic!("{text}") };
+        assert!(why.starts_with(&format!("Prometheus at {url} {expected}")), "{why}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_shows_who_he_is() {
+    let fake = Fake::default();
+    fake.proxies(&[("a", 1, 0.0)]);
+    let url = fake.serve().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("secret");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let basic = Auth::Basic { username: "ada".to_owned(), password_file: file.clone() };
+    let bearer = Auth::Bearer { token_file: file.clone() };
+    for (auth, expected) in
+        [(Auth::Nobody, ""), (basic, "Basic YWRhOnMzY3JldA=="), (bearer.clone(), "Bearer s3cret")]
+    {
+        seen(prometheus(url.clone(), auth).look().await);
+        assert_eq!(fake.asked.lock().unwrap().1, expected);
+    }
+    std::fs::remove_file(file).unwrap();
+    let Look::Unreachable { why } = prometheus(url, bearer).look().await else {
+        panic!("no secret")
+    };
+    assert!(why.starts_with("the secret for Prometheus can't be read: "), "{why}");
+}
+
+#[tokio::test]
+async fn a_metric_is_what_its_query_gives() {
+    let fake = Fake::default();
+    let rule = Rule { at_most: Some(10.0), at_least: None, at_most_times: None, consecutive: 2 };
+    let metric = |query: &str| Metric {
+        name: "queue".to_owned(),
+        query: Template::parse(query).unwrap(),
+        rule,
+    };
+    let metrics = Metrics {
+        prometheus: Connection { url: fake.serve().await, auth: Auth::Nobody },
+        every: Duration::from_secs(15),
+        all: vec![
+            metric("queue{version=\"{{version}}\"}"),
+            metric("cost{service=\"{{service}}\"}"),
+        ],
+    };
+    let plan = Spec::parse(include_str!("../../../../envoy/rollout.yaml")).unwrap().plan;
+    let surveyor = Surveyor::new(&Plan { metrics: Some(metrics), ..plan }).unwrap();
+    let vector = |values: &[&str]| {
+        let all: Vec<_> =
+            values.iter().map(|v| format!(r#"{{"metric":{{}},"value":[1,"{v}"]}}"#)).collect();
+        let all = all.join(",");
+        format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{all}]}}}}"#)
+    };
+    fake.answer(200, &vector(&["11"]));
+    let both = Measured { baseline: Some(11.0), candidate: Some(11.0), why: None };
+    let one = Measured { baseline: None, ..both.clone() };
+    assert_eq!(surveyor.measure().await, [both, one]);
+    assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
+    for (status, text, expected) in [
+        (500, "no".to_owned(), "answered with status 500 Internal Server Error"),
+        (200, vector(&[]), "queue{version=\"v2\"} gives no value"),
+        (200, vector(&["99", "98"]), "queue{version=\"v2\"} gives 2 values; one is needed"),
+        (200, vector(&["NaN"]), "queue{version=\"v2\"} gives a value that is no finite number"),
+    ] {
+        fake.answer(status, &text);
+        let Measured { baseline: None, candidate: None, why: Some(why) } =
+            surveyor.measure().await.remove(0)
+        else {
+            panic!("{text}")
+        };
+        assert!(why.contains(expected), "{why}");
+    }
+}

@@ -1,0 +1,466 @@
+//! What must not be lost: rollouts with their state, and their history. SQLite in one file, which one process has at a time.
+//!
+//! The state machine's state is written before what it wants is done (write-ahead log, synchronous = FULL: what is written has arrived on
+//! the disk). After a crash the state is read again, the split it holds is applied again under the same generation, and it goes on.
+
+mod queue;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use jiff::{Timestamp, Unit};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serin_core::rollout::command::Order;
+use serin_core::rollout::event::{Event, Stamped, Verdict};
+use serin_core::rollout::machine::{Output, Rollout};
+use serin_core::rollout::plan::Plan;
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use self::queue::{Queue, Record};
+use crate::routers::xds_group::{Keeper, Served};
+
+/// The schema, one migration after the other. What has been released is never changed, only added to.
+const MIGRATIONS: [&str; 3] = ["
+    CREATE TABLE rollouts (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        service TEXT NOT NULL,
+        spec TEXT NOT NULL,
+        phase TEXT NOT NULL CHECK (phase IN ('queued', 'running', 'ended', 'failed')),
+        -- JSON of the state machine, and its time in seconds; the wall clock then, in seconds since 1970.
+        state TEXT,
+        at REAL NOT NULL DEFAULT 0,
+        wall REAL NOT NULL DEFAULT 0,
+        -- How it ended: a verdict, or why it could not begin.
+        outcome TEXT
+    ) STRICT;
+    CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        rollout INTEGER NOT NULL REFERENCES rollouts (id),
+        event TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX events_of_rollout ON events (rollout, sequence);
+", "
+    ALTER TABLE rollouts ADD COLUMN baseline TEXT NOT NULL DEFAULT '';
+    ALTER TABLE rollouts ADD COLUMN candidate TEXT NOT NULL DEFAULT '';
+    -- Times as RFC 3339, in UTC: when it was taken on, when its last gate had opened, when it ended.
+    ALTER TABLE rollouts ADD COLUMN created TEXT NOT NULL DEFAULT '1970-01-01T00:00:00Z';
+    ALTER TABLE rollouts ADD COLUMN promoted TEXT;
+    ALTER TABLE rollouts ADD COLUMN ended TEXT;
+    -- The rollout that it tries once more.
+    ALTER TABLE rollouts ADD COLUMN retry_of INTEGER;
+", "
+    -- What the proxies of each group are served by xDS, as JSON.
+    CREATE TABLE served (group_name TEXT PRIMARY KEY, served TEXT NOT NULL) STRICT;
+"];
+
+/// Why the store can't be used.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum StoreError {
+    #[error("{}: another serin has this store", .0.display())]
+    Taken(PathBuf),
+    #[error(
+        "{}: schema {found}, but this serin knows {} at most: it was written by a later one",
+        path.display(),
+        MIGRATIONS.len()
+    )]
+    Later { path: PathBuf, found: u32 },
+    #[error("{}: damaged ({why}); move it away to begin with an empty one, or restore a copy", path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("{}: can't be written ({why}): is its directory there, and may this user write in it?", path.display())]
+    Unwritable { path: PathBuf, why: String },
+    #[error("the store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the store: rollout {id} has a state that can't be read: {why}")]
+    State { id: i64, why: serde_json::Error },
+    #[error("the store: what was to be written was given up")]
+    GivenUp,
+}
+
+/// Where a rollout is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    /// It waits for another one to end.
+    Queued,
+    /// It is under way.
+    Running,
+    /// It has ended, with a verdict.
+    Ended,
+    /// It could not begin.
+    Failed,
+}
+
+/// A rollout in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// Its number.
+    pub id: i64,
+    /// Its name: `metadata.name`.
+    pub name: String,
+    /// The service.
+    pub service: String,
+    /// The version that runs.
+    pub baseline: String,
+    /// The version that shall replace it.
+    pub candidate: String,
+    /// When it was taken on.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub created: Timestamp,
+    /// When its last gate had opened. It may have been undone since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub promoted: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub ended: Option<Timestamp>,
+    /// The number of the rollout that it tries once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<i64>,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// The verdict, or why it could not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The specification as it was given.
+    #[serde(skip)]
+    pub spec: String,
+}
+
+/// A rollout under way as it was last kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// The state machine.
+    pub rollout: Rollout,
+    /// Its time: since it began, and the wall clock's since it was kept. A clock that was set back counts as standing still.
+    pub at: Duration,
+}
+
+/// The store.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<Connection>,
+    /// What waits to be kept.
+    queue: Queue,
+}
+
+impl Store {
+    /// Opens the store, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// Another process has it, or it is not a store of this version, or damaged.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::connect(path).map_err(|error| match error {
+            StoreError::Sqlite(error) => in_words(path, error),
+            other => other,
+        })
+    }
+
+    fn connect(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let Some(missing) = MIGRATIONS.get(found as usize..) else {
+            return Err(StoreError::Later { path: path.to_owned(), found });
+        };
+        // Takes the lock too, which then stays.
+        let migration = connection.transaction()?;
+        for sql in missing {
+            migration.execute_batch(sql)?;
+        }
+        migration.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        migration.commit()?;
+        let check: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        match check.as_str() {
+            "ok" => Ok(Self { connection: Mutex::new(connection), queue: Queue::default() }),
+            _ => Err(StoreError::Damaged { path: path.to_owned(), why: check }),
+        }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A transaction that panicked was rolled back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a rollout, queued, and gives its number.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn add(&self, plan: &Plan, spec: &str) -> Result<i64, StoreError> {
+        add(&self.connection(), plan, spec, None)
+    }
+
+    /// Adds a rollout that tries another one once more, as was ordered, and gives its number.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn retry(&self, id: i64, plan: &Plan, spec: &str, order: Order) -> Result<i64, StoreError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let retry = add(&transaction, plan, spec, Some(id))?;
+        tell(&transaction, retry, 0.0, &Event::Ordered(order))?;
+        transaction.commit()?;
+        Ok(retry)
+    }
+
+    /// Notes that a rollout could not begin.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn fail(&self, id: i64, why: &str) -> Result<(), StoreError> {
+        const SQL: &str =
+            "UPDATE rollouts SET phase = 'failed', outcome = ?, ended = ? WHERE id = ?";
+        self.connection().execute(SQL, params![why, now(), id])?;
+        Ok(())
+    }
+
+    /// Keeps a rollout's state and what is told of it, in one transaction.
+    ///
+    /// # Errors
+    /// It could not be written; what was kept before is still there.
+    pub fn keep(
+        &self,
+        id: i64,
+        at: Duration,
+        rollout: &Rollout,
+        outputs: &[Output],
+    ) -> Result<(), StoreError> {
+        let record = Record::new(id, at, rollout, outputs)?;
+        Ok(queue::write(&mut self.connection(), [&record])?)
+    }
+
+    /// The same, together with what else waits for the disk meanwhile.
+    ///
+    /// # Errors
+    /// It could not be written; what was kept before is still there.
+    pub async fn keep_with_others(
+        self: &Arc<Self>,
+        id: i64,
+        at: Duration,
+        rollout: &Rollout,
+        outputs: &[Output],
+    ) -> Result<(), StoreError> {
+        let (written, nobody_writes) = self.queue.add(Record::new(id, at, rollout, outputs)?);
+        if nobody_writes {
+            let store = self.clone();
+            spawn_blocking(move || store.write_queue());
+        }
+        written.await.unwrap_or(Err(StoreError::GivenUp))
+    }
+
+    /// Writes what waits, until nothing does.
+    fn write_queue(&self) {
+        let _writing = self.queue.writing();
+        while let Some(waiting) = self.queue.take() {
+            waiting.write(&mut self.connection());
+        }
+    }
+
+    /// Writes what is there already, to learn whether it can be written.
+    ///
+    /// # Errors
+    /// It can't.
+    pub fn try_to_write(&self) -> Result<(), StoreError> {
+        // SQLite writes it, and waits for the disk, even if it is the same.
+        self.connection().pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        Ok(())
+    }
+
+    /// A rollout under way, as it was last kept; `None` if it has not begun.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn kept(&self, id: i64) -> Result<Option<Kept>, StoreError> {
+        const SQL: &str = "SELECT state, at, wall FROM rollouts WHERE id = ? AND state IS NOT NULL";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
+        let found: Option<(String, f64, f64)> =
+            self.connection().query_row(SQL, [id], read).optional()?;
+        let Some((state, at, kept)) = found else { return Ok(None) };
+        let rollout = serde_json::from_str(&state).map_err(|why| StoreError::State { id, why })?;
+        let at = Duration::try_from_secs_f64(at + (wall() - kept).max(0.0)).unwrap_or_default();
+        Ok(Some(Kept { rollout, at }))
+    }
+
+    /// All rollouts, the last first.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(&format!("{ENTRY} ORDER BY id DESC"))?;
+        let entries = statement.query_map([], entry)?;
+        Ok(entries.collect::<Result<_, _>>()?)
+    }
+
+    /// One rollout.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn get(&self, id: i64) -> Result<Option<Entry>, StoreError> {
+        let sql = format!("{ENTRY} WHERE id = ?");
+        Ok(self.connection().query_row(&sql, [id], entry).optional()?)
+    }
+
+    /// Forgets the rollouts that ended before this time, but for the last of each service that was promoted: it tells what runs.
+    ///
+    /// # Errors
+    /// They could not be removed.
+    pub fn forget(&self, before: Timestamp) -> Result<(), StoreError> {
+        const OLD: &str =
+            "SELECT id FROM rollouts WHERE datetime(ended) < datetime(?1) AND id NOT IN
+            (SELECT MAX(id) FROM rollouts WHERE outcome = 'promoted' GROUP BY service)";
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let before = before.to_string();
+        transaction.execute(&format!("DELETE FROM events WHERE rollout IN ({OLD})"), [&before])?;
+        transaction.execute(&format!("DELETE FROM rollouts WHERE id IN ({OLD})"), [&before])?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    /// What was told of a rollout after the event with this sequence number, as JSON, in order.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, StoreError> {
+        const SQL: &str = "SELECT sequence, event FROM events WHERE rollout = ? AND sequence > ? ORDER BY sequence";
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(SQL)?;
+        let events = statement.query_map([id, after], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(events.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Keeper for Store {
+    fn served(&self) -> Result<Vec<(String, Served)>, String> {
+        let connection = self.connection();
+        let read = || {
+            let mut statement = connection.prepare("SELECT group_name, served FROM served")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<Result<Vec<(String, String)>, _>>()
+        };
+        let rows = read().map_err(|error| error.to_string())?.into_iter();
+        let served = rows.map(|(group, served)| {
+            let served = serde_json::from_str(&served);
+            served.map(|served| (group, served)).map_err(|error| error.to_string())
+        });
+        served.collect()
+    }
+
+    fn serve(&self, group: &str, served: &Served) -> Result<(), String> {
+        const SQL: &str = "INSERT OR REPLACE INTO served (group_name, served) VALUES (?, ?)";
+        let served = serde_json::to_string(served).map_err(|error| error.to_string())?;
+        let written = self.connection().execute(SQL, params![group, served]);
+        written.map(drop).map_err(|error| error.to_string())
+    }
+}
+
+fn add(
+    connection: &Connection,
+    plan: &Plan,
+    spec: &str,
+    retry_of: Option<i64>,
+) -> Result<i64, StoreError> {
+    const SQL: &str =
+        "INSERT INTO rollouts (name, service, baseline, candidate, spec, created, retry_of, phase)
+        VALUES (?, ?, ?, ?, ?, ?, ?, 'queued')";
+    let Plan { name, service, baseline, candidate, .. } = plan;
+    let (service, baseline, candidate) = (service.as_str(), baseline.as_str(), candidate.as_str());
+    connection.execute(SQL, params![name, service, baseline, candidate, spec, now(), retry_of])?;
+    Ok(connection.last_insert_rowid())
+}
+
+fn tell(connection: &Connection, id: i64, at: f64, event: &Event) -> Result<(), StoreError> {
+    const SQL: &str = "INSERT INTO events (rollout, event) VALUES (?, ?)";
+    let event = serde_json::to_string(&Stamped { at, event });
+    connection.execute(SQL, params![id, event.map_err(|why| StoreError::State { id, why })?])?;
+    Ok(())
+}
+
+const ENTRY: &str = "SELECT id, name, service, phase, outcome, spec, baseline, candidate, created, promoted, ended, retry_of
+    FROM rollouts";
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    let phase: String = row.get(3)?;
+    let time = |column| -> rusqlite::Result<Option<Timestamp>> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.and_then(|text| text.parse().ok()))
+    };
+    Ok(Entry {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        service: row.get(2)?,
+        baseline: row.get(6)?,
+        candidate: row.get(7)?,
+        created: time(8)?.unwrap_or_default(),
+        promoted: time(9)?,
+        ended: time(10)?,
+        retry_of: row.get(11)?,
+        phase: match phase.as_str() {
+            "queued" => Phase::Queued,
+            "running" => Phase::Running,
+            "failed" => Phase::Failed,
+            _ => Phase::Ended,
+        },
+        outcome: row.get(4)?,
+        spec: row.get(5)?,
+    })
+}
+
+fn verdict(output: &Output) -> Option<&'static str> {
+    let Output::Tell(event) = output else { return None };
+    let Event::Ended(summary) = &**event else { return None };
+    Some(match summary.verdict {
+        Verdict::Promoted => "promoted",
+        Verdict::RolledBack => "rolledBack",
+        Verdict::Interrupted => "interrupted",
+    })
+}
+
+fn promotes(output: &Output) -> bool {
+    let promotion =
+        matches!(output, Output::Tell(event) if matches!(**event, Event::Promoted { .. }));
+    promotion || verdict(output) == Some("promoted")
+}
+
+/// The time, as the store has it.
+fn now() -> String {
+    Timestamp::now().round(Unit::Second).unwrap_or_default().to_string()
+}
+
+/// Seconds since 1970.
+fn wall() -> f64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64()
+}
+
+fn in_words(path: &Path, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StoreError::Taken(path.to_owned())
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            StoreError::Damaged { path: path.to_owned(), why: error.to_string() }
+        }
+        Some(
+            ErrorCode::ReadOnly
+            | ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::SystemIoFailure,
+        ) => StoreError::Unwritable { path: path.to_owned(), why: error.to_string() },
+        _ => StoreError::Sqlite(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+use serin_core::rollout::machine::Input;
+use serin_core::spec::Spec;
+use serin_core::split::Split;
+use serin_filter::names::Generation;
+
+use super::*;
+
+const SPEC: &str = include_str!("../../../../envoy/rollout.yaml");
+
+fn plan() -> Plan {
+    Spec::parse(SPEC).unwrap().plan
+}
+
+fn begun() -> (Rollout, Vec<Output>) {
+    Rollout::start(plan(), Split::baseline(Generation(7)), "1".to_owned())
+}
+
+fn open() -> (tempfile::TempDir, PathBuf, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("serin.db");
+    let store = Store::open(&path).unwrap();
+    (directory, path, store)
+}
+
+#[test]
+fn what_is_kept_is_there_after_it_is_opened_again() {
+    let (_directory, path, store) = open();
+    let id = store.add(&plan(), SPEC).unwrap();
+    assert_eq!(
+        (store.get(id).unwrap().unwrap().phase, store.kept(id).unwrap()),
+        (Phase::Queued, None)
+    );
+    let (rollout, outputs) = begun();
+    store.keep(id, Duration::from_secs(5), &rollout, &outputs).unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    let kept = store.kept(id).unwrap().unwrap();
+    assert_eq!(kept.rollout, rollout);
+    assert!(kept.at >= Duration::from_secs(5) && kept.at < Duration::from_secs(60));
+    let entry = store.get(id).unwrap().unwrap();
+    assert_eq!((entry.phase, entry.spec.as_str()), (Phase::Running, SPEC));
+    let events = store.events(id, 0).unwrap();
+    assert!(
+        events[0].1.starts_with(r#"{"at":5.0,"event":"started","service":"shop""#),
+        "{events:?}"
+    );
+    assert_eq!(store.events(id, events[0].0).unwrap(), events[1..]);
+}
+
+#[test]
+fn an_end_is_kept_with_its_verdict() {
+    let (_directory, _, store) = open();
+    let id = store.add(&plan(), SPEC).unwrap();
+    let (mut rollout, _) = begun();
+    let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
+    outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
+    store.keep(id, Duration::ZERO, &rollout, &outputs).unwrap();
+    let entry = store.list().unwrap().remove(0);
+    assert_eq!((entry.phase, entry.outcome.as_deref()), (Phase::Ended, Some("interrupted")));
+}
+
+/// The clock stood an hour later when it was kept, or earlier.
+#[test]
+fn a_clock_that_was_set_back_counts_as_standing_still() {
+    let (_directory, _, store) = open();
+    let id = store.add(&plan(), SPEC).unwrap();
+    let (rollout, _) = begun();
+    for (jump, least, most) in [(3_600.0, 5, 6), (-3_600.0, 3_605, 3_660)] {
+        store.keep(id, Duration::from_secs(5), &rollout, &[]).unwrap();
+        let moved = store.connection().execute("UPDATE rollouts SET wall = wall + ?", [jump]);
+        assert_eq!(moved.unwrap(), 1);
+        let at = store.kept(id).unwrap().unwrap().at.as_secs();
+        assert!((least..most).contains(&at), "{at}");
+    }
+}
+
+#[test]
+fn one_process_has_it_at_a_time() {
+    let (_directory, path, store) = open();
+    let second = Store::open(&path).unwrap_err().to_string();
+    assert!(second.ends_with("another serin has this store"), "{second}");
+    drop(store);
+    Store::open(&path).unwrap();
+}
+
+#[test]
+fn what_is_no_store_is_refused_and_left_alone() {
+    let (directory, path, store) = open();
+    store.connection().pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    let later = Store::open(&path).unwrap_err().to_string();
+    assert!(later.contains("schema 99, but this serin knows 3 at most"), "{later}");
+    let other = directory.path().join("other.db");
+    let text = "not a database at all, but long enough to have a header ".repeat(40);
+    std::fs::write(&other, &text).unwrap();
+    let damaged = Store::open(&other).unwrap_err().to_string();
+    assert!(damaged.contains("damaged (") && damaged.contains("restore a copy"), "{damaged}");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
+    let nowhere = Store::open(&directory.path().join("none").join("x.db")).unwrap_err().to_string();
+    assert!(nowhere.contains("x.db: can't be written ("), "{nowhere}");
+}
+
+#[test]
+fn a_state_that_cannot_be_read_is_named() {
+    let (_directory, _, store) = open();
+    let id = store.add(&plan(), SPEC).unwrap();
+    store.connection().execute("UPDATE rollouts SET state = '{}'", []).unwrap();
+    let error = store.kept(id).unwrap_err().to_string();
+    assert!(error.starts_with("the store: rollout 1 has a state that can't be read: "), "{error}");
+}
+
+#[test]
+fn a_store_of_the_first_schema_is_taken_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("serin.db");
+    let first = Connection::open(&path).unwrap();
+    first.execute_batch(MIGRATIONS[0]).unwrap();
+    first.pragma_update(None, "user_version", 1).unwrap();
+    let old = "INSERT INTO rollouts (name, service, spec, phase, outcome) VALUES ('a', 'shop', '', 'ended', 'promoted')";
+    first.execute(old, []).unwrap();
+    drop(first);
+    let entry = Store::open(&path).unwrap().get(1).unwrap().unwrap();
+    assert_eq!(
+        (entry.name.as_str(), entry.created, entry.promoted),
+        ("a", Timestamp::UNIX_EPOCH, None)
+    );
+}
+
+#[test]
+fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
+    let (_directory, _, store) = open();
+    let promote = || {
+        let id = store.add(&plan(), SPEC).unwrap();
+        let (mut rollout, _) = begun();
+        let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
+        outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
+        for output in &mut outputs {
+            if let Output::Tell(event) = output
+                && let Event::Ended(summary) = &mut **event
+            {
+                summary.verdict = Verdict::Promoted;
+            }
+        }
+        store.keep(id, Duration::ZERO, &rollout, &outputs).unwrap();
+        id
+    };
+    let (first, second) = (promote(), promote());
+    store.fail(store.add(&plan(), SPEC).unwrap(), "a mistake").unwrap();
+    let under_way = store.add(&plan(), SPEC).unwrap();
+    let entry = store.get(first).unwrap().unwrap();
+    assert!(
+        entry.promoted.is_some()
+            && entry.promoted == entry.ended
+            && entry.created <= entry.ended.unwrap()
+    );
+    let ids = || store.list().unwrap().iter().map(|entry| entry.id).collect::<Vec<_>>();
+    store.forget(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(ids().len(), 4);
+    store.forget(Timestamp::MAX).unwrap();
+    assert_eq!(ids(), [under_way, second]);
+    assert!(
+        store.events(first, 0).unwrap().is_empty() && !store.events(second, 0).unwrap().is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_together_is_kept_or_fails_by_itself() {
+    let (_directory, path, store) = open();
+    let store = Arc::new(store);
+    let ids: Vec<_> = (0..50).map(|_| store.add(&plan(), SPEC).unwrap()).collect();
+    let (rollout, outputs) = begun();
+    let keep = |id| store.keep_with_others(id, Duration::from_secs(5), &rollout, &outputs);
+    let (kept, unknown) =
+        tokio::join!(futures_util::future::join_all(ids.iter().map(|id| keep(*id))), keep(1_000));
+    assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+    // Its events are of no rollout.
+    assert!(unknown.is_err());
+    keep(ids[0]).await.unwrap();
+    // Whoever has written lets go of it a moment after they have said so.
+    while Arc::strong_count(&store) > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    for id in ids {
+        assert_eq!(store.kept(id).unwrap().unwrap().rollout, rollout);
+    }
+}

@@ -1,0 +1,142 @@
+//! The status of one object as a store: what is written there is what the next operator goes on with.
+
+use std::time::Duration;
+
+use kube::api::{DynamicObject, PostParams};
+use kube::{Api, Error, ResourceExt};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use super::conflict::{Resolution, resolve};
+use crate::kubernetes::fence::{Fence, Lost};
+use crate::kubernetes::status::{ObjectStatus, Stamp};
+
+/// No write is waited for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a write is repeated because something else in the object keeps changing.
+const TRIES: usize = 20;
+
+/// Why a status could not be written. The one before is still there, or another operator's.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub(crate) enum StoreError {
+    #[error("another operator has written the status")]
+    Superseded,
+    #[error("the object is gone")]
+    Gone,
+    #[error("the status can't be written: {0}")]
+    Failed(String),
+    #[error(transparent)]
+    Lost(#[from] Lost),
+}
+
+/// The status of one object. Each write carries the version of the object that it was decided on.
+#[derive(Debug)]
+pub(crate) struct Store {
+    api: Api<DynamicObject>,
+    fence: Fence,
+    identity: String,
+    sequence: u64,
+    /// As it was last read or written.
+    object: DynamicObject,
+    status: ObjectStatus,
+}
+
+impl Store {
+    /// The status of this object, as it was just read.
+    ///
+    /// # Errors
+    /// It is not what this operator writes.
+    pub(crate) fn open(
+        api: Api<DynamicObject>,
+        object: DynamicObject,
+        identity: &str,
+        fence: Fence,
+    ) -> Result<Self, serde_json::Error> {
+        let status = read(&object)?;
+        // Its own writes from before are its own, and numbered on.
+        let own = status.writer.as_ref().filter(|stamp| stamp.identity == identity);
+        let sequence = own.map_or(0, |stamp| stamp.sequence);
+        Ok(Self { api, fence, identity: identity.to_owned(), sequence, object, status })
+    }
+
+    /// The object, as it was last read or written.
+    #[must_use]
+    pub(crate) fn object(&self) -> &DynamicObject {
+        &self.object
+    }
+
+    /// What is stored.
+    #[must_use]
+    pub(crate) fn status(&self) -> &ObjectStatus {
+        &self.status
+    }
+
+    /// Stores this, unless it is what is stored.
+    ///
+    /// # Errors
+    /// It is not stored.
+    pub(crate) async fn write(&mut self, status: ObjectStatus) -> Result<(), StoreError> {
+        if status == self.status {
+            return Ok(());
+        }
+        self.sequence += 1;
+        let stamp = Stamp { identity: self.identity.clone(), sequence: self.sequence };
+        let status = ObjectStatus { writer: Some(stamp.clone()), ..status };
+        let name = self.object.name_any();
+        for _ in 0..TRIES {
+            self.fence.check()?;
+            let mut object = self.object.clone();
+            if let Value::Object(fields) = &mut object.data {
+                fields.insert("status".to_owned(), json!(status));
+            }
+            let params = PostParams::default();
+            let written = timeout(PATIENCE, self.api.replace_status(&name, &params, &object)).await;
+            match written {
+                Ok(Ok(object)) => {
+                    (self.object, self.status) = (object, status);
+                    return Ok(());
+                }
+                Ok(Err(Error::Api(answer))) if answer.code == 409 => {
+                    if self.conflicted(&name, &stamp).await? == Resolution::Done {
+                        self.status = status;
+                        return Ok(());
+                    }
+                }
+                Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StoreError::Gone),
+                Ok(Err(error)) => return Err(StoreError::Failed(error.to_string())),
+                Err(_) => return Err(StoreError::Failed("no answer".to_owned())),
+            }
+        }
+        Err(StoreError::Failed("somebody else keeps changing the object".to_owned()))
+    }
+
+    /// Reads the object again, and finds out who has changed it.
+    async fn conflicted(&mut self, name: &str, refused: &Stamp) -> Result<Resolution, StoreError> {
+        let failed = |why: String| StoreError::Failed(why);
+        let object = match timeout(PATIENCE, self.api.get(name)).await {
+            Ok(Ok(object)) => object,
+            Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StoreError::Gone),
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed("no answer".to_owned())),
+        };
+        let stored = read(&object).map_err(|error| failed(error.to_string()))?.writer;
+        match resolve(stored.as_ref(), self.status.writer.as_ref(), refused) {
+            Resolution::Superseded => Err(StoreError::Superseded),
+            resolution => {
+                self.object = object;
+                Ok(resolution)
+            }
+        }
+    }
+}
+
+/// The status in an object; an empty one if it has none.
+fn read(object: &DynamicObject) -> Result<ObjectStatus, serde_json::Error> {
+    match object.data.get("status") {
+        None | Some(Value::Null) => Ok(ObjectStatus::default()),
+        Some(status) => serde_json::from_value(status.clone()),
+    }
+}

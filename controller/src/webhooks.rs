@@ -1,0 +1,211 @@
+//! Calls hooks: sends a webhook, or runs a command, until it says yes or its attempts are used up.
+//!
+//! A webhook is a POST of the message as JSON, with the headers of Standard Webhooks (<https://www.standardwebhooks.com>): `webhook-id`,
+//! `webhook-timestamp` and, with a key, `webhook-signature`. A command gets the message at its standard input, and what is most used of
+//! it as environment variables. Both may get the same message again after a crash, and then with the same id.
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use rustix::process::{Pid, Signal, kill_process_group};
+use serin_core::rollout::call::{Call, Hook, Message, Target};
+use standardwebhooks::{Webhook, WebhookError};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::http::{self, root_cause};
+
+/// Time before the first repetition; it doubles with each, up to the longest.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// As much of what a command writes is read, and for so long after its end.
+const MOST_TEXT: u64 = 1 << 16;
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// As much of an answer is told.
+const TOLD: usize = 200;
+
+/// Why a hook has not said yes.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum HookError {
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    #[error("no answer: {0}")]
+    Unreachable(String),
+    #[error("it answered {status}{text}")]
+    Refused { status: u16, text: String },
+    #[error("it can't be run: {0}")]
+    NotRun(std::io::Error),
+    #[error("it ended with {how}{text}")]
+    Exited { how: String, text: String },
+    #[error("{path}: {cause}", path = .path.display())]
+    Secret { path: PathBuf, cause: std::io::Error },
+    #[error("{path}: not a key: {cause}", path = .path.display())]
+    Key { path: PathBuf, cause: WebhookError },
+    #[error("it can't be told: {0}")]
+    Message(serde_json::Error),
+}
+
+impl HookError {
+    /// Whether the next attempt may end otherwise. A status of 4xx is an answer.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
+            _ => true,
+        }
+    }
+}
+
+/// Calls until there is a yes, or no attempt is left: then why not.
+///
+/// # Errors
+/// What went wrong at the last attempt, in words for the user.
+pub async fn call(call: &Call) -> Result<(), String> {
+    let Call { hook, message } = call;
+    let mut pause = PAUSE;
+    for left in (0..=hook.retries).rev() {
+        match attempt(hook, message).await {
+            Ok(()) => return Ok(()),
+            Err(error) if left == 0 || !error.is_passing() => return Err(error.to_string()),
+            Err(_) => sleep(pause).await,
+        }
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+    Ok(())
+}
+
+async fn attempt(hook: &Hook, message: &Message) -> Result<(), HookError> {
+    let once = async {
+        match &hook.target {
+            Target::Url(url) => post(url, hook.secret_file.as_deref(), message).await,
+            Target::Command(command) => run(command, message).await,
+        }
+    };
+    timeout(hook.timeout, once).await.unwrap_or(Err(HookError::Timeout(hook.timeout)))
+}
+
+async fn post(url: &str, secret: Option<&Path>, message: &Message) -> Result<(), HookError> {
+    let body = serde_json::to_vec(message).map_err(HookError::Message)?;
+    let headers = headers(secret, &message.id, &body)?;
+    let unreachable = |error: reqwest::Error| HookError::Unreachable(root_cause(&error));
+    // Where it leads elsewhere it is not the address that the user has named, and signed for.
+    let client = http::client(None).redirect(Policy::none()).build().map_err(unreachable)?;
+    let request = client.post(url).headers(headers).header(CONTENT_TYPE, "application/json");
+    let answer = request.body(body).send().await.map_err(unreachable)?;
+    if answer.status().is_success() {
+        return Ok(());
+    }
+    let status = answer.status().as_u16();
+    Err(HookError::Refused { status, text: told(&answer.bytes().await.unwrap_or_default()) })
+}
+
+fn headers(secret: Option<&Path>, id: &str, body: &[u8]) -> Result<HeaderMap, HookError> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs().cast_signed();
+    let mut headers = HeaderMap::new();
+    let mut put = |name, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    };
+    put("webhook-id", id.to_owned());
+    put("webhook-timestamp", now.to_string());
+    if let Some(path) = secret {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| HookError::Secret { path: path.to_owned(), cause })?;
+        let signature = Webhook::new(text.trim()).and_then(|key| key.sign(id, now, body));
+        put(
+            "webhook-signature",
+            signature.map_err(|cause| HookError::Key { path: path.to_owned(), cause })?,
+        );
+    }
+    Ok(headers)
+}
+
+async fn run(command: &[String], message: &Message) -> Result<(), HookError> {
+    let body = serde_json::to_vec(message).map_err(HookError::Message)?;
+    let (program, arguments) = command.split_first().unwrap_or((const { &String::new() }, &[]));
+    let version = message.version.as_ref().map_or("", |version| version.as_str());
+    // With whatever it starts it is one group, which is ended as a whole if it takes too long.
+    let mut child = Command::new(program)
+        .process_group(0)
+        .args(arguments)
+        .env("SERIN_ID", &message.id)
+        .env("SERIN_POINT", message.point.to_string())
+        .env("SERIN_INSTANCES", message.instances.join(" "))
+        .env("SERIN_VERSION", version)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(HookError::NotRun)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // It need not read it.
+        let _ = stdin.write_all(&body).await;
+    }
+    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let (status, text) = end(&mut child).await.map_err(HookError::NotRun)?;
+    group.leave();
+    match status.success() {
+        true => Ok(()),
+        false => Err(HookError::Exited {
+            how: status.to_string(),
+            text: told(text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or(&[])),
+        }),
+    }
+}
+
+/// Waits for the child itself, and gives what it has written to standard error. What it leaves running may keep that open.
+async fn end(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let mut text = Vec::new();
+    let Some(stderr) = child.stderr.take() else { return Ok((child.wait().await?, text)) };
+    let mut stderr = stderr.take(MOST_TEXT);
+    let status = {
+        let mut read = pin!(stderr.read_to_end(&mut text));
+        tokio::select! {
+            status = child.wait() => {
+                let _ = timeout(LAST_WORDS, read).await;
+                status?
+            }
+            _ = &mut read => child.wait().await?,
+        }
+    };
+    Ok((status, text))
+}
+
+/// The processes of a command. Ended when dropped, unless it was left.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// Leaves what is left of it alone.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // If it has ended by itself there is nothing to end.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// The begin of what was answered, to be put behind what happened.
+fn told(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text.get(..TOLD).unwrap_or(text));
+    let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.is_empty() { line } else { format!(": {line}") }
+}
+
+#[cfg(test)]
+mod tests;
