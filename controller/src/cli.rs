@@ -38,28 +38,28 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[command(name = "serin", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Run(run::Run),
-    Judge(judge::Judge),
-    Simulate(Box<simulate::Simulate>),
-    Plan(plan::Plan),
-    Serve(serve::Serve),
-    Init(init::Init),
-    Doctor(doctor::Doctor),
-    Apply(remote::Apply),
-    Status(remote::Status),
-    Watch(remote::Watch),
-    History(remote::History),
+enum CliCommand {
+    Run(run::RunArgs),
+    Judge(judge::JudgeArgs),
+    Simulate(Box<simulate::SimulateArgs>),
+    Plan(plan::PlanArgs),
+    Serve(serve::ServeArgs),
+    Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
+    Apply(remote::ApplyArgs),
+    Status(remote::StatusArgs),
+    Watch(remote::WatchArgs),
+    History(remote::HistoryArgs),
     #[command(flatten)]
-    Orders(commands::Orders),
-    Completions(completions::Completions),
-    Openapi(openapi::OpenApi),
-    Crd(crd::Crd),
-    Operator(operator::Operator),
+    Rollout(commands::RolloutCommand),
+    Completions(completions::CompletionsArgs),
+    Openapi(openapi::OpenApiArgs),
+    Crd(crd::CrdArgs),
+    Operator(operator::OperatorArgs),
 }
 
 const EXIT_CODES: &str = "\
@@ -77,8 +77,8 @@ Exit codes:
 
 /// How a command ends, for scripts. The numbers are documented in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    Good = 0,
+enum ExitStatus {
+    Success = 0,
     Failed = 1,
     Invalid = 2,
     Harm = 3,
@@ -86,14 +86,14 @@ enum Exit {
     Unconfirmed = 5,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ExitStatus> for ExitCode {
+    fn from(exit: ExitStatus) -> Self {
         Self::from(exit as u8)
     }
 }
 
 /// Reports an error and how the command ends by it.
-fn fail(exit: Exit, message: impl std::fmt::Display) -> Exit {
+fn fail(exit: ExitStatus, message: impl std::fmt::Display) -> ExitStatus {
     eprintln!("serin: {message}");
     exit
 }
@@ -107,29 +107,29 @@ fn command_line() -> clap::Command {
 pub async fn main() -> ExitCode {
     let command_line = match config::with_defaults(command_line(), std::env::args_os()) {
         Ok(command_line) => command_line,
-        Err(error) => return fail(Exit::Invalid, error).into(),
+        Err(error) => return fail(ExitStatus::Invalid, error).into(),
     };
     let cli = match Cli::from_arg_matches(&command_line.get_matches()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
     let exit = match cli.command {
-        Command::Run(run) => run.execute().await,
-        Command::Judge(judge) => judge.execute(),
-        Command::Simulate(simulate) => simulate.execute(),
-        Command::Plan(plan) => plan.execute(),
-        Command::Init(init) => init.execute(),
-        Command::Doctor(doctor) => doctor.execute().await,
-        Command::Serve(serve) => serve.execute().await,
-        Command::Apply(apply) => apply.execute().await,
-        Command::Status(status) => status.execute().await,
-        Command::Watch(watch) => watch.execute().await,
-        Command::History(history) => history.execute().await,
-        Command::Orders(orders) => orders.execute().await,
-        Command::Completions(completions) => completions.execute(),
-        Command::Openapi(openapi) => openapi.execute(),
-        Command::Crd(crd) => crd.execute(),
-        Command::Operator(operator) => operator.execute().await,
+        CliCommand::Run(run) => run.execute().await,
+        CliCommand::Judge(judge) => judge.execute(),
+        CliCommand::Simulate(simulate) => simulate.execute(),
+        CliCommand::Plan(plan) => plan.execute(),
+        CliCommand::Init(init) => init.execute(),
+        CliCommand::Doctor(doctor) => doctor.execute().await,
+        CliCommand::Serve(serve) => serve.execute().await,
+        CliCommand::Apply(apply) => apply.execute().await,
+        CliCommand::Status(status) => status.execute().await,
+        CliCommand::Watch(watch) => watch.execute().await,
+        CliCommand::History(history) => history.execute().await,
+        CliCommand::Rollout(orders) => orders.execute().await,
+        CliCommand::Completions(completions) => completions.execute(),
+        CliCommand::Openapi(openapi) => openapi.execute(),
+        CliCommand::Crd(crd) => crd.execute(),
+        CliCommand::Operator(operator) => operator.execute().await,
     };
     exit.into()
 }

@@ -18,21 +18,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use futures_util::stream::{self, StreamExt};
-use serin_core::config::discovery::Whereabouts;
-use serin_core::config::sink::Place;
-use serin_core::config::source::Origin;
-use serin_core::observation::aggregator::named;
-use serin_core::spec::{Envoy, Proxies, Spec};
+use serin_core::config::discovery::DiscoveryConfig;
+use serin_core::config::sink::SinkLocation;
+use serin_core::config::source::SourceConfig;
+use serin_core::observation::aggregator::join_names;
+use serin_core::spec::{EnvoyProxies, Proxies, Spec};
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
 
 pub use self::finding::{Check, Finding, Level};
-use self::pages::Pages;
-use crate::sources::fleet::Discovery;
-use crate::sources::fleet::discovery::Proxy;
+use self::pages::ProxyPages;
+use crate::sources::fleet::ProxyDiscovery;
+use crate::sources::fleet::discovery::ProxyEndpoint;
 
 /// As many proxies are looked at at once.
-const AT_ONCE: usize = 32;
+const MAX_CONCURRENT_PROXIES: usize = 32;
 
 /// What there has to be.
 #[derive(Debug)]
@@ -45,21 +45,21 @@ struct Expected {
     filter: Option<String>,
     /// The group that the proxies are in, if they are in one.
     group: Option<String>,
-    source: Source,
+    origin: ConfigOrigin,
     /// Whether a Prometheus is asked for evidence.
     prometheus: bool,
 }
 
 /// Who says which configuration the proxies have to run.
 #[derive(Debug)]
-enum Source {
+enum ConfigOrigin {
     /// A file.
     File { path: String, generation: Generation },
     /// Nobody but the proxies.
     Proxies,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ConfigOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { path, .. } => f.write_str(path),
@@ -75,24 +75,24 @@ impl Expected {
             rolling: false,
             filter: None,
             group: None,
-            source: Source::Proxies,
+            origin: ConfigOrigin::Proxies,
             prometheus: false,
         }
     }
 
     /// Takes note of which configuration the proxies have to run, and says what is wrong with it.
-    fn configuration(&mut self, place: &Place) -> Option<Finding> {
+    fn configuration(&mut self, place: &SinkLocation) -> Option<Finding> {
         match place {
-            Place::Group(group) => {
+            SinkLocation::Group(group) => {
                 self.group = Some(group.clone());
                 None
             }
-            Place::File(path) => {
+            SinkLocation::File(path) => {
                 let (contents, finding) = local::filter_file(path);
                 if let Some(contents) = contents {
                     let (path, generation) =
                         (path.display().to_string(), contents.config().generation);
-                    self.source = Source::File { path, generation };
+                    self.origin = ConfigOrigin::File { path, generation };
                     self.filter = Some(contents.filter().to_owned());
                 }
                 Some(finding)
@@ -110,13 +110,13 @@ impl Expected {
 pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding> {
     let mut expected = Expected::nothing();
     let mut findings = Vec::new();
-    let mut whereabouts = (!addresses.is_empty()).then_some(Whereabouts::Addresses(addresses));
+    let mut discovery = (!addresses.is_empty()).then_some(DiscoveryConfig::Addresses(addresses));
     if let Some(Spec { plan, service, proxies, .. }) = spec {
-        if let Proxies::Envoy(Envoy { evidence, place }) = proxies {
-            findings.extend(expected.configuration(&place));
-            match evidence {
-                Origin::Admin(named) => whereabouts = Some(whereabouts.unwrap_or(named)),
-                Origin::Prometheus(settings) => {
+        if let Proxies::Envoy(EnvoyProxies { source, sink }) = proxies {
+            findings.extend(expected.configuration(&sink));
+            match source {
+                SourceConfig::Admin(named) => discovery = Some(discovery.unwrap_or(named)),
+                SourceConfig::Prometheus(settings) => {
                     expected.prometheus = true;
                     findings.extend(local::secret(&settings.connection));
                     findings.extend(prometheus::check(&settings, plan.service.as_str()).await);
@@ -130,7 +130,7 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
         expected.rolling = plan.replacement.is_some();
         expected.service = Some(service);
     }
-    findings.extend(match whereabouts {
+    findings.extend(match discovery {
         Some(whereabouts) => fleet(whereabouts, &expected).await,
         None => vec![Finding::skipped(
             Check::Proxies,
@@ -143,18 +143,19 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
 }
 
 /// Looks at all proxies.
-async fn fleet(whereabouts: Whereabouts, expected: &Expected) -> Vec<Finding> {
-    let mut discovery = Discovery::new(whereabouts);
-    if let Some(why) = discovery.refresh().await {
-        return vec![Finding::fail(Check::Proxies, why, "see spec.envoy.proxies")];
+async fn fleet(whereabouts: DiscoveryConfig, expected: &Expected) -> Vec<Finding> {
+    let mut discovery = ProxyDiscovery::new(whereabouts);
+    if let Some(reason) = discovery.refresh().await {
+        return vec![Finding::fail(Check::Proxies, reason, "see spec.envoy.proxies")];
     }
     let proxies = discovery.proxies().clone();
     if proxies.is_empty() {
         return vec![Finding::fail(Check::Proxies, "there is no proxy", "see spec.envoy.proxies")];
     }
-    let read = async |proxy: &Proxy| (proxy.clone(), Pages::read(&proxy.address).await);
-    let mut looked = stream::iter(proxies.iter().map(read)).buffered(AT_ONCE);
-    let (mut findings, mut nodes) = (Vec::new(), Nodes::default());
+    let read =
+        async |proxy: &ProxyEndpoint| (proxy.clone(), ProxyPages::read(&proxy.address).await);
+    let mut looked = stream::iter(proxies.iter().map(read)).buffered(MAX_CONCURRENT_PROXIES);
+    let (mut findings, mut nodes) = (Vec::new(), NodeRegistry::default());
     while let Some((proxy, pages)) = looked.next().await {
         let found = match pages {
             Ok(pages) => {
@@ -171,27 +172,30 @@ async fn fleet(whereabouts: Whereabouts, expected: &Expected) -> Vec<Finding> {
             found.into_iter().map(|it| Finding { proxy: Some(proxy.name.to_string()), ..it }),
         );
     }
-    findings.extend(nodes.agree(expected));
+    findings.extend(nodes.check_consistency(expected));
     findings
 }
 
 /// What there is to say of one proxy.
-fn of_proxy(pages: &Pages, expected: &Expected) -> Vec<Finding> {
-    let mut findings =
-        vec![proxy::state(&pages.info), proxy::version(&pages.info), proxy::clock(pages.ahead)];
-    let placed = filter::placed(pages, expected);
+fn of_proxy(pages: &ProxyPages, expected: &Expected) -> Vec<Finding> {
+    let mut findings = vec![
+        proxy::state(&pages.info),
+        proxy::version(&pages.info),
+        proxy::clock(pages.clock_offset),
+    ];
+    let placed = filter::filter_placement(pages, expected);
     let is_placed = placed.level == Level::Ok;
     findings.push(placed);
     findings.push(statistics::labels(pages, expected));
     let name = expected.filter.as_deref();
     if let Some((_, at)) = pages.dump.filters(name).next().filter(|_| is_placed) {
         findings.extend(filter::module(pages));
-        findings.push(filter::generation(pages, at, &expected.source));
+        findings.push(filter::generation(pages, at, &expected.origin));
         findings.push(filter::guard(pages, expected));
         let discovery = at.config_discovery.as_ref();
-        let given =
+        let submitted =
             pages.dump.discovered(&at.name).and_then(|it| it.ecds_filter.typed_config.as_ref());
-        let wasm = given.or(discovery.and_then(|it| it.default_config.as_ref()));
+        let wasm = submitted.or(discovery.and_then(|it| it.default_config.as_ref()));
         findings.extend(wasm.map(|wasm| filter::failure_policy(&wasm.config)));
         if discovery.is_some_and(|it| it.config_source.path_config_source.is_none()) {
             findings.extend(filter::xds(pages, at, expected.group.as_deref()));
@@ -206,7 +210,7 @@ fn of_proxy(pages: &Pages, expected: &Expected) -> Vec<Finding> {
     findings
 }
 
-fn of_service(service: &wire::Service, pages: &Pages, expected: &Expected) -> Vec<Finding> {
+fn of_service(service: &wire::Service, pages: &ProxyPages, expected: &Expected) -> Vec<Finding> {
     let name = expected.filter.as_deref();
     let mut findings = match service.split {
         wire::Split::Filter => routes::check(service, &pages.dump, name),
@@ -222,13 +226,13 @@ fn of_service(service: &wire::Service, pages: &Pages, expected: &Expected) -> Ve
 
 /// What proxies have to agree about.
 #[derive(Debug, Default)]
-struct Nodes {
+struct NodeRegistry {
     ids: BTreeMap<String, Vec<String>>,
     generations: BTreeMap<Generation, Vec<String>>,
 }
 
-impl Nodes {
-    fn add(&mut self, proxy: &Proxy, pages: &Pages) {
+impl NodeRegistry {
+    fn add(&mut self, proxy: &ProxyEndpoint, pages: &ProxyPages) {
         let name = || proxy.name.to_string();
         self.ids.entry(pages.dump.bootstrap.node.id.clone()).or_default().push(name());
         if let Some(generation) = pages.stats.generation() {
@@ -236,24 +240,24 @@ impl Nodes {
         }
     }
 
-    fn agree(&self, expected: &Expected) -> Vec<Finding> {
+    fn check_consistency(&self, expected: &Expected) -> Vec<Finding> {
         let mut findings = Vec::new();
         let shared = self.ids.iter().filter(|(_, proxies)| proxies.len() > 1);
         for (id, proxies) in shared.filter(|_| expected.group.is_some()) {
             findings.push(Finding::fail(
                 Check::Xds,
-                format!("{} have the same node.id, {id:?}", named(proxies)),
+                format!("{} have the same node.id, {id:?}", join_names(proxies)),
                 "give each proxy an id of its own in the bootstrap: serin tells them apart by it",
             ));
         }
         // Where a file says what to run, each has been held to it.
-        let ask_each_other = matches!(expected.source, Source::Proxies);
+        let ask_each_other = matches!(expected.origin, ConfigOrigin::Proxies);
         if let Some((newest, _)) = self.generations.last_key_value().filter(|_| ask_each_other) {
             let behind = self.generations.iter().filter(|(generation, _)| *generation < newest);
             for (generation, proxies) in behind {
                 findings.push(Finding::fail(
                     Check::Generation,
-                    format!("{} run generation {generation}, others {newest}", named(proxies)),
+                    format!("{} run generation {generation}, others {newest}", join_names(proxies)),
                     "look again; if it stays like that they are cut off from serin, or have refused it: Envoy's log says why",
                 ));
             }

@@ -7,10 +7,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serin_core::observation::Look;
-use serin_core::ports::{Observer, Router, Source};
-use serin_core::rollout::call::Call;
-use serin_core::rollout::command::{Order, Refused};
+use serin_core::observation::Observation;
+use serin_core::ports::{Journal, Router, Source};
+use serin_core::rollout::call::HookCall;
+use serin_core::rollout::command::{Command, Rejected};
 use serin_core::rollout::event::{Event, Summary};
 use serin_core::rollout::machine::{Input, Output, Rollout};
 use serin_core::rollout::plan::Plan;
@@ -19,23 +19,23 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-pub use crate::engine::envoy::{Shared, Standalone, StartError};
-pub(crate) use crate::engine::envoy::{running, stepping_back};
-use crate::sources::prometheus::Surveyor;
+pub use crate::engine::envoy::{EngineContext, EnvoyEngine, StartError};
+pub(crate) use crate::engine::envoy::{reassigned_users, running};
+use crate::sources::prometheus::MetricProvider;
 use crate::webhooks;
 
 /// What people want of a rollout under way.
 #[derive(Debug)]
-pub enum Wish {
+pub enum ControlMessage {
     /// An [`Input::Interrupt`].
     Interrupt,
     /// An order, and where to say what became of it.
-    Order(Order, oneshot::Sender<Result<(), Refused>>),
+    Command(Command, oneshot::Sender<Result<(), Rejected>>),
 }
 
 /// A rollout as it is when it begins, or goes on after a restart.
 #[derive(Debug)]
-pub struct Course {
+pub struct RunState {
     /// The state.
     pub rollout: Rollout,
     /// What came of it.
@@ -57,24 +57,24 @@ impl<R: Router, S: Source> Engine<R, S> {
     /// Carries a rollout out to its end. What the course begins with has been kept.
     pub async fn run(
         self,
-        course: Course,
-        observer: &mut impl Observer,
-        wishes: mpsc::Receiver<Wish>,
+        course: RunState,
+        journal: &mut impl Journal,
+        control: mpsc::Receiver<ControlMessage>,
     ) -> Summary {
         let Self { router, mut source } = self;
-        let Course { rollout, outputs, at } = course;
-        let (answered, answers) = mpsc::unbounded_channel();
+        let RunState { rollout, outputs, at } = course;
+        let (results_sender, results) = mpsc::unbounded_channel();
         let calls = JoinSet::new();
-        let surveyor = Surveyor::new(rollout.plan()).map(Arc::new);
+        let metric_provider = MetricProvider::new(rollout.plan()).map(Arc::new);
         let began = Instant::now();
-        let mut drive = Drive {
+        let mut drive = Driver {
             router,
-            observer,
-            wishes,
-            answered,
-            answers,
+            journal,
+            control,
+            results_sender,
+            results,
             calls,
-            surveyor,
+            metric_provider,
             rollout,
             at,
             began,
@@ -86,16 +86,16 @@ impl<R: Router, S: Source> Engine<R, S> {
 }
 
 /// A rollout under way.
-struct Drive<'o, R, O> {
+struct Driver<'o, R, O> {
     router: R,
-    observer: &'o mut O,
-    wishes: mpsc::Receiver<Wish>,
+    journal: &'o mut O,
+    control: mpsc::Receiver<ControlMessage>,
     /// Where calls that have ended say how.
-    answered: mpsc::UnboundedSender<Input>,
-    answers: mpsc::UnboundedReceiver<Input>,
+    results_sender: mpsc::UnboundedSender<Input>,
+    results: mpsc::UnboundedReceiver<Input>,
     /// Ended with the rollout.
     calls: JoinSet<()>,
-    surveyor: Option<Arc<Surveyor>>,
+    metric_provider: Option<Arc<MetricProvider>>,
     rollout: Rollout,
     /// Time of the rollout when it was begun here.
     at: Duration,
@@ -103,50 +103,51 @@ struct Drive<'o, R, O> {
 }
 
 /// What comes next.
-enum Turn {
+enum EngineInput {
     Input(Input),
-    Order(Order, oneshot::Sender<Result<(), Refused>>),
+    Command(Command, oneshot::Sender<Result<(), Rejected>>),
 }
 
 /// No rollout goes on for ever.
 enum Never {}
 
-impl<R: Router, O: Observer> Drive<'_, R, O> {
+impl<R: Router, O: Journal> Driver<'_, R, O> {
     async fn drive(
         &mut self,
         source: &mut impl Source,
         outputs: Vec<Output>,
     ) -> ControlFlow<Summary, Never> {
         let mut looked = Instant::now();
-        self.carry_out(outputs).await?;
+        self.execute(outputs).await?;
         loop {
             // What was taken meanwhile may want to look sooner.
             while self
-                .meanwhile(pin!(sleep_until(looked + self.rollout.next_look())))
+                .until_input(pin!(sleep_until(looked + self.rollout.next_poll())))
                 .await?
                 .is_none()
             {}
             let began = Instant::now();
-            let late = began.saturating_duration_since(looked + self.rollout.next_look());
-            let mut look = pin!(source.look());
-            let look = loop {
-                if let Some(look) = self.meanwhile(look.as_mut()).await? {
-                    break look;
+            let late = began.saturating_duration_since(looked + self.rollout.next_poll());
+            let mut observation = pin!(source.observe());
+            let observation = loop {
+                if let Some(observation) = self.until_input(observation.as_mut()).await? {
+                    break observation;
                 }
             };
             looked = Instant::now();
-            let look = self.of_this_rollout(look);
-            self.take(Turn::Input(Input::Look(look))).await?;
-            self.observer.looked(late, began.elapsed());
+            let observation = self.map_generations(observation);
+            self.handle(EngineInput::Input(Input::Observation(observation))).await?;
+            self.journal.on_poll(late, began.elapsed());
         }
     }
 
-    fn of_this_rollout(&self, mut look: Look) -> Look {
-        if let Look::Seen(seen) = &mut look {
-            seen.renumber(|running| self.router.generation_at(running));
-            seen.refusals = if seen.is_refused() { self.router.refusals() } else { None };
+    fn map_generations(&self, mut observation: Observation) -> Observation {
+        if let Observation::Delta(seen) = &mut observation {
+            seen.map_generations(|running| self.router.generation_at(running));
+            seen.rejection_reasons =
+                if seen.is_rejected() { self.router.rejection_reason() } else { None };
         }
-        look
+        observation
     }
 
     fn now(&self) -> Duration {
@@ -154,40 +155,40 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
     }
 
     /// Waits for the future, or takes what comes first: then `None`.
-    async fn meanwhile<T>(
+    async fn until_input<T>(
         &mut self,
         future: Pin<&mut impl Future<Output = T>>,
     ) -> ControlFlow<Summary, Option<T>> {
         let turn = tokio::select! {
             done = future => return ControlFlow::Continue(Some(done)),
-            Some(wish) = self.wishes.recv() => match wish {
-                Wish::Interrupt => Turn::Input(Input::Interrupt),
-                Wish::Order(order, reply) => Turn::Order(order, reply),
+            Some(wish) = self.control.recv() => match wish {
+                ControlMessage::Interrupt => EngineInput::Input(Input::Interrupt),
+                ControlMessage::Command(order, reply) => EngineInput::Command(order, reply),
             },
-            Some(answer) = self.answers.recv() => Turn::Input(answer),
+            Some(answer) = self.results.recv() => EngineInput::Input(answer),
         };
-        self.take(turn).await?;
+        self.handle(turn).await?;
         ControlFlow::Continue(None)
     }
 
     /// Takes a turn and does what comes of it.
-    async fn take(&mut self, turn: Turn) -> ControlFlow<Summary> {
+    async fn handle(&mut self, turn: EngineInput) -> ControlFlow<Summary> {
         let outputs = self.decide(turn).await;
-        self.carry_out(outputs).await
+        self.execute(outputs).await
     }
 
     /// Hands a turn to the state machine and has the outcome kept. A rollback is put in force before that: nothing may keep it
     /// waiting. Whatever else can't be kept is not done, as after a crash nobody would know of it; what was seen counts all the same.
-    async fn decide(&mut self, turn: Turn) -> Vec<Output> {
+    async fn decide(&mut self, turn: EngineInput) -> Vec<Output> {
         let now = self.now();
         let rollout = &mut self.rollout;
         let before = rollout.clone();
         let mut outputs = rollout.freeze(now, frozen(rollout.plan()));
         outputs.extend(match &turn {
-            Turn::Input(input) => rollout.step(now, input.clone()),
+            EngineInput::Input(input) => rollout.step(now, input.clone()),
             // Whoever has gone does not expect it to be done any more.
-            Turn::Order(_, reply) if reply.is_closed() => return Vec::new(),
-            Turn::Order(order, _) => match rollout.order(now, order.clone()) {
+            EngineInput::Command(_, reply) if reply.is_closed() => return Vec::new(),
+            EngineInput::Command(order, _) => match rollout.execute(now, order.clone()) {
                 Ok(outputs) => outputs,
                 Err(refused) => {
                     turn.answer(Err(refused));
@@ -196,20 +197,20 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
                 }
             },
         });
-        if rollout.goes_back() && !before.goes_back() {
+        if rollout.is_rolling_back() && !before.is_rolling_back() {
             // If that fails it is tried again with all the rest.
             let _ = self.router.apply(rollout.split()).await;
         }
-        match self.observer.keep(now, rollout, &outputs).await {
-            Ok(()) => rollout.hold(false),
-            Err(_) if rollout.goes_back() => rollout.hold(true),
+        match self.journal.commit(now, rollout, &outputs).await {
+            Ok(()) => rollout.set_store_down(false),
+            Err(_) if rollout.is_rolling_back() => rollout.set_store_down(true),
             Err(why) => {
                 *rollout = before;
-                rollout.hold(true);
+                rollout.set_store_down(true);
                 return match turn {
-                    Turn::Input(input) => rollout.step(now, input),
-                    Turn::Order(..) => {
-                        turn.answer(Err(Refused(format!("it can't be stored: {why}"))));
+                    EngineInput::Input(input) => rollout.step(now, input),
+                    EngineInput::Command(..) => {
+                        turn.answer(Err(Rejected(format!("it can't be stored: {why}"))));
                         Vec::new()
                     }
                 };
@@ -220,47 +221,47 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
     }
 
     /// Does what the state machine wants, and breaks with the summary when the rollout is over.
-    async fn carry_out(&mut self, mut outputs: Vec<Output>) -> ControlFlow<Summary> {
+    async fn execute(&mut self, mut outputs: Vec<Output>) -> ControlFlow<Summary> {
         loop {
             let mut failed = None;
             for output in outputs {
                 match output {
                     Output::Apply(split) => failed = self.router.apply(split).await.err(),
-                    Output::Call(call) => self.call(call),
-                    Output::Measure { generation } => self.measure(generation),
-                    Output::Record(ruling) => self.observer.ruling(&ruling),
-                    Output::Tell(event) => {
-                        self.observer.event(self.now(), &event);
+                    Output::CallHook(call) => self.call(call),
+                    Output::SampleMetrics { generation } => self.sample_metrics(generation),
+                    Output::RecordRuling(ruling) => self.journal.ruling(&ruling),
+                    Output::Emit(event) => {
+                        self.journal.event(self.now(), &event);
                         if let Event::Ended(summary) = *event {
                             return ControlFlow::Break(summary);
                         }
                     }
                 }
             }
-            let Some(why) = failed else { break };
-            outputs = self.decide(Turn::Input(Input::NotApplied { why })).await;
+            let Some(reason) = failed else { break };
+            outputs = self.decide(EngineInput::Input(Input::ApplyFailed { reason })).await;
         }
-        self.observer.event(self.now(), &Event::Progress(self.rollout.status()));
+        self.journal.event(self.now(), &Event::Progress(self.rollout.status()));
         ControlFlow::Continue(())
     }
 
-    fn call(&mut self, call: Call) {
-        self.meanwhile_ask(async move {
+    fn call(&mut self, call: HookCall) {
+        self.spawn_query(async move {
             let answer = webhooks::call(&call).await;
-            Input::Called { id: call.message.id, answer }
+            Input::HookAnswered { id: call.message.id, answer }
         });
     }
 
-    fn measure(&mut self, generation: Generation) {
-        let Some(surveyor) = self.surveyor.clone() else { return };
-        self.meanwhile_ask(async move {
-            Input::Measured { generation, values: surveyor.measure().await }
+    fn sample_metrics(&mut self, generation: Generation) {
+        let Some(metric_provider) = self.metric_provider.clone() else { return };
+        self.spawn_query(async move {
+            Input::MetricsSampled { generation, values: metric_provider.measure().await }
         });
     }
 
     /// Has the state machine told what the future gives, while all else goes on.
-    fn meanwhile_ask(&mut self, question: impl Future<Output = Input> + Send + 'static) {
-        let answered = self.answered.clone();
+    fn spawn_query(&mut self, question: impl Future<Output = Input> + Send + 'static) {
+        let answered = self.results_sender.clone();
         self.calls.spawn(async move {
             // Nobody waits for the answer once the rollout is over.
             let _ = answered.send(question.await);
@@ -269,10 +270,10 @@ impl<R: Router, O: Observer> Drive<'_, R, O> {
     }
 }
 
-impl Turn {
+impl EngineInput {
     /// Says what became of an order.
-    fn answer(self, answer: Result<(), Refused>) {
-        if let Self::Order(_, reply) = self {
+    fn answer(self, answer: Result<(), Rejected>) {
+        if let Self::Command(_, reply) = self {
             // Whoever does not wait for the answer does not need it.
             let _ = reply.send(answer);
         }

@@ -27,14 +27,14 @@ pub mod scale_down;
 
 use kube::Client;
 
-use self::mesh::{Cluster, Plugins};
+use self::mesh::{ClusterContext, Plugins};
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::leader::{self, Leader};
 use crate::sources::fleet::Scraper;
 
 /// How an operator works.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct OperatorOptions {
     /// The namespace whose Rollouts it looks after; all if absent.
     pub namespace: Option<String>,
     /// The namespace of the lease.
@@ -45,22 +45,20 @@ pub struct Options {
     pub identity: String,
 }
 
-impl Options {
+impl OperatorOptions {
     /// Gives the lease up, if it is held: so nobody has to wait for it.
-    pub async fn retire(&self, client: Client) {
+    pub async fn release_lease(&self, client: Client) {
         let Self { lease_namespace, lease, identity, .. } = self;
-        leader::give_up(client, lease_namespace, lease, identity).await;
+        leader::release_lease(client, lease_namespace, lease, identity).await;
     }
 }
 
 /// Works whenever it leads. Ends only with its future, or when it can't go on: then why.
-pub async fn operate(client: Client, options: Options) -> String {
-    let Options { namespace, lease_namespace, lease, identity } = options;
+pub async fn operate(client: Client, options: OperatorOptions) -> String {
+    let OperatorOptions { namespace, lease_namespace, lease, identity } = options;
     let fence = Fence::shut();
     let leader = Leader::new(client.clone(), &lease_namespace, &lease, &identity, fence.clone());
     let (scraper, plugins) = (Scraper::default(), Plugins::default());
-    let cluster = Cluster { client, fence, scraper, plugins };
-    leader
-        .lead(|| controller::look_after(cluster.clone(), namespace.clone(), identity.clone()))
-        .await
+    let cluster = ClusterContext { client, fence, scraper, plugins };
+    leader.lead(|| controller::run(cluster.clone(), namespace.clone(), identity.clone())).await
 }

@@ -28,15 +28,15 @@ pub enum CountsError {
     #[error("line 1: column {column} is missing")]
     Missing { column: String },
     #[error("line 1: column {column} is there twice")]
-    Twice { column: String },
+    Duplicate { column: String },
     #[error("line 1: column {column} is none of {known}, {BIAS}, baseline_gt_<ms> and candidate_gt_<ms>", known = COLUMNS.join(", "))]
     Unknown { column: String },
     #[error("line {line}, column {column}: {value:?} is not {expected}")]
     Value { line: u64, column: String, value: String, expected: &'static str },
     #[error("line {line}, column {column}: {part} are more than the {whole} requests they are of")]
-    MoreThanAll { line: u64, column: String, part: u64, whole: u64 },
+    PartExceedsWhole { line: u64, column: String, part: u64, whole: u64 },
     #[error("line {line}, column seconds: {seconds} is before the {before} of the line above")]
-    Backwards { line: u64, seconds: f64, before: f64 },
+    TimeNotAscending { line: u64, seconds: f64, before: f64 },
     #[error("line {line}, column {column}: missing")]
     Short { line: u64, column: String },
     #[error("line {line}, column {column}: there is no such column")]
@@ -127,7 +127,7 @@ impl Counts {
             let seconds = row.seconds(layout.seconds)?;
             let before = blocks.last().map_or(0.0, |before| before.seconds);
             if seconds < before {
-                return Err(CountsError::Backwards { line: row.line(), seconds, before });
+                return Err(CountsError::TimeNotAscending { line: row.line(), seconds, before });
             }
             let block = Block {
                 baseline: row.arm(&layout.baseline)?,
@@ -163,7 +163,7 @@ impl Layout {
         };
         for (index, name) in header.iter().enumerate() {
             if find(name)? < index {
-                return Err(CountsError::Twice { column: name.to_owned() });
+                return Err(CountsError::Duplicate { column: name.to_owned() });
             }
         }
         let (mut labels, mut boundaries_ms) = (Vec::new(), Vec::new());
@@ -261,17 +261,17 @@ impl Row<'_> {
 
     fn arm(&self, columns: &Columns) -> Result<Arm, CountsError> {
         // Larger ones no double holds exactly, and their sums would overflow.
-        const MOST: u64 = 1 << 53;
+        const MAX_COUNT: u64 = 1 << 53;
         const EXPECTED: &str = "a count from 0 to 2^53";
         let count = |index| match self.parse(index, EXPECTED)? {
-            count if count > MOST => Err(self.bad(index, EXPECTED)),
+            count if count > MAX_COUNT => Err(self.bad(index, EXPECTED)),
             count => Ok(count),
         };
         let whole = count(columns.requests)?;
         let part = |index: usize| {
             let part = count(index)?;
             if part > whole {
-                return Err(CountsError::MoreThanAll {
+                return Err(CountsError::PartExceedsWhole {
                     line: self.line(),
                     column: self.column(index),
                     part,
@@ -298,7 +298,7 @@ mod tests {
         let mut judge = Judge::new(settings.clone());
         let bias = serin_core::judge::Bias { errors: 0.012_3, latency: Vec::new() };
         let slice = serin_core::judge::Slice { bias, share: None };
-        judge.split_changes(serin_core::judge::Terms { slice, ..Default::default() });
+        judge.split_changes(serin_core::judge::SplitContext { slice, ..Default::default() });
         let mut written = Vec::new();
         let mut writer = Writer::new(&mut written, &settings.boundaries_ms).unwrap();
         let mut rulings = Vec::new();

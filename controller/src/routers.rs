@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub(crate) use self::envoy_file::Contents;
 pub use self::envoy_file::FileError;
-pub use crate::routers::sink::Carriers;
+pub use crate::routers::sink::ConfigSinks;
 
 /// Why a split can't be put in force.
 #[derive(Debug, Error)]
@@ -24,8 +24,8 @@ pub enum RouteError {
     File(#[from] FileError),
     #[error("the filter's configuration for this rollout would not be valid: {0}")]
     Wanted(ConfigError),
-    #[error("group {group}: {why}")]
-    Group { group: String, why: String },
+    #[error("group {group}: {reason}")]
+    Group { group: String, reason: String },
     #[error("there is no xDS server: `serin serve --xds-listen` has one")]
     NoServer,
     #[error(transparent)]

@@ -5,57 +5,64 @@ pub mod prometheus;
 pub mod requested_split;
 pub mod split_tracker;
 
-use serin_core::config::source::Origin;
-use serin_core::observation::Look;
+use serin_core::config::source::SourceConfig;
+use serin_core::observation::Observation;
 use serin_core::ports::Source;
 use serin_filter::names::ServiceName;
 
-use crate::sources::fleet::{Discovery, Fleet, Reader, Scraper};
-use crate::sources::prometheus::{Prometheus, Series};
-use crate::sources::split_tracker::Told;
+use crate::sources::fleet::{FleetSource, ProxyDiscovery, Scraper, StatsReader};
+use crate::sources::prometheus::{PrometheusSource, Series};
+use crate::sources::split_tracker::SplitTracker;
 
 /// A source of either kind.
 #[derive(Debug)]
-pub enum Evidence {
+pub enum AnySource {
     /// Proxies read by their admin interfaces.
-    Fleet(Box<Fleet>),
+    Fleet(Box<FleetSource>),
     /// Proxies that a Prometheus scrapes.
-    Prometheus(Box<Prometheus>),
+    Prometheus(Box<PrometheusSource>),
 }
 
-impl Evidence {
+impl AnySource {
     /// A source that nobody has looked at yet, for the statistics of one service. `filter` is the name of the filter's configuration, as the
     /// listeners' `config_discovery` has it.
     #[must_use]
-    pub fn new(origin: Origin, scraper: &Scraper, service: ServiceName, filter: String) -> Self {
+    pub fn new(
+        origin: SourceConfig,
+        scraper: &Scraper,
+        service: ServiceName,
+        filter: String,
+    ) -> Self {
         match origin {
-            Origin::Admin(whereabouts) => {
-                let discovery = Discovery::new(whereabouts);
-                let reader = Reader::Admin { service, filter };
-                Self::Fleet(Box::new(Fleet::new(discovery, scraper.clone(), reader)))
+            SourceConfig::Admin(whereabouts) => {
+                let discovery = ProxyDiscovery::new(whereabouts);
+                let reader = StatsReader::Admin { service, filter };
+                Self::Fleet(Box::new(FleetSource::new(discovery, scraper.clone(), reader)))
             }
-            Origin::Prometheus(settings) => {
+            SourceConfig::Prometheus(settings) => {
                 let series = Series::labelled(service, &filter);
-                Self::Prometheus(Box::new(Prometheus::new(settings, series)))
+                Self::Prometheus(Box::new(PrometheusSource::new(settings, series)))
             }
         }
     }
 
     /// The same where the mesh splits.
     #[must_use]
-    pub fn told(self, told: Told) -> Self {
+    pub fn with_split_tracker(self, told: SplitTracker) -> Self {
         match self {
-            Self::Fleet(fleet) => Self::Fleet(Box::new(fleet.told(told))),
-            Self::Prometheus(prometheus) => Self::Prometheus(Box::new(prometheus.told(told))),
+            Self::Fleet(fleet) => Self::Fleet(Box::new(fleet.with_split_tracker(told))),
+            Self::Prometheus(prometheus) => {
+                Self::Prometheus(Box::new(prometheus.with_split_tracker(told)))
+            }
         }
     }
 }
 
-impl Source for Evidence {
-    async fn look(&mut self) -> Look {
+impl Source for AnySource {
+    async fn observe(&mut self) -> Observation {
         match self {
-            Self::Fleet(fleet) => fleet.look().await,
-            Self::Prometheus(prometheus) => prometheus.look().await,
+            Self::Fleet(fleet) => fleet.observe().await,
+            Self::Prometheus(prometheus) => prometheus.observe().await,
         }
     }
 }

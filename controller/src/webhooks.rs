@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serin_core::rollout::call::{Call, Hook, Message, Target};
+use serin_core::rollout::call::{Hook, HookCall, HookMessage, HookTarget};
 use standardwebhooks::{Webhook, WebhookError};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,15 +22,15 @@ use tokio::time::{sleep, timeout};
 use crate::http::{self, root_cause};
 
 /// Time before the first repetition; it doubles with each, up to the longest.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// As much of what a command writes is read, and for so long after its end.
-const MOST_TEXT: u64 = 1 << 16;
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const MAX_OUTPUT_BYTES: u64 = 1 << 16;
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// As much of an answer is told.
-const TOLD: usize = 200;
+const MAX_QUOTED_CHARS: usize = 200;
 
 /// Why a hook has not said yes.
 #[derive(Debug, Error)]
@@ -41,9 +41,9 @@ pub enum HookError {
     #[error("no answer: {0}")]
     Unreachable(String),
     #[error("it answered {status}{text}")]
-    Refused { status: u16, text: String },
+    Rejected { status: u16, text: String },
     #[error("it can't be run: {0}")]
-    NotRun(std::io::Error),
+    SpawnFailed(std::io::Error),
     #[error("it ended with {how}{text}")]
     Exited { how: String, text: String },
     #[error("{path}: {cause}", path = .path.display())]
@@ -56,9 +56,9 @@ pub enum HookError {
 
 impl HookError {
     /// Whether the next attempt may end otherwise. A status of 4xx is an answer.
-    fn is_passing(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
-            Self::Refused { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
+            Self::Rejected { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
             _ => true,
         }
     }
@@ -68,31 +68,31 @@ impl HookError {
 ///
 /// # Errors
 /// What went wrong at the last attempt, in words for the user.
-pub async fn call(call: &Call) -> Result<(), String> {
-    let Call { hook, message } = call;
-    let mut pause = PAUSE;
+pub async fn call(call: &HookCall) -> Result<(), String> {
+    let HookCall { hook, message } = call;
+    let mut pause = RETRY_DELAY;
     for left in (0..=hook.retries).rev() {
         match attempt(hook, message).await {
             Ok(()) => return Ok(()),
-            Err(error) if left == 0 || !error.is_passing() => return Err(error.to_string()),
+            Err(error) if left == 0 || !error.is_transient() => return Err(error.to_string()),
             Err(_) => sleep(pause).await,
         }
-        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        pause = pause.saturating_mul(2).min(MAX_RETRY_DELAY);
     }
     Ok(())
 }
 
-async fn attempt(hook: &Hook, message: &Message) -> Result<(), HookError> {
+async fn attempt(hook: &Hook, message: &HookMessage) -> Result<(), HookError> {
     let once = async {
         match &hook.target {
-            Target::Url(url) => post(url, hook.secret_file.as_deref(), message).await,
-            Target::Command(command) => run(command, message).await,
+            HookTarget::Url(url) => post(url, hook.secret_file.as_deref(), message).await,
+            HookTarget::Command(command) => run(command, message).await,
         }
     };
     timeout(hook.timeout, once).await.unwrap_or(Err(HookError::Timeout(hook.timeout)))
 }
 
-async fn post(url: &str, secret: Option<&Path>, message: &Message) -> Result<(), HookError> {
+async fn post(url: &str, secret: Option<&Path>, message: &HookMessage) -> Result<(), HookError> {
     let body = serde_json::to_vec(message).map_err(HookError::Message)?;
     let headers = headers(secret, &message.id, &body)?;
     let unreachable = |error: reqwest::Error| HookError::Unreachable(root_cause(&error));
@@ -104,7 +104,7 @@ async fn post(url: &str, secret: Option<&Path>, message: &Message) -> Result<(),
         return Ok(());
     }
     let status = answer.status().as_u16();
-    Err(HookError::Refused { status, text: told(&answer.bytes().await.unwrap_or_default()) })
+    Err(HookError::Rejected { status, text: quote(&answer.bytes().await.unwrap_or_default()) })
 }
 
 fn headers(secret: Option<&Path>, id: &str, body: &[u8]) -> Result<HeaderMap, HookError> {
@@ -129,7 +129,7 @@ fn headers(secret: Option<&Path>, id: &str, body: &[u8]) -> Result<HeaderMap, Ho
     Ok(headers)
 }
 
-async fn run(command: &[String], message: &Message) -> Result<(), HookError> {
+async fn run(command: &[String], message: &HookMessage) -> Result<(), HookError> {
     let body = serde_json::to_vec(message).map_err(HookError::Message)?;
     let (program, arguments) = command.split_first().unwrap_or((const { &String::new() }, &[]));
     let version = message.version.as_ref().map_or("", |version| version.as_str());
@@ -146,19 +146,19 @@ async fn run(command: &[String], message: &Message) -> Result<(), HookError> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .map_err(HookError::NotRun)?;
+        .map_err(HookError::SpawnFailed)?;
     if let Some(mut stdin) = child.stdin.take() {
         // It need not read it.
         let _ = stdin.write_all(&body).await;
     }
-    let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
-    let (status, text) = end(&mut child).await.map_err(HookError::NotRun)?;
-    group.leave();
+    let group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
+    let (status, text) = end(&mut child).await.map_err(HookError::SpawnFailed)?;
+    group.detach();
     match status.success() {
         true => Ok(()),
         false => Err(HookError::Exited {
             how: status.to_string(),
-            text: told(text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or(&[])),
+            text: quote(text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or(&[])),
         }),
     }
 }
@@ -167,12 +167,12 @@ async fn run(command: &[String], message: &Message) -> Result<(), HookError> {
 async fn end(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut text = Vec::new();
     let Some(stderr) = child.stderr.take() else { return Ok((child.wait().await?, text)) };
-    let mut stderr = stderr.take(MOST_TEXT);
+    let mut stderr = stderr.take(MAX_OUTPUT_BYTES);
     let status = {
         let mut read = pin!(stderr.read_to_end(&mut text));
         tokio::select! {
             status = child.wait() => {
-                let _ = timeout(LAST_WORDS, read).await;
+                let _ = timeout(FLUSH_TIMEOUT, read).await;
                 status?
             }
             _ = &mut read => child.wait().await?,
@@ -182,16 +182,16 @@ async fn end(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
 }
 
 /// The processes of a command. Ended when dropped, unless it was left.
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     /// Leaves what is left of it alone.
-    fn leave(mut self) {
+    fn detach(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
             // If it has ended by itself there is nothing to end.
@@ -201,8 +201,8 @@ impl Drop for Group {
 }
 
 /// The begin of what was answered, to be put behind what happened.
-fn told(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text.get(..TOLD).unwrap_or(text));
+fn quote(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text.get(..MAX_QUOTED_CHARS).unwrap_or(text));
     let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.is_empty() { line } else { format!(": {line}") }
 }

@@ -48,7 +48,7 @@ pub enum Stat {
     /// Of those: requests that another version's cluster served.
     Misrouted,
     /// Of those: requests that a cluster served which is no version's.
-    Elsewhere,
+    Unmatched,
     /// Requests assigned by weight that this version served, however they ended.
     Requests,
     /// Of those: failures of this kind.
@@ -66,9 +66,9 @@ pub enum Stat {
     /// Requests that the proxy itself refused.
     Local,
     /// Requests for which somebody picked the version (override, rule). They are counted here only.
-    Picked,
+    Pinned,
     /// Of those: failures.
-    PickedFailures,
+    PinnedFailures,
 }
 
 /// Classes of statuses.
@@ -79,13 +79,13 @@ impl Stat {
     pub fn all() -> impl Iterator<Item = Self> {
         [
             Self::Misrouted,
-            Self::Elsewhere,
+            Self::Unmatched,
             Self::Requests,
             Self::Cancelled,
             Self::Overdue,
             Self::Local,
-            Self::Picked,
-            Self::PickedFailures,
+            Self::Pinned,
+            Self::PinnedFailures,
         ]
         .into_iter()
         .chain(Reason::ALL.map(Self::Chosen))
@@ -108,13 +108,13 @@ impl Stat {
         const LATENCY: usize = ANSWERS + CLASSES;
         match self {
             Self::Misrouted => 0,
-            Self::Elsewhere => 1,
+            Self::Unmatched => 1,
             Self::Requests => 2,
             Self::Cancelled => 3,
             Self::Overdue => 4,
             Self::Local => 5,
-            Self::Picked => 6,
-            Self::PickedFailures => 7,
+            Self::Pinned => 6,
+            Self::PinnedFailures => 7,
             Self::Chosen(reason) => REASONS + reason as usize,
             Self::Failures(failure) => FAILURES + failure as usize,
             Self::Answers(class) => ANSWERS + class.saturating_sub(1),
@@ -128,7 +128,7 @@ impl Stat {
         match self {
             Self::Chosen(_) => "chosen",
             Self::Misrouted => "misrouted",
-            Self::Elsewhere => "elsewhere",
+            Self::Unmatched => "elsewhere",
             Self::Requests => "requests",
             Self::Failures(_) => "failures",
             Self::Cancelled => "cancelled",
@@ -137,8 +137,8 @@ impl Stat {
             Self::FirstByteBucket(_) => "first_byte_ms_bucket",
             Self::Overdue => "overdue",
             Self::Local => "local",
-            Self::Picked => "picked",
-            Self::PickedFailures => "picked_failures",
+            Self::Pinned => "picked",
+            Self::PinnedFailures => "picked_failures",
         }
     }
 
@@ -180,14 +180,14 @@ impl Stat {
 
 /// A counter of the users in one future slice of a service, by the number of the salt and the slice's buckets; see [`crate::watch`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Watched {
+pub enum SliceStat {
     /// Requests with an identity that some version served.
     Requests,
     /// The failures among them.
     Failures,
 }
 
-impl Watched {
+impl SliceStat {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Requests, Self::Failures];
 
@@ -263,9 +263,9 @@ mod tests {
     #[test]
     fn names_of_slices_lead_back_too() {
         let service: ServiceName = "checkout.prod".parse().unwrap();
-        for watched in Watched::ALL {
+        for watched in SliceStat::ALL {
             let name = watched.name(&service, 15, 10_000);
-            assert_eq!(Watched::parse(&name), Some(("checkout.prod", 15, 10_000, watched)));
+            assert_eq!(SliceStat::parse(&name), Some(("checkout.prod", 15, 10_000, watched)));
             assert_eq!(Stat::parse(&name), None);
         }
     }

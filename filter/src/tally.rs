@@ -150,12 +150,12 @@ impl Tally {
         for (stat, count) in [
             (Stat::Requests, requests),
             (Stat::Misrouted, counts.misrouted.into()),
-            (Stat::Elsewhere, counts.elsewhere.into()),
+            (Stat::Unmatched, counts.elsewhere.into()),
             (Stat::Cancelled, counts.cancelled.into()),
             (Stat::Overdue, counts.overdue.into()),
             (Stat::Local, counts.local.into()),
-            (Stat::Picked, counts.picked.into()),
-            (Stat::PickedFailures, counts.picked_failures.into()),
+            (Stat::Pinned, counts.picked.into()),
+            (Stat::PinnedFailures, counts.picked_failures.into()),
         ] {
             report(stat, count);
         }
@@ -227,7 +227,7 @@ mod tests {
         let failed = Outcome::Failure(Failure::Status);
         let picked = Served { outcome: failed, status: Some(500), picked: true, ..SERVED };
         let local = Served { outcome: Outcome::Local, status: Some(403), ..SERVED };
-        let expected = [(Stat::Picked, 2), (Stat::PickedFailures, 1), (Stat::Local, 1)];
+        let expected = [(Stat::Pinned, 2), (Stat::PinnedFailures, 1), (Stat::Local, 1)];
         let requests = [picked, Served { picked: true, ..SERVED }, local];
         assert_eq!(tally(&requests), expected.into());
     }
@@ -246,7 +246,7 @@ mod tests {
             (Stat::Chosen(Reason::Header), 2),
             (Stat::Chosen(Reason::Random), 1),
             (Stat::Misrouted, 1),
-            (Stat::Elsewhere, 1),
+            (Stat::Unmatched, 1),
             (Stat::Overdue, 3),
         ];
         assert_eq!(drain(tally), expected.into());

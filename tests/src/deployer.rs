@@ -21,33 +21,33 @@ use tokio::time::{Instant, sleep};
 use crate::{Envoy, Fault, Upstream};
 
 /// From new endpoints to no more requests for the old ones.
-const TAKEN_UP: Duration = Duration::from_millis(300);
+const ENDPOINT_PROPAGATION: Duration = Duration::from_millis(300);
 
 /// No request takes longer to end.
-const DRAINED: Duration = Duration::from_secs(20);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A deployer with its instances, which end with it.
 #[derive(Debug, Clone)]
 pub struct Deployer {
     address: SocketAddr,
-    desk: Arc<Desk>,
+    state: Arc<DeployerState>,
 }
 
 #[derive(Debug)]
-struct Desk {
+struct DeployerState {
     /// The files from which Envoy has the endpoints of v1 and v2.
     files: [PathBuf; 2],
-    state: Mutex<Instances>,
+    state: Mutex<DeployedInstances>,
 }
 
 #[derive(Debug, Default)]
-struct Instances {
+struct DeployedInstances {
     /// By name.
     running: BTreeMap<String, Instance>,
     /// Every message that came, as it came.
     messages: Vec<Value>,
     /// Points at which it says no.
-    refusing: BTreeSet<String>,
+    rejecting: BTreeSet<String>,
     /// What is wrong with v2.
     faults: Vec<Fault>,
 }
@@ -67,15 +67,15 @@ impl Deployer {
     /// When no port is free.
     pub async fn start(envoy: &Envoy, names: &[&str]) -> Self {
         let files = ["v1", "v2"].map(|version| envoy.endpoints_file(version));
-        let desk = Arc::new(Desk { files, state: Mutex::default() });
+        let state = Arc::new(DeployerState { files, state: Mutex::default() });
         for name in names {
-            desk.run(name, "v1").await;
+            state.run(name, "v1").await;
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let routes = Router::new().fallback(post(answer)).with_state(desk.clone());
+        let routes = Router::new().fallback(post(answer)).with_state(state.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, desk }
+        Self { address, state }
     }
 
     /// Where its webhooks are.
@@ -85,7 +85,7 @@ impl Deployer {
 
     /// Says no at this point from now on, or yes.
     pub fn refuse(&self, point: &str, refuses: bool) {
-        let refusing = &mut self.desk.state().refusing;
+        let refusing = &mut self.state.state().rejecting;
         if refuses {
             refusing.insert(point.to_owned())
         } else {
@@ -95,12 +95,12 @@ impl Deployer {
 
     /// What is wrong with all instances of v2, from the next that is replaced on.
     pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.desk.state().faults = faults.into_iter().collect();
+        self.state.state().faults = faults.into_iter().collect();
     }
 
     /// Every message that came.
     pub fn messages(&self) -> Vec<Value> {
-        self.desk.state().messages.clone()
+        self.state.state().messages.clone()
     }
 
     /// The messages in short, such as `replace a v2`, without repetitions.
@@ -118,15 +118,15 @@ impl Deployer {
 
     /// The version that each instance runs, in the order of their names.
     pub fn versions(&self) -> Vec<String> {
-        self.desk.state().running.values().map(|instance| instance.version.clone()).collect()
+        self.state.state().running.values().map(|instance| instance.version.clone()).collect()
     }
 }
 
-async fn answer(State(desk): State<Arc<Desk>>, body: Bytes) -> (StatusCode, &'static str) {
+async fn answer(State(desk): State<Arc<DeployerState>>, body: Bytes) -> (StatusCode, &'static str) {
     let message: Value = serde_json::from_slice(&body).expect("serin sends JSON");
     let point = message["point"].as_str().unwrap_or_default().to_owned();
     desk.state().messages.push(message.clone());
-    if desk.state().refusing.contains(&point) {
+    if desk.state().rejecting.contains(&point) {
         return (StatusCode::SERVICE_UNAVAILABLE, "not now");
     }
     let version = message["version"].as_str().unwrap_or_default().to_owned();
@@ -143,8 +143,8 @@ async fn answer(State(desk): State<Arc<Desk>>, body: Bytes) -> (StatusCode, &'st
     (StatusCode::NO_CONTENT, "")
 }
 
-impl Desk {
-    fn state(&self) -> MutexGuard<'_, Instances> {
+impl DeployerState {
+    fn state(&self) -> MutexGuard<'_, DeployedInstances> {
         self.state.lock().expect("nobody panics with the lock")
     }
 
@@ -156,10 +156,10 @@ impl Desk {
             instance.serves = false;
             instance.upstream.clone()
         };
-        self.tell_envoy();
-        sleep(TAKEN_UP).await;
-        let deadline = Instant::now() + DRAINED;
-        while upstream.account().in_flight > 0 {
+        self.write_all_endpoints();
+        sleep(ENDPOINT_PROPAGATION).await;
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while upstream.stats().in_flight > 0 {
             assert!(Instant::now() < deadline, "{name} still has requests");
             sleep(Duration::from_millis(10)).await;
         }
@@ -183,11 +183,11 @@ impl Desk {
             let instance = Instance { version: version.to_owned(), upstream, serves: true };
             state.running.insert(name.to_owned(), instance);
         }
-        self.tell_envoy();
-        sleep(TAKEN_UP).await;
+        self.write_all_endpoints();
+        sleep(ENDPOINT_PROPAGATION).await;
     }
 
-    fn tell_envoy(&self) {
+    fn write_all_endpoints(&self) {
         let state = self.state();
         for (version, file) in ["v1", "v2"].iter().zip(&self.files) {
             let serving = state.running.values().filter(|i| i.serves && i.version == *version);

@@ -24,7 +24,7 @@ use self::process::Process;
 use crate::{http, ports, until};
 
 /// From a new configuration's move into place to its use in all workers, and from an event to its count.
-const LIVE: Duration = Duration::from_secs(20);
+const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What an Envoy is to be like.
 #[derive(Clone, Debug)]
@@ -234,7 +234,7 @@ impl Envoy {
     /// Waits until the filter runs this generation in every worker: none has said for a while that it is behind.
     pub async fn until_live(&self, generation: u64) {
         let mut quiet: Option<(u64, u64)> = None;
-        until(LIVE, "the generation is live", async || {
+        until(LIVE_TIMEOUT, "the generation is live", async || {
             let stats = self.stats().await;
             let [shown, ticks, behind] = [stat::GENERATION, stat::TICKS, stat::TICKS_BEHIND]
                 .map(|name| stats.get(&format!("wasmcustom.{name}")).copied().unwrap_or(0));
@@ -255,7 +255,7 @@ impl Envoy {
     pub async fn until_flushed(&self) -> BTreeMap<String, u64> {
         const TICKS: &str = "wasmcustom.serin.ticks";
         let before = self.stats().await.get(TICKS).copied().unwrap_or(0);
-        until(LIVE, "every worker ticks", async || {
+        until(LIVE_TIMEOUT, "every worker ticks", async || {
             let stats = self.stats().await;
             let ticks = stats.get(TICKS).copied().unwrap_or(0);
             if ticks >= before + self.ticks_of_all() { Ok(stats) } else { Err((before, ticks)) }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 /// What repetitions gave, in order of size.
 #[derive(Debug)]
-pub struct Figures(Vec<f64>);
+pub struct Measurements(Vec<f64>);
 
-impl Figures {
+impl Measurements {
     /// At least one.
     ///
     /// # Panics

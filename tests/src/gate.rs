@@ -11,14 +11,14 @@ use crate::ports;
 
 /// A relay from a port of its own to one target; it ends when dropped.
 #[derive(Debug)]
-pub struct Gate {
+pub struct TcpRelay {
     address: SocketAddr,
     target: SocketAddr,
     /// The relay at work; `None` while the gate is shut.
     relay: Option<JoinHandle<()>>,
 }
 
-impl Gate {
+impl TcpRelay {
     /// An open gate in front of `target`.
     pub async fn start(target: SocketAddr) -> Self {
         let mut gate = Self { address: ports::local(ports::free()), target, relay: None };
@@ -52,7 +52,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for TcpRelay {
     fn drop(&mut self) {
         if let Some(relay) = &self.relay {
             relay.abort();
@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn relays_refuses_and_relays_again() {
         let upstream = Upstream::start("v1").await;
-        let mut gate = Gate::start(upstream.address()).await;
+        let mut gate = TcpRelay::start(upstream.address()).await;
         let answer = http::get(gate.address(), "/").await.expect("an answer through the gate");
         assert_eq!(answer.headers()["x-upstream-version"], "v1");
 
@@ -98,13 +98,13 @@ mod tests {
 
         gate.open().await;
         http::get(gate.address(), "/").await.expect("an answer through the open gate");
-        assert_eq!(upstream.account().requests, 2);
+        assert_eq!(upstream.stats().requests, 2);
     }
 
     #[tokio::test]
     async fn shutting_closes_connections_in_use() {
         let upstream = Upstream::start("v1").await;
-        let mut gate = Gate::start(upstream.address()).await;
+        let mut gate = TcpRelay::start(upstream.address()).await;
         let mut connection = TcpStream::connect(gate.address()).await.expect("open");
         connection.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.expect("open");
         assert!(connection.read(&mut [0; 4096]).await.expect("an answer") > 0);

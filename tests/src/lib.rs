@@ -29,12 +29,12 @@ pub mod xds;
 pub use call::{Answer, Call};
 pub use deployer::Deployer;
 pub use envoy::{Envoy, Setup};
-pub use gate::Gate;
-pub use load::{Load, Outcome, Plan, Protocol, Record, Report, Tally};
+pub use gate::TcpRelay;
+pub use load::{Load, LoadPlan, Outcome, Protocol, Record, Report, Tally};
 #[cfg(feature = "kubernetes")]
 pub use mesh::{Mesh, Proxy, Workload};
 pub use prometheus::Prometheus;
-pub use rollout::{Ended, Rollout, Spec, serin};
+pub use rollout::{RolloutProcess, RolloutResult, Spec, serin};
 pub use server::{Server, text};
 pub use until::until;
-pub use upstream::{Account, Fault, Upstream};
+pub use upstream::{Fault, Upstream, UpstreamStats};

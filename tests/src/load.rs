@@ -26,7 +26,7 @@ const MAX_RATE: u32 = 20_000;
 
 /// What to send, where and how fast. Start from [`Plan::new`].
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct LoadPlan {
     /// Where to; on this machine only.
     pub target: SocketAddr,
     /// Requests per second, 1 to 20,000.
@@ -38,7 +38,7 @@ pub struct Plan {
     /// What the requests look like.
     pub protocol: Protocol,
     /// How long a request may take before it is given up as failed.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// When the load ends if nobody stops it.
     pub max_duration: Duration,
 }
@@ -59,7 +59,7 @@ impl Protocol {
     pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Grpc];
 }
 
-impl Plan {
+impl LoadPlan {
     /// HTTP/1.1 from 1,000 users, with ten seconds of patience, for five minutes at most.
     pub fn new(target: SocketAddr, rate: u32) -> Self {
         Self {
@@ -68,7 +68,7 @@ impl Plan {
             users: Some(1_000),
             host: None,
             protocol: Protocol::Http1,
-            patience: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
             max_duration: Duration::from_secs(300),
         }
     }
@@ -77,7 +77,7 @@ impl Plan {
 /// A load under way. Dropped, it starts no more requests.
 #[derive(Debug)]
 pub struct Load {
-    ledger: Arc<Ledger>,
+    ledger: Arc<ResultLog>,
     stop: oneshot::Sender<()>,
     driver: JoinHandle<()>,
 }
@@ -87,7 +87,7 @@ impl Load {
     ///
     /// # Panics
     /// When the plan is out of bounds.
-    pub fn start(plan: Plan) -> Self {
+    pub fn start(plan: LoadPlan) -> Self {
         assert!(
             plan.target.ip().is_loopback(),
             "load goes to this machine only, not {}",
@@ -99,7 +99,7 @@ impl Load {
             plan.rate
         );
         assert!(plan.users != Some(0), "requests without a user are `None`");
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(ResultLog::default());
         let (stop, stopped) = oneshot::channel();
         let driver = tokio::spawn(drive(plan, ledger.clone(), stopped));
         Self { ledger, stop, driver }
@@ -125,15 +125,15 @@ impl Load {
 
 /// One place for each request started, in that order; empty until the request has ended.
 #[derive(Debug, Default)]
-struct Ledger(Mutex<Vec<Option<Arc<Record>>>>);
+struct ResultLog(Mutex<Vec<Option<Arc<Record>>>>);
 
-impl Ledger {
+impl ResultLog {
     fn records(&self) -> MutexGuard<'_, Vec<Option<Arc<Record>>>> {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 }
 
-async fn drive(plan: Plan, ledger: Arc<Ledger>, mut stopped: oneshot::Receiver<()>) {
+async fn drive(plan: LoadPlan, ledger: Arc<ResultLog>, mut stopped: oneshot::Receiver<()>) {
     let caller = Arc::new(Caller::new(&plan));
     let mut under_way = JoinSet::new();
     let start = Instant::now();

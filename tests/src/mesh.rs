@@ -32,8 +32,8 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use self::files::Files;
-use self::render::{Frame, View};
+use self::files::EnvoyFiles;
+use self::render::{StaticConfig, View};
 use crate::envoy::process::{self, Process};
 
 /// A proxy, before it runs.
@@ -113,9 +113,9 @@ impl Mesh {
             refused: Mutex::default(),
             changed: Notify::new(),
         });
-        let frame = Frame::new(directory.path(), pod.listener(), &shared.proxy);
+        let frame = StaticConfig::new(directory.path(), pod.listener(), &shared.proxy);
         let nothing = frame.resources(&View::default());
-        let files = Files::install(directory.path(), &pod, &shared.proxy, &nothing);
+        let files = EnvoyFiles::install(directory.path(), &pod, &shared.proxy, &nothing);
         // Connections that are kept open would otherwise go on with the filters that they began with for ten minutes; Istio gives them 45 s.
         // As in Istio, clients are told with the next answer, and not just before the end.
         let options = ["--drain-time-s", "2", "--drain-strategy", "immediate"];

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::{Envoy, until};
 
 /// No rollout of a test takes longer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What to ask for.
 #[derive(Clone, Debug)]
@@ -165,7 +165,7 @@ impl Spec {
     /// The specification as a user writes it.
     pub fn yaml(&self) -> String {
         let watch = self.watch.map_or_else(String::new, |time| {
-            format!("    watch: {{ time: {}ms, requests: 1000 }}\n", time.as_millis())
+            format!("    aaTest: {{ time: {}ms, requests: 1000 }}\n", time.as_millis())
         });
         let step = |(weight, time, requests): &(String, Duration, u32)| {
             let time = time.as_millis();
@@ -241,7 +241,7 @@ pub fn serin() -> Command {
 
 /// A rollout under way. Killed when dropped.
 #[derive(Debug)]
-pub struct Rollout {
+pub struct RolloutProcess {
     child: Child,
     events: Arc<Mutex<Vec<Event>>>,
     listener: JoinHandle<()>,
@@ -252,7 +252,7 @@ pub type Event = (Instant, Value);
 
 /// A rollout that has ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct RolloutResult {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Everything it told.
@@ -261,18 +261,18 @@ pub struct Ended {
     pub stderr: String,
 }
 
-impl Rollout {
+impl RolloutProcess {
     /// Begins; the specification is written beside the filter's configuration, further arguments are handed on.
     pub fn start(envoy: &Envoy, spec: &Spec, arguments: &[&str]) -> Self {
         let path = envoy.dir().join("rollout.yaml");
         std::fs::write(&path, spec.yaml()).expect("a specification");
         let mut command = serin();
         command.arg("run").arg(path).args(["--output", "json"]).args(arguments);
-        Self::heard(command)
+        Self::from_command(command)
     }
 
     /// What a command tells of a rollout, an event in JSON on each line.
-    pub(crate) fn heard(mut command: Command) -> Self {
+    pub(crate) fn from_command(mut command: Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("serin starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -297,7 +297,7 @@ impl Rollout {
     /// # Panics
     /// When it does not.
     pub async fn until(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Event {
-        until(PATIENCE, what, async || {
+        until(TIMEOUT, what, async || {
             let events = self.events();
             match events.iter().find(|(_, event)| matches(event)) {
                 Some(event) => Ok(event.clone()),
@@ -330,19 +330,19 @@ impl Rollout {
     ///
     /// # Panics
     /// When it does not come.
-    pub async fn end(mut self) -> Ended {
-        let status = timeout(PATIENCE, self.child.wait()).await;
+    pub async fn end(mut self) -> RolloutResult {
+        let status = timeout(TIMEOUT, self.child.wait()).await;
         let status = status.unwrap_or_else(|_| panic!("no end: {:?}", self.events().last()));
         self.listener.await.expect("the listener does not panic");
         let mut stderr = String::new();
         let pipe = self.child.stderr.as_mut().expect("a pipe");
         pipe.read_to_string(&mut stderr).await.expect("serin writes UTF-8");
         let events = std::mem::take(&mut *self.events.lock().expect("a lock"));
-        Ended { code: status.expect("a child can be waited for").code(), events, stderr }
+        RolloutResult { code: status.expect("a child can be waited for").code(), events, stderr }
     }
 }
 
-impl Ended {
+impl RolloutResult {
     /// The events of this kind.
     pub fn all(&self, kind: &str) -> impl Iterator<Item = &Event> {
         self.events.iter().filter(move |(_, event)| event["event"] == kind)

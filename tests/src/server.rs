@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{Rollout, Spec, serin};
+use crate::{RolloutProcess, Spec, serin};
 
 /// A server with its store. Killed when dropped.
 #[derive(Debug)]
@@ -222,8 +222,8 @@ impl Server {
         let path = self.store.with_extension("yaml");
         std::fs::write(&path, spec.yaml()).expect("a specification");
         let path = path.display().to_string();
-        let shown = self.ok(&["apply", &path, "--output", "json"]).await;
-        serde_json::from_str(&shown).expect("JSON")
+        let view = self.ok(&["apply", &path, "--output", "json"]).await;
+        serde_json::from_str(&view).expect("JSON")
     }
 
     /// Where a rollout stands.
@@ -231,15 +231,15 @@ impl Server {
     /// # Panics
     /// When there is none.
     pub async fn status(&self, rollout: &str) -> Value {
-        let shown = self.ok(&["status", rollout, "--output", "json"]).await;
-        serde_json::from_str(&shown).expect("JSON")
+        let view = self.ok(&["status", rollout, "--output", "json"]).await;
+        serde_json::from_str(&view).expect("JSON")
     }
 
     /// Watches a rollout as it goes on.
-    pub fn follow(&self, rollout: &str) -> Rollout {
+    pub fn follow(&self, rollout: &str) -> RolloutProcess {
         let mut command = serin();
         command.args(["watch", rollout, "--output", "json"]).env("SERIN_SERVER", &self.url);
-        Rollout::heard(command)
+        RolloutProcess::from_command(command)
     }
 
     /// Watches a rollout to its end; gives the exit code and the events.

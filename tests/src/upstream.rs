@@ -29,7 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Sleep, sleep};
 
 pub use self::fault::Fault;
-use self::fault::{Ending, Fate};
+use self::fault::{FaultOutcome, ResponseKind};
 use crate::ports;
 
 /// The version that answered, in every answer an upstream makes itself.
@@ -44,13 +44,13 @@ const LATENCY: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
-    version: Arc<Version>,
+    version: Arc<UpstreamVersion>,
     server: JoinHandle<()>,
 }
 
 /// What an upstream has been through since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Account {
+pub struct UpstreamStats {
     /// Requests whose headers arrived.
     pub requests: u64,
     /// Those of them that met at least one fault.
@@ -100,7 +100,7 @@ impl Upstream {
     }
 
     /// The accounts as they are now.
-    pub fn account(&self) -> Account {
+    pub fn stats(&self) -> UpstreamStats {
         self.version.state().account
     }
 
@@ -123,13 +123,13 @@ impl Upstream {
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
         let listener = TcpListener::from_std(listener).expect("a listening socket");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let version = Arc::new(Version {
+        let version = Arc::new(UpstreamVersion {
             name: HeaderValue::from_str(name).expect("a version's name fits a header"),
             state: Mutex::new(State {
                 faults: vec![],
                 failing_users: HashSet::new(),
                 latency: LATENCY,
-                account: Account::default(),
+                account: UpstreamStats::default(),
                 last_headers: None,
             }),
         });
@@ -145,7 +145,7 @@ impl Drop for Upstream {
 }
 
 #[derive(Debug)]
-struct Version {
+struct UpstreamVersion {
     name: HeaderValue,
     state: Mutex<State>,
 }
@@ -155,23 +155,23 @@ struct State {
     faults: Vec<Fault>,
     failing_users: HashSet<String>,
     latency: Duration,
-    account: Account,
+    account: UpstreamStats,
     last_headers: Option<HeaderMap>,
 }
 
-impl Version {
+impl UpstreamVersion {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds this lock")
     }
 
     /// Enters a request into the accounts; it is in flight as long as the guard lives.
-    fn arrive(self: &Arc<Self>, headers: &HeaderMap, is_grpc: bool) -> (InFlight, Fate) {
+    fn arrive(self: &Arc<Self>, headers: &HeaderMap, is_grpc: bool) -> (InFlight, FaultOutcome) {
         let now = Instant::now();
         let mut state = self.state();
         let user = headers.get("x-user-id").and_then(|user| user.to_str().ok());
         let mut fate = match user.is_some_and(|user| state.failing_users.contains(user)) {
-            true => Fate::roll(&mut [Fault::errors(1.0)], is_grpc),
-            false => Fate::roll(&mut state.faults, is_grpc),
+            true => FaultOutcome::roll(&mut [Fault::errors(1.0)], is_grpc),
+            false => FaultOutcome::roll(&mut state.faults, is_grpc),
         };
         state.last_headers = Some(headers.clone());
         let account = &mut state.account;
@@ -187,7 +187,7 @@ impl Version {
     }
 }
 
-struct InFlight(Arc<Version>);
+struct InFlight(Arc<UpstreamVersion>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -196,7 +196,7 @@ impl Drop for InFlight {
 }
 
 /// Owns every connection, so that all of them end with it.
-async fn accept(listener: TcpListener, version: Arc<Version>) {
+async fn accept(listener: TcpListener, version: Arc<UpstreamVersion>) {
     let mut connections = JoinSet::new();
     loop {
         // Out of file descriptors, at worst: the next one may fare better.
@@ -206,7 +206,7 @@ async fn accept(listener: TcpListener, version: Arc<Version>) {
     }
 }
 
-async fn connection(stream: TcpStream, version: Arc<Version>) {
+async fn connection(stream: TcpStream, version: Arc<UpstreamVersion>) {
     stream.set_nodelay(true).expect("an accepted socket takes options");
     // Whatever ends this connection while the client still wants it is meant to be seen as a reset.
     stream.set_zero_linger().expect("an accepted socket takes options");
@@ -226,7 +226,7 @@ async fn connection(stream: TcpStream, version: Arc<Version>) {
 type Answer = Response<BoxBody<Bytes, io::Error>>;
 
 async fn answer(
-    version: Arc<Version>,
+    version: Arc<UpstreamVersion>,
     reset: Arc<Notify>,
     request: Request<Incoming>,
 ) -> Result<Answer, hyper::Error> {
@@ -236,7 +236,7 @@ async fn answer(
     let echo = request.headers().get("x-serin-version").cloned();
     let protocol = request.headers().get(UPGRADE).cloned();
 
-    let mut answer = if let (Ending::Answer, Some(protocol)) = (fate.ending, protocol) {
+    let mut answer = if let (ResponseKind::Answer, Some(protocol)) = (fate.ending, protocol) {
         sleep(fate.delay).await;
         tokio::spawn(echo_all(request, in_flight));
         switch_to(protocol)
@@ -244,33 +244,33 @@ async fn answer(
         request.into_body().collect().await?;
         sleep(fate.delay).await;
         match (fate.ending, grpc) {
-            (Ending::Answer, None) => Response::new(full("hello\n")),
-            (Ending::Answer, Some(kind)) => grpc_answer(kind, 0),
-            (Ending::Status(status), _) => {
+            (ResponseKind::Answer, None) => Response::new(full("hello\n")),
+            (ResponseKind::Answer, Some(kind)) => grpc_answer(kind, 0),
+            (ResponseKind::Status(status), _) => {
                 let mut answer = Response::new(full("fault\n"));
                 *answer.status_mut() = StatusCode::from_u16(status).expect("a fault's status");
                 answer
             }
-            (Ending::GrpcError(status), kind) => {
+            (ResponseKind::GrpcError(status), kind) => {
                 let mut answer =
                     Response::new(Empty::new().map_err(|never| match never {}).boxed());
                 answer.headers_mut().insert("grpc-status", HeaderValue::from(u16::from(status)));
                 answer.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
                 answer
             }
-            (Ending::GrpcTrailers(status), kind) => {
+            (ResponseKind::GrpcTrailers(status), kind) => {
                 grpc_answer(kind.expect("a fault of gRPC calls only"), status)
             }
-            (Ending::Break, kind) => {
-                let mut answer = Response::new(Breaking::default().boxed());
+            (ResponseKind::Break, kind) => {
+                let mut answer = Response::new(BreakingBody::default().boxed());
                 answer.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
                 answer
             }
-            (Ending::Reset, _) => {
+            (ResponseKind::Reset, _) => {
                 reset.notify_one();
                 std::future::pending().await
             }
-            (Ending::Hang, _) => std::future::pending().await,
+            (ResponseKind::Hang, _) => std::future::pending().await,
         }
     };
     let headers = answer.headers_mut();
@@ -316,11 +316,11 @@ async fn echo_all(request: Request<Incoming>, _in_flight: InFlight) {
 /// A body that begins and then fails, which ends the connection (HTTP/1) or the stream (HTTP/2). In between is time for the beginning to
 /// arrive: a reset takes with it what its receiver has not read yet.
 #[derive(Default)]
-struct Breaking(Option<Pin<Box<Sleep>>>);
+struct BreakingBody(Option<Pin<Box<Sleep>>>);
 
 const UNTIL_IT_BREAKS: Duration = Duration::from_millis(50);
 
-impl Body for Breaking {
+impl Body for BreakingBody {
     type Data = Bytes;
     type Error = io::Error;
 

@@ -7,32 +7,32 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Envoy, Load, Plan, Server, Setup, Spec, Upstream, ports, until};
+use crate::{Envoy, Load, LoadPlan, Server, Setup, Spec, Upstream, ports, until};
 
 /// The group that the shipped bootstrap is in.
 pub const GROUP: &str = "edge";
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How an Envoy asks.
 #[derive(Clone, Copy, Debug)]
-pub enum Way {
+pub enum DiscoveryMode {
     /// On a stream for the filter's configuration alone, as the sample does.
-    Own,
+    Ecds,
     /// On the stream for everything, as the sample says how to.
-    Aggregated,
+    Ads,
 }
 
-impl Way {
+impl DiscoveryMode {
     /// Has an Envoy ask so.
     ///
     /// # Panics
     /// When the sample is not what it was.
     pub fn adapt(self, setup: Setup) -> Setup {
         match self {
-            Self::Own => setup,
-            Self::Aggregated => {
+            Self::Ecds => setup,
+            Self::Ads => {
                 let source = std::fs::read_to_string(bootstrap()).expect("the sample");
                 let begin = source.find("api_config_source: ").expect("the source");
                 let source = source[begin..].lines().next().expect("a line");
@@ -53,7 +53,7 @@ pub fn bootstrap() -> &'static Path {
 
 /// Envoys in front of two versions, and the server that they ask; half of them over ADS.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct XdsFleet {
     /// The version that runs.
     pub v1: Upstream,
     /// The one that shall replace it.
@@ -65,7 +65,7 @@ pub struct Fleet {
     directory: TempDir,
 }
 
-impl Fleet {
+impl XdsFleet {
     /// So many Envoys, at least one.
     ///
     /// # Panics
@@ -86,7 +86,7 @@ impl Fleet {
 
     async fn add(&mut self) {
         let number = self.envoys.len();
-        let way = if number.is_multiple_of(2) { Way::Own } else { Way::Aggregated };
+        let way = if number.is_multiple_of(2) { DiscoveryMode::Ecds } else { DiscoveryMode::Ads };
         let setup = Setup::new(self.v1.address(), self.v2.address()).xds(self.xds).workers(1);
         let setup = way.adapt(setup.replace("id: edge-1", &format!("id: edge-{number}")));
         self.envoys.push(Envoy::start(&setup).await);
@@ -126,7 +126,7 @@ impl Fleet {
 
     /// So many requests a second at each Envoy.
     pub fn load(&self, rate: u32) -> Vec<Load> {
-        let plan = |envoy: &Envoy| Plan::new(envoy.listener(), rate);
+        let plan = |envoy: &Envoy| LoadPlan::new(envoy.listener(), rate);
         self.envoys.iter().map(|envoy| Load::start(plan(envoy))).collect()
     }
 
@@ -140,18 +140,18 @@ impl Fleet {
 
     /// Waits for something that keeps the rollout from going on, in whose words all of these are.
     pub async fn until_blocked(&self, words: &[&str]) {
-        until(PATIENCE, &format!("{words:?}"), async || {
+        until(TIMEOUT, &format!("{words:?}"), async || {
             let status = self.server().status("shop").await;
-            let obstacle = status["status"]["obstacle"].as_str().unwrap_or_default();
-            let said = words.iter().all(|word| obstacle.contains(word));
-            if said { Ok(()) } else { Err(obstacle.to_owned()) }
+            let blocker = status["status"]["blocker"].as_str().unwrap_or_default();
+            let said = words.iter().all(|word| blocker.contains(word));
+            if said { Ok(()) } else { Err(blocker.to_owned()) }
         })
         .await;
     }
 
     /// Waits until the step with this number, from 1, is live.
     pub async fn until_live(&self, step: u32) {
-        until(PATIENCE, &format!("step {step} live"), async || {
+        until(TIMEOUT, &format!("step {step} live"), async || {
             let status = self.server().status("shop").await["status"].take();
             let live = status["step"] == step && status["live"] == true;
             if live { Ok(()) } else { Err(status) }
@@ -162,7 +162,7 @@ impl Fleet {
     /// Waits until every Envoy runs this generation.
     pub async fn assert_all_run(&self, generation: &Value) {
         for envoy in &self.envoys {
-            until(PATIENCE, "the last generation", async || {
+            until(TIMEOUT, "the last generation", async || {
                 let running = envoy.stat("wasmcustom.serin.generation").await;
                 if running == generation.as_u64() { Ok(()) } else { Err(running) }
             })

@@ -36,63 +36,64 @@ pub use self::block::{Arm, Block};
 use self::coin_flip::Direction;
 use self::difference::Difference;
 pub use self::difference::Interval;
-use self::margins::History;
+use self::margins::BaselineHistory;
 pub use self::ruling::{Cause, Ruling, Sli, Verdict};
-pub use self::settings::{Bias, Objective, Settings, Slice, Terms};
-use crate::judge::harm_tests::Harm;
-use crate::judge::non_inferiority::Safety;
-use crate::judge::threshold_alarm::Watch;
+pub use self::settings::{Bias, Objective, Settings, Slice, SplitContext};
+use crate::judge::harm_tests::HarmTests;
+use crate::judge::non_inferiority::NonInferiority;
+use crate::judge::threshold_alarm::ThresholdAlarm;
 
 /// The judge of one rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
     settings: Settings,
-    terms: Terms,
+    context: SplitContext,
     /// Counts that do not make a block yet.
     pending: Block,
-    history: History,
-    harm: Harm,
+    history: BaselineHistory,
+    harm: HarmTests,
     /// Of the present split.
-    safety: Option<Safety>,
+    non_inferiority: Option<NonInferiority>,
     /// Of the present split.
     difference: Difference,
     /// One for each objective.
-    objectives: Vec<Watch>,
-    share: Option<ShareWatch>,
+    objectives: Vec<ThresholdAlarm>,
+    share: Option<ShareAlarm>,
     /// When bets could be made for the first time, in seconds since the rollout began: slots are counted from then.
     began: f64,
     slots_passed: u64,
     blocks: u64,
-    judged: bool,
+    has_judged: bool,
     alarmed: bool,
 }
 
 /// A watch over the candidate's share of the requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ShareWatch {
-    too_low: Watch,
-    too_high: Watch,
+struct ShareAlarm {
+    too_low: ThresholdAlarm,
+    too_high: ThresholdAlarm,
 }
 
 impl Judge {
     /// A judge that has seen nothing.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let watch =
-            |objective: &Objective| Watch::new(Direction::Harm, objective.at_most, settings.slots);
+        let watch = |objective: &Objective| {
+            ThresholdAlarm::new(Direction::Harm, objective.at_most, settings.slots)
+        };
         Self {
-            terms: Terms::default(),
+            context: SplitContext::default(),
             pending: Block::default(),
-            history: History::default(),
-            harm: Harm::new(&settings),
-            safety: settings.confidence.map(|_| Safety::new(&settings)),
+            history: BaselineHistory::default(),
+            harm: HarmTests::new(&settings),
+            non_inferiority: settings.confidence.map(|_| NonInferiority::new(&settings)),
             difference: Difference::new(),
             objectives: settings.objectives.iter().map(watch).collect(),
             share: None,
             began: 0.0,
             slots_passed: 0,
             blocks: 0,
-            judged: false,
+            has_judged: false,
             alarmed: false,
             settings,
         }
@@ -102,7 +103,7 @@ impl Judge {
     /// baseline usually does tells which latencies to judge by, so that the first judged block is already bet on. The ruling has
     /// a number, and the evidence as it was.
     pub fn learn(&mut self, seconds: f64, baseline: Arm) -> Ruling {
-        if !self.judged {
+        if !self.has_judged {
             self.began = seconds;
         }
         self.history.add(&baseline);
@@ -113,8 +114,11 @@ impl Judge {
     /// Takes a block of a record into account, as it was when it was recorded. In a block in which the candidate had no requests nothing was
     /// judged: it is learned from, unless it belongs to counts that are still being gathered. `errors_bias` is that of the ruling.
     pub fn replay(&mut self, seconds: f64, block: &Block, errors_bias: f64) -> Option<Ruling> {
-        self.terms.slice.bias.errors = errors_bias;
-        if block.candidate.requests == 0 && !self.terms.alone && self.pending == Block::default() {
+        self.context.slice.bias.errors = errors_bias;
+        if block.candidate.requests == 0
+            && !self.context.single_arm
+            && self.pending == Block::default()
+        {
             return Some(self.learn(seconds, block.baseline.clone()));
         }
         self.observe(seconds, block)
@@ -128,8 +132,8 @@ impl Judge {
 
     /// What the blocks of the present split are judged by.
     #[must_use]
-    pub fn terms(&self) -> &Terms {
-        &self.terms
+    pub fn context(&self) -> &SplitContext {
+        &self.context
     }
 
     /// ln E of everything so far.
@@ -154,7 +158,7 @@ impl Judge {
     /// asked for.
     #[must_use]
     pub fn ln_e_safe(&self) -> f64 {
-        self.safety.as_ref().map_or(0.0, Safety::ln_e)
+        self.non_inferiority.as_ref().map_or(0.0, NonInferiority::ln_e)
     }
 
     /// The first objective that the candidate misses, as far as is known now.
@@ -166,7 +170,7 @@ impl Judge {
 
     /// Whether the candidate gets a share of the requests that contradicts its weight.
     #[must_use]
-    pub fn share_contradicts(&self) -> bool {
+    pub fn share_mismatch(&self) -> bool {
         self.share.as_ref().is_some_and(|share| share.too_low.raised() || share.too_high.raised())
     }
 
@@ -181,14 +185,14 @@ impl Judge {
     #[must_use]
     pub fn requests_to_safety(&self, share: f64) -> Option<u64> {
         let usual = self.history.baseline();
-        non_inferiority::requests_needed(&self.settings, &self.terms, &self.history, usual, share)
+        non_inferiority::requests_needed(&self.settings, &self.context, &self.history, usual, share)
     }
 
     /// Takes into account what happened since the last look, which ended `seconds` after the rollout began. Rules as soon as the
     /// counts make a block.
     pub fn observe(&mut self, seconds: f64, seen: &Block) -> Option<Ruling> {
         self.pending.add(seen);
-        let fewest = if self.terms.alone {
+        let fewest = if self.context.single_arm {
             self.pending.candidate.requests
         } else {
             self.pending.smaller_arm()
@@ -202,27 +206,28 @@ impl Judge {
 
     /// The split is about to change, or has changed; what comes is judged by `terms`. Within a block the split must not change (Simpson's
     /// paradox), so counts that do not make one yet are dropped.
-    pub fn split_changes(&mut self, terms: Terms) {
+    pub fn split_changes(&mut self, terms: SplitContext) {
         self.pending = Block::default();
         self.alarmed = false;
-        self.safety = self.settings.confidence.map(|_| Safety::new(&self.settings));
+        self.non_inferiority =
+            self.settings.confidence.map(|_| NonInferiority::new(&self.settings));
         self.difference = Difference::new();
         let slots = self.settings.slots;
-        self.share = terms.slice.share.map(|(low, high)| ShareWatch {
-            too_low: Watch::new(Direction::Safe, low, slots),
-            too_high: Watch::new(Direction::Harm, high, slots),
+        self.share = terms.slice.share.map(|(low, high)| ShareAlarm {
+            too_low: ThresholdAlarm::new(Direction::Safe, low, slots),
+            too_high: ThresholdAlarm::new(Direction::Harm, high, slots),
         });
-        self.terms = terms;
+        self.context = terms;
     }
 
     fn rule(&mut self, seconds: f64, block: Block) -> Ruling {
-        self.judged = true;
+        self.has_judged = true;
         self.pass_slots(seconds);
-        let Self { settings, terms, history, .. } = self;
+        let Self { settings, context, history, .. } = self;
         let before = self.harm.evidence().all;
-        self.harm.add(settings, terms, history, &block);
-        if let Some(safety) = &mut self.safety {
-            safety.add(settings, terms, history, &block);
+        self.harm.add(settings, context, history, &block);
+        if let Some(safety) = &mut self.non_inferiority {
+            safety.add(settings, context, history, &block);
         }
         self.difference.add(&block);
         self.watch(&block);
@@ -240,12 +245,12 @@ impl Judge {
             number: self.blocks,
             seconds,
             block,
-            errors_bias: self.terms.slice.bias.errors,
+            errors_bias: self.context.slice.bias.errors,
             ln_e_errors: evidence.errors,
             ln_e_latency: evidence.latency,
             ln_e_objectives: evidence.objectives,
             ln_e: evidence.all,
-            ln_e_safe: self.safety.as_ref().map(Safety::ln_e),
+            ln_e_safe: self.non_inferiority.as_ref().map(NonInferiority::ln_e),
             verdict,
         }
     }
@@ -257,7 +262,7 @@ impl Judge {
         let most = self.slots_passed.saturating_add(self.settings.slots.into());
         for _ in self.slots_passed..due.min(most) {
             self.harm.pass_slot();
-            self.objectives.iter_mut().for_each(Watch::pass_slot);
+            self.objectives.iter_mut().for_each(ThresholdAlarm::pass_slot);
             if let Some(share) = &mut self.share {
                 share.too_low.pass_slot();
                 share.too_high.pass_slot();

@@ -19,9 +19,9 @@ use serin_filter::select::Reason;
 use serin_filter::stat::Stat;
 
 pub use self::counters::Counters;
-pub use self::slices::Slices;
+pub use self::slices::SliceCounts;
 use crate::judge::Arm;
-pub use crate::observation::health::Roster;
+pub use crate::observation::health::FleetHealth;
 
 /// The filter's statistics of one service, as a proxy shows them: counted since the proxy started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,32 +41,32 @@ pub struct Snapshot {
     /// The counters of each version.
     pub versions: BTreeMap<VersionName, Counters>,
     /// The counters of future slices, if they are watched.
-    pub slices: Slices,
+    pub slices: SliceCounts,
 }
 
 /// What a look at the proxy showed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Look {
+pub enum Observation {
     /// Nothing: how the proxy does is unknown, which is neither good nor bad.
     Unreachable {
         /// What went wrong.
-        why: String,
+        reason: String,
     },
     /// The filter's statistics.
-    Seen(Sighting),
+    Delta(FleetDelta),
 }
 
-impl Look {
+impl Observation {
     /// The same with what went wrong beside it.
     #[must_use]
-    pub fn warned(self, warning: Option<String>) -> Self {
+    pub fn with_warning(self, warning: Option<String>) -> Self {
         match (self, warning) {
-            (Self::Seen(mut seen), warning) => {
-                seen.roster.warning = warning;
-                Self::Seen(seen)
+            (Self::Delta(mut seen), warning) => {
+                seen.health.warning = warning;
+                Self::Delta(seen)
             }
-            (Self::Unreachable { why }, Some(warning)) => {
-                Self::Unreachable { why: format!("{why}; {warning}") }
+            (Self::Unreachable { reason }, Some(warning)) => {
+                Self::Unreachable { reason: format!("{reason}; {warning}") }
             }
             (look, None) => look,
         }
@@ -75,40 +75,40 @@ impl Look {
 
 /// What happened since the last look.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sighting {
+pub struct FleetDelta {
     /// The generation that the filter runs; of several proxies, that of the one furthest behind.
     pub generation: Option<Generation>,
     /// The newest generation that any proxy runs.
-    pub newest: Option<Generation>,
+    pub newest_generation: Option<Generation>,
     /// Whether any worker said that it runs the newest generation.
-    pub workers_on: bool,
+    pub workers_current: bool,
     /// Whether any worker said that it runs an older one.
     pub workers_behind: bool,
     /// Whether the proxy refused a filter configuration.
     pub rejected: bool,
     /// Who refuses one and why, as far as proxies tell whoever gives it to them.
-    pub refusals: Option<String>,
+    pub rejection_reasons: Option<String>,
     /// Whether the proxy was started anew.
     pub restarted: bool,
     /// Versions that the filter's tripwire has cut off.
     pub tripped: BTreeSet<VersionName>,
     /// What each version did.
-    pub versions: BTreeMap<VersionName, Activity>,
+    pub versions: BTreeMap<VersionName, VersionDelta>,
     /// What the users of future slices did, if they are watched.
-    pub slices: Slices,
+    pub slices: SliceCounts,
     /// How old the oldest of this is: what is known of a proxy may be from before the last look.
     pub age: Duration,
     /// Who of several proxies is not as it should be.
-    pub roster: Box<Roster>,
+    pub health: Box<FleetHealth>,
 }
 
-impl Sighting {
+impl FleetDelta {
     /// Calls each generation by another number: what proxies run may carry several rollouts, each of which counts for itself.
-    pub fn renumber(&mut self, number: impl Fn(Generation) -> Generation) {
-        let roster = &mut self.roster;
-        let behind = roster.behind.iter_mut().map(|behind| &mut behind.generation);
-        let lost = roster.lost.iter_mut().map(|lost| &mut lost.generation);
-        let own = [&mut self.generation, &mut self.newest];
+    pub fn map_generations(&mut self, number: impl Fn(Generation) -> Generation) {
+        let health = &mut self.health;
+        let behind = health.outdated.iter_mut().map(|behind| &mut behind.generation);
+        let lost = health.unreachable.iter_mut().map(|lost| &mut lost.generation);
+        let own = [&mut self.generation, &mut self.newest_generation];
         for generation in own.into_iter().chain(behind).chain(lost) {
             *generation = generation.map(&number);
         }
@@ -116,21 +116,21 @@ impl Sighting {
 
     /// Whether any proxy refuses a filter configuration, or has when it was last seen.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.rejected || self.roster.behind.iter().any(|proxy| proxy.rejected)
+    pub fn is_rejected(&self) -> bool {
+        self.rejected || self.health.outdated.iter().any(|proxy| proxy.rejected)
     }
 
     /// Adds what another proxy did. What a proxy has cut off under an older generation says nothing of the newest.
     pub fn add(&mut self, other: &Self) {
         self.generation = self.generation.min(other.generation);
-        match other.newest.cmp(&self.newest) {
+        match other.newest_generation.cmp(&self.newest_generation) {
             Ordering::Less => {}
             Ordering::Equal => self.tripped.extend(other.tripped.iter().cloned()),
             Ordering::Greater => self.tripped.clone_from(&other.tripped),
         }
-        self.newest = self.newest.max(other.newest);
+        self.newest_generation = self.newest_generation.max(other.newest_generation);
         self.age = self.age.max(other.age);
-        self.workers_on |= other.workers_on;
+        self.workers_current |= other.workers_current;
         self.workers_behind |= other.workers_behind;
         self.rejected |= other.rejected;
         self.restarted |= other.restarted;
@@ -143,13 +143,13 @@ impl Sighting {
 
 /// What one version did between two looks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Activity {
+pub struct VersionDelta {
     /// Requests for which it was chosen.
     pub chosen: u64,
     /// Of those: requests that another version's cluster served.
     pub misrouted: u64,
     /// Of those chosen: requests that a cluster served which is no version's.
-    pub elsewhere: u64,
+    pub unmatched: u64,
     /// Requests that it served and that ended.
     pub requests: u64,
     /// Failures among those, by kind.
@@ -157,12 +157,12 @@ pub struct Activity {
     /// Those that took longer than each boundary of the [`histogram`].
     pub slower: Vec<u64>,
     /// Requests that it served because somebody picked it; they are in none of the counts above but `chosen`.
-    pub picked: u64,
+    pub pinned: u64,
     /// Failures among those.
-    pub picked_failures: u64,
+    pub pinned_failures: u64,
 }
 
-impl Activity {
+impl VersionDelta {
     /// What these counters stand for.
     #[must_use]
     pub fn new(counts: &Counters) -> Self {
@@ -173,12 +173,12 @@ impl Activity {
         Self {
             chosen: Reason::ALL.iter().map(|reason| count(Stat::Chosen(*reason))).sum(),
             misrouted: count(Stat::Misrouted),
-            elsewhere: count(Stat::Elsewhere),
+            unmatched: count(Stat::Unmatched),
             requests: all,
             failures: failures.into_iter().filter(|(_, count)| *count > 0).collect(),
             slower: (0..histogram::BOUNDARIES).map(slower).collect(),
-            picked: count(Stat::Picked),
-            picked_failures: count(Stat::PickedFailures),
+            pinned: count(Stat::Pinned),
+            pinned_failures: count(Stat::PinnedFailures),
         }
     }
 
@@ -186,10 +186,10 @@ impl Activity {
     pub fn add(&mut self, other: &Self) {
         self.chosen += other.chosen;
         self.misrouted += other.misrouted;
-        self.elsewhere += other.elsewhere;
+        self.unmatched += other.unmatched;
         self.requests += other.requests;
-        self.picked += other.picked;
-        self.picked_failures += other.picked_failures;
+        self.pinned += other.pinned;
+        self.pinned_failures += other.pinned_failures;
         for (failure, count) in &other.failures {
             *self.failures.entry(*failure).or_default() += count;
         }
@@ -241,28 +241,28 @@ impl Activity {
 
 /// Makes what happened between looks from counters that only ever rise.
 #[derive(Debug, Default)]
-pub struct Differ {
+pub struct DeltaTracker {
     last: Option<Snapshot>,
 }
 
-impl Differ {
+impl DeltaTracker {
     /// What happened since the last snapshot; nothing, at the first. Another start time, or a counter that went back, means that the proxy
     /// was started anew: then all that is counted happened since. The counters alone would not do: they may have overtaken
     /// their old values by the time of the next look.
-    pub fn difference(&mut self, now: Snapshot) -> Sighting {
+    pub fn delta(&mut self, now: Snapshot) -> FleetDelta {
         let zero = Snapshot::default();
         let last = self.last.as_ref().unwrap_or(&now);
-        let restarted = started_anew(last, &now) || went_back(last, &now);
+        let restarted = has_restarted(last, &now) || has_decreased(last, &now);
         let before = if restarted { &zero } else { last };
-        let sighting = Sighting {
+        let delta = FleetDelta {
             generation: now.generation,
-            newest: now.generation,
+            newest_generation: now.generation,
             age: Duration::ZERO,
-            roster: Box::default(),
-            workers_on: now.ticks > before.ticks,
+            health: Box::default(),
+            workers_current: now.ticks > before.ticks,
             workers_behind: now.ticks_behind > before.ticks_behind,
             rejected: now.rejections > before.rejections,
-            refusals: None,
+            rejection_reasons: None,
             restarted,
             tripped: now.tripped.clone(),
             slices: now.slices.since(&before.slices),
@@ -272,20 +272,20 @@ impl Differ {
                 .map(|(version, counts)| {
                     let zero = Counters::default();
                     let before = before.versions.get(version).unwrap_or(&zero);
-                    (version.clone(), Activity::new(&counts.since(before)))
+                    (version.clone(), VersionDelta::new(&counts.since(before)))
                 })
                 .collect(),
         };
         self.last = Some(now);
-        sighting
+        delta
     }
 }
 
-fn started_anew(last: &Snapshot, now: &Snapshot) -> bool {
+fn has_restarted(last: &Snapshot, now: &Snapshot) -> bool {
     last.started != 0 && last.started != now.started
 }
 
-fn went_back(last: &Snapshot, now: &Snapshot) -> bool {
+fn has_decreased(last: &Snapshot, now: &Snapshot) -> bool {
     let back = |(version, counts): (&VersionName, &Counters)| {
         now.versions.get(version).unwrap_or(&Counters::default()).any_below(counts)
     };
@@ -313,43 +313,55 @@ mod tests {
         }
     }
 
-    fn v1(sighting: &Sighting) -> Arm {
-        sighting.versions.values().next().unwrap().arm()
+    fn v1(delta: &FleetDelta) -> Arm {
+        delta.versions.values().next().unwrap().arm()
     }
 
     #[test]
     fn every_generation_is_called_by_the_number_of_the_rollout() {
-        let name: health::Name = "edge-1".into();
-        let (why, generation) = (String::new(), Some(Generation(9)));
-        let lost = health::Lost { name: name.clone(), why, since: Duration::ZERO, generation };
-        let behind = health::Behind { name, generation: Some(Generation(8)), rejected: false };
-        let roster = Roster { lost: vec![lost], behind: vec![behind], ..Roster::default() };
-        let (generation, newest) = (Some(Generation(8)), Some(Generation(9)));
-        let roster = Box::new(roster);
-        let mut seen = Sighting { generation, newest, roster, ..Sighting::default() };
+        let name: health::ProxyName = "edge-1".into();
+        let (reason, generation) = (String::new(), Some(Generation(9)));
+        let lost =
+            health::Unreachable { name: name.clone(), reason, since: Duration::ZERO, generation };
+        let behind = health::Outdated { name, generation: Some(Generation(8)), rejected: false };
+        let roster = FleetHealth {
+            unreachable: vec![lost],
+            outdated: vec![behind],
+            ..FleetHealth::default()
+        };
+        let (generation, newest_generation) = (Some(Generation(8)), Some(Generation(9)));
+        let health = Box::new(roster);
+        let mut seen =
+            FleetDelta { generation, newest_generation, health, ..FleetDelta::default() };
         // What was carried from 8 on is the rollout's 2.
-        seen.renumber(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
-        assert_eq!((seen.generation, seen.newest), (Some(Generation(2)), Some(Generation(2))));
-        assert!(seen.roster.confirms(Generation(2)));
+        seen.map_generations(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
+        assert_eq!(
+            (seen.generation, seen.newest_generation),
+            (Some(Generation(2)), Some(Generation(2)))
+        );
+        assert!(seen.health.confirms(Generation(2)));
     }
 
     #[test]
     fn the_first_look_counts_nothing_and_the_next_the_difference() {
-        let mut differ = Differ::default();
-        let first = differ.difference(snapshot(10, 100, 5));
-        assert_eq!((v1(&first).requests, first.workers_on, first.restarted), (0, false, false));
-        let second = differ.difference(snapshot(15, 140, 6));
+        let mut differ = DeltaTracker::default();
+        let first = differ.delta(snapshot(10, 100, 5));
+        assert_eq!(
+            (v1(&first).requests, first.workers_current, first.restarted),
+            (0, false, false)
+        );
+        let second = differ.delta(snapshot(15, 140, 6));
         assert_eq!((v1(&second).requests, v1(&second).failures), (40, 1));
-        assert!(second.workers_on && !second.restarted);
+        assert!(second.workers_current && !second.restarted);
     }
 
     #[test]
     fn after_a_restart_everything_counted_is_new() {
         for restarted in [snapshot(3, 200, 9), snapshot(20, 30, 2)] {
-            let mut differ = Differ::default();
-            differ.difference(snapshot(10, 100, 5));
+            let mut differ = DeltaTracker::default();
+            differ.delta(snapshot(10, 100, 5));
             let requests = restarted.versions.values().next().unwrap().count(Stat::Requests);
-            let after = differ.difference(restarted);
+            let after = differ.delta(restarted);
             assert!(after.restarted);
             assert_eq!(v1(&after).requests, requests);
         }
@@ -358,42 +370,42 @@ mod tests {
     #[test]
     fn a_restart_shows_even_where_the_counters_have_overtaken_their_old_values() {
         let at = |started, snapshot| Snapshot { started, ..snapshot };
-        let mut differ = Differ::default();
-        assert!(!differ.difference(at(0, Snapshot::default())).restarted);
-        assert!(!differ.difference(at(1_000, snapshot(10, 100, 5))).restarted);
-        let after = differ.difference(at(1_009, snapshot(20, 150, 6)));
+        let mut differ = DeltaTracker::default();
+        assert!(!differ.delta(at(0, Snapshot::default())).restarted);
+        assert!(!differ.delta(at(1_000, snapshot(10, 100, 5))).restarted);
+        let after = differ.delta(at(1_009, snapshot(20, 150, 6)));
         assert!(after.restarted);
         assert_eq!(v1(&after).requests, 150);
         // It answers before its filter is there.
-        assert!(differ.difference(at(0, Snapshot::default())).restarted);
-        assert!(!differ.difference(at(1_020, snapshot(1, 1, 0))).restarted);
+        assert!(differ.delta(at(0, Snapshot::default())).restarted);
+        assert!(!differ.delta(at(1_020, snapshot(1, 1, 0))).restarted);
     }
 
     #[test]
     fn a_version_whose_counters_are_gone_means_a_restart() {
-        let mut differ = Differ::default();
-        differ.difference(snapshot(10, 100, 5));
+        let mut differ = DeltaTracker::default();
+        differ.delta(snapshot(10, 100, 5));
         let gone = Snapshot { ticks: 11, ..Snapshot::default() };
-        assert!(differ.difference(gone).restarted);
+        assert!(differ.delta(gone).restarted);
     }
 
     #[test]
     fn failures_never_exceed_requests() {
-        let mut differ = Differ::default();
-        differ.difference(snapshot(10, 100, 5));
-        assert_eq!(v1(&differ.difference(snapshot(15, 101, 9))).failures, 1);
+        let mut differ = DeltaTracker::default();
+        differ.delta(snapshot(10, 100, 5));
+        assert_eq!(v1(&differ.delta(snapshot(15, 101, 9))).failures, 1);
     }
 
     #[test]
     fn quantiles_are_interpolated() {
-        let mut activity = Activity { requests: 100, ..Activity::default() };
+        let mut activity = VersionDelta { requests: 100, ..VersionDelta::default() };
         // 90 requests between 10 and 12.5 ms, 10 beyond the last boundary.
         let ten = histogram::bucket(10_000);
         activity.slower =
             (0..histogram::BOUNDARIES).map(|b| if b <= ten { 100 } else { 10 }).collect();
         assert_eq!(activity.quantile_ms(0.45), Some(11.25));
         assert_eq!(activity.quantile_ms(0.99), Some(100_000.0));
-        assert_eq!(Activity::default().quantile_ms(0.5), None);
+        assert_eq!(VersionDelta::default().quantile_ms(0.5), None);
         // Those without a bucket left out.
         let within = activity.within_boundaries();
         assert_eq!((within.requests, within.quantile_ms(0.5)), (90, Some(11.25)));

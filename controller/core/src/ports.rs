@@ -5,7 +5,7 @@ use std::time::Duration;
 use serin_filter::names::Generation;
 
 use crate::judge::Ruling;
-use crate::observation::Look;
+use crate::observation::Observation;
 use crate::rollout::event::Event;
 use crate::rollout::machine::{Output, Rollout};
 use crate::split::Split;
@@ -22,7 +22,7 @@ pub trait Router: Send {
     fn generation_at(&self, running: Generation) -> Generation;
 
     /// Who refuses what was asked, and why; `None` where proxies do not tell.
-    fn refusals(&self) -> Option<String> {
+    fn rejection_reason(&self) -> Option<String> {
         None
     }
 }
@@ -30,16 +30,16 @@ pub trait Router: Send {
 /// Where evidence comes from.
 pub trait Source: Send {
     /// Looks now. To drop the future before it ends loses nothing.
-    fn look(&mut self) -> impl Future<Output = Look> + Send;
+    fn observe(&mut self) -> impl Future<Output = Observation> + Send;
 }
 
 /// Who wants to know what happens, and keeps it.
-pub trait Observer: Send {
+pub trait Journal: Send {
     /// Keeps the state and what came of it, before it is acted on.
     ///
     /// # Errors
     /// It can't be kept. Then nothing is done, unless traffic goes back.
-    fn keep(
+    fn commit(
         &mut self,
         at: Duration,
         rollout: &Rollout,
@@ -50,7 +50,7 @@ pub trait Observer: Send {
     /// The judge has ruled on a block.
     fn ruling(&mut self, ruling: &Ruling);
     /// A look began so much later than it was due, and took so long until what came of it was kept and done.
-    fn looked(&mut self, late: Duration, took: Duration) {
+    fn on_poll(&mut self, late: Duration, took: Duration) {
         let _ = (late, took);
     }
 }

@@ -10,14 +10,16 @@ use thiserror::Error;
 
 use self::analysis::Analysis;
 pub use self::deployments::Deployments;
-pub use self::envoy::Envoy;
-pub use self::mesh::{DriftPolicy, GatewayApi, Istio, Pods, RouteKind, Splitter, Statistics};
-use self::rolling::Moves;
+pub use self::envoy::EnvoyProxies;
+pub use self::mesh::{
+    DriftPolicy, GatewayApiProxies, IstioProxies, Pods, RouteKind, Splitter, StatisticsSource,
+};
+use self::rolling::RollingUnit;
 use self::strategy::Strategy;
-use self::value::{Count, Span};
+use self::value::{SpecCount, SpecDuration};
 use self::version::{VersionSpec, pair};
-use crate::config::prometheus::{Connection, shown};
-use crate::config::source::Origin;
+use crate::config::prometheus::{PrometheusConnection, prometheus_name};
+use crate::config::source::SourceConfig;
 use crate::rollout::plan::Plan;
 
 mod analysis;
@@ -83,18 +85,18 @@ pub struct Spec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxies {
     /// Envoys that take their configuration from serin: `spec.envoy`.
-    Envoy(Envoy),
+    Envoy(EnvoyProxies),
     /// Those of Istio, by objects in Kubernetes: `spec.istio`.
-    Istio(Istio),
+    Istio(IstioProxies),
     /// Those behind a route of the Gateway API: `spec.gatewayApi`.
-    GatewayApi(GatewayApi),
+    GatewayApi(GatewayApiProxies),
 }
 
 impl Proxies {
     /// The Prometheus that evidence of them comes from, if it comes from one, and where the rollout names it.
-    fn prometheus(&self) -> Option<(String, &Connection)> {
+    fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
         match self {
-            Self::Envoy(Envoy { evidence: Origin::Prometheus(settings), .. }) => {
+            Self::Envoy(EnvoyProxies { source: SourceConfig::Prometheus(settings), .. }) => {
                 Some((envoy::PROMETHEUS.to_owned(), &settings.connection))
             }
             Self::Envoy(_) => None,
@@ -160,7 +162,7 @@ struct Body {
     failures: wire::Failures,
     /// A request that waits so long for an answer counts as overdue. Default: 5s.
     #[serde(default = "routing::overdue")]
-    overdue: Span,
+    overdue: SpecDuration,
     /// When a proxy cuts the candidate off by itself.
     tripwire: Option<routing::Tripwire>,
     /// All versions, and where each is reached.
@@ -180,9 +182,9 @@ struct Body {
     /// How the candidate gets its users: exactly one of trafficShifting, canary, blueGreen and rolling.
     strategy: Strategy,
     /// How long the candidate is watched after promotion, and taken back. Default: 0s, and 10m for blueGreen.
-    rollback_window: Option<Span>,
+    rollback_window: Option<SpecDuration>,
     /// The rollout is taken back as soon as more of the candidate's requests have failed.
-    failure_budget: Option<Count>,
+    failure_budget: Option<SpecCount>,
     /// When nothing begins and no gate opens; a rollback may at any time.
     #[serde(default)]
     freeze: Vec<freeze::FreezeSpec>,
@@ -220,7 +222,7 @@ impl Spec {
         if document.kind != KIND {
             return at("kind", format!("{:?} is not {KIND:?}", document.kind));
         }
-        document.spec.checked(document.metadata)
+        document.spec.parse(document.metadata)
     }
 }
 
@@ -234,7 +236,7 @@ fn deserialize(text: &str) -> Result<Document, SpecError> {
         })
     });
     document.map_err(|error| {
-        let mut message = in_words(&error.without_snippet().to_string());
+        let mut message = user_message(&error.without_snippet().to_string());
         // Binary input would fill the screen.
         if message.len() > 400 {
             message = message.chars().take(400).chain("...".chars()).collect();
@@ -244,7 +246,7 @@ fn deserialize(text: &str) -> Result<Document, SpecError> {
 }
 
 /// The parser's words for developers, in words for users.
-fn in_words(message: &str) -> String {
+fn user_message(message: &str) -> String {
     let instead = [
         ("DuplicateKeyPolicy", "a field is there twice"),
         ("from_str_multiple", "more than one document; a file has one rollout"),
@@ -260,28 +262,28 @@ fn in_words(message: &str) -> String {
 }
 
 impl Body {
-    fn checked(mut self, metadata: Metadata) -> Result<Spec, SpecError> {
+    fn parse(mut self, metadata: Metadata) -> Result<Spec, SpecError> {
         let name = metadata.name.to_string();
         let namespace = metadata.namespace.unwrap_or_else(|| "default".to_owned());
         let split = self.istio.as_ref().map_or(wire::Split::Filter, mesh::IstioSpec::split);
         let split = if self.gateway_api.is_some() { wire::Split::Mesh } else { split };
-        let (versions, proxies) = self.place(&namespace)?;
-        self.told_apart(&proxies)?;
-        let moves = self.moves(&proxies)?;
-        let steps = self.strategy.checked(self.compatibility, &self.override_, moves)?;
+        let (versions, proxies) = self.resolve_platform(&namespace)?;
+        self.check_distinguishable(&proxies)?;
+        let moves = self.rolling_unit(&proxies)?;
+        let steps = self.strategy.parse(self.compatibility, &self.override_, moves)?;
         let (baseline, candidate) = (&self.baseline, &self.candidate);
-        let deployments = deployments::checked(&self.versions, baseline, candidate, self.scale)?;
+        let deployments = deployments::parse(&self.versions, baseline, candidate, self.scale)?;
         if let Proxies::Istio(istio) = &proxies {
             istio.can_carry(&steps)?;
         }
         let window = self.rollback_window.unwrap_or_else(|| self.strategy.rollback_window()).0;
-        let mut judge = self.analysis.checked(&steps)?;
-        let watch = self.analysis.watch(&name, judge.alpha, &steps, !self.sticky.is_empty())?;
-        judge.alpha -= watch.as_ref().map_or(0.0, |watch| watch.miss);
+        let mut judge = self.analysis.parse(&steps)?;
+        let aa_test = self.analysis.aa_test(&name, judge.alpha, &steps, !self.sticky.is_empty())?;
+        judge.alpha -= aa_test.as_ref().map_or(0.0, |watch| watch.miss_probability);
         let sticky = !self.sticky.is_empty();
         let interval = self.analysis.interval.0;
         let asked = proxies.prometheus().map(|(_, connection)| connection);
-        let metrics = self.analysis.metrics.map(|metrics| metrics.checked(asked)).transpose()?;
+        let metrics = self.analysis.metrics.map(|metrics| metrics.parse(asked)).transpose()?;
         let service = wire::Service {
             name: self.service.clone(),
             authorities: self.authorities,
@@ -311,13 +313,13 @@ impl Body {
                 steps,
                 window,
                 budget: self.failure_budget.map(|budget| budget.0),
-                freezes: freeze::checked(&self.freeze, self.time_zone)?,
+                freezes: freeze::parse(&self.freeze, self.time_zone)?,
                 breaking: self.compatibility == strategy::Compatibility::Breaking,
                 judge,
                 interval,
                 sticky,
-                watch,
-                hooks: self.hooks.checked()?,
+                aa_test,
+                hooks: self.hooks.parse()?,
                 replacement: self.strategy.replacement()?,
                 metrics,
             },
@@ -328,10 +330,10 @@ impl Body {
     }
 
     /// Makes sure that the proxies' statistics tell the versions apart. In a mesh no bootstrap gives them labels.
-    fn told_apart(&self, proxies: &Proxies) -> Result<(), SpecError> {
+    fn check_distinguishable(&self, proxies: &Proxies) -> Result<(), SpecError> {
         let (baseline, candidate) = (&self.baseline, &self.candidate);
         let labelled = matches!(proxies, Proxies::Envoy(_));
-        if labelled || shown(baseline.as_str()) != shown(candidate.as_str()) {
+        if labelled || prometheus_name(baseline.as_str()) != prometheus_name(candidate.as_str()) {
             return Ok(());
         }
         let message = format!(
@@ -341,38 +343,43 @@ impl Body {
     }
 
     /// What a rolling release moves, where these proxies are.
-    fn moves(&self, proxies: &Proxies) -> Result<Moves, SpecError> {
+    fn rolling_unit(&self, proxies: &Proxies) -> Result<RollingUnit, SpecError> {
         match (proxies, self.scale) {
             (Proxies::Envoy(_), true) => at(
                 "spec.scale",
                 "is for spec.istio and spec.gatewayApi: here nobody asks a cluster for replicas",
             ),
-            (Proxies::Envoy(_), false) => Ok(Moves::Instances),
-            (Proxies::Istio(_) | Proxies::GatewayApi(_), scale) => Ok(Moves::Replicas { scale }),
+            (Proxies::Envoy(_), false) => Ok(RollingUnit::Instances),
+            (Proxies::Istio(_) | Proxies::GatewayApi(_), scale) => {
+                Ok(RollingUnit::Replicas { scale })
+            }
         }
     }
 
     /// Where it is done, and the two versions there: the baseline first.
-    fn place(&mut self, namespace: &str) -> Result<(Vec<wire::Version>, Proxies), SpecError> {
+    fn resolve_platform(
+        &mut self,
+        namespace: &str,
+    ) -> Result<(Vec<wire::Version>, Proxies), SpecError> {
         let (versions, baseline, candidate) = (&self.versions, &self.baseline, &self.candidate);
         match (self.envoy.take(), self.istio.take(), self.gateway_api.take()) {
             (Some(envoy), None, None) => {
                 let reached = VersionSpec::in_envoy;
-                let (wire, _) = pair(versions, baseline, candidate, reached)?.divided();
-                Ok((wire, Proxies::Envoy(envoy.checked()?)))
+                let (wire, _) = pair(versions, baseline, candidate, reached)?.split_targets();
+                Ok((wire, Proxies::Envoy(envoy.parse()?)))
             }
             (None, Some(istio), None) => {
                 let port = istio.port();
                 let reached =
                     |version: &VersionSpec, path: &str| version.in_istio(path, port, namespace);
-                let (wire, targets) = pair(versions, baseline, candidate, reached)?.divided();
-                Ok((wire, Proxies::Istio(istio.checked(targets)?)))
+                let (wire, targets) = pair(versions, baseline, candidate, reached)?.split_targets();
+                Ok((wire, Proxies::Istio(istio.parse(targets)?)))
             }
             (None, None, Some(gateway_api)) => {
                 let reached =
                     |version: &VersionSpec, path: &str| version.in_gateway_api(path, namespace);
-                let (wire, targets) = pair(versions, baseline, candidate, reached)?.divided();
-                Ok((wire, Proxies::GatewayApi(gateway_api.checked(targets)?)))
+                let (wire, targets) = pair(versions, baseline, candidate, reached)?.split_targets();
+                Ok((wire, Proxies::GatewayApi(gateway_api.parse(targets)?)))
             }
             _ => at("spec", "exactly one of envoy, istio and gatewayApi is needed"),
         }

@@ -13,26 +13,26 @@ pub struct Split {
     #[serde(with = "crate::rollout::plan::ppm")]
     pub candidate: Weight,
     /// By which salt they are assigned.
-    pub users: Users,
+    pub assignment: UserAssignment,
 }
 
 impl Split {
     /// The baseline has everybody.
     #[must_use]
     pub fn baseline(generation: Generation) -> Self {
-        Self { generation, candidate: Weight::ZERO, users: Users::Usual }
+        Self { generation, candidate: Weight::ZERO, assignment: UserAssignment::ServiceSalt }
     }
 }
 
 /// How users are assigned to slices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Users {
+pub enum UserAssignment {
     /// By the service's own salt.
     #[default]
-    Usual,
+    ServiceSalt,
     /// By the service's own salt, while their future slices are watched.
-    Watched,
+    AaTest,
     /// By the watched salt with this index.
-    Salted(usize),
+    TestedSalt(usize),
 }

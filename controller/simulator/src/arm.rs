@@ -21,7 +21,7 @@ const FAILS_AFTER_US: u64 = 1_000;
 const PROMPT_US: u32 = 100_000;
 
 /// The requests that begin in a stretch of time.
-pub(super) struct Stretch<'s> {
+pub(super) struct TimeSlice<'s> {
     /// When it begins and ends, in seconds.
     pub(super) from: f64,
     pub(super) to: f64,
@@ -39,9 +39,9 @@ pub(super) struct Stretch<'s> {
 
 /// The requests of one version at one proxy since the beginning.
 #[derive(Debug, Clone)]
-pub(super) struct MadeArm {
+pub(super) struct SimulatedArm {
     /// Until when requests have been made, in seconds.
-    pub(super) served: f64,
+    pub(super) served_until: f64,
     /// Requests that met the version while it was bad.
     pub(super) met_bad: u64,
     begun: u64,
@@ -50,60 +50,60 @@ pub(super) struct MadeArm {
     timed_out: u64,
     buckets: [u64; BUCKETS],
     /// Requests under way that take their time.
-    late: BinaryHeap<Reverse<Late>>,
+    pending: BinaryHeap<Reverse<PendingRequest>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Late {
+struct PendingRequest {
     end_us: u64,
     bucket: usize,
     timed_out: bool,
 }
 
-impl MadeArm {
+impl SimulatedArm {
     pub(super) fn new() -> Self {
         Self {
-            served: 0.0,
+            served_until: 0.0,
             met_bad: 0,
             begun: 0,
             ended: 0,
             failed: 0,
             timed_out: 0,
             buckets: [0; BUCKETS],
-            late: BinaryHeap::new(),
+            pending: BinaryHeap::new(),
         }
     }
 
-    pub(super) fn serve(&mut self, stretch: &Stretch, rng: &mut SmallRng) {
-        let requests = poisson(stretch.requests, rng);
+    pub(super) fn serve(&mut self, time_slice: &TimeSlice, rng: &mut SmallRng) {
+        let requests = poisson(time_slice.requests, rng);
         self.begun += requests;
-        self.met_bad += if stretch.bad { requests } else { 0 };
-        let failed = binomial(requests, stretch.errors, rng);
+        self.met_bad += if time_slice.bad { requests } else { 0 };
+        let failed = binomial(requests, time_slice.errors, rng);
         self.failed += failed;
         self.end(histogram::bucket(FAILS_AFTER_US), failed);
         let mut rest = requests - failed;
-        if let Some((share, seconds)) = stretch.timeouts {
+        if let Some((share, seconds)) = time_slice.timeouts {
             let timed_out = binomial(rest, share, rng);
             rest -= timed_out;
             let us = micros(seconds);
             for _ in 0..timed_out {
-                let end_us = begin_us(stretch, rng) + us;
+                let end_us = begin_us(time_slice, rng) + us;
                 let bucket = histogram::bucket(us);
-                self.late.push(Reverse(Late { end_us, bucket, timed_out: true }));
+                self.pending.push(Reverse(PendingRequest { end_us, bucket, timed_out: true }));
             }
         }
         for _ in 0..rest {
-            let bucket = stretch.latency.draw(rng);
+            let bucket = time_slice.latency.draw(rng);
             let upper = BOUNDARIES_US.get(bucket).copied().unwrap_or(u32::MAX);
             if upper <= PROMPT_US {
                 self.end(bucket, 1);
             } else {
-                let end_us = begin_us(stretch, rng) + u64::from(upper);
-                self.late.push(Reverse(Late { end_us, bucket, timed_out: false }));
+                let end_us = begin_us(time_slice, rng) + u64::from(upper);
+                self.pending.push(Reverse(PendingRequest { end_us, bucket, timed_out: false }));
             }
         }
-        self.served = stretch.to;
-        self.end_late();
+        self.served_until = time_slice.to;
+        self.end_pending();
     }
 
     fn end(&mut self, bucket: usize, requests: u64) {
@@ -113,19 +113,20 @@ impl MadeArm {
         }
     }
 
-    fn end_late(&mut self) {
-        let now = micros(self.served);
-        while let Some(Reverse(Late { end_us, bucket, timed_out })) = self.late.peek().copied()
+    fn end_pending(&mut self) {
+        let now = micros(self.served_until);
+        while let Some(Reverse(PendingRequest { end_us, bucket, timed_out })) =
+            self.pending.peek().copied()
             && end_us <= now
         {
-            self.late.pop();
+            self.pending.pop();
             self.end(bucket, 1);
             self.timed_out += u64::from(timed_out);
         }
     }
 
     /// Requests that ended, and failures among them.
-    pub(super) fn met(&self) -> (u64, u64) {
+    pub(super) fn totals(&self) -> (u64, u64) {
         (self.ended, self.failed + self.timed_out)
     }
 
@@ -146,8 +147,8 @@ impl MadeArm {
     }
 }
 
-fn begin_us(stretch: &Stretch, rng: &mut SmallRng) -> u64 {
-    micros(stretch.from + rng.random::<f64>() * (stretch.to - stretch.from))
+fn begin_us(time_slice: &TimeSlice, rng: &mut SmallRng) -> u64 {
+    micros(time_slice.from + rng.random::<f64>() * (time_slice.to - time_slice.from))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates

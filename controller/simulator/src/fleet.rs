@@ -6,25 +6,25 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serin_core::observation::{Counters, Snapshot};
-use serin_core::split::{Split, Users};
+use serin_core::split::{Split, UserAssignment};
 use serin_filter::names::{Generation, VersionName};
 use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 
-use super::arm::{MadeArm, Stretch};
+use super::arm::{SimulatedArm, TimeSlice};
 use super::latency::Buckets;
 use super::traffic::{Bursts, Fault, FaultKind, Traffic, either};
-use super::users::Habits;
+use super::users::UserProfile;
 
 /// From a split being asked for to every worker following it.
-const FOLLOWS_AFTER: Duration = Duration::from_millis(50);
+const PROPAGATION_DELAY: Duration = Duration::from_millis(50);
 
 /// What happens within is alike.
-const GRAIN: f64 = 1.0;
+const TIME_STEP: f64 = 1.0;
 
 /// Proxies in virtual time.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct SimulatedFleet {
     traffic: Traffic,
     rng: SmallRng,
     /// The baseline and the candidate.
@@ -32,17 +32,17 @@ pub struct Fleet {
     /// Splits with the second since which they have been in force, in order.
     splits: Vec<(f64, Split)>,
     /// What the users of the slices are like, by weight.
-    habits: Vec<(Weight, Habits)>,
+    profiles: Vec<(Weight, UserProfile)>,
     healthy: Rc<Buckets>,
     faulty: Rc<Buckets>,
-    proxies: Vec<Proxy>,
+    proxies: Vec<SimulatedProxy>,
     /// Until when each version fails, in seconds.
     bursting: [Burst; 2],
 }
 
 #[derive(Debug, Clone)]
-struct Proxy {
-    arms: [MadeArm; 2],
+struct SimulatedProxy {
+    arms: [SimulatedArm; 2],
     /// When it was last started, and what had been counted until then.
     started: f64,
     before: [Counters; 2],
@@ -55,13 +55,13 @@ struct Burst {
     to: f64,
 }
 
-impl Fleet {
+impl SimulatedFleet {
     /// Proxies that have just started, with all traffic at the baseline.
     #[must_use]
     pub fn new(
         traffic: Traffic,
         versions: [VersionName; 2],
-        habits: Vec<(Weight, Habits)>,
+        profiles: Vec<(Weight, UserProfile)>,
         seed: u64,
     ) -> Self {
         let healthy = Buckets::healthy(traffic.latency);
@@ -69,18 +69,21 @@ impl Fleet {
             Some(Fault { kind, .. }) => Buckets::faulty(traffic.latency, kind),
             None => healthy.clone(),
         };
-        let proxy = Proxy {
-            arms: [MadeArm::new(), MadeArm::new()],
+        let proxy = SimulatedProxy {
+            arms: [SimulatedArm::new(), SimulatedArm::new()],
             started: 0.0,
             before: Default::default(),
         };
-        let initial =
-            Split { generation: Generation(0), candidate: Weight::ZERO, users: Users::Usual };
+        let initial = Split {
+            generation: Generation(0),
+            candidate: Weight::ZERO,
+            assignment: UserAssignment::ServiceSalt,
+        };
         Self {
             rng: SmallRng::seed_from_u64(seed),
             versions,
             splits: vec![(0.0, initial)],
-            habits,
+            profiles,
             healthy: Rc::new(healthy),
             faulty: Rc::new(faulty),
             proxies: vec![proxy; traffic.proxies.max(1)],
@@ -91,16 +94,16 @@ impl Fleet {
 
     /// Asks for a split.
     pub fn apply(&mut self, now: Duration, split: Split) {
-        self.splits.push(((now + FOLLOWS_AFTER).as_secs_f64(), split));
+        self.splits.push(((now + PROPAGATION_DELAY).as_secs_f64(), split));
     }
 
     /// What each proxy shows; `None` for one that can't be read.
-    pub fn look(&mut self, now: Duration) -> Vec<Option<Snapshot>> {
+    pub fn scrape(&mut self, now: Duration) -> Vec<Option<Snapshot>> {
         let seconds = now.as_secs_f64();
-        (0..self.proxies.len()).map(|proxy| self.look_at(proxy, seconds)).collect()
+        (0..self.proxies.len()).map(|proxy| self.scrape_proxy(proxy, seconds)).collect()
     }
 
-    fn look_at(&mut self, proxy: usize, now: f64) -> Option<Snapshot> {
+    fn scrape_proxy(&mut self, proxy: usize, now: f64) -> Option<Snapshot> {
         let skew = self.traffic.scrape_skew.as_secs_f64() * self.rng.random::<f64>();
         let late = usize::from(self.rng.random::<bool>());
         for arm in 0..2 {
@@ -110,11 +113,11 @@ impl Fleet {
         let split = self.in_force(now);
         let mean = self.traffic.restarts.map(|mean| mean.as_secs_f64());
         let since = self.proxies.get(proxy).map_or(0.0, |proxy| proxy.started);
-        let restarts = mean.is_some_and(|mean| self.rng.random_bool((GRAIN / mean).min(1.0)));
+        let restarts = mean.is_some_and(|mean| self.rng.random_bool((TIME_STEP / mean).min(1.0)));
         let proxy = self.proxies.get_mut(proxy)?;
         if restarts && now > since {
             proxy.started = now;
-            proxy.before = proxy.arms.each_ref().map(MadeArm::counters);
+            proxy.before = proxy.arms.each_ref().map(SimulatedArm::counters);
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
         let ticks = ((now - proxy.started) / FLUSH_INTERVAL.as_secs_f64()) as u64;
@@ -137,7 +140,7 @@ impl Fleet {
             for (arm, total) in totals.iter_mut().enumerate() {
                 self.serve(proxy, arm, now);
                 let made = self.proxies.get(proxy).and_then(|proxy| proxy.arms.get(arm));
-                total.add(&made.map(MadeArm::counters).unwrap_or_default());
+                total.add(&made.map(SimulatedArm::counters).unwrap_or_default());
             }
         }
         totals
@@ -146,9 +149,10 @@ impl Fleet {
     /// Requests that met the candidate, failures among them, and requests that met it while it was bad.
     #[must_use]
     pub fn exposure(&self) -> (u64, u64, u64) {
-        let candidates = self.proxies.iter().map(|Proxy { arms: [_, candidate], .. }| candidate);
+        let candidates =
+            self.proxies.iter().map(|SimulatedProxy { arms: [_, candidate], .. }| candidate);
         candidates.fold((0, 0, 0), |(met, failed, bad), arm| {
-            let (ended, failures) = arm.met();
+            let (ended, failures) = arm.totals();
             (met + ended, failed + failures, bad + arm.met_bad)
         })
     }
@@ -169,25 +173,29 @@ impl Fleet {
     fn in_force(&self, at: f64) -> Split {
         let since = self.splits.iter().rev().find(|(from, _)| *from <= at);
         since.or(self.splits.first()).map_or(
-            Split { generation: Generation(0), candidate: Weight::ZERO, users: Users::Usual },
+            Split {
+                generation: Generation(0),
+                candidate: Weight::ZERO,
+                assignment: UserAssignment::ServiceSalt,
+            },
             |(_, split)| *split,
         )
     }
 
     fn serve(&mut self, proxy: usize, arm: usize, until: f64) {
         while let Some(from) = self.proxies.get(proxy).and_then(|proxy| proxy.arms.get(arm))
-            && from.served < until
+            && from.served_until < until
         {
-            let from = from.served;
+            let from = from.served_until;
             let change = self.splits.iter().map(|(at, _)| *at).filter(|at| *at > from);
-            let to = change.fold(until, f64::min).min(from + GRAIN);
+            let to = change.fold(until, f64::min).min(from + TIME_STEP);
             let bursting = self.bursting(arm, from);
             let (healthy, faulty) = (self.healthy.clone(), self.faulty.clone());
-            let stretch = self.stretch(arm, from, to, bursting, [&healthy, &faulty]);
+            let time_slice = self.time_slice(arm, from, to, bursting, [&healthy, &faulty]);
             let Some(made) = self.proxies.get_mut(proxy).and_then(|p| p.arms.get_mut(arm)) else {
                 return;
             };
-            made.serve(&stretch, &mut self.rng);
+            made.serve(&time_slice, &mut self.rng);
         }
     }
 
@@ -206,16 +214,16 @@ impl Fleet {
     }
 
     /// The requests that begin between two times at one proxy, for one version.
-    fn stretch<'b>(
+    fn time_slice<'b>(
         &self,
         arm: usize,
         from: f64,
         to: f64,
         bursting: f64,
         latency: [&'b Buckets; 2],
-    ) -> Stretch<'b> {
+    ) -> TimeSlice<'b> {
         let weight = self.in_force(from).candidate;
-        let habits = self.habits.iter().find(|(of, _)| *of == weight).map(|(_, habits)| *habits);
+        let habits = self.profiles.iter().find(|(of, _)| *of == weight).map(|(_, habits)| *habits);
         let candidate = habits.map_or(weight.share(), |habits| habits.share);
         let [healthy, faulty] = latency;
         let (share, habit, fault) = if arm == 0 {
@@ -230,7 +238,7 @@ impl Fleet {
             _ => self.traffic.errors_at(from),
         };
         let rate = self.traffic.rate_at(from) * share / self.proxies.len() as f64;
-        Stretch {
+        TimeSlice {
             from,
             to,
             requests: rate * (to - from),

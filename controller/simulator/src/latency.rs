@@ -4,7 +4,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use serin_filter::histogram::{BOUNDARIES_US, BUCKETS};
 
-use super::traffic::{FaultKind, Latency};
+use super::traffic::{FaultKind, LatencyModel};
 
 /// How many equal parts of probability the guide has: drawing begins at the bucket where the part begins.
 const GUIDE: usize = 256;
@@ -19,12 +19,12 @@ pub(super) struct Buckets {
 
 impl Buckets {
     /// Healthy requests.
-    pub(super) fn healthy(latency: Latency) -> Self {
+    pub(super) fn healthy(latency: LatencyModel) -> Self {
         Self::new(|ms| latency.at_most(ms))
     }
 
     /// Requests of a candidate with this fault.
-    pub(super) fn faulty(latency: Latency, fault: FaultKind) -> Self {
+    pub(super) fn faulty(latency: LatencyModel, fault: FaultKind) -> Self {
         match fault {
             FaultKind::Errors(_) | FaultKind::Timeouts(..) => Self::healthy(latency),
             FaultKind::Slower(factor) => Self::new(|ms| latency.at_most(ms / factor)),
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn half_is_below_the_median_and_one_in_a_hundred_above_the_p99() {
-        let buckets = Buckets::healthy(Latency { median_ms: 50.0, p99_ms: 250.0 });
+        let buckets = Buckets::healthy(LatencyModel { median_ms: 50.0, p99_ms: 250.0 });
         let mut rng = SmallRng::seed_from_u64(1);
         let drawn: Vec<usize> = (0..100_000).map(|_| buckets.draw(&mut rng)).collect();
         let above = |us: u32| {

@@ -18,17 +18,17 @@ pub mod users;
 
 use std::time::Duration;
 
-use serin_core::rollout::event::Verdict;
+use serin_core::rollout::event::RolloutVerdict;
 
-use self::fleet::Fleet;
+use self::fleet::SimulatedFleet;
 
 /// What carries a rollout out: looks at the fleet now and then, and shifts its traffic.
-pub trait Controller {
+pub trait SimulatedController {
     /// When it wants to look next, since the rollout began.
-    fn next_look(&self) -> Duration;
+    fn next_poll(&self) -> Duration;
 
     /// Looks, and does what it wants to do; says how the rollout ended, once it has.
-    fn look(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict>;
+    fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict>;
 }
 
 #[cfg(test)]

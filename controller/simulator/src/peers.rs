@@ -17,11 +17,11 @@ use serin_core::rollout::plan::Plan;
 use self::argo::Argo;
 use self::flagger::Flagger;
 use self::z_test::ZTest;
-use super::Controller;
+use super::SimulatedController;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rule {
+pub enum DecisionRule {
     /// serin itself.
     Serin,
     /// Somebody else.
@@ -55,7 +55,7 @@ pub enum Peer {
 impl Peer {
     /// Begins the plan.
     #[must_use]
-    pub fn controller(&self, plan: &Plan) -> Box<dyn Controller> {
+    pub fn controller(&self, plan: &Plan) -> Box<dyn SimulatedController> {
         match *self {
             Self::Flagger { interval, threshold } => {
                 Box::new(Flagger::new(plan, interval, threshold))
@@ -66,7 +66,7 @@ impl Peer {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for DecisionRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = humantime::format_duration;
         match self {
@@ -82,7 +82,7 @@ impl fmt::Display for Rule {
     }
 }
 
-impl FromStr for Rule {
+impl FromStr for DecisionRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -90,7 +90,7 @@ impl FromStr for Rule {
         let rule = match parts[..] {
             ["serin"] => Some(Self::Serin),
             ["flagger", interval, threshold] => checks(interval, threshold)
-                .filter(|(interval, _)| *interval >= flagger::SHORTEST)
+                .filter(|(interval, _)| *interval >= flagger::MIN_INTERVAL)
                 .map(|(interval, threshold)| Self::Peer(Peer::Flagger { interval, threshold })),
             ["argo", interval, limit] => checks(interval, limit)
                 .map(|(interval, limit)| Self::Peer(Peer::Argo { interval, limit })),

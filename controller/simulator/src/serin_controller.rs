@@ -4,31 +4,31 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use serin_core::judge::Ruling;
-use serin_core::observation::Look;
-use serin_core::observation::aggregator::{Merge, Reading};
-use serin_core::observation::health::Name;
-use serin_core::rollout::event::{Event, Verdict};
+use serin_core::observation::Observation;
+use serin_core::observation::aggregator::{FleetAggregator, Scrape};
+use serin_core::observation::health::ProxyName;
+use serin_core::rollout::event::{Event, RolloutVerdict};
 use serin_core::rollout::machine::{Input, Output, Rollout};
 use serin_core::rollout::plan::Plan;
 use serin_core::split::Split;
 use serin_filter::names::Generation;
 
-use super::Controller;
-use super::fleet::Fleet;
+use super::SimulatedController;
+use super::fleet::SimulatedFleet;
 
 /// A rollout with its view of the proxies.
 #[derive(Debug)]
-pub struct Pilot {
+pub struct SerinController {
     rollout: Rollout,
-    merge: Merge,
-    looked: Duration,
+    aggregator: FleetAggregator,
+    last_poll: Duration,
     /// What the state machine wants and has not got yet.
-    wanted: VecDeque<Output>,
+    pending_outputs: VecDeque<Output>,
     /// The last ruling.
     pub ruling: Option<Ruling>,
 }
 
-impl Pilot {
+impl SerinController {
     /// Begins the plan.
     #[must_use]
     pub fn new(mut plan: Plan) -> Self {
@@ -37,35 +37,35 @@ impl Pilot {
             Rollout::start(plan, Split::baseline(Generation(0)), String::new());
         Self {
             rollout,
-            merge: Merge::default(),
-            looked: Duration::ZERO,
-            wanted: outputs.into(),
+            aggregator: FleetAggregator::default(),
+            last_poll: Duration::ZERO,
+            pending_outputs: outputs.into(),
             ruling: None,
         }
     }
 
-    fn sight(&mut self, now: Duration, fleet: &mut Fleet) -> Look {
-        let readings = fleet.look(now).into_iter().enumerate().map(|(index, snapshot)| {
-            let name = Name::from(format!("proxy-{index}"));
-            let reading = snapshot.map(|snapshot| Reading { at: now, snapshot });
-            (name, reading.ok_or_else(|| "made to be out of reach".to_owned()))
+    fn observe(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Observation {
+        let readings = fleet.scrape(now).into_iter().enumerate().map(|(index, snapshot)| {
+            let name = ProxyName::from(format!("proxy-{index}"));
+            let scrape = snapshot.map(|snapshot| Scrape { at: now, snapshot });
+            (name, scrape.ok_or_else(|| "made to be out of reach".to_owned()))
         });
-        self.merge.look(now, readings)
+        self.aggregator.aggregate(now, readings)
     }
 
-    fn carry_out(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
-        while let Some(output) = self.wanted.pop_front() {
+    fn execute(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
+        while let Some(output) = self.pending_outputs.pop_front() {
             match output {
                 Output::Apply(split) => fleet.apply(now, split),
                 // Whoever is called says yes at once.
-                Output::Call(call) => {
-                    let input = Input::Called { id: call.message.id, answer: Ok(()) };
-                    self.wanted.extend(self.rollout.step(now, input));
+                Output::CallHook(call) => {
+                    let input = Input::HookAnswered { id: call.message.id, answer: Ok(()) };
+                    self.pending_outputs.extend(self.rollout.step(now, input));
                 }
                 // Without metrics nothing is measured: nobody knows what their queries would give.
-                Output::Measure { .. } => {}
-                Output::Record(ruling) => self.ruling = Some(ruling),
-                Output::Tell(event) => {
+                Output::SampleMetrics { .. } => {}
+                Output::RecordRuling(ruling) => self.ruling = Some(ruling),
+                Output::Emit(event) => {
                     if let Event::Ended(summary) = *event {
                         return Some(summary.verdict);
                     }
@@ -76,17 +76,17 @@ impl Pilot {
     }
 }
 
-impl Controller for Pilot {
-    fn next_look(&self) -> Duration {
-        self.looked + self.rollout.next_look()
+impl SimulatedController for SerinController {
+    fn next_poll(&self) -> Duration {
+        self.last_poll + self.rollout.next_poll()
     }
 
-    fn look(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
+    fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
         // What the state machine wanted from its start on.
-        self.carry_out(self.looked, fleet);
-        self.looked = now;
-        let look = self.sight(now, fleet);
-        self.wanted.extend(self.rollout.step(now, Input::Look(look)));
-        self.carry_out(now, fleet)
+        self.execute(self.last_poll, fleet);
+        self.last_poll = now;
+        let observation = self.observe(now, fleet);
+        self.pending_outputs.extend(self.rollout.step(now, Input::Observation(observation)));
+        self.execute(now, fleet)
     }
 }

@@ -2,10 +2,10 @@ use serin_core::judge::Settings;
 use serin_core::rollout::plan::{Plan, Step};
 use serin_filter::table::Weight;
 
-use super::peers::Rule;
-use super::traffic::{Bursts, Fault, FaultKind, Incident, Latency, Traffic};
+use super::peers::DecisionRule;
+use super::traffic::{Bursts, Fault, FaultKind, Incident, LatencyModel, Traffic};
 use super::trial::{Outcome, Trial};
-use super::users::Users;
+use super::users::UserPopulation;
 use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,19 +31,19 @@ fn trial(percents: &[u32], bake: Duration, traffic: Traffic) -> Trial {
             judge: Settings { latency: None, ..Settings::default() },
             interval: Duration::from_secs(1),
             sticky: false,
-            watch: None,
+            aa_test: None,
             hooks: Default::default(),
             replacement: None,
             metrics: None,
         },
         traffic,
-        rule: Rule::Serin,
+        rule: DecisionRule::Serin,
         horizon: 24 * 60 * MINUTE,
     }
 }
 
 fn rolled_back(outcomes: &[Outcome]) -> usize {
-    outcomes.iter().filter(|outcome| outcome.verdict == Some(Verdict::RolledBack)).count()
+    outcomes.iter().filter(|outcome| outcome.verdict == Some(RolloutVerdict::RolledBack)).count()
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn what_befalls_both_versions_rolls_nothing_back() {
     let askew = Traffic { scrape_skew: Duration::from_secs(1), ..shared.clone() };
     let fleet =
         Traffic { proxies: 3, scrape_loss: 0.1, restarts: Some(2 * MINUTE), ..shared.clone() };
-    let slow = Latency { median_ms: 2_000.0, p99_ms: 6_000.0 };
+    let slow = LatencyModel { median_ms: 2_000.0, p99_ms: 6_000.0 };
     let slow = Traffic { latency: slow, errors: 0.05, ..Traffic::default() };
     for traffic in [shared, askew, fleet, slow] {
         let outcomes = trial(&[1, 25, 50, 100], 4 * MINUTE, traffic.clone()).run(40, 1, || {});
@@ -88,7 +88,7 @@ fn what_befalls_both_versions_rolls_nothing_back() {
 fn a_slice_that_was_watched_beforehand_is_not_blamed_for_its_users() {
     let users = |watched, salts| {
         let (failing, failures) = (0.02, 0.5);
-        let users = Users { count: 200, zipf: 0.0, failing, failures, watched, salts };
+        let users = UserPopulation { count: 200, zipf: 0.0, failing, failures, watched, salts };
         let traffic = Traffic { users: Some(users), ..Traffic::default() };
         rolled_back(&trial(&[50, 100], 30 * MINUTE, traffic).run(40, 1, || {}))
     };
@@ -101,7 +101,7 @@ fn a_slice_that_was_watched_beforehand_is_not_blamed_for_its_users() {
 fn a_fault_is_seen_in_a_slice_that_was_watched() {
     let (failing, failures) = (0.02, 0.5);
     let watched = 60 * MINUTE;
-    let users = Users { count: 200, zipf: 0.0, failing, failures, watched, salts: 16 };
+    let users = UserPopulation { count: 200, zipf: 0.0, failing, failures, watched, salts: 16 };
     let fault = Fault { from: Duration::ZERO, kind: FaultKind::Errors(0.1) };
     let traffic = Traffic { users: Some(users), fault: Some(fault), ..Traffic::default() };
     assert_eq!(rolled_back(&trial(&[5, 50, 100], 10 * MINUTE, traffic).run(40, 1, || {})), 40);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use statrs::distribution::{ContinuousCDF, LogNormal, Normal};
 
-use super::users::Users;
+use super::users::UserPopulation;
 
 /// The traffic of a service, and what befalls it. Shares are 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Traffic {
     /// By how much the rate rises above its average and falls below it in the course of a day, as a share of the average.
     pub daily: f64,
     /// How long healthy requests take.
-    pub latency: Latency,
+    pub latency: LatencyModel,
     /// The share of requests that fails at either version.
     pub errors: f64,
     /// What is wrong with the candidate, if anything.
@@ -34,7 +34,7 @@ pub struct Traffic {
     /// How many proxies there are, at least 1.
     pub proxies: usize,
     /// Who calls. `None`: each request is assigned by itself.
-    pub users: Option<Users>,
+    pub users: Option<UserPopulation>,
 }
 
 impl Default for Traffic {
@@ -42,7 +42,7 @@ impl Default for Traffic {
         Self {
             rate: 100.0,
             daily: 0.0,
-            latency: Latency { median_ms: 50.0, p99_ms: 250.0 },
+            latency: LatencyModel { median_ms: 50.0, p99_ms: 250.0 },
             errors: 0.001,
             fault: None,
             incident: None,
@@ -59,7 +59,7 @@ impl Default for Traffic {
 
 /// Log-normal latency.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Latency {
+pub struct LatencyModel {
     /// Half of the requests take longer.
     pub median_ms: f64,
     /// One in a hundred takes longer; above the median.
@@ -110,7 +110,7 @@ pub struct Bursts {
     pub errors: f64,
 }
 
-impl Latency {
+impl LatencyModel {
     /// The share of requests that take at most so many milliseconds.
     #[must_use]
     pub fn at_most(&self, ms: f64) -> f64 {

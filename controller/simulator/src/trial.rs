@@ -6,19 +6,19 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rayon::prelude::*;
 use serin_core::judge::balance;
-use serin_core::rollout::event::Verdict;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::Plan;
 use serin_filter::table::Weight;
 
-use super::Controller;
-use super::fleet::Fleet;
-use super::peers::Rule;
+use super::SimulatedController;
+use super::fleet::SimulatedFleet;
+use super::peers::DecisionRule;
 use super::traffic::Traffic;
-use super::users::{Habits, Users};
-use crate::serin_controller::Pilot;
+use super::users::{UserPopulation, UserProfile};
+use crate::serin_controller::SerinController;
 
 /// The part of alpha that may go wrong in what is known of the users' habits; the judge has the rest.
-const MISS: f64 = 0.2;
+const MISS_SHARE: f64 = 0.2;
 
 /// What is tried.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Trial {
     /// The traffic.
     pub traffic: Traffic,
     /// Who decides.
-    pub rule: Rule,
+    pub rule: DecisionRule,
     /// After this time a run is given up.
     pub horizon: Duration,
 }
@@ -37,7 +37,7 @@ pub struct Trial {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// How it ended; `None` if it was given up.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<RolloutVerdict>,
     /// How long it took, in seconds.
     pub seconds: f64,
     /// How long users met a bad candidate, in seconds: from the fault, or the first user, to the end. 0 without a fault.
@@ -58,7 +58,7 @@ impl Trial {
         (0..runs)
             .into_par_iter()
             .map(|run| {
-                let outcome = self.once(mixed(seed, run));
+                let outcome = self.run_once(mixed(seed, run));
                 done();
                 outcome
             })
@@ -67,31 +67,38 @@ impl Trial {
 
     /// One run.
     #[must_use]
-    pub fn once(&self, seed: u64) -> Outcome {
+    pub fn run_once(&self, seed: u64) -> Outcome {
         let mut plan = self.plan.clone();
-        let habits = match self.traffic.users {
-            Some(users) => self.settle(users, &mut plan, &mut SmallRng::seed_from_u64(!seed)),
+        let profile = match self.traffic.users {
+            Some(users) => {
+                self.prepare_users(users, &mut plan, &mut SmallRng::seed_from_u64(!seed))
+            }
             None => Vec::new(),
         };
         let versions = [plan.baseline.clone(), plan.candidate.clone()];
-        let mut fleet = Fleet::new(self.traffic.clone(), versions, habits, seed);
-        let mut controller: Box<dyn Controller> = match &self.rule {
-            Rule::Serin => Box::new(Pilot::new(plan)),
-            Rule::Peer(peer) => peer.controller(&plan),
+        let mut fleet = SimulatedFleet::new(self.traffic.clone(), versions, profile, seed);
+        let mut controller: Box<dyn SimulatedController> = match &self.rule {
+            DecisionRule::Serin => Box::new(SerinController::new(plan)),
+            DecisionRule::Peer(peer) => peer.controller(&plan),
         };
         loop {
-            let now = controller.next_look();
+            let now = controller.next_poll();
             if now > self.horizon {
                 return self.outcome(None, self.horizon, &fleet);
             }
-            if let Some(verdict) = controller.look(now, &mut fleet) {
+            if let Some(verdict) = controller.poll(now, &mut fleet) {
                 return self.outcome(Some(verdict), now, &fleet);
             }
         }
     }
 
     /// Makes users, watches the future slices for as long as is wanted, and takes the most balanced; with what is known of it in the plan.
-    fn settle(&self, users: Users, plan: &mut Plan, rng: &mut SmallRng) -> Vec<(Weight, Habits)> {
+    fn prepare_users(
+        &self,
+        users: UserPopulation,
+        plan: &mut Plan,
+        rng: &mut SmallRng,
+    ) -> Vec<(Weight, UserProfile)> {
         let weights: Vec<Weight> = plan.compared_weights().collect();
         let shares: Vec<f64> = weights.iter().map(|weight| weight.share()).collect();
         let salts = users.slices(&shares, rng);
@@ -103,7 +110,7 @@ impl Trial {
                 .iter()
                 .map(|slices| slices.iter().map(|s| s.watch(requests, errors, rng)).collect())
                 .collect();
-            let miss = MISS * plan.judge.alpha;
+            let miss = MISS_SHARE * plan.judge.alpha;
             if let Some(choice) = balance::choose(&observed, miss) {
                 taken = choice.salt;
                 plan.judge.alpha -= miss;
@@ -116,7 +123,12 @@ impl Trial {
         weights.into_iter().zip(slices).collect()
     }
 
-    fn outcome(&self, verdict: Option<Verdict>, end: Duration, fleet: &Fleet) -> Outcome {
+    fn outcome(
+        &self,
+        verdict: Option<RolloutVerdict>,
+        end: Duration,
+        fleet: &SimulatedFleet,
+    ) -> Outcome {
         let seconds = end.as_secs_f64();
         let (requests, failures, met_bad) = fleet.exposure();
         let bad_since =

@@ -6,13 +6,13 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
 use rand_distr::{Binomial, Distribution, Poisson};
 use serin_core::judge::Arm;
-use serin_core::judge::balance::Observed;
+use serin_core::judge::balance::SliceObservation;
 
 use super::traffic::either;
 
 /// Who calls a service. Users stay with their version, and keep their habits.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Users {
+pub struct UserPopulation {
     /// How many.
     pub count: usize,
     /// How unequal: the user of rank n sends requests in proportion to n to the power of minus this. 0 makes all alike.
@@ -29,7 +29,7 @@ pub struct Users {
 
 /// What the users of a slice are like.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Habits {
+pub struct UserProfile {
     /// The share of all requests that they send.
     pub share: f64,
     /// The share of their requests that fails by habit.
@@ -38,9 +38,9 @@ pub struct Habits {
     pub outside: f64,
 }
 
-impl Users {
+impl UserPopulation {
     /// The slices of these weights (shares of users, rising), for each salt. Each slice holds those before it.
-    pub fn slices(&self, weights: &[f64], rng: &mut SmallRng) -> Vec<Vec<Habits>> {
+    pub fn slices(&self, weights: &[f64], rng: &mut SmallRng) -> Vec<Vec<UserProfile>> {
         let users: Vec<(f64, bool)> = (1..=self.count)
             .map(|rank| ((rank as f64).powf(-self.zipf), rng.random_bool(self.failing)))
             .collect();
@@ -59,7 +59,12 @@ impl Users {
         (1..=self.count).map(|rank| share * (1.0 - (-calls * activity(rank)).exp())).sum()
     }
 
-    fn salted(&self, users: &[(f64, bool)], weights: &[f64], rng: &mut SmallRng) -> Vec<Habits> {
+    fn salted(
+        &self,
+        users: &[(f64, bool)],
+        weights: &[f64],
+        rng: &mut SmallRng,
+    ) -> Vec<UserProfile> {
         // Requests, and those of users who fail, of each slice without those before it; at last of those in none.
         let mut sums = vec![(0.0, 0.0); weights.len() + 1];
         for (requests, fails) in users {
@@ -80,7 +85,7 @@ impl Users {
             if all > 0.0 { failing / all * self.failures } else { 0.0 }
         };
         nested
-            .map(|inside| Habits {
+            .map(|inside| UserProfile {
                 share: inside.0 / total.0,
                 inside: rate(inside),
                 outside: rate((total.0 - inside.0, total.1 - inside.1)),
@@ -89,15 +94,15 @@ impl Users {
     }
 }
 
-impl Habits {
+impl UserProfile {
     /// What is counted of the slice and of the others in so many requests, of which a share fails anyway.
-    pub fn watch(&self, requests: f64, errors: f64, rng: &mut SmallRng) -> Observed {
+    pub fn watch(&self, requests: f64, errors: f64, rng: &mut SmallRng) -> SliceObservation {
         let mut arm = |share: f64, habit: f64| {
             let n = poisson(requests * share, rng);
             let failures = binomial(n, either(errors, habit), rng);
             Arm { requests: n, failures, slower: Vec::new() }
         };
-        Observed {
+        SliceObservation {
             inside: arm(self.share, self.inside),
             outside: arm(1.0 - self.share, self.outside),
         }
@@ -132,7 +137,7 @@ mod tests {
 
     #[test]
     fn slices_are_of_their_weight_and_hold_those_before() {
-        let users = Users {
+        let users = UserPopulation {
             count: 10_000,
             zipf: 0.0,
             failing: 0.01,
@@ -146,8 +151,9 @@ mod tests {
         for slices in salts {
             let [small, large] = slices[..] else { panic!("{slices:?}") };
             assert!((small.share - 0.05).abs() < 0.01 && (large.share - 0.5).abs() < 0.02);
-            let mean =
-                |slice: Habits| slice.share * slice.inside + (1.0 - slice.share) * slice.outside;
+            let mean = |slice: UserProfile| {
+                slice.share * slice.inside + (1.0 - slice.share) * slice.outside
+            };
             assert!((mean(small) - mean(large)).abs() < 1e-12);
             assert!(mean(small) > 0.003 && mean(small) < 0.007);
         }

@@ -5,12 +5,12 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use crate::http;
-use crate::server::api::Shown;
-use crate::storage::sqlite::Phase;
+use crate::server::api::RolloutView;
+use crate::storage::sqlite::QueueState;
 
 /// Where `serin serve` is.
 #[derive(Debug, Args)]
-pub(super) struct Server {
+pub(super) struct ServerArgs {
     /// Address of `serin serve`
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9290", env = "SERIN_SERVER")]
     server: Url,
@@ -22,11 +22,11 @@ pub(super) struct Server {
 
 /// What the server says instead of an answer.
 #[derive(serde::Deserialize)]
-struct Failed {
+struct ErrorBody {
     error: String,
 }
 
-impl Server {
+impl ServerArgs {
     /// A request for a path below `/v1`.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.server.clone();
@@ -50,7 +50,7 @@ impl Server {
             return Ok(answer);
         }
         let text = answer.text().await.unwrap_or_default();
-        let failed = serde_json::from_str::<Failed>(&text);
+        let failed = serde_json::from_str::<ErrorBody>(&text);
         Err(failed
             .map_or_else(|_| format!("{}: {status}: {text}", self.server), |failed| failed.error))
     }
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// All rollouts, the last first.
-    pub(super) async fn rollouts(&self) -> Result<Vec<Shown>, String> {
+    pub(super) async fn rollouts(&self) -> Result<Vec<RolloutView>, String> {
         self.read(self.request(Method::GET, "rollouts")).await
     }
 
@@ -76,11 +76,11 @@ impl Server {
             return Ok(id);
         }
         let is_called =
-            |shown: &&Shown| shown.entry.name == called || shown.entry.service == called;
+            |shown: &&RolloutView| shown.entry.name == called || shown.entry.service == called;
         let rollouts = self.rollouts().await?;
         let mut called_so = rollouts.iter().filter(is_called);
-        let running = called_so.clone().find(|shown| shown.entry.phase == Phase::Running);
-        let found = running.or_else(|| called_so.next()).map(|shown| shown.entry.id);
+        let running = called_so.clone().find(|view| view.entry.phase == QueueState::Running);
+        let found = running.or_else(|| called_so.next()).map(|view| view.entry.id);
         found.ok_or_else(|| format!("there is no rollout of the name or service {called:?}"))
     }
 }

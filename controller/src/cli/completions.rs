@@ -3,14 +3,14 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::{Exit, command_line};
+use super::{ExitStatus, command_line};
 
 /// Print a script by which a shell completes commands and options
 ///
 /// Where a shell looks for such scripts, its own manual says.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Completions {
+pub(super) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
@@ -20,9 +20,9 @@ const EXAMPLE: &str = "\
 Example:
   serin completions bash > /etc/bash_completion.d/serin";
 
-impl Completions {
-    pub(super) fn execute(self) -> Exit {
+impl CompletionsArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         clap_complete::generate(self.shell, &mut command_line(), "serin", &mut std::io::stdout());
-        Exit::Good
+        ExitStatus::Success
     }
 }

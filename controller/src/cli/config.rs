@@ -71,8 +71,9 @@ fn read(path: &Path) -> std::io::Result<String> {
 fn with_defaults_of(command: Command, text: &str) -> Result<Command, String> {
     let mut sections = parse(text)?;
     let all = sections.remove(ALL).unwrap_or_default();
-    let command =
-        all.iter().try_fold(command, |command, (flag, value)| everywhere(command, flag, value))?;
+    let command = all
+        .iter()
+        .try_fold(command, |command, (flag, value)| set_for_all_commands(command, flag, value))?;
     // What a command has of its own counts before `all`.
     sections.iter().try_fold(command, |command, (section, flags)| {
         let Some(subcommand) = command.find_subcommand(section) else {
@@ -80,7 +81,8 @@ fn with_defaults_of(command: Command, text: &str) -> Result<Command, String> {
             return Err(format!("{section}: no such command; there are {ALL}, {known}"));
         };
         for (flag, value) in flags {
-            check(subcommand, flag, value).map_err(|why| format!("{section}.{flag}: {why}"))?;
+            check(subcommand, flag, value)
+                .map_err(|reason| format!("{section}.{flag}: {reason}"))?;
         }
         Ok(command.mut_subcommand(section, |subcommand| {
             flags.iter().fold(subcommand, |subcommand, (flag, value)| set(subcommand, flag, value))
@@ -100,7 +102,7 @@ fn parse(text: &str) -> Result<Sections, String> {
 }
 
 /// Sets a flag of every command that has it and takes the value: `output` has other values here than there.
-fn everywhere(mut command: Command, flag: &str, value: &str) -> Result<Command, String> {
+fn set_for_all_commands(mut command: Command, flag: &str, value: &str) -> Result<Command, String> {
     let names: Vec<_> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     let mut refusal = Some("no command has this flag".to_owned());
     let mut set_anywhere = false;
@@ -144,8 +146,8 @@ fn check(command: &Command, flag: &str, value: &str) -> Result<(), String> {
     };
     match error.kind() {
         ErrorKind::ValueValidation => {
-            let why = error.source().map(ToString::to_string).unwrap_or_default();
-            Err(format!("{value:?}: {why}"))
+            let reason = error.source().map(ToString::to_string).unwrap_or_default();
+            Err(format!("{value:?}: {reason}"))
         }
         ErrorKind::InvalidValue => {
             let values = argument.get_possible_values();

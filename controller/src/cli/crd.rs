@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Exit, fail};
+use super::{ExitStatus, fail};
 use crate::kubernetes::crd::yaml;
 
 /// Print the definition of the kind Rollout, for a cluster
@@ -11,18 +11,18 @@ use crate::kubernetes::crd::yaml;
 /// it before the first Rollout.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Crd {}
+pub(super) struct CrdArgs {}
 
 const EXAMPLE: &str = "\
 Example:
   serin crd | kubectl apply -f -";
 
-impl Crd {
-    pub(super) fn execute(self) -> Exit {
+impl CrdArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         match yaml() {
             Ok(definition) => print!("{definition}"),
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         }
-        Exit::Good
+        ExitStatus::Success
     }
 }

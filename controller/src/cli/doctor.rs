@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use console::style;
 use serin_core::config::discovery::host_and_port;
-use serin_core::observation::aggregator::named;
+use serin_core::observation::aggregator::join_names;
 
-use super::{Exit, fail};
+use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::doctor::{Finding, Level, examine};
 
@@ -18,7 +18,7 @@ use crate::doctor::{Finding, Level, examine};
 /// webhooks be reached and secrets be read. Nothing is changed, no hook is called.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Doctor {
+pub(super) struct DoctorArgs {
     /// The rollout that shall find everything in order
     #[arg(value_name = "ROLLOUT.yaml", required_unless_present = "admin")]
     rollout: Option<PathBuf>,
@@ -56,13 +56,13 @@ fn address(text: &str) -> Result<String, String> {
     }
 }
 
-impl Doctor {
-    pub(super) async fn execute(self) -> Exit {
+impl DoctorArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
         let spec = match self.rollout.as_ref().map(|path| spec_file::read(path)).transpose() {
             Ok(spec) => spec,
             Err(error) => {
                 let rollout = self.rollout.unwrap_or_default();
-                return fail(Exit::Invalid, format_args!("{}: {error}", rollout.display()));
+                return fail(ExitStatus::Invalid, format_args!("{}: {error}", rollout.display()));
             }
         };
         let findings = examine(spec, self.admin).await;
@@ -74,8 +74,8 @@ impl Doctor {
             }
         }
         match findings.iter().any(|finding| finding.level == Level::Fail) {
-            true => Exit::Failed,
-            false => Exit::Good,
+            true => ExitStatus::Failed,
+            false => ExitStatus::Success,
         }
     }
 }
@@ -108,7 +108,7 @@ fn line(finding: &Finding, proxies: &[&str]) -> String {
     let proxies = match proxies {
         [] => String::new(),
         [one] => format!("{one}: "),
-        several => format!("{} proxies ({}): ", several.len(), named(several)),
+        several => format!("{} proxies ({}): ", several.len(), join_names(several)),
     };
     let fix = finding.fix.as_ref().map_or_else(String::new, |fix| format!("; {fix}"));
     format!("{level} {check:<14} {proxies}{}{fix}", finding.message)

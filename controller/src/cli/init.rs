@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 
-use super::Exit;
+use super::ExitStatus;
 
 /// Print what a proxy needs for serin, to begin with
 ///
@@ -16,9 +16,9 @@ use super::Exit;
 /// printed is to be read, and put where it belongs.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
-pub(super) struct Init {
+pub(super) struct InitArgs {
     #[command(subcommand)]
-    what: What,
+    what: InitTarget,
 }
 
 const EXAMPLE: &str = "\
@@ -27,18 +27,18 @@ Example:
   serin init filter > filter.json";
 
 #[derive(Debug, Subcommand)]
-enum What {
-    Envoy(envoy::Envoy),
-    Filter(filter::Filter),
-    Istio(istio::Istio),
+enum InitTarget {
+    Envoy(envoy::InitEnvoyArgs),
+    Filter(filter::InitFilterArgs),
+    Istio(istio::InitIstioArgs),
 }
 
-impl Init {
-    pub(super) fn execute(self) -> Exit {
+impl InitArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         match self.what {
-            What::Envoy(envoy) => envoy.execute(),
-            What::Filter(filter) => filter.execute(),
-            What::Istio(istio) => istio.execute(),
+            InitTarget::Envoy(envoy) => envoy.execute(),
+            InitTarget::Filter(filter) => filter.execute(),
+            InitTarget::Istio(istio) => istio.execute(),
         }
     }
 }
@@ -63,13 +63,13 @@ fn substitute(text: &str, pairs: &[(&str, String)]) -> String {
 }
 
 /// What YAML reads as something else than a text.
-const WORDS: [&str; 9] = ["y", "n", "yes", "no", "true", "false", "on", "off", "null"];
+const YAML_KEYWORDS: [&str; 9] = ["y", "n", "yes", "no", "true", "false", "on", "off", "null"];
 
 /// A text as a scalar of YAML: plain where nobody could read it as anything else.
 fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
-    let word = WORDS.iter().any(|word| word.eq_ignore_ascii_case(text));
+    let word = YAML_KEYWORDS.iter().any(|word| word.eq_ignore_ascii_case(text));
     match text.parse::<Ipv4Addr>().is_ok() || begins && !word && text.chars().all(plain) {
         true => text.to_owned(),
         false => serde_json::Value::from(text).to_string(),

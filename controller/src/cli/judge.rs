@@ -8,11 +8,11 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serin_core::judge;
 use serin_core::judge::coin_flip::Margin;
-use serin_core::judge::explain::Names;
-use serin_core::judge::{Block, Ruling, Settings, Terms, Verdict};
+use serin_core::judge::explain::VersionLabels;
+use serin_core::judge::{Block, Ruling, Settings, SplitContext, Verdict};
 
 use super::number::{at_least_zero, number, positive};
-use super::{Exit, fail};
+use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::record::{Counts, Recorded};
 
@@ -24,7 +24,7 @@ use crate::record::{Counts, Recorded};
 /// from: so does the baseline usually. Ends at the first block that shows harm.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Judge {
+pub(super) struct JudgeArgs {
     /// The counts
     #[arg(value_name = "COUNTS.csv")]
     counts: PathBuf,
@@ -110,7 +110,7 @@ fn confidence(text: &str) -> Result<f64, String> {
 
 /// A ruling as JSON has it.
 #[derive(Serialize)]
-struct Line<'r> {
+struct RulingLine<'r> {
     block: u64,
     seconds: f64,
     baseline_requests: u64,
@@ -127,26 +127,26 @@ struct Line<'r> {
     sentence: String,
 }
 
-impl Judge {
-    pub(super) fn execute(self) -> Exit {
+impl JudgeArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         let path = self.counts.display();
         let counts = match File::open(&self.counts) {
             Ok(file) => Counts::read(file),
-            Err(error) => return fail(Exit::Invalid, format_args!("{path}: {error}")),
+            Err(error) => return fail(ExitStatus::Invalid, format_args!("{path}: {error}")),
         };
         let counts = match counts {
             Ok(counts) if counts.blocks.is_empty() => {
                 return fail(
-                    Exit::Invalid,
+                    ExitStatus::Invalid,
                     format_args!("{path}: no line of counts after the header"),
                 );
             }
             Ok(counts) => counts,
-            Err(error) => return fail(Exit::Invalid, format_args!("{path}: {error}")),
+            Err(error) => return fail(ExitStatus::Invalid, format_args!("{path}: {error}")),
         };
         match self.settings(&counts.boundaries_ms) {
             Ok(settings) => self.judge(&counts, settings, &mut std::io::stdout().lock()),
-            Err(message) => fail(Exit::Invalid, message),
+            Err(message) => fail(ExitStatus::Invalid, message),
         }
     }
 
@@ -171,7 +171,7 @@ impl Judge {
         })
     }
 
-    fn judge(&self, counts: &Counts, settings: Settings, out: &mut impl Write) -> Exit {
+    fn judge(&self, counts: &Counts, settings: Settings, out: &mut impl Write) -> ExitStatus {
         let mut judge = judge::Judge::new(settings);
         let mut total = Block::default();
         self.header(out);
@@ -180,7 +180,7 @@ impl Judge {
             let Recorded { seconds, block, errors_bias } = recorded;
             total.add(block);
             if block.baseline.requests == 0 && !judge.settings().objectives.is_empty() {
-                judge.split_changes(Terms { alone: true, ..Terms::default() });
+                judge.split_changes(SplitContext { single_arm: true, ..SplitContext::default() });
             }
             let Some(ruling) = judge.replay(*seconds, block, *errors_bias) else { continue };
             verdict = ruling.verdict;
@@ -198,7 +198,7 @@ impl Judge {
         if self.output == OutputFormat::Text {
             let _ = conclude(verdict, &judge, &total, out);
         }
-        if let Verdict::Harm(_) = verdict { Exit::Harm } else { Exit::Good }
+        if let Verdict::Harm(_) = verdict { ExitStatus::Harm } else { ExitStatus::Success }
     }
 
     fn header(&self, out: &mut impl Write) {
@@ -212,7 +212,8 @@ impl Judge {
     }
 }
 
-const NAMES: Names<'static> = Names { baseline: "the baseline", candidate: "the candidate" };
+const NAMES: VersionLabels<'static> =
+    VersionLabels { baseline: "the baseline", candidate: "the candidate" };
 
 fn json(
     ruling: &Ruling,
@@ -222,7 +223,7 @@ fn json(
 ) -> std::io::Result<()> {
     let Block { baseline, candidate } = &ruling.block;
     let difference = judge.difference();
-    let line = Line {
+    let line = RulingLine {
         block: ruling.number,
         seconds: ruling.seconds,
         baseline_requests: baseline.requests,
@@ -296,7 +297,7 @@ mod tests {
     #[derive(Parser)]
     struct Command {
         #[command(flatten)]
-        judge: Judge,
+        judge: JudgeArgs,
     }
 
     const WORKED: &str =
@@ -308,7 +309,7 @@ mod tests {
 90,950,0,50,4
 ";
 
-    fn judged(arguments: &str) -> (Exit, String) {
+    fn judged(arguments: &str) -> (ExitStatus, String) {
         let arguments = ["judge", "counts.csv"].into_iter().chain(arguments.split_whitespace());
         let Command { judge } = Command::try_parse_from(arguments).unwrap();
         let counts = Counts::read(WORKED.as_bytes()).unwrap();
@@ -322,7 +323,7 @@ mod tests {
         let (exit, out) = judged(
             "--relative 1.2 --absolute 0.001 --slots 30 --no-cap --warmup 0 --block-min 0 --output json",
         );
-        assert_eq!(exit, Exit::Harm);
+        assert_eq!(exit, ExitStatus::Harm);
         let lines: Vec<serde_json::Value> =
             out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let expected =
@@ -339,11 +340,19 @@ mod tests {
     #[test]
     fn what_the_options_say_is_what_is_judged() {
         let plain = "--no-cap --block-min 0";
-        assert_eq!(judged(&format!("{plain} --warmup 80")).0, Exit::Harm);
-        assert_eq!(judged(&format!("{plain} --warmup 90")).0, Exit::Good, "nothing is left");
-        assert_eq!(judged(&format!("{plain} --absolute 0.2")).0, Exit::Good);
-        assert_eq!(judged("--block-min 0").0, Exit::Good, "by the cap no block decides alone");
-        assert_eq!(judged(&format!("{plain} --alpha 0.00001")).0, Exit::Good);
+        assert_eq!(judged(&format!("{plain} --warmup 80")).0, ExitStatus::Harm);
+        assert_eq!(
+            judged(&format!("{plain} --warmup 90")).0,
+            ExitStatus::Success,
+            "nothing is left"
+        );
+        assert_eq!(judged(&format!("{plain} --absolute 0.2")).0, ExitStatus::Success);
+        assert_eq!(
+            judged("--block-min 0").0,
+            ExitStatus::Success,
+            "by the cap no block decides alone"
+        );
+        assert_eq!(judged(&format!("{plain} --alpha 0.00001")).0, ExitStatus::Success);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Exit, fail};
+use super::{ExitStatus, fail};
 use crate::server::api::openapi::document;
 
 /// Print the OpenAPI document of the HTTP interface of `serin serve`
@@ -10,7 +10,7 @@ use crate::server::api::openapi::document;
 /// OpenAPI 3.1, with the schema of every request, answer and event, made from the types that the server itself reads and writes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct OpenApi {}
+pub(super) struct OpenApiArgs {}
 
 const EXAMPLE: &str = "\
 Example:
@@ -18,12 +18,12 @@ Example:
 
 A server has it at /openapi.json, too.";
 
-impl OpenApi {
-    pub(super) fn execute(self) -> Exit {
+impl OpenApiArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         match serde_json::to_string_pretty(&document()) {
             Ok(document) => println!("{document}"),
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         }
-        Exit::Good
+        ExitStatus::Success
     }
 }

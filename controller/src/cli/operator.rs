@@ -10,8 +10,8 @@ use kube::{Client, Config};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, fail};
-use crate::operator::{Options, operate};
+use super::{ExitStatus, fail};
+use crate::operator::{OperatorOptions, operate};
 
 /// Carry out the Rollouts of a Kubernetes cluster
 ///
@@ -20,7 +20,7 @@ use crate::operator::{Options, operate};
 /// wait for its lease. Stopped, it leaves all weights as they are.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Operator {
+pub(super) struct OperatorArgs {
     /// Look after the Rollouts of this namespace only
     #[arg(long, value_name = "NAMESPACE", env = "SERIN_NAMESPACE")]
     namespace: Option<String>,
@@ -52,31 +52,31 @@ Logs in as kubectl does, or in a pod by its service account.
 Exit codes:
   0 stopped, 1 could not begin (the API server, the address) or go on, 2 the command line is not valid.";
 
-impl Operator {
-    pub(super) async fn execute(self) -> Exit {
+impl OperatorArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
         // Whoever comes later finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = match Config::infer().await {
             Ok(config) => config,
-            Err(error) => return fail(Exit::Failed, format_args!("no cluster: {error}")),
+            Err(error) => return fail(ExitStatus::Failed, format_args!("no cluster: {error}")),
         };
         let own = config.default_namespace.clone();
         let client = match Client::try_from(config) {
             Ok(client) => client,
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         };
         let listener = match TcpListener::bind(self.listen).await {
             Ok(listener) => listener,
             Err(error) => {
-                return fail(Exit::Failed, format_args!("--listen {}: {error}", self.listen));
+                return fail(ExitStatus::Failed, format_args!("--listen {}: {error}", self.listen));
             }
         };
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
-            return fail(Exit::Failed, "no signal handler");
+            return fail(ExitStatus::Failed, "no signal handler");
         };
-        let options = Options {
+        let options = OperatorOptions {
             namespace: self.namespace,
             lease_namespace: self.lease_namespace.unwrap_or(own),
             lease: self.lease,
@@ -86,12 +86,12 @@ impl Operator {
         let alive = || get(async || "ok\n");
         let health = Router::new().route("/healthz", alive()).route("/readyz", alive());
         tokio::select! {
-            why = operate(client.clone(), options.clone()) => return fail(Exit::Failed, why),
-            Err(error) = axum::serve(listener, health) => return fail(Exit::Failed, error),
+            why = operate(client.clone(), options.clone()) => return fail(ExitStatus::Failed, why),
+            Err(error) = axum::serve(listener, health) => return fail(ExitStatus::Failed, error),
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        options.retire(client).await;
-        Exit::Good
+        options.release_lease(client).await;
+        ExitStatus::Success
     }
 }

@@ -7,15 +7,15 @@ use clap::{Args, ValueEnum};
 use serin_core::judge::Arm;
 use serin_core::judge::explain::percent;
 use serin_core::rollout::forecast;
-use serin_core::rollout::forecast::{Forecast, Sight};
+use serin_core::rollout::forecast::{DetectionForecast, Forecast};
 use serin_filter::table::Weight;
-use serin_simulator::traffic::{Latency, Traffic};
+use serin_simulator::traffic::{LatencyModel, Traffic};
 
 use super::number::positive;
 use super::text::span;
-use super::{Exit, fail};
+use super::{ExitStatus, fail};
 use crate::cli::spec_file;
-use crate::cli::traffic::{Share, Span};
+use crate::cli::traffic::{DurationArg, ShareArg};
 
 /// Show what a rollout will take
 ///
@@ -23,7 +23,7 @@ use crate::cli::traffic::{Share, Span};
 /// it takes in each step to see a candidate that fails so often. Nothing is changed anywhere.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Plan {
+pub(super) struct PlanArgs {
     /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
@@ -34,15 +34,15 @@ pub(super) struct Plan {
 
     /// The share of requests that usually fails
     #[arg(long, value_name = "SHARE", default_value = "0.1%")]
-    errors: Share,
+    errors: ShareArg,
 
     /// Half of the requests usually take longer than this
     #[arg(long, value_name = "TIME", default_value = "50ms")]
-    median: Span,
+    median: DurationArg,
 
     /// One in a hundred usually takes longer than this
     #[arg(long, value_name = "TIME", default_value = "250ms")]
-    p99: Span,
+    p99: DurationArg,
 
     /// What to print
     #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
@@ -62,16 +62,19 @@ enum OutputFormat {
     Json,
 }
 
-impl Plan {
-    pub(super) fn execute(self) -> Exit {
+impl PlanArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         let plan = match spec_file::read(&self.rollout) {
             Ok(spec) => spec.plan,
             Err(error) => {
-                return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));
+                return fail(
+                    ExitStatus::Invalid,
+                    format_args!("{}: {error}", self.rollout.display()),
+                );
             }
         };
         if self.median.0.is_zero() || self.p99.0 <= self.median.0 {
-            return fail(Exit::Invalid, "--p99 has to be above --median, and that above 0");
+            return fail(ExitStatus::Invalid, "--p99 has to be above --median, and that above 0");
         }
         let forecasts = plan.forecast(self.rate, &self.usual(&plan.judge.boundaries_ms));
         for (index, forecast) in forecasts.iter().enumerate() {
@@ -86,14 +89,14 @@ impl Plan {
             let total = forecast::total(&forecasts).map_or_else(|| "no end".to_owned(), span);
             println!("in all: {total}, if nothing goes wrong");
         }
-        Exit::Good
+        ExitStatus::Success
     }
 
     /// A million requests of a baseline like this.
     fn usual(&self, boundaries_ms: &[f64]) -> Arm {
         const MANY: u64 = 1_000_000;
-        let ms = |span: Span| span.0.as_secs_f64() * 1_000.0;
-        let latency = Latency { median_ms: ms(self.median), p99_ms: ms(self.p99) };
+        let ms = |span: DurationArg| span.0.as_secs_f64() * 1_000.0;
+        let latency = LatencyModel { median_ms: ms(self.median), p99_ms: ms(self.p99) };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // shares of a million
         let part = |share: f64| (MANY as f64 * share).round() as u64;
         let slower = boundaries_ms.iter().map(|ms| part(1.0 - latency.at_most(*ms)));
@@ -123,7 +126,7 @@ fn text(number: usize, forecast: &Forecast) {
     if forecast.faults.is_empty() {
         println!("  no baseline left to compare with");
     }
-    for Sight { failure_rate, requests, seconds } in &forecast.faults {
+    for DetectionForecast { failure_rate, requests, seconds } in &forecast.faults {
         let seen = match requests {
             Some(requests) => format!("seen after about {requests} requests, {}", time(*seconds)),
             None => "within the margin, or hardly beyond: not seen".to_owned(),

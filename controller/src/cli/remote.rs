@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reqwest::Method;
-use serin_core::rollout::event::{Event, Stamped};
+use serin_core::rollout::event::{Event, TimedEvent};
 
-use super::client::Server;
+use super::client::ServerArgs;
 use super::report::{Format, Reporter};
 use super::run::exit;
-use super::{Exit, fail};
-use crate::server::api::{Listed, Shown, TakenOn};
-use crate::storage::sqlite::{Entry, Phase};
+use super::{ExitStatus, fail};
+use crate::server::api::{ApplyQuery, ListQuery, RolloutView};
+use crate::storage::sqlite::{QueueState, RolloutEntry};
 
 /// Hand a rollout to `serin serve`
 ///
 /// The server checks it as a whole and begins it at once, or queues it behind the rollout that has its service.
 #[derive(Debug, Args)]
 #[command(after_help = APPLY, after_long_help = APPLY)]
-pub(super) struct Apply {
+pub(super) struct ApplyArgs {
     /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct Apply {
     output: Output,
 
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 const APPLY: &str = "\
@@ -52,7 +52,7 @@ Exit codes:
 /// All that the server has, the last first, or one by its number, name or service.
 #[derive(Debug, Args)]
 #[command(after_help = STATUS, after_long_help = STATUS)]
-pub(super) struct Status {
+pub(super) struct StatusArgs {
     /// Its number, name or service; of several the one under way, or the last
     rollout: Option<String>,
 
@@ -60,7 +60,7 @@ pub(super) struct Status {
     output: Output,
 
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 const STATUS: &str = "\
@@ -74,7 +74,7 @@ Example:
 /// --keep-history` says, the last promotion of a service always.
 #[derive(Debug, Args)]
 #[command(after_help = HISTORY, after_long_help = HISTORY)]
-pub(super) struct History {
+pub(super) struct HistoryArgs {
     /// Of this service only
     service: Option<String>,
 
@@ -86,7 +86,7 @@ pub(super) struct History {
     output: Output,
 
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 const HISTORY: &str = "\
@@ -94,22 +94,22 @@ Example:
   serin history shop
   serin history shop --promoted --output json | jq -r '.promoted + \" \" + .candidate'";
 
-impl History {
-    pub(super) async fn execute(self) -> Exit {
-        let listed = Listed { service: self.service, promoted: self.promoted };
+impl HistoryArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
+        let listed = ListQuery { service: self.service, promoted: self.promoted };
         let request = self.server.request(Method::GET, "rollouts").query(&listed);
-        let shown = match self.server.read::<Vec<Shown>>(request).await {
+        let view = match self.server.read::<Vec<RolloutView>>(request).await {
             Ok(shown) => shown,
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         };
-        let is_past = |shown: &&Shown| shown.entry.ended.or(shown.entry.promoted).is_some();
-        for shown in shown.iter().filter(is_past) {
+        let is_past = |shown: &&RolloutView| shown.entry.ended.or(shown.entry.promoted).is_some();
+        for shown in view.iter().filter(is_past) {
             match self.output.output {
                 OutputFormat::Json => show(shown, OutputFormat::Json),
-                OutputFormat::Plain => println!("{}", super::text::past(&shown.entry)),
+                OutputFormat::Plain => println!("{}", super::text::history_line(&shown.entry)),
             }
         }
-        Exit::Good
+        ExitStatus::Success
     }
 }
 
@@ -118,7 +118,7 @@ impl History {
 /// First what has happened, then what does, until it has ended.
 #[derive(Debug, Args)]
 #[command(after_help = WATCH, after_long_help = WATCH)]
-pub(super) struct Watch {
+pub(super) struct WatchArgs {
     /// Its number, name or service; of several the one under way, or the last
     rollout: String,
 
@@ -126,7 +126,7 @@ pub(super) struct Watch {
     output: Output,
 
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 const WATCH: &str = "\
@@ -151,71 +151,77 @@ enum OutputFormat {
     Json,
 }
 
-impl Apply {
-    pub(super) async fn execute(self) -> Exit {
+impl ApplyArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
         let text = match std::fs::read_to_string(&self.rollout) {
             Ok(text) => text,
             Err(error) => {
-                return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));
+                return fail(
+                    ExitStatus::Invalid,
+                    format_args!("{}: {error}", self.rollout.display()),
+                );
             }
         };
         let request = self.server.request(Method::POST, "rollouts").body(text);
-        let request = request.query(&TakenOn { replace: self.replace });
-        let shown: Shown = match self.server.read(request).await {
+        let request = request.query(&ApplyQuery { replace: self.replace });
+        let view: RolloutView = match self.server.read(request).await {
             Ok(shown) => shown,
             Err(error) => {
-                return fail(Exit::Failed, format_args!("{}: {error}", self.rollout.display()));
+                return fail(
+                    ExitStatus::Failed,
+                    format_args!("{}: {error}", self.rollout.display()),
+                );
             }
         };
         if self.watch {
-            return watch(&self.server, shown.entry.id, self.output.output).await;
+            return watch(&self.server, view.entry.id, self.output.output).await;
         }
-        show(&shown, self.output.output);
-        Exit::Good
+        show(&view, self.output.output);
+        ExitStatus::Success
     }
 }
 
-impl Status {
-    pub(super) async fn execute(self) -> Exit {
-        let shown = match &self.rollout {
+impl StatusArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
+        let view = match &self.rollout {
             None => self.server.rollouts().await,
-            Some(rollout) => self.one(rollout).await.map(|shown| vec![shown]),
+            Some(rollout) => self.one(rollout).await.map(|view| vec![view]),
         };
-        match shown {
-            Ok(shown) => shown.iter().for_each(|shown| show(shown, self.output.output)),
-            Err(error) => return fail(Exit::Failed, error),
+        match view {
+            Ok(shown) => shown.iter().for_each(|view| show(view, self.output.output)),
+            Err(error) => return fail(ExitStatus::Failed, error),
         }
-        Exit::Good
+        ExitStatus::Success
     }
 
-    async fn one(&self, called: &str) -> Result<Shown, String> {
+    async fn one(&self, called: &str) -> Result<RolloutView, String> {
         let id = self.server.find(called).await?;
         self.server.read(self.server.request(Method::GET, &format!("rollouts/{id}"))).await
     }
 }
 
-impl Watch {
-    pub(super) async fn execute(self) -> Exit {
+impl WatchArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
         match self.server.find(&self.rollout).await {
             Ok(id) => watch(&self.server, id, self.output.output).await,
-            Err(error) => fail(Exit::Failed, error),
+            Err(error) => fail(ExitStatus::Failed, error),
         }
     }
 }
 
-fn show(shown: &Shown, output: OutputFormat) {
+fn show(view: &RolloutView, output: OutputFormat) {
     match output {
-        OutputFormat::Json => println!("{}", serde_json::to_string(shown).unwrap_or_default()),
-        OutputFormat::Plain => println!("{}", super::text::shown(shown)),
+        OutputFormat::Json => println!("{}", serde_json::to_string(view).unwrap_or_default()),
+        OutputFormat::Plain => println!("{}", super::text::rollout_line(view)),
     }
 }
 
 /// Tells all events of a rollout, to its end.
-async fn watch(server: &Server, id: i64, output: OutputFormat) -> Exit {
+async fn watch(server: &ServerArgs, id: i64, output: OutputFormat) -> ExitStatus {
     let request = server.request(Method::GET, &format!("rollouts/{id}/events"));
     let mut answer = match server.send(request).await {
         Ok(answer) => answer,
-        Err(error) => return fail(Exit::Failed, error),
+        Err(error) => return fail(ExitStatus::Failed, error),
     };
     let mut reporter = Reporter::new(match output {
         OutputFormat::Plain => Format::Plain,
@@ -227,9 +233,11 @@ async fn watch(server: &Server, id: i64, output: OutputFormat) -> Exit {
         while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = unread.drain(..=end).collect();
             let Some(data) = line.strip_prefix(b"data: ") else { continue };
-            let Stamped { at, event } = match serde_json::from_slice::<Stamped<Event>>(data) {
+            let TimedEvent { at, event } = match serde_json::from_slice::<TimedEvent<Event>>(data) {
                 Ok(stamped) => stamped,
-                Err(error) => return fail(Exit::Failed, format_args!("not serin's: {error}")),
+                Err(error) => {
+                    return fail(ExitStatus::Failed, format_args!("not serin's: {error}"));
+                }
             };
             reporter.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
             if let Event::Ended(summary) = event {
@@ -238,10 +246,13 @@ async fn watch(server: &Server, id: i64, output: OutputFormat) -> Exit {
         }
     }
     let request = server.request(Method::GET, &format!("rollouts/{id}"));
-    match server.read::<Shown>(request).await {
-        Ok(Shown { entry: Entry { phase: Phase::Failed, outcome, .. }, .. }) => {
-            fail(Exit::Failed, format_args!("it never began: {}", outcome.unwrap_or_default()))
-        }
-        _ => fail(Exit::Failed, "the server tells no more, but the rollout has not ended"),
+    match server.read::<RolloutView>(request).await {
+        Ok(RolloutView {
+            entry: RolloutEntry { phase: QueueState::Failed, outcome, .. }, ..
+        }) => fail(
+            ExitStatus::Failed,
+            format_args!("it never began: {}", outcome.unwrap_or_default()),
+        ),
+        _ => fail(ExitStatus::Failed, "the server tells no more, but the rollout has not ended"),
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use console::Term;
-use serin_core::rollout::event::{Event, Stamped, Status};
+use serin_core::rollout::event::{Event, RolloutStatus, TimedEvent};
 
 use super::{text, view};
 
@@ -53,7 +53,7 @@ impl Reporter {
 
     fn json(at: Duration, event: &Event) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
-        serde_json::to_writer(&mut out, &Stamped { at: at.as_secs_f64(), event })?;
+        serde_json::to_writer(&mut out, &TimedEvent { at: at.as_secs_f64(), event })?;
         writeln!(out)
     }
 
@@ -67,7 +67,7 @@ impl Reporter {
         self.term.flush()
     }
 
-    fn repaint(&mut self, at: Duration, status: &Status) -> std::io::Result<()> {
+    fn repaint(&mut self, at: Duration, status: &RolloutStatus) -> std::io::Result<()> {
         self.term.clear_last_lines(self.painted)?;
         let width = usize::from(self.term.size().1);
         let lines = view::view(at, status);

@@ -10,22 +10,22 @@ use serin_core::rollout::event::Event;
 use super::report::{Format, Reporter};
 
 /// Events that may wait to be told. What comes when so many wait is not told.
-const WAITING: usize = 1_000;
+const CHANNEL_CAPACITY: usize = 1_000;
 
 /// How long the end waits for a reader.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A reporter in a thread.
-pub(super) struct Voice {
+pub(super) struct BackgroundReporter {
     events: SyncSender<(Duration, Event)>,
     /// Closed when everything has been told.
-    told: Receiver<()>,
+    done: Receiver<()>,
 }
 
-impl Voice {
+impl BackgroundReporter {
     pub(super) fn new(format: Format) -> Self {
-        let (events, waiting) = sync_channel::<(Duration, Event)>(WAITING);
-        let (telling, told) = channel();
+        let (events, waiting) = sync_channel::<(Duration, Event)>(CHANNEL_CAPACITY);
+        let (telling, done) = channel();
         thread::spawn(move || {
             let _telling = telling;
             let mut reporter = Reporter::new(format);
@@ -33,11 +33,11 @@ impl Voice {
                 reporter.event(at, &event);
             }
         });
-        Self { events, told }
+        Self { events, done }
     }
 
     /// Tells an event as soon as somebody reads.
-    pub(super) fn say(&self, at: Duration, event: &Event) {
+    pub(super) fn report(&self, at: Duration, event: &Event) {
         match self.events.try_send((at, event.clone())) {
             // Nobody reads: there is nobody to be told that, either.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
@@ -47,6 +47,6 @@ impl Voice {
     /// Waits until everything has been told, but not for ever.
     pub(super) fn finish(self) {
         drop(self.events);
-        let _ = self.told.recv_timeout(LAST_WORDS);
+        let _ = self.done.recv_timeout(FLUSH_TIMEOUT);
     }
 }

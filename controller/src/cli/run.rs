@@ -8,17 +8,17 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serin_core::judge::Ruling;
-use serin_core::ports::Observer;
-use serin_core::rollout::event::{Event, Summary, Verdict};
+use serin_core::ports::Journal;
+use serin_core::rollout::event::{Event, RolloutVerdict, Summary};
 use serin_core::rollout::machine::{Output, Rollout};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::report::Format;
-use super::{Exit, fail};
-use crate::cli::reporter::Voice;
+use super::{ExitStatus, fail};
+use crate::cli::reporter::BackgroundReporter;
 use crate::cli::spec_file;
-use crate::engine::{Shared, Standalone, Wish};
+use crate::engine::{ControlMessage, EngineContext, EnvoyEngine};
 use crate::record::Writer;
 
 /// Carry out a rollout
@@ -28,7 +28,7 @@ use crate::record::Writer;
 /// baseline, within the rollback window too. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Run {
+pub(super) struct RunArgs {
     /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
@@ -39,7 +39,7 @@ pub(super) struct Run {
 
     /// Begin at the first step even if that takes users away from a version that they have met
     #[arg(long)]
-    anew: bool,
+    reset_users: bool,
 
     /// Record what the judge sees, for `serin judge`
     #[arg(long, value_name = "COUNTS.csv")]
@@ -78,16 +78,16 @@ impl OutputFormat {
     }
 }
 
-impl Run {
-    pub(super) async fn execute(self) -> Exit {
+impl RunArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
         let rollout = self.rollout.display();
         let spec = match spec_file::read(&self.rollout) {
             Ok(spec) => spec,
-            Err(error) => return fail(Exit::Invalid, format_args!("{rollout}: {error}")),
+            Err(error) => return fail(ExitStatus::Invalid, format_args!("{rollout}: {error}")),
         };
         if spec.plan.steps.iter().any(|step| step.approval) {
             return fail(
-                Exit::Invalid,
+                ExitStatus::Invalid,
                 format_args!(
                     "{rollout}: nobody can approve of a step in `serin run`; `serin serve` takes orders"
                 ),
@@ -95,22 +95,26 @@ impl Run {
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
         let run = Timestamp::now().as_millisecond().to_string();
-        let begun = Standalone::begin(&Shared::default(), spec, run, self.anew).await;
+        let begun =
+            EnvoyEngine::begin(&EngineContext::default(), spec, run, self.reset_users).await;
         let (engine, course) = match begun {
             Ok(begun) => begun,
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         };
         let record = match self.open_record(&boundaries_ms) {
             Ok(record) => record,
-            Err(message) => return fail(Exit::Failed, message),
+            Err(message) => return fail(ExitStatus::Failed, message),
         };
         let interrupts = match interrupts() {
             Ok(interrupts) => interrupts,
-            Err(error) => return fail(Exit::Failed, format_args!("no signal handler: {error}")),
+            Err(error) => {
+                return fail(ExitStatus::Failed, format_args!("no signal handler: {error}"));
+            }
         };
-        let mut session = Session { voice: Voice::new(self.output.resolve()), record };
+        let mut session =
+            CliJournal { reporter: BackgroundReporter::new(self.output.resolve()), record };
         let summary = engine.run(course, &mut session, interrupts).await;
-        session.voice.finish();
+        session.reporter.finish();
         exit(&summary)
     }
 
@@ -123,17 +127,17 @@ impl Run {
 }
 
 /// How a command ends that has seen a rollout end.
-pub(super) fn exit(summary: &Summary) -> Exit {
+pub(super) fn exit(summary: &Summary) -> ExitStatus {
     match summary.verdict {
-        _ if !summary.confirmed => Exit::Unconfirmed,
-        Verdict::Promoted => Exit::Good,
-        Verdict::RolledBack => Exit::Harm,
-        Verdict::Interrupted => Exit::Interrupted,
+        _ if !summary.confirmed => ExitStatus::Unconfirmed,
+        RolloutVerdict::Promoted => ExitStatus::Success,
+        RolloutVerdict::RolledBack => ExitStatus::Harm,
+        RolloutVerdict::Interrupted => ExitStatus::Interrupted,
     }
 }
 
 /// One message for each SIGINT or SIGTERM.
-fn interrupts() -> std::io::Result<mpsc::Receiver<Wish>> {
+fn interrupts() -> std::io::Result<mpsc::Receiver<ControlMessage>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let (send, receive) = mpsc::channel(2);
@@ -143,7 +147,7 @@ fn interrupts() -> std::io::Result<mpsc::Receiver<Wish>> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if send.send(Wish::Interrupt).await.is_err() {
+            if send.send(ControlMessage::Interrupt).await.is_err() {
                 return;
             }
         }
@@ -152,19 +156,19 @@ fn interrupts() -> std::io::Result<mpsc::Receiver<Wish>> {
 }
 
 /// Reports, and records if asked to.
-struct Session {
-    voice: Voice,
+struct CliJournal {
+    reporter: BackgroundReporter,
     record: Option<Writer<File>>,
 }
 
-impl Observer for Session {
+impl Journal for CliJournal {
     /// One shot: whoever kills it begins again.
-    async fn keep(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
+    async fn commit(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
         Ok(())
     }
 
     fn event(&mut self, at: Duration, event: &Event) {
-        self.voice.say(at, event);
+        self.reporter.report(at, event);
     }
 
     /// A record that can't be written is given up; the rollout goes on.

@@ -10,11 +10,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::xds::Xds;
-use super::{Exit, fail};
-use crate::engine::Shared;
+use super::xds::XdsArgs;
+use super::{ExitStatus, fail};
+use crate::engine::EngineContext;
 use crate::server::api::{Tokens, router, serve};
-use crate::server::supervisor::{Options, Runner};
+use crate::server::supervisor::{Supervisor, SupervisorOptions};
 use crate::storage::sqlite::Store;
 
 /// Serve rollouts over HTTP
@@ -24,7 +24,7 @@ use crate::storage::sqlite::Store;
 /// goes on where it was. Stopped by Ctrl-C or SIGTERM, it leaves all weights as they are.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     /// The file in which rollouts and their history are kept
     #[arg(long, value_name = "FILE", default_value = "serin.db", env = "SERIN_STORE")]
     store: PathBuf,
@@ -60,7 +60,7 @@ pub(super) struct Serve {
     keep_history: Duration,
 
     #[command(flatten)]
-    xds: Xds,
+    xds: XdsArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -79,16 +79,16 @@ fn allow_many_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-impl Serve {
-    pub(super) async fn execute(self) -> Exit {
+impl ServeArgs {
+    pub(super) async fn execute(self) -> ExitStatus {
         allow_many_files();
         let tokens = Tokens { read: self.read_token, operate: self.operate_token };
         if [&tokens.read, &tokens.operate].into_iter().flatten().any(String::is_empty) {
-            return fail(Exit::Invalid, "an empty token is none");
+            return fail(ExitStatus::Invalid, "an empty token is none");
         }
         if !self.listen.ip().is_loopback() && tokens.operate.is_none() {
             return fail(
-                Exit::Invalid,
+                ExitStatus::Invalid,
                 format_args!(
                     "--listen {}: others can reach it, so --operate-token is needed",
                     self.listen
@@ -97,13 +97,16 @@ impl Serve {
         }
         let secrets = match self.secrets.map(std::path::absolute).transpose() {
             Ok(secrets) => secrets,
-            Err(error) => return fail(Exit::Invalid, format_args!("--secrets: {error}")),
+            Err(error) => return fail(ExitStatus::Invalid, format_args!("--secrets: {error}")),
         };
-        let options =
-            Options { allow_commands: self.allow_commands, secrets, keep: self.keep_history };
+        let options = SupervisorOptions {
+            allow_commands: self.allow_commands,
+            secrets,
+            retention: self.keep_history,
+        };
         let store = match Store::open(&self.store) {
             Ok(store) => Arc::new(store),
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         };
         let fleet = match self.xds.start(&store) {
             Ok(fleet) => fleet,
@@ -112,13 +115,13 @@ impl Serve {
         let listener = match TcpListener::bind(self.listen).await {
             Ok(listener) => listener,
             Err(error) => {
-                return fail(Exit::Failed, format_args!("--listen {}: {error}", self.listen));
+                return fail(ExitStatus::Failed, format_args!("--listen {}: {error}", self.listen));
             }
         };
-        let shared = Shared { carriers: fleet.carriers, ..Shared::default() };
-        let runner = match Runner::start(store, options, shared).await {
+        let shared = EngineContext { sinks: fleet.sinks, ..EngineContext::default() };
+        let supervisor = match Supervisor::start(store, options, shared).await {
             Ok(runner) => runner,
-            Err(error) => return fail(Exit::Failed, error),
+            Err(error) => return fail(ExitStatus::Failed, error),
         };
         if let Ok(address) = listener.local_addr() {
             eprintln!("serin: serving on http://{address}");
@@ -126,14 +129,14 @@ impl Serve {
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
-            return fail(Exit::Failed, "no signal handler");
+            return fail(ExitStatus::Failed, "no signal handler");
         };
         // Streams of events never end by themselves, so nobody is waited for.
         tokio::select! {
-            never = serve(listener, router(runner, tokens)) => match never {},
-            error = fleet.serving => fail(Exit::Failed, error),
-            _ = interrupt.recv() => Exit::Good,
-            _ = terminate.recv() => Exit::Good,
+            never = serve(listener, router(supervisor, tokens)) => match never {},
+            error = fleet.serving => fail(ExitStatus::Failed, error),
+            _ = interrupt.recv() => ExitStatus::Success,
+            _ = terminate.recv() => ExitStatus::Success,
         }
     }
 }

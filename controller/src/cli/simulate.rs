@@ -7,14 +7,14 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use console::Term;
 use serde::Serialize;
-use serin_core::rollout::event::Verdict;
-use serin_simulator::peers::Rule;
+use serin_core::rollout::event::RolloutVerdict;
+use serin_simulator::peers::DecisionRule;
 use serin_simulator::trial::{Outcome, Trial};
 
 use super::text::span;
-use super::{Exit, fail};
+use super::{ExitStatus, fail};
 use crate::cli::spec_file;
-use crate::cli::traffic::{Made, Span};
+use crate::cli::traffic::{DurationArg, TrafficArgs};
 
 /// Try a rollout in virtual time
 ///
@@ -22,7 +22,7 @@ use crate::cli::traffic::{Made, Span};
 /// promoted and rolled back, how long that takes, and how many requests and users meet it. Nothing is changed anywhere.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Simulate {
+pub(super) struct SimulateArgs {
     /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
@@ -37,18 +37,18 @@ pub(super) struct Simulate {
 
     /// Who decides: serin, flagger:<interval>:<threshold>, argo:<interval>:<limit> or z:<level>
     #[arg(long, default_value = "serin")]
-    rule: Rule,
+    rule: DecisionRule,
 
     /// A run that takes longer is given up
     #[arg(long, value_name = "TIME", default_value = "1d")]
-    horizon: Span,
+    horizon: DurationArg,
 
     /// What to print
     #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
     output: OutputFormat,
 
     #[command(flatten)]
-    made: Made,
+    made: TrafficArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -68,7 +68,7 @@ enum OutputFormat {
 
 /// What came of all runs.
 #[derive(Debug, Serialize)]
-struct Report {
+struct SimulationReport {
     runs: u32,
     seed: u64,
     /// Shares of the runs.
@@ -106,47 +106,50 @@ impl Quantiles {
     }
 }
 
-impl Simulate {
-    pub(super) fn execute(self) -> Exit {
+impl SimulateArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         let mut plan = match spec_file::read(&self.rollout) {
             Ok(spec) => spec.plan,
             Err(error) => {
-                return fail(Exit::Invalid, format_args!("{}: {error}", self.rollout.display()));
+                return fail(
+                    ExitStatus::Invalid,
+                    format_args!("{}: {error}", self.rollout.display()),
+                );
             }
         };
         // Nobody asks for a preview in made traffic.
-        plan.forgo_preview();
+        plan.drop_preview();
         let traffic = match self.made.traffic() {
             Ok(traffic) => traffic,
-            Err(message) => return fail(Exit::Invalid, message),
+            Err(message) => return fail(ExitStatus::Invalid, message),
         };
         let trial = Trial { plan, traffic, rule: self.rule, horizon: self.horizon.0 };
-        let progress = Progress::new(self.runs);
-        let outcomes = trial.run(self.runs, self.seed, || progress.one_more());
+        let progress = ProgressBar::new(self.runs);
+        let outcomes = trial.run(self.runs, self.seed, || progress.increment());
         progress.finish();
         let Some(report) = self.report(&outcomes) else {
-            return fail(Exit::Failed, "nothing was run");
+            return fail(ExitStatus::Failed, "nothing was run");
         };
         let text = match self.output {
             OutputFormat::Text => text(&report, &trial),
             OutputFormat::Json => serde_json::to_string(&report).unwrap_or_default(),
         };
         println!("{text}");
-        Exit::Good
+        ExitStatus::Success
     }
 
-    fn report(&self, outcomes: &[Outcome]) -> Option<Report> {
+    fn report(&self, outcomes: &[Outcome]) -> Option<SimulationReport> {
         let ended =
-            |verdict: Option<Verdict>| outcomes.iter().filter(move |o| o.verdict == verdict);
+            |verdict: Option<RolloutVerdict>| outcomes.iter().filter(move |o| o.verdict == verdict);
         let share = |verdict| ended(verdict).count() as f64 / outcomes.len() as f64;
         let all = |of: fn(&Outcome) -> f64| Quantiles::of(outcomes.iter().map(of));
-        let back = Some(Verdict::RolledBack);
+        let back = Some(RolloutVerdict::RolledBack);
         let faulty = outcomes.iter().any(|outcome| outcome.bad_seconds > 0.0);
         let to_rollback = Quantiles::of(ended(back).map(|outcome| outcome.bad_seconds));
-        Some(Report {
+        Some(SimulationReport {
             runs: self.runs,
             seed: self.seed,
-            promoted: share(Some(Verdict::Promoted)),
+            promoted: share(Some(RolloutVerdict::Promoted)),
             rolled_back: share(back),
             undecided: share(None),
             seconds: all(|outcome| outcome.seconds)?,
@@ -159,7 +162,7 @@ impl Simulate {
     }
 }
 
-fn text(report: &Report, trial: &Trial) -> String {
+fn text(report: &SimulationReport, trial: &Trial) -> String {
     let percent = |share: f64| format!("{:.2} %", share * 100.0);
     let times = |Quantiles { p5, p50, p95 }: Quantiles| {
         let [p5, p50, p95] = [p5, p50, p95].map(|s| span(Duration::from_secs_f64(s)));
@@ -192,13 +195,13 @@ fn text(report: &Report, trial: &Trial) -> String {
 }
 
 /// A bar on standard error, if that is a terminal.
-struct Progress {
+struct ProgressBar {
     term: Term,
     runs: u32,
     done: AtomicU32,
 }
 
-impl Progress {
+impl ProgressBar {
     /// Cells of the bar.
     const CELLS: usize = 40;
 
@@ -206,7 +209,7 @@ impl Progress {
         Self { term: Term::stderr(), runs, done: AtomicU32::new(0) }
     }
 
-    fn one_more(&self) {
+    fn increment(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         let every = self.runs.div_ceil(200);
         if self.term.is_term() && (done.is_multiple_of(every) || done == self.runs) {

@@ -5,17 +5,17 @@ use std::time::Duration;
 use console::style;
 use serin_core::judge::explain::{percent, share};
 use serin_core::rollout::event::{
-    ArmStatus, Event, MetricStatus, Sensitivity, Stage, Status, Summary, Verdict,
+    ArmStatus, Event, MetricStatus, RolloutStatus, RolloutVerdict, Sensitivity, Stage, Summary,
 };
-use serin_core::rollout::plan::Overrun;
+use serin_core::rollout::plan::TimeoutAction;
 use serin_filter::outcome::Failure;
 
-use crate::server::api::Shown;
-use crate::storage::sqlite::{Entry, Phase};
+use crate::server::api::RolloutView;
+use crate::storage::sqlite::{QueueState, RolloutEntry};
 
 /// The lines that tell an event.
 pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
-    let say = |what: String| vec![format!("{}  {what}", stamp(at))];
+    let say = |what: String| vec![format!("{}  {what}", timestamp(at))];
     match event {
         Event::Started { service, baseline, candidate, steps, breaking } => {
             let weights: Vec<_> = steps.iter().map(ToString::to_string).collect();
@@ -30,9 +30,9 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
             }
             lines
         }
-        Event::Watching { salts, time, requests, .. } => say(format!(
+        Event::AaTesting { salts, duration, requests, .. } => say(format!(
             "watching users by {salts} salts, for {} and {requests} requests: the baseline serves everybody",
-            span(Duration::from_secs_f64(*time))
+            span(Duration::from_secs_f64(*duration))
         )),
         Event::SaltChosen { salt, bias } => {
             let bias: Vec<_> = bias.iter().map(|bias| percent(*bias)).collect();
@@ -52,23 +52,28 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
         }
         Event::Blocked { message, .. } => say(format!("{} {message}", style("blocked:").yellow())),
         Event::Unblocked => say(format!("{} going on", style("unblocked:").green())),
-        Event::Warned { message } => say(format!("{} {message}", style("warning:").yellow())),
+        Event::Warning { message } => say(format!("{} {message}", style("warning:").yellow())),
         Event::ProxyRestarted => {
             say("Envoy was started anew; its counters begin from zero".to_owned())
         }
         Event::Progress(status) => vec![progress(at, status)],
         Event::GateOpened { step, status } => {
             let passed = style("passed:").green();
-            let mut lines =
-                say(format!("step {step} {passed} {}; {}", compared(status), worth(status)));
+            let mut lines = say(format!(
+                "step {step} {passed} {}; {}",
+                compared(status),
+                sensitivity_text(status)
+            ));
             let caveat = status.caveat.iter().filter(|_| *step == 1);
             lines.extend(caveat.flat_map(|caveat| say(format!("not covered: {caveat}"))));
             lines
         }
-        Event::Overrun { step, at_most, then } => {
+        Event::StepTimeout { step, at_most, then } => {
             let then = match then {
-                Overrun::Advance => "going on without:".to_owned(),
-                Overrun::Pause | Overrun::RollBack => style("paused:").yellow().to_string(),
+                TimeoutAction::Advance => "going on without:".to_owned(),
+                TimeoutAction::Pause | TimeoutAction::RollBack => {
+                    style("paused:").yellow().to_string()
+                }
             };
             let at_most = span(Duration::from_secs_f64(*at_most));
             say(format!("{then} step {step} has not passed its gate within {at_most}"))
@@ -82,31 +87,31 @@ pub(super) fn lines(at: Duration, event: &Event) -> Vec<String> {
             "{} step {step} has all its gate wants, but for an approval",
             style("waiting:").yellow()
         )),
-        Event::Frozen { until } => {
+        Event::FreezeStarted { until } => {
             say(format!("{} no gate opens before {until}", style("frozen:").yellow()))
         }
-        Event::Thawed => say("the freeze is over".to_owned()),
-        Event::Released => say("the hold is over".to_owned()),
-        Event::Calling { point, hook, instances, .. } => {
+        Event::FreezeEnded => say("the freeze is over".to_owned()),
+        Event::PauseExpired => say("the hold is over".to_owned()),
+        Event::HookCalled { point, hook, instances, .. } => {
             let instances = match instances.is_empty() {
                 true => String::new(),
                 false => format!(" for {}", instances.join(", ")),
             };
             say(format!("{point}: calling {hook}{instances}"))
         }
-        Event::Called { point, .. } => say(format!("{point}: {}", style("yes").green())),
-        Event::CallFailed { point, why, .. } => {
+        Event::HookSucceeded { point, .. } => say(format!("{point}: {}", style("yes").green())),
+        Event::HookFailed { point, reason: why, .. } => {
             say(format!("{point}: {} {why}", style("no:").yellow()))
         }
-        Event::Ordered(order) => say(order.to_string()),
+        Event::Command(order) => say(order.to_string()),
         Event::RollingBack { reason } => say(format!("{} {reason}", style("rolling back:").red())),
         Event::Ended(summary) => ended(summary),
     }
 }
 
 /// Progress in one line.
-pub(super) fn progress(at: Duration, status: &Status) -> String {
-    if let Some(requests) = status.watched {
+pub(super) fn progress(at: Duration, status: &RolloutStatus) -> String {
+    if let Some(requests) = status.aa_test_requests {
         return watching(at, status, requests);
     }
     let position = position(status);
@@ -117,7 +122,7 @@ pub(super) fn progress(at: Duration, status: &Status) -> String {
     let metrics: String = status.metrics.iter().map(metric).collect();
     format!(
         "{}  {position}: {}, {baked}; {compared}; {evidence}{metrics}",
-        stamp(at),
+        timestamp(at),
         status.weight
     )
 }
@@ -132,18 +137,18 @@ pub(super) fn values(MetricStatus { baseline, candidate, .. }: &MetricStatus) ->
 }
 
 /// A rollout of a server, in one line.
-pub(super) fn shown(Shown { entry, status }: &Shown) -> String {
-    let Entry { id, name, service, phase, outcome, .. } = entry;
+pub(super) fn rollout_line(RolloutView { entry, status }: &RolloutView) -> String {
+    let RolloutEntry { id, name, service, phase, outcome, .. } = entry;
     let stands = match (phase, status, outcome) {
-        (Phase::Queued, ..) => "queued".to_owned(),
-        (Phase::Running, Some(status), _) => {
-            let paused = match (status.paused, &status.frozen) {
+        (QueueState::Queued, ..) => "queued".to_owned(),
+        (QueueState::Running, Some(status), _) => {
+            let paused = match (status.paused, &status.freeze_end) {
                 (true, _) => ", paused",
                 (false, Some(_)) => ", frozen",
                 (false, None) => "",
             };
             let obstacle =
-                status.obstacle.as_ref().map_or_else(String::new, |o| format!("; blocked: {o}"));
+                status.blocker.as_ref().map_or_else(String::new, |o| format!("; blocked: {o}"));
             format!(
                 "{}, {}{paused}; {}{obstacle}",
                 position(status),
@@ -151,15 +156,16 @@ pub(super) fn shown(Shown { entry, status }: &Shown) -> String {
                 compared(status)
             )
         }
-        (Phase::Running, None, _) => "under way".to_owned(),
-        (Phase::Ended | Phase::Failed, _, outcome) => outcome.clone().unwrap_or_default(),
+        (QueueState::Running, None, _) => "under way".to_owned(),
+        (QueueState::Ended | QueueState::Failed, _, outcome) => outcome.clone().unwrap_or_default(),
     };
     format!("{id:>4}  {name:<20} {service:<16} {stands}")
 }
 
 /// A rollout that has ended, or is in its rollback window, in one line.
-pub(super) fn past(entry: &Entry) -> String {
-    let Entry { id, name, service, baseline, candidate, promoted, ended, outcome, .. } = entry;
+pub(super) fn history_line(entry: &RolloutEntry) -> String {
+    let RolloutEntry { id, name, service, baseline, candidate, promoted, ended, outcome, .. } =
+        entry;
     let outcome = match (outcome.as_deref(), promoted) {
         (Some("promoted") | None, Some(promoted)) => format!("promoted {promoted}"),
         (Some(outcome), Some(promoted)) => format!("{outcome}, after promotion {promoted}"),
@@ -171,27 +177,30 @@ pub(super) fn past(entry: &Entry) -> String {
 }
 
 /// How far the rollout is.
-pub(super) fn position(status: &Status) -> String {
+pub(super) fn position(status: &RolloutStatus) -> String {
     match (status.stage, status.step) {
         (Stage::Preparing, _) => "calling hooks".to_owned(),
-        (Stage::Watching, _) => "watching users".to_owned(),
+        (Stage::AaTesting, _) => "watching users".to_owned(),
         (Stage::Step, step) => format!("step {} of {}", step.unwrap_or(0), status.steps),
         (Stage::Promoted, _) => "promoted".to_owned(),
-        (Stage::GoingBack, _) => "going back".to_owned(),
+        (Stage::RollingBack, _) => "going back".to_owned(),
         (Stage::Ending, _) => "ending".to_owned(),
     }
 }
 
-fn watching(at: Duration, status: &Status, requests: u64) -> String {
+fn watching(at: Duration, status: &RolloutStatus, requests: u64) -> String {
     let (watched, time) = (span(status.baked), span(status.bake));
     let needed = status.requests_needed;
-    format!("{}  watching users: {watched} of {time}, {requests} of {needed} requests", stamp(at))
+    format!(
+        "{}  watching users: {watched} of {time}, {requests} of {needed} requests",
+        timestamp(at)
+    )
 }
 
 /// How both versions did.
-fn compared(status: &Status) -> String {
+fn compared(status: &RolloutStatus) -> String {
     let failed = |arm: &ArmStatus| share(arm.failures, arm.requests);
-    let Status { baseline, candidate, .. } = status;
+    let RolloutStatus { baseline, candidate, .. } = status;
     format!(
         "{} failed {}, {} {}",
         candidate.version,
@@ -202,7 +211,7 @@ fn compared(status: &Status) -> String {
 }
 
 /// What it is worth that a step has passed.
-fn worth(status: &Status) -> String {
+fn sensitivity_text(status: &RolloutStatus) -> String {
     let candidate = &status.candidate.version;
     match status.sensitivity {
         Sensitivity::Detects { failure_rate } => {
@@ -227,9 +236,13 @@ fn worth(status: &Status) -> String {
 fn ended(summary: &Summary) -> Vec<String> {
     let Summary { service, baseline, candidate, .. } = summary;
     let title = match summary.verdict {
-        Verdict::Promoted => style(format!("PROMOTED: {service} is {candidate}")).green(),
-        Verdict::RolledBack => style(format!("ROLLED BACK: {service} stays {baseline}")).red(),
-        Verdict::Interrupted => style(format!("INTERRUPTED: {service} stays {baseline}")).yellow(),
+        RolloutVerdict::Promoted => style(format!("PROMOTED: {service} is {candidate}")).green(),
+        RolloutVerdict::RolledBack => {
+            style(format!("ROLLED BACK: {service} stays {baseline}")).red()
+        }
+        RolloutVerdict::Interrupted => {
+            style(format!("INTERRUPTED: {service} stays {baseline}")).yellow()
+        }
     };
     let mut lines = vec![String::new(), title.bold().to_string()];
     if let Some(reason) = &summary.reason {
@@ -240,7 +253,7 @@ fn ended(summary: &Summary) -> Vec<String> {
     let kinds: Vec<_> = summary
         .candidate_failures
         .iter()
-        .map(|(failure, count)| format!("{count} {}", words(*failure)))
+        .map(|(failure, count)| format!("{count} {}", failure_text(*failure)))
         .collect();
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
     let met = summary.candidate_requests;
@@ -262,7 +275,7 @@ fn ended(summary: &Summary) -> Vec<String> {
 }
 
 /// What became of requests that failed.
-fn words(failure: Failure) -> &'static str {
+fn failure_text(failure: Failure) -> &'static str {
     match failure {
         Failure::Status => "with a status of 5xx",
         Failure::Grpc => "with a gRPC status",
@@ -275,7 +288,7 @@ fn words(failure: Failure) -> &'static str {
 }
 
 /// The time since the rollout began.
-fn stamp(at: Duration) -> String {
+fn timestamp(at: Duration) -> String {
     format!("{:>7.1}s", at.as_secs_f64())
 }
 
@@ -291,15 +304,15 @@ pub(super) fn rate(rate: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serin_core::rollout::event::Reason;
+    use serin_core::rollout::event::RollbackReason;
 
     use super::*;
 
     #[test]
     fn the_end_names_verdict_cause_exposure_and_weights() {
         let summary = Summary {
-            verdict: Verdict::RolledBack,
-            reason: Some(Reason::Harm {
+            verdict: RolloutVerdict::RolledBack,
+            reason: Some(RollbackReason::Harm {
                 sli: "errors".to_owned(),
                 sentence: "30.0 % (3 of 10) of v2's requests failed, 0 % (0 of 90) of v1's"
                     .to_owned(),

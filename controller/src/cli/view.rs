@@ -5,7 +5,9 @@ use std::time::Duration;
 use console::style;
 use serin_core::judge::Interval;
 use serin_core::judge::explain::percent;
-use serin_core::rollout::event::{ArmStatus, MetricStatus, Safety, Sensitivity, Status};
+use serin_core::rollout::event::{
+    ArmStatus, MetricStatus, NonInferiorityStatus, RolloutStatus, Sensitivity,
+};
 
 use super::text::{position, rate, span, values};
 
@@ -13,11 +15,12 @@ use super::text::{position, rate, span, values};
 const BAR: usize = 24;
 
 /// The view as lines.
-pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
+pub(super) fn view(at: Duration, status: &RolloutStatus) -> Vec<String> {
     let position = position(status);
-    let requests = gathered(status);
+    let requests = gate_requests(status);
     let state = if status.live { style("live").green() } else { style("shifting").yellow() };
-    let left = status.left.map_or_else(String::new, |left| format!("   about {} left", span(left)));
+    let left =
+        status.time_left.map_or_else(String::new, |left| format!("   about {} left", span(left)));
     let weight = style(status.weight).bold();
     let Interval { low, high } = status.difference;
     let mut lines = vec![
@@ -38,7 +41,7 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
             status.limit,
             status.candidate.version
         ),
-        format!("  sees      {}", sees(status)),
+        format!("  sees      {}", sensitivity_text(status)),
         format!(
             "  differs   failure rate by {} to {} (95 %, at all times)",
             signed(low),
@@ -54,7 +57,7 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
         arm(&status.candidate),
     ];
     lines.extend(status.metrics.iter().map(metric));
-    if let Some(safety) = &status.safety {
+    if let Some(safety) = &status.non_inferiority {
         lines.insert(4, safe(safety));
     }
     if let Some(caveat) = &status.caveat {
@@ -63,17 +66,17 @@ pub(super) fn view(at: Duration, status: &Status) -> Vec<String> {
     if status.paused {
         lines.push(format!("  {} it stays where it is", style("paused:").yellow()));
     }
-    if let Some(until) = &status.frozen {
+    if let Some(until) = &status.freeze_end {
         lines.push(format!("  {} until {until}", style("frozen:").yellow()));
     }
-    if let Some(obstacle) = &status.obstacle {
-        lines.push(format!("  {} {obstacle}", style("blocked:").yellow()));
+    if let Some(blocker) = &status.blocker {
+        lines.push(format!("  {} {blocker}", style("blocked:").yellow()));
     }
     lines
 }
 
 /// What the step could have seen so far.
-fn sees(status: &Status) -> String {
+fn sensitivity_text(status: &RolloutStatus) -> String {
     match status.sensitivity {
         Sensitivity::Detects { failure_rate } => {
             format!("failure rates of {} and more", percent(failure_rate))
@@ -97,7 +100,9 @@ fn metric(status: &MetricStatus) -> String {
 }
 
 /// How far the step is from showing that there is no harm.
-fn safe(Safety { evidence, limit, requests_needed }: &Safety) -> String {
+fn safe(
+    NonInferiorityStatus { evidence, limit, requests_needed }: &NonInferiorityStatus,
+) -> String {
     let needed = requests_needed.map_or_else(
         || "which no number of requests can show: the margin is too narrow".to_owned(),
         |requests| format!("which takes about {requests} requests"),
@@ -113,18 +118,18 @@ fn signed(difference: f64) -> String {
 }
 
 /// Requests that the gate counts.
-fn gathered(status: &Status) -> u64 {
+fn gate_requests(status: &RolloutStatus) -> u64 {
     match status.sensitivity {
         Sensitivity::Preview { requests } => requests,
-        _ => status.watched.unwrap_or(status.candidate.requests),
+        _ => status.aa_test_requests.unwrap_or(status.candidate.requests),
     }
 }
 
 /// How far the gate is, 0 to 1: the lesser of time and requests.
-fn done(status: &Status) -> f64 {
+fn done(status: &RolloutStatus) -> f64 {
     let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
     let time = ratio(status.baked.as_secs_f64(), status.bake.as_secs_f64());
-    let requests = gathered(status);
+    let requests = gate_requests(status);
     time.min(ratio(requests as f64, status.requests_needed as f64))
 }
 
@@ -166,7 +171,7 @@ mod tests {
 
     #[test]
     fn it_shows_where_the_rollout_stands() {
-        let status = Status {
+        let status = RolloutStatus {
             stage: serin_core::rollout::event::Stage::Step,
             step: Some(2),
             steps: 5,
@@ -178,17 +183,21 @@ mod tests {
             limit: 100.0,
             sensitivity: Sensitivity::Detects { failure_rate: 0.0178 },
             difference: Interval { low: -0.01, high: 0.021 },
-            safety: Some(Safety { evidence: 4.0, limit: 20.0, requests_needed: Some(3_500) }),
+            non_inferiority: Some(NonInferiorityStatus {
+                evidence: 4.0,
+                limit: 20.0,
+                requests_needed: Some(3_500),
+            }),
             baked: Duration::from_millis(7_900),
             bake: Duration::from_secs(10),
             requests_needed: 286,
-            left: Some(Duration::from_secs(34)),
-            watched: None,
+            time_left: Some(Duration::from_secs(34)),
+            aa_test_requests: None,
             metrics: Vec::new(),
             caveat: None,
             paused: false,
-            frozen: None,
-            obstacle: Some("no route".to_owned()),
+            freeze_end: None,
+            blocker: Some("no route".to_owned()),
         };
         let lines = view(Duration::from_secs(18), &status);
         let lines: Vec<_> = lines.iter().map(|line| console::strip_ansi_codes(line)).collect();

@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::Exit;
-use crate::routers::Carriers;
-use crate::routers::xds_group::Groups;
+use super::ExitStatus;
+use crate::routers::ConfigSinks;
+use crate::routers::xds_group::XdsGroups;
 use crate::storage::sqlite::Store;
 use crate::xds::publisher::Publisher;
-use crate::xds::server::Server;
-use crate::xds::template::Template;
+use crate::xds::server::XdsServer;
+use crate::xds::template::FilterTemplate;
 use crate::xds::tls::TlsFiles;
 
 /// Whether, where and how fleets of proxies are served.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fleets of proxies")]
-pub(super) struct Xds {
+pub(super) struct XdsArgs {
     /// Serve the filter's configuration over gRPC (xDS) at this address. Others than this machine's own ask for --xds-client-ca
     #[arg(long, value_name = "ADDRESS", env = "SERIN_XDS_LISTEN", requires = "xds_filter")]
     xds_listen: Option<SocketAddr>,
@@ -43,36 +43,36 @@ pub(super) struct Xds {
 }
 
 /// What serves fleets.
-pub(super) struct Fleet {
-    pub(super) carriers: Carriers,
+pub(super) struct XdsHandles {
+    pub(super) sinks: ConfigSinks,
     /// Ends only if it can't go on.
     pub(super) serving: Pin<Box<dyn Future<Output = String>>>,
 }
 
-impl Xds {
+impl XdsArgs {
     /// Listens, if asked to, and publishes what was kept.
     ///
     /// # Errors
     /// How the command ends, and why.
-    pub(super) fn start(&self, store: &Arc<Store>) -> Result<Fleet, (Exit, String)> {
+    pub(super) fn start(&self, store: &Arc<Store>) -> Result<XdsHandles, (ExitStatus, String)> {
         let (Some(address), Some(path)) = (self.xds_listen, &self.xds_filter) else {
-            return Ok(Fleet { carriers: Carriers::default(), serving: Box::pin(pending()) });
+            return Ok(XdsHandles { sinks: ConfigSinks::default(), serving: Box::pin(pending()) });
         };
         if !address.ip().is_loopback() && self.xds_client_ca.is_none() {
-            let why = format!(
+            let reason = format!(
                 "--xds-listen {address}: others can reach it, and would be told the tokens of rollouts, so --xds-client-ca is needed"
             );
-            return Err((Exit::Invalid, why));
+            return Err((ExitStatus::Invalid, reason));
         }
         let in_file =
-            |why: String| (Exit::Failed, format!("--xds-filter {}: {why}", path.display()));
+            |why: String| (ExitStatus::Failed, format!("--xds-filter {}: {why}", path.display()));
         let text = std::fs::read(path).map_err(|error| in_file(error.to_string()))?;
-        let template = Template::parse(&text).map_err(|error| in_file(error.to_string()))?;
+        let template = FilterTemplate::parse(&text).map_err(|error| in_file(error.to_string()))?;
         let publisher = Publisher::default();
-        let groups = Groups::start(publisher.clone(), template, store.clone())
-            .map_err(|why| (Exit::Failed, why))?;
-        let server = Server::bind(address, self.tls().as_ref())
-            .map_err(|error| (Exit::Failed, format!("--xds-listen: {error}")))?;
+        let groups = XdsGroups::start(publisher.clone(), template, store.clone())
+            .map_err(|reason| (ExitStatus::Failed, reason))?;
+        let server = XdsServer::bind(address, self.tls().as_ref())
+            .map_err(|error| (ExitStatus::Failed, format!("--xds-listen: {error}")))?;
         eprintln!("serin: serving xDS on {}", server.address());
         let serving = async move {
             match server.serve(publisher).await {
@@ -80,8 +80,8 @@ impl Xds {
                 Err(error) => error.to_string(),
             }
         };
-        let carriers = Carriers::with_groups(groups);
-        Ok(Fleet { carriers, serving: Box::pin(serving) })
+        let sinks = ConfigSinks::with_groups(groups);
+        Ok(XdsHandles { sinks, serving: Box::pin(serving) })
     }
 
     fn tls(&self) -> Option<TlsFiles> {

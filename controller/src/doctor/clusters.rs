@@ -9,28 +9,28 @@ use super::finding::{Check, Finding};
 /// A cluster, as `/clusters?format=json` has it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Cluster {
+pub(super) struct ClusterStatus {
     name: String,
-    host_statuses: Vec<Host>,
+    host_statuses: Vec<HostStatus>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Host {
+struct HostStatus {
     health_status: Map<String, Value>,
-    stats: Vec<Stat>,
+    stats: Vec<HostStat>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Stat {
+struct HostStat {
     name: String,
     /// A number; absent if it is zero.
     value: Option<String>,
 }
 
-impl Host {
-    fn is_well(&self) -> bool {
+impl HostStatus {
+    fn is_healthy(&self) -> bool {
         self.health_status.iter().all(|(what, state)| match what.as_str() {
             "eds_health_status" => matches!(state.as_str(), Some("HEALTHY" | "DEGRADED")),
             "failed_active_degraded_check" => true,
@@ -39,7 +39,7 @@ impl Host {
     }
 
     /// Whether it was tried, and never reached.
-    fn is_unreached(&self) -> bool {
+    fn is_unreachable(&self) -> bool {
         let count = |name: &str| -> u64 {
             let stat = self.stats.iter().find(|stat| stat.name == name);
             stat.and_then(|stat| stat.value.as_ref()?.parse().ok()).unwrap_or(0)
@@ -49,7 +49,11 @@ impl Host {
 }
 
 /// What there is to say of the clusters of a service. One that instances are moved to is empty before.
-pub(super) fn check(service: &wire::Service, clusters: &[Cluster], rolling: bool) -> Vec<Finding> {
+pub(super) fn check(
+    service: &wire::Service,
+    clusters: &[ClusterStatus],
+    rolling: bool,
+) -> Vec<Finding> {
     let versions = service.versions.iter().enumerate();
     let one = |(index, version): (usize, &wire::Version)| {
         let name = format!("{} (version {})", version.cluster, version.name);
@@ -66,10 +70,10 @@ pub(super) fn check(service: &wire::Service, clusters: &[Cluster], rolling: bool
     versions.map(one).collect()
 }
 
-fn endpoints(name: &str, cluster: &Cluster, filled_later: bool) -> Finding {
+fn endpoints(name: &str, cluster: &ClusterStatus, filled_later: bool) -> Finding {
     let hosts = &cluster.host_statuses;
-    let well = hosts.iter().filter(|host| host.is_well()).count();
-    let unreached = hosts.iter().filter(|host| host.is_unreached()).count();
+    let well = hosts.iter().filter(|host| host.is_healthy()).count();
+    let unreached = hosts.iter().filter(|host| host.is_unreachable()).count();
     match (hosts.len(), well) {
         (0, _) if filled_later => {
             Finding::ok(Check::Clusters, format!("{name} is empty: instances are moved to it"))

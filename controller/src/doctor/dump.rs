@@ -149,15 +149,15 @@ pub(super) struct RouteConfig {
 pub(super) struct VirtualHost {
     pub(super) name: String,
     pub(super) domains: Vec<String>,
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<EnvoyRoute>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Route {
+pub(super) struct EnvoyRoute {
     #[serde(rename = "match")]
     pub(super) matches: Match,
-    pub(super) route: Option<Action>,
+    pub(super) route: Option<RouteAction>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -188,7 +188,7 @@ pub(super) struct StringMatch {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Action {
+pub(super) struct RouteAction {
     pub(super) cluster: Option<String>,
     pub(super) cluster_header: Option<String>,
 }
@@ -253,10 +253,10 @@ impl Dump {
 
     fn looks_like_serin(&self, filter: &HttpFilter) -> bool {
         let discovery = filter.config_discovery.as_ref();
-        let given =
+        let submitted =
             self.discovered(&filter.name).and_then(|it| it.ecds_filter.typed_config.as_ref());
         let known = [
-            given,
+            submitted,
             discovery.and_then(|it| it.default_config.as_ref()),
             filter.typed_config.as_ref(),
         ];

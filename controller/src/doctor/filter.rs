@@ -5,17 +5,17 @@ use serin_filter::{CLUSTER_HEADER, VERSION_HEADER, stat};
 
 use super::dump::{HttpFilter, Plugin};
 use super::finding::{Check, Finding};
-use super::pages::{Pages, Stats};
-use super::{Expected, Source};
+use super::pages::{ProxyPages, ProxyStats};
+use super::{ConfigOrigin, Expected};
 
 /// Envoy divides by the milliseconds of it.
 const CRASHES_BELOW_SECONDS: f64 = 0.002;
 
 /// A module rests for so long after a fault, unless the configuration says otherwise, and all requests fail meanwhile.
-const RESTS_SECONDS: f64 = 1.0;
+const RELOAD_DELAY_SECONDS: f64 = 1.0;
 
 /// Whether the filter is in the listener, and is one that can be changed. Nothing else can be said where it fails.
-pub(super) fn placed(pages: &Pages, expected: &Expected) -> Finding {
+pub(super) fn filter_placement(pages: &ProxyPages, expected: &Expected) -> Finding {
     let name = expected.filter.as_deref();
     let called = name.map_or_else(|| "serin".to_owned(), |name| format!("{name:?}"));
     let mut filters = pages.dump.filters(name);
@@ -37,7 +37,7 @@ pub(super) fn placed(pages: &Pages, expected: &Expected) -> Finding {
 }
 
 /// Whether the module runs in every worker, and has never failed.
-pub(super) fn module(pages: &Pages) -> Vec<Finding> {
+pub(super) fn module(pages: &ProxyPages) -> Vec<Finding> {
     let of = |failed: &str| pages.stats.sum("wasm.", failed);
     let mut findings = Vec::new();
     let (reloads, failures) = (of(".vm_reload_success"), of(".vm_reload_failure"));
@@ -54,7 +54,7 @@ pub(super) fn module(pages: &Pages) -> Vec<Finding> {
             "Envoy's log has the reason: please report it with the request that did it",
         ));
     }
-    let ticks = |stats: &Stats| stats.of(stat::TICKS) + stats.of(stat::TICKS_BEHIND);
+    let ticks = |stats: &ProxyStats| stats.of(stat::TICKS) + stats.of(stat::TICKS_BEHIND);
     let ticks = ticks(&pages.stats).saturating_sub(ticks(&pages.before));
     findings.extend(match (pages.stats.generation(), ticks) {
         (None, _) => Some(Finding::fail(
@@ -84,8 +84,8 @@ pub(super) fn failure_policy(plugin: &Plugin) -> Finding {
             format!("a base_interval of {seconds} s ends Envoy when the module fails"),
             advice,
         ),
-        (Some("FAIL_RELOAD"), seconds) if seconds.is_none_or(|it| it >= RESTS_SECONDS) => {
-            let rests = seconds.unwrap_or(RESTS_SECONDS);
+        (Some("FAIL_RELOAD"), seconds) if seconds.is_none_or(|it| it >= RELOAD_DELAY_SECONDS) => {
+            let rests = seconds.unwrap_or(RELOAD_DELAY_SECONDS);
             warn(format!("after a fault of the module every request fails for {rests} s"))
         }
         (Some("FAIL_RELOAD"), _) => {
@@ -99,10 +99,10 @@ pub(super) fn failure_policy(plugin: &Plugin) -> Finding {
 }
 
 /// How the connection to serin's xDS server is.
-pub(super) fn xds(pages: &Pages, filter: &HttpFilter, group: Option<&str>) -> Vec<Finding> {
+pub(super) fn xds(pages: &ProxyPages, filter: &HttpFilter, group: Option<&str>) -> Vec<Finding> {
     let Some(discovery) = &filter.config_discovery else { return Vec::new() };
     let mut findings = Vec::new();
-    let own = format!("{}{}.control_plane.connected_state", DISCOVERY, filter.name);
+    let own = format!("{}{}.control_plane.connected_state", CONFIG_DISCOVERY_PREFIX, filter.name);
     let connected = [own.as_str(), "control_plane.connected_state"];
     let connected = connected.into_iter().find_map(|name| pages.stats.get(name));
     let cluster = &pages.dump.bootstrap.node.cluster;
@@ -137,10 +137,14 @@ pub(super) fn xds(pages: &Pages, filter: &HttpFilter, group: Option<&str>) -> Ve
 }
 
 /// What Envoy puts before the statistics about following a filter's configuration.
-const DISCOVERY: &str = "extension_config_discovery.http_filter.";
+const CONFIG_DISCOVERY_PREFIX: &str = "extension_config_discovery.http_filter.";
 
 /// Whether the proxy runs the configuration that it was given last.
-pub(super) fn generation(pages: &Pages, filter: &HttpFilter, source: &Source) -> Finding {
+pub(super) fn generation(
+    pages: &ProxyPages,
+    filter: &HttpFilter,
+    source: &ConfigOrigin,
+) -> Finding {
     let Some(discovered) = pages.dump.discovered(&filter.name) else {
         return Finding::fail(
             Check::Generation,
@@ -153,11 +157,13 @@ pub(super) fn generation(pages: &Pages, filter: &HttpFilter, source: &Source) ->
     };
     let config = discovered.ecds_filter.typed_config.as_ref().and_then(|it| it.config.serin());
     let accepted = config.map_or(running, |config| config.generation);
-    let refused = pages.stats.sum(&format!("{DISCOVERY}{}.", filter.name), ".update_rejected")
-        + pages.stats.sum(&format!("{DISCOVERY}{}.", filter.name), ".config_fail");
-    let given = match source {
-        Source::File { generation, .. } => *generation,
-        Source::Proxies => accepted,
+    let refused = pages
+        .stats
+        .sum(&format!("{CONFIG_DISCOVERY_PREFIX}{}.", filter.name), ".update_rejected")
+        + pages.stats.sum(&format!("{CONFIG_DISCOVERY_PREFIX}{}.", filter.name), ".config_fail");
+    let submitted = match source {
+        ConfigOrigin::File { generation, .. } => *generation,
+        ConfigOrigin::Proxies => accepted,
     };
     if running != accepted {
         return Finding::fail(
@@ -166,8 +172,8 @@ pub(super) fn generation(pages: &Pages, filter: &HttpFilter, source: &Source) ->
             "if it stays like that the module has failed: Envoy's log says why",
         );
     }
-    if accepted != given {
-        return behind(filter, source, accepted, given, refused);
+    if accepted != submitted {
+        return behind(filter, source, accepted, submitted, refused);
     }
     if pages.stats.of(stat::TICKS_BEHIND) > pages.before.of(stat::TICKS_BEHIND) {
         return Finding::warn(
@@ -185,17 +191,17 @@ pub(super) fn generation(pages: &Pages, filter: &HttpFilter, source: &Source) ->
 
 fn behind(
     filter: &HttpFilter,
-    source: &Source,
+    source: &ConfigOrigin,
     accepted: Generation,
-    given: Generation,
+    submitted: Generation,
     refused: u64,
 ) -> Finding {
     let followed = filter.config_discovery.as_ref();
     let followed = followed.and_then(|it| it.config_source.path_config_source.as_ref());
-    let message = format!("Envoy runs generation {accepted}, and {source} has {given}");
+    let message = format!("Envoy runs generation {accepted}, and {source} has {submitted}");
     let fix = match (followed, source) {
         _ if refused > 0 => "Envoy has refused it: its log says why".to_owned(),
-        (Some(followed), Source::File { path, .. }) if followed.path != *path => format!(
+        (Some(followed), ConfigOrigin::File { path, .. }) if followed.path != *path => format!(
             "Envoy follows {}: see that this is the same file, or name it in spec.envoy.filterConfig",
             followed.path
         ),
@@ -206,7 +212,7 @@ fn behind(
 }
 
 /// Whether clients can choose a version while the filter is not there.
-pub(super) fn guard(pages: &Pages, expected: &Expected) -> Finding {
+pub(super) fn guard(pages: &ProxyPages, expected: &Expected) -> Finding {
     let filter = expected.filter.as_deref();
     let open = |header| pages.dump.filters(filter).any(|(manager, _)| !manager.removes(header));
     let fix = "give the connection manager early_header_mutation_extensions that remove x-serin-version and x-serin-cluster: \

@@ -39,7 +39,7 @@ pub enum Check {
     /// The clusters of the versions.
     Clusters,
     /// What the filter has counted.
-    Served,
+    Traffic,
     /// The labels of the statistics.
     Statistics,
 }
@@ -86,8 +86,8 @@ impl Finding {
     }
 
     /// Not looked at, and why.
-    pub(super) fn skipped(check: Check, why: impl Into<String>) -> Self {
-        Self::new(check, Level::Skipped, why, None)
+    pub(super) fn skipped(check: Check, reason: impl Into<String>) -> Self {
+        Self::new(check, Level::Skipped, reason, None)
     }
 
     /// Not as it should be, and what to do.

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serin_core::config::prometheus::Connection;
-use serin_core::rollout::call::{Hook, Target};
+use serin_core::config::prometheus::PrometheusConnection;
+use serin_core::rollout::call::{Hook, HookTarget};
 use serin_core::rollout::plan::Plan;
 use standardwebhooks::Webhook;
 use tokio::net::TcpStream;
@@ -15,7 +15,7 @@ use super::finding::{Check, Finding};
 use crate::routers::Contents;
 
 /// How long a webhook's host may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The filter's file, and what there is to say of it.
 pub(super) fn filter_file(path: &Path) -> (Option<Contents>, Finding) {
@@ -50,8 +50,8 @@ pub(super) async fn hooks(plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     for hook in plan.all_hooks() {
         findings.push(match &hook.target {
-            Target::Command(command) => runnable(command),
-            Target::Url(url) => reachable(url, &hook.target).await,
+            HookTarget::Command(command) => runnable(command),
+            HookTarget::Url(url) => reachable(url, &hook.target).await,
         });
         findings.extend(hook.secret_file.as_deref().map(|path| key(path, hook)));
     }
@@ -82,25 +82,25 @@ fn runnable(command: &[String]) -> Finding {
 }
 
 /// Whether somebody listens where a webhook is.
-async fn reachable(url: &str, shown: &Target) -> Finding {
+async fn reachable(url: &str, view: &HookTarget) -> Finding {
     let url = reqwest::Url::parse(url).ok();
     let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
     let Some((host, port)) = host else {
         return Finding::fail(
             Check::Hooks,
-            format!("{shown} is no address"),
+            format!("{view} is no address"),
             "write one such as https://deploy.example/hook",
         );
     };
     let host = host.trim_matches(['[', ']']);
-    let why = match timeout(PATIENCE, TcpStream::connect((host, port))).await {
-        Ok(Ok(_)) => return Finding::ok(Check::Hooks, format!("{shown} accepts connections")),
+    let reason = match timeout(TIMEOUT, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => return Finding::ok(Check::Hooks, format!("{view} accepts connections")),
         Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {}", humantime::format_duration(PATIENCE)),
+        Err(_) => format!("no answer within {}", humantime::format_duration(TIMEOUT)),
     };
     Finding::fail(
         Check::Hooks,
-        format!("{shown} can't be reached: {why}"),
+        format!("{view} can't be reached: {reason}"),
         "see that the address is right and that nothing is in between; a hook that does not answer stops the rollout",
     )
 }
@@ -122,7 +122,7 @@ fn key(path: &Path, hook: &Hook) -> Finding {
 }
 
 /// What there is to say of the secret by which a Prometheus is asked.
-pub(super) fn secret(connection: &Connection) -> Option<Finding> {
+pub(super) fn secret(connection: &PrometheusConnection) -> Option<Finding> {
     let path = connection.auth.file()?;
     Some(match std::fs::read_to_string(path) {
         Err(cause) => unreadable(path, &cause),
@@ -168,8 +168,8 @@ mod tests {
     fn keys_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let hook = Hook {
-            target: Target::Url("https://deploy.example/hook".to_owned()),
-            timeout: PATIENCE,
+            target: HookTarget::Url("https://deploy.example/hook".to_owned()),
+            timeout: TIMEOUT,
             retries: 0,
             secret_file: None,
         };

@@ -11,10 +11,10 @@ use serin_filter::names::Generation;
 use serin_filter::stat;
 use tokio::time::sleep;
 
-use super::clusters::Cluster;
+use super::clusters::ClusterStatus;
 use super::dump::Dump;
-use crate::sources::fleet::admin::{Admin, Answer};
-use crate::sources::fleet::{Page, ScrapeError};
+use crate::sources::fleet::admin::{AdminClient, AdminResponse};
+use crate::sources::fleet::{AdminPage, ScrapeError};
 
 const INFO: &str = "/server_info";
 const DUMP: &str = "/config_dump";
@@ -23,29 +23,29 @@ const STATS: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|exten
 const PROMETHEUS: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 
 /// What Envoy puts before the name of each statistic that a filter defines.
-const CUSTOM: &str = "wasmcustom.";
+const CUSTOM_STAT_PREFIX: &str = "wasmcustom.";
 
 /// Between two looks at the statistics: workers report five times in it.
-const BETWEEN: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an Envoy says of itself.
 #[derive(Debug)]
-pub(super) struct Pages {
-    pub(super) info: Info,
+pub(super) struct ProxyPages {
+    pub(super) info: ServerInfo,
     /// By how much the proxy's clock is ahead of this one, in seconds; `None` if it does not tell the time.
-    pub(super) ahead: Option<f64>,
+    pub(super) clock_offset: Option<f64>,
     pub(super) dump: Dump,
-    pub(super) clusters: Vec<Cluster>,
+    pub(super) clusters: Vec<ClusterStatus>,
     /// The statistics, a second later and before.
-    pub(super) stats: Stats,
-    pub(super) before: Stats,
+    pub(super) stats: ProxyStats,
+    pub(super) before: ProxyStats,
     /// What a Prometheus is told.
     pub(super) prometheus: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Info {
+pub(super) struct ServerInfo {
     /// Such as `9e55.../1.40.0/Clean/RELEASE/BoringSSL`.
     pub(super) version: String,
     pub(super) state: String,
@@ -53,14 +53,14 @@ pub(super) struct Info {
 
 /// Statistics, of which those that were never used are zero.
 #[derive(Debug, Default)]
-pub(super) struct Stats {
+pub(super) struct ProxyStats {
     /// The filter's.
-    pub(super) filter: Page,
+    pub(super) filter: AdminPage,
     /// All counters and gauges by name.
     all: BTreeMap<String, u64>,
 }
 
-impl Stats {
+impl ProxyStats {
     /// Reads the page.
     pub(super) fn parse(page: &[u8]) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
@@ -71,7 +71,7 @@ impl Stats {
         let named =
             |it: &Value| Some((it.get("name")?.as_str()?.to_owned(), it.get("value")?.as_u64()?));
         let all = list.stats.iter().filter_map(named).collect();
-        Ok(Self { filter: Page::parse(page)?, all })
+        Ok(Self { filter: AdminPage::parse(page)?, all })
     }
 
     /// A counter or gauge; `None` if it was never used.
@@ -81,12 +81,12 @@ impl Stats {
 
     /// One of the filter's own, by its name there; 0 if it was never used.
     pub(super) fn of(&self, name: &str) -> u64 {
-        self.get(&format!("{CUSTOM}{name}")).unwrap_or(0)
+        self.get(&format!("{CUSTOM_STAT_PREFIX}{name}")).unwrap_or(0)
     }
 
     /// The generation that the filter runs; `None` if none has reported.
     pub(super) fn generation(&self) -> Option<Generation> {
-        self.get(&format!("{CUSTOM}{}", stat::GENERATION)).map(Generation)
+        self.get(&format!("{CUSTOM_STAT_PREFIX}{}", stat::GENERATION)).map(Generation)
     }
 
     /// The sum of those whose names begin and end so.
@@ -96,54 +96,54 @@ impl Stats {
     }
 }
 
-impl Pages {
+impl ProxyPages {
     /// Reads them from the admin interface at this base address.
     ///
     /// # Errors
     /// One of them can't be read.
     pub(super) async fn read(address: &str) -> Result<Self, ScrapeError> {
-        let mut admin = Admin::at(address);
+        let mut admin = AdminClient::at(address);
         let asked = Timestamp::now();
         let info = admin.fetch(INFO).await?;
-        let ahead = ahead(&info, asked, Timestamp::now());
+        let clock_offset = clock_offset(&info, asked, Timestamp::now());
         let info = json(&info, INFO)?;
         let before = stats(&mut admin).await?;
-        sleep(BETWEEN).await;
+        sleep(SAMPLE_INTERVAL).await;
         let stats = stats(&mut admin).await?;
         let dump = admin.fetch(DUMP).await?;
-        let dump = Dump::parse(&dump.body).map_err(|error| garbage(DUMP, &error))?;
+        let dump = Dump::parse(&dump.body).map_err(|error| invalid_response(DUMP, &error))?;
         let clusters: Clusters = json(&admin.fetch(CLUSTERS).await?, CLUSTERS)?;
         let prometheus = admin.fetch(PROMETHEUS).await?.body;
         let prometheus = String::from_utf8_lossy(&prometheus).into_owned();
         let clusters = clusters.cluster_statuses;
-        Ok(Self { info, ahead, dump, clusters, stats, before, prometheus })
+        Ok(Self { info, clock_offset, dump, clusters, stats, before, prometheus })
     }
 }
 
-async fn stats(admin: &mut Admin) -> Result<Stats, ScrapeError> {
+async fn stats(admin: &mut AdminClient) -> Result<ProxyStats, ScrapeError> {
     let page = admin.fetch(STATS).await?;
-    Stats::parse(&page.body).map_err(|error| garbage(STATS, &error))
+    ProxyStats::parse(&page.body).map_err(|error| invalid_response(STATS, &error))
 }
 
 #[derive(Deserialize)]
 pub(super) struct Clusters {
     #[serde(default)]
-    pub(super) cluster_statuses: Vec<Cluster>,
+    pub(super) cluster_statuses: Vec<ClusterStatus>,
 }
 
 /// By how much the clock that made an answer is ahead of the middle of question and answer, in seconds. It tells whole ones.
-fn ahead(answer: &Answer, asked: Timestamp, answered: Timestamp) -> Option<f64> {
+fn clock_offset(answer: &AdminResponse, asked: Timestamp, answered: Timestamp) -> Option<f64> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(answer.date.as_ref()?);
     let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
     let here = f64::midpoint(seconds(asked), seconds(answered));
     Some(seconds(date.ok()?) + 0.5 - here)
 }
 
-fn json<T: DeserializeOwned>(answer: &Answer, path: &str) -> Result<T, ScrapeError> {
-    serde_json::from_slice(&answer.body).map_err(|error| garbage(path, &error))
+fn json<T: DeserializeOwned>(answer: &AdminResponse, path: &str) -> Result<T, ScrapeError> {
+    serde_json::from_slice(&answer.body).map_err(|error| invalid_response(path, &error))
 }
 
-fn garbage(path: &str, error: &serde_json::Error) -> ScrapeError {
+fn invalid_response(path: &str, error: &serde_json::Error) -> ScrapeError {
     let path = path.split('?').next().unwrap_or(path);
-    ScrapeError::Garbage(format!("{path} with something that is not Envoy's: {error}"))
+    ScrapeError::InvalidResponse(format!("{path} with something that is not Envoy's: {error}"))
 }

@@ -2,26 +2,26 @@
 
 use std::time::SystemTime;
 
-use serin_core::config::prometheus::Settings;
-use serin_core::observation::aggregator::named;
-use serin_core::rollout::metric::{Measured, Metric};
+use serin_core::config::prometheus::PrometheusSettings;
+use serin_core::observation::aggregator::join_names;
+use serin_core::rollout::metric::{Metric, MetricSample};
 use serin_core::rollout::plan::Plan;
 
 use super::finding::{Check, Finding};
-use crate::sources::prometheus::{Client, Sample, Surveyor};
+use crate::sources::prometheus::{MetricProvider, PrometheusClient, Sample};
 
 /// What was scraped longer ago than this, in seconds, shows no harm in time.
-const OLD: f64 = 60.0;
+const STALE_AFTER_SECONDS: f64 = 60.0;
 
 /// Clocks further apart than this, in seconds, make scrapes look old, or not there yet.
-const APART: f64 = 5.0;
+const MAX_CLOCK_OFFSET_SECONDS: f64 = 5.0;
 
 /// What there is to say of it.
-pub(super) async fn check(settings: &Settings, service: &str) -> Vec<Finding> {
+pub(super) async fn check(settings: &PrometheusSettings, service: &str) -> Vec<Finding> {
     let labels: Vec<_> =
         settings.instances.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
     let labels = labels.join(",");
-    let client = Client::new(settings.connection.clone());
+    let client = PrometheusClient::new(settings.connection.clone());
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
     let ask = async |query: String| client.query(&query, now).await;
     let up =
@@ -45,11 +45,11 @@ pub(super) async fn check(settings: &Settings, service: &str) -> Vec<Finding> {
 
 /// What there is to say of the metrics that the rollout asks for.
 pub(super) async fn metrics(plan: &Plan) -> Vec<Finding> {
-    let (Some(metrics), Some(surveyor)) = (&plan.metrics, Surveyor::new(plan)) else {
+    let (Some(metrics), Some(surveyor)) = (&plan.metrics, MetricProvider::new(plan)) else {
         return Vec::new();
     };
     let measured = surveyor.measure().await;
-    let one = |(metric, measured): (&Metric, &Measured)| match &measured.why {
+    let one = |(metric, measured): (&Metric, &MetricSample)| match &measured.reason {
         None => Finding::ok(Check::Prometheus, format!("the metric {} has a value", metric.name)),
         Some(why) => Finding::warn(
             Check::Prometheus,
@@ -69,7 +69,7 @@ fn judge(
 ) -> Vec<Finding> {
     let mut findings = Vec::new();
     let instances = |samples: Vec<&Sample>| {
-        named(samples.into_iter().map(|sample| sample.label("instance").to_owned()))
+        join_names(samples.into_iter().map(|sample| sample.label("instance").to_owned()))
     };
     // Without labels for the proxies, what is down may be anything.
     let down: Vec<_> = up.iter().filter(|it| labelled && it.value() == Some(0.0)).collect();
@@ -81,8 +81,8 @@ fn judge(
         ));
     }
     let age = |sample: &&Sample| now - sample.value().unwrap_or(0.0);
-    let old: Vec<_> = scraped.iter().filter(|it| age(it) > OLD).collect();
-    let early: Vec<_> = scraped.iter().filter(|it| age(it) < -APART).collect();
+    let old: Vec<_> = scraped.iter().filter(|it| age(it) > STALE_AFTER_SECONDS).collect();
+    let early: Vec<_> = scraped.iter().filter(|it| age(it) < -MAX_CLOCK_OFFSET_SECONDS).collect();
     if scraped.is_empty() {
         findings.push(Finding::fail(
             Check::Prometheus,
@@ -94,7 +94,7 @@ fn judge(
         findings.push(Finding::fail(
             Check::Prometheus,
             format!(
-                "Prometheus has scraped {} more than {OLD} s ago for the last time",
+                "Prometheus has scraped {} more than {STALE_AFTER_SECONDS} s ago for the last time",
                 instances(old)
             ),
             "have it scrape every few seconds (scrape_interval), and see that its clock is right",

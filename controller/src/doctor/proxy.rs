@@ -1,15 +1,15 @@
 //! The proxy itself: its release, its state, its clock.
 
 use super::finding::{Check, Finding};
-use super::pages::Info;
+use super::pages::ServerInfo;
 
 /// The releases that serin's tests run on, from the first to the last, by their minor numbers of 1.
-const TESTED: [u32; 2] = [36, 40];
+const TESTED_MINOR_VERSIONS: [u32; 2] = [36, 40];
 
 /// Clocks further apart than this, in seconds, are not the precision of what tells them.
-const APART: f64 = 2.0;
+const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
 
-pub(super) fn state(info: &Info) -> Finding {
+pub(super) fn state(info: &ServerInfo) -> Finding {
     match info.state.as_str() {
         "LIVE" => Finding::ok(Check::Admin, "answers, and the proxy is live"),
         "DRAINING" => Finding::warn(
@@ -25,10 +25,10 @@ pub(super) fn state(info: &Info) -> Finding {
     }
 }
 
-pub(super) fn version(info: &Info) -> Finding {
+pub(super) fn version(info: &ServerInfo) -> Finding {
     let version = info.version.split('/').nth(1).unwrap_or_default();
     let mut parts = version.split('.').map(str::parse::<u32>);
-    let [first, last] = TESTED;
+    let [first, last] = TESTED_MINOR_VERSIONS;
     match (parts.next(), parts.next()) {
         (Some(Ok(1)), Some(Ok(minor))) if minor < first => Finding::fail(
             Check::Version,
@@ -52,7 +52,7 @@ pub(super) fn version(info: &Info) -> Finding {
 pub(super) fn clock(ahead: Option<f64>) -> Finding {
     match ahead {
         None => Finding::skipped(Check::Clock, "the proxy does not tell the time"),
-        Some(ahead) if ahead.abs() <= APART => {
+        Some(ahead) if ahead.abs() <= MAX_CLOCK_OFFSET_SECONDS => {
             Finding::ok(Check::Clock, "the same as here, to 2 s")
         }
         Some(ahead) => Finding::warn(
@@ -72,8 +72,11 @@ mod tests {
     use super::super::finding::Level;
     use super::*;
 
-    fn info(version: &str, state: &str) -> Info {
-        Info { version: format!("9e55/{version}/Clean/RELEASE/BoringSSL"), state: state.to_owned() }
+    fn info(version: &str, state: &str) -> ServerInfo {
+        ServerInfo {
+            version: format!("9e55/{version}/Clean/RELEASE/BoringSSL"),
+            state: state.to_owned(),
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serin_filter::config::wire;
 use serin_filter::{CLUSTER_HEADER, VERSION_HEADER};
 
-use super::dump::{Dump, HeaderMatcher, Route, VirtualHost};
+use super::dump::{Dump, EnvoyRoute, HeaderMatcher, VirtualHost};
 use super::finding::{Check, Finding};
 
 /// What there is to say of the routes for a service, where listeners have the filter of this name.
@@ -70,7 +70,7 @@ fn overlap(authority: &str, domain: &str) -> bool {
 
 /// Of a virtual host that has nothing to do with the service there is nothing to say.
 fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
-    let leads = |route: &Route| {
+    let leads = |route: &EnvoyRoute| {
         route.route.as_ref().is_some_and(|action| {
             let cluster = action.cluster.as_ref();
             cluster.is_some_and(|it| service.versions.iter().any(|version| version.cluster == *it))
@@ -84,7 +84,7 @@ fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
         let wrong: Vec<_> = paths
             .iter()
             .filter_map(|path| {
-                let led = led(service, version, host, path);
+                let led = routed_cluster(service, version, host, path);
                 (led.as_deref() != Ok(version.cluster.as_str())).then_some((path, led))
             })
             .collect();
@@ -120,7 +120,7 @@ fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
 }
 
 /// The cluster to which a request on this path is led for which a version was chosen; or what becomes of it.
-fn led(
+fn routed_cluster(
     service: &wire::Service,
     version: &wire::Version,
     host: &VirtualHost,
@@ -130,7 +130,7 @@ fn led(
         wire::Route::VersionHeader => (VERSION_HEADER, version.name.as_str()),
         wire::Route::ClusterHeader => (CLUSTER_HEADER, version.cluster.as_str()),
     };
-    let matches = |route: &&Route| {
+    let matches = |route: &&EnvoyRoute| {
         let it = &route.matches;
         (it.path() == path || it.every_path())
             && it.headers.iter().all(|wanted| wanted.takes(header))

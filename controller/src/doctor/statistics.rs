@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use serin_core::observation::{Activity, Snapshot};
+use serin_core::observation::{Snapshot, VersionDelta};
 use serin_filter::config::wire;
 
 use super::Expected;
 use super::finding::{Check, Finding};
-use super::pages::Pages;
+use super::pages::ProxyPages;
 
 /// The labels that the rules of `envoy/bootstrap.yaml` make.
 const LABELS: [&str; 8] = ["service", "version", "reason", "class", "kind", "salt", "slice", "le"];
 
 /// How many requests it takes to tell that those of a version do not get where they should.
-const ENOUGH: u64 = 20;
+const MIN_REQUESTS: u64 = 20;
 
 /// What became of requests since the proxy was started: whether the routes follow the filter, and whether it has cut a version off.
 pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Finding> {
@@ -21,13 +21,13 @@ pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Findin
     let mut findings = Vec::new();
     let mut requests = 0;
     for (version, counters) in &snapshot.versions {
-        let Activity { chosen, misrouted, elsewhere, requests: served, .. } =
-            Activity::new(counters);
+        let VersionDelta { chosen, misrouted, unmatched, requests: served, .. } =
+            VersionDelta::new(counters);
         requests += served;
-        let astray = misrouted + elsewhere;
-        if chosen >= ENOUGH && astray * 2 > chosen {
+        let astray = misrouted + unmatched;
+        if chosen >= MIN_REQUESTS && astray * 2 > chosen {
             findings.push(Finding::warn(
-                Check::Served,
+                Check::Traffic,
                 format!("{name}: {astray} of {chosen} requests for which {version} was chosen were served by other clusters, since the start"),
                 "if the routes are well by now, this is of the past; else see them",
             ));
@@ -35,16 +35,16 @@ pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Findin
     }
     for version in &snapshot.tripped {
         findings.push(Finding::warn(
-            Check::Served,
+            Check::Traffic,
             format!("{name}: the filter has cut {version} off, because it failed hard"),
             "see why it fails; the next generation tries it again",
         ));
     }
     if findings.is_empty() {
         findings.push(match requests {
-            0 => Finding::skipped(Check::Served, format!("{name}: no request yet")),
+            0 => Finding::skipped(Check::Traffic, format!("{name}: no request yet")),
             _ => Finding::ok(
-                Check::Served,
+                Check::Traffic,
                 format!("{name}: requests are served by the versions chosen for them"),
             ),
         });
@@ -53,7 +53,7 @@ pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Findin
 }
 
 /// Whether a Prometheus that scrapes the proxy finds the filter's labels.
-pub(super) fn labels(pages: &Pages, expected: &Expected) -> Finding {
+pub(super) fn labels(pages: &ProxyPages, expected: &Expected) -> Finding {
     let missing = missing(&pages.prometheus, &pages.dump.labels().collect());
     if missing.is_empty() {
         return Finding::ok(
@@ -95,7 +95,7 @@ fn missing(page: &str, rules: &BTreeSet<&str>) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::super::finding::Level;
-    use super::super::pages::Stats;
+    use super::super::pages::ProxyStats;
     use super::super::tests::service;
     use super::*;
 
@@ -110,7 +110,7 @@ serin_generation{} 7
 ";
 
     fn of(stats: &str) -> Vec<Finding> {
-        let stats = Stats::parse(stats.as_bytes()).unwrap();
+        let stats = ProxyStats::parse(stats.as_bytes()).unwrap();
         served(&service(), &stats.filter.snapshot(&service().name, "serin"))
     }
 

@@ -3,9 +3,9 @@
 
 use serin_filter::config::wire;
 
-use super::clusters::Cluster;
+use super::clusters::ClusterStatus;
 use super::dump::Dump;
-use super::pages::{Clusters, Info, Stats};
+use super::pages::{Clusters, ProxyStats, ServerInfo};
 use super::*;
 
 const DUMP: &str = include_str!("golden/config_dump.json");
@@ -18,20 +18,20 @@ pub(super) fn service() -> wire::Service {
     wasm.config.serin().unwrap().services.remove(0)
 }
 
-pub(super) fn clusters(page: &str) -> Vec<Cluster> {
+pub(super) fn clusters(page: &str) -> Vec<ClusterStatus> {
     serde_json::from_str::<Clusters>(page).unwrap().cluster_statuses
 }
 
-fn pages(dump: &str, stats: &str) -> Pages {
+fn pages(dump: &str, stats: &str) -> ProxyPages {
     let ticks = r#""wasmcustom.serin.ticks","value":"#;
     let before = stats.replace(ticks, &format!("{ticks}1}},{{\"name\":\"then\",\"value\":"));
-    Pages {
-        info: Info { version: "9e55/1.40.0/Clean".to_owned(), state: "LIVE".to_owned() },
-        ahead: Some(0.0),
+    ProxyPages {
+        info: ServerInfo { version: "9e55/1.40.0/Clean".to_owned(), state: "LIVE".to_owned() },
+        clock_offset: Some(0.0),
         dump: Dump::parse(dump.as_bytes()).unwrap(),
         clusters: clusters(include_str!("golden/clusters.json")),
-        stats: Stats::parse(stats.as_bytes()).unwrap(),
-        before: Stats::parse(before.as_bytes()).unwrap(),
+        stats: ProxyStats::parse(stats.as_bytes()).unwrap(),
+        before: ProxyStats::parse(before.as_bytes()).unwrap(),
         prometheus: include_str!("golden/prometheus.txt").to_owned(),
     }
 }
@@ -41,7 +41,7 @@ fn expected() -> Expected {
     Expected {
         service: Some(service()),
         filter: Some("serin".to_owned()),
-        source: Source::File { path, generation: Generation(7) },
+        origin: ConfigOrigin::File { path, generation: Generation(7) },
         ..Expected::nothing()
     }
 }
@@ -103,7 +103,8 @@ fn what_becomes_of_requests_if_the_module_fails_is_told() {
 
 #[test]
 fn another_generation_than_the_file_has_is_told_with_the_reason() {
-    let newer = |path: &str| Source::File { path: path.to_owned(), generation: Generation(8) };
+    let newer =
+        |path: &str| ConfigOrigin::File { path: path.to_owned(), generation: Generation(8) };
     let refused = changed(
         STATS,
         r#""stats":["#,
@@ -114,7 +115,7 @@ fn another_generation_than_the_file_has_is_told_with_the_reason() {
         ("/srv/filter.json", STATS, "Envoy follows /etc/envoy/serin/filter.json"),
         ("/etc/envoy/serin/filter.json", &refused, "has refused it"),
     ] {
-        let expected = Expected { source: newer(path), ..expected() };
+        let expected = Expected { origin: newer(path), ..expected() };
         let found = of_proxy(&pages(DUMP, stats), &expected);
         let finding = found.iter().find(|it| it.check == Check::Generation).unwrap();
         assert_eq!(finding.level, Level::Fail);
@@ -143,16 +144,16 @@ fn labels_matter_most_to_a_prometheus() {
 
 #[test]
 fn proxies_of_a_fleet_agree_and_have_ids_of_their_own() {
-    let mut nodes = Nodes::default();
-    let proxy = |name: &str| Proxy { name: name.into(), address: String::new() };
+    let mut nodes = NodeRegistry::default();
+    let proxy = |name: &str| ProxyEndpoint { name: name.into(), address: String::new() };
     nodes.add(&proxy("a"), &pages(DUMP, STATS));
     let older = changed(STATS, r#"serin.generation","value":7"#, r#"serin.generation","value":6"#);
     nodes.add(&proxy("b"), &pages(DUMP, &older));
     let group = Expected { group: Some("edge".to_owned()), ..Expected::nothing() };
-    let found = nodes.agree(&group);
+    let found = nodes.check_consistency(&group);
     let [ids, generations] = &found[..] else { panic!("{found:?}") };
     assert_eq!(ids.message, "a, b have the same node.id, \"edge-1\"");
     assert_eq!(generations.message, "b run generation 6, others 7");
     // Those that follow a file may share one, and are held to it.
-    assert_eq!(nodes.agree(&expected()), []);
+    assert_eq!(nodes.check_consistency(&expected()), []);
 }

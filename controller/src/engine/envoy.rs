@@ -2,28 +2,28 @@
 
 use std::time::Duration;
 
-use serin_core::config::sink::Place;
-use serin_core::observation::Look;
-use serin_core::observation::aggregator::named;
+use serin_core::config::sink::SinkLocation;
+use serin_core::observation::Observation;
+use serin_core::observation::aggregator::join_names;
 use serin_core::ports::Source;
 use serin_core::rollout::machine::Rollout;
 use serin_core::rollout::plan::Plan;
-use serin_core::spec::{Envoy, Proxies, Spec};
-use serin_core::split::{Split, Users};
+use serin_core::spec::{EnvoyProxies, Proxies, Spec};
+use serin_core::split::{Split, UserAssignment};
 use serin_filter::names::Generation;
 use serin_filter::stat::FLUSH_INTERVAL;
 use serin_filter::table::Weight;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use super::{Course, Engine, frozen};
+use super::{Engine, RunState, frozen};
 use crate::routers::filter::FilterRouter;
-use crate::routers::{Carriers, RouteError};
-use crate::sources::Evidence;
+use crate::routers::{ConfigSinks, RouteError};
+use crate::sources::AnySource;
 use crate::sources::fleet::Scraper;
 
 /// How long a filter may take to report for the first time: its proxy may just have been started.
-const FIRST_REPORT: Duration = Duration::from_secs(3);
+const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a rollout could not begin. Nothing was changed.
 #[derive(Debug, Error)]
@@ -33,14 +33,16 @@ pub enum StartError {
     Route { field: &'static str, cause: RouteError },
     #[error("spec.freeze: nothing begins before {until}; nothing was changed")]
     Frozen { until: String },
-    #[error("{found}; --anew takes them to {baseline} and begins at {first}; nothing was changed")]
-    StepBack { found: String, baseline: String, first: Weight },
+    #[error(
+        "{found}; --reset-users takes them to {baseline} and begins at {first}; nothing was changed"
+    )]
+    WouldReassignUsers { found: String, baseline: String, first: Weight },
     #[error(
         "{field}: `serin operator` carries this out, for objects in a cluster; elsewhere spec.envoy is needed; nothing was changed"
     )]
     InCluster { field: &'static str },
-    #[error("{why}; nothing was changed")]
-    Unreachable { why: String },
+    #[error("{reason}; nothing was changed")]
+    Unreachable { reason: String },
     #[error(
         "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {}); nothing was changed",
         serin_filter::stat::GENERATION
@@ -54,56 +56,62 @@ pub enum StartError {
 
 /// What the rollouts of a process have in common.
 #[derive(Debug, Clone, Default)]
-pub struct Shared {
+pub struct EngineContext {
     /// What carries the filter's configuration: each is opened once.
-    pub carriers: Carriers,
+    pub sinks: ConfigSinks,
     /// Reads proxies: each page is read once for all who want it at about the same time.
     pub scraper: Scraper,
 }
 
 /// An engine for Envoys that follow one file.
-pub type Standalone = Engine<FilterRouter, Evidence>;
+pub type EnvoyEngine = Engine<FilterRouter, AnySource>;
 
-impl Standalone {
+impl EnvoyEngine {
     /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that. `run` tells
     /// it from all others of its name.
     ///
     /// # Errors
     /// It can't.
     pub async fn begin(
-        shared: &Shared,
+        shared: &EngineContext,
         spec: Spec,
         run: String,
         anew: bool,
-    ) -> Result<(Self, Course), StartError> {
+    ) -> Result<(Self, RunState), StartError> {
         let Spec { mut plan, service, proxies, .. } = spec;
         let envoy = envoy(proxies)?;
         if let Some(until) = frozen(&plan) {
             return Err(StartError::Frozen { until });
         }
-        let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
-            .map_err(refused(&envoy.place))?;
+        let mut file = FilterRouter::open(&shared.sinks, &envoy.sink, &service)
+            .map_err(refused(&envoy.sink))?;
         let candidate = file.candidate();
         if candidate > Weight::ZERO {
             // They stay with it: to choose another salt now would take them away.
-            plan.forgo_watch();
+            plan.drop_aa_test();
         }
-        plan.watched().map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
-        if !anew && let Some(found) = stepping_back(&plan, candidate, file.others()) {
+        plan.filter_aa_test()
+            .map_or(Ok(()), |watch| file.allow_aa_test(watch))
+            .map_err(refused(&envoy.sink))?;
+        if !anew && let Some(found) = reassigned_users(&plan, candidate, file.others_weight()) {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
-            return Err(StartError::StepBack { found, baseline: plan.baseline.to_string(), first });
+            return Err(StartError::WouldReassignUsers {
+                found,
+                baseline: plan.baseline.to_string(),
+                first,
+            });
         }
         let (service, filter) = (plan.service.clone(), file.filter());
-        let mut source = Evidence::new(envoy.evidence, &shared.scraper, service, filter);
+        let mut source = AnySource::new(envoy.source, &shared.scraper, service, filter);
         let running = running(&mut source).await?;
         // Where another rollout has written meanwhile, this one counts for itself.
-        let generation = match running > file.carrier_generation() {
+        let generation = match running > file.sink_generation() {
             true => running,
             false => file.generation(),
         };
-        let present = Split { generation, candidate, users: Users::Usual };
+        let present = Split { generation, candidate, assignment: UserAssignment::ServiceSalt };
         let (rollout, outputs) = Rollout::start(plan, present, run);
-        Ok((Self { router: file, source }, Course { rollout, outputs, at: Duration::ZERO }))
+        Ok((Self { router: file, source }, RunState { rollout, outputs, at: Duration::ZERO }))
     }
 
     /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
@@ -113,32 +121,32 @@ impl Standalone {
     /// # Errors
     /// The file can't be opened. Whether the proxy is there does not matter yet.
     pub fn resume(
-        shared: &Shared,
+        shared: &EngineContext,
         spec: Spec,
         mut rollout: Rollout,
         at: Duration,
-    ) -> Result<(Self, Course), StartError> {
+    ) -> Result<(Self, RunState), StartError> {
         let Spec { plan, service, proxies, .. } = spec;
         let envoy = envoy(proxies)?;
-        let mut file = FilterRouter::open(&shared.carriers, &envoy.place, &service)
-            .map_err(refused(&envoy.place))?;
-        let watched = rollout.plan().watched();
-        watched.map_or(Ok(()), |watch| file.allow(watch)).map_err(refused(&envoy.place))?;
+        let mut file = FilterRouter::open(&shared.sinks, &envoy.sink, &service)
+            .map_err(refused(&envoy.sink))?;
+        let watched = rollout.plan().filter_aa_test();
+        watched.map_or(Ok(()), |watch| file.allow_aa_test(watch)).map_err(refused(&envoy.sink))?;
         let filter = file.filter();
         let Split { generation, candidate, .. } = rollout.split();
         let rolled_back = file.generation() > generation && file.candidate() <= candidate;
-        rollout.wake(at);
+        rollout.resume_clock(at);
         let outputs = match rolled_back {
-            true => rollout.roll_back_again(at),
-            false => rollout.again(),
+            true => rollout.resume_rollback(at),
+            false => rollout.replay(),
         };
-        let source = Evidence::new(envoy.evidence, &shared.scraper, plan.service, filter);
-        Ok((Self { router: file, source }, Course { rollout, outputs, at }))
+        let source = AnySource::new(envoy.source, &shared.scraper, plan.service, filter);
+        Ok((Self { router: file, source }, RunState { rollout, outputs, at }))
     }
 }
 
 /// The Envoys of a rollout, if it is for any that are not in a mesh.
-fn envoy(proxies: Proxies) -> Result<Envoy, StartError> {
+fn envoy(proxies: Proxies) -> Result<EnvoyProxies, StartError> {
     match proxies {
         Proxies::Envoy(envoy) => Ok(envoy),
         Proxies::Istio(_) => Err(StartError::InCluster { field: "spec.istio" }),
@@ -146,27 +154,27 @@ fn envoy(proxies: Proxies) -> Result<Envoy, StartError> {
     }
 }
 
-fn refused(place: &Place) -> impl FnOnce(RouteError) -> StartError {
+fn refused(place: &SinkLocation) -> impl FnOnce(RouteError) -> StartError {
     let field = place.field();
     move |cause| StartError::Route { field, cause }
 }
 
 /// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
 pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, StartError> {
-    let deadline = Instant::now() + FIRST_REPORT;
+    let deadline = Instant::now() + FIRST_REPORT_TIMEOUT;
     loop {
-        let seen = match source.look().await {
-            Look::Seen(seen) => seen,
-            Look::Unreachable { why } => return Err(StartError::Unreachable { why }),
+        let seen = match source.observe().await {
+            Observation::Delta(seen) => seen,
+            Observation::Unreachable { reason } => return Err(StartError::Unreachable { reason }),
         };
         if seen.generation.is_some()
-            && let Some(newest) = seen.newest
+            && let Some(newest) = seen.newest_generation
         {
             return Ok(newest);
         }
         if Instant::now() >= deadline {
-            let without = seen.roster.behind.iter().filter(|proxy| proxy.generation.is_none());
-            let proxies = named(without.map(|proxy| &proxy.name));
+            let without = seen.health.outdated.iter().filter(|proxy| proxy.generation.is_none());
+            let proxies = join_names(without.map(|proxy| &proxy.name));
             return Err(match proxies.is_empty() {
                 true => StartError::NoFilter,
                 false => StartError::NoFilterAt { proxies },
@@ -177,7 +185,7 @@ pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, Star
 }
 
 /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
-pub(crate) fn stepping_back(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
+pub(crate) fn reassigned_users(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
     let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
     let Plan { service, baseline, candidate, .. } = plan;
     match (present, others) {

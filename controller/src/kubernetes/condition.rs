@@ -35,7 +35,7 @@ pub(crate) struct Condition {
 
 /// What is so now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
+pub(crate) struct ConditionUpdate {
     /// The condition's name.
     pub(crate) type_: &'static str,
     /// Whether it holds.
@@ -49,11 +49,11 @@ pub(crate) struct Finding {
 /// Brings conditions up to date. The time of one changes only when its status does.
 pub(crate) fn set(
     conditions: &mut Vec<Condition>,
-    finding: Finding,
+    finding: ConditionUpdate,
     generation: i64,
     now: Timestamp,
 ) {
-    let Finding { type_, holds, reason, message } = finding;
+    let ConditionUpdate { type_, holds, reason, message } = finding;
     let status = if holds { "True" } else { "False" };
     let before = conditions.iter().position(|condition| condition.type_ == type_);
     let since = before.and_then(|index| conditions.get(index));
@@ -76,8 +76,8 @@ pub(crate) fn set(
 mod tests {
     use super::*;
 
-    fn finding(holds: bool, reason: &str) -> Finding {
-        Finding { type_: READY, holds, reason: reason.to_owned(), message: String::new() }
+    fn finding(holds: bool, reason: &str) -> ConditionUpdate {
+        ConditionUpdate { type_: READY, holds, reason: reason.to_owned(), message: String::new() }
     }
 
     #[test]
@@ -91,7 +91,12 @@ mod tests {
         assert_eq!(paused.observed_generation, 2);
         set(&mut conditions, finding(true, "Stable"), 2, at(30));
         assert_eq!(conditions[0].last_transition_time, at(30));
-        set(&mut conditions, Finding { type_: DEGRADED, ..finding(true, "Drifted") }, 2, at(40));
+        set(
+            &mut conditions,
+            ConditionUpdate { type_: DEGRADED, ..finding(true, "Drifted") },
+            2,
+            at(40),
+        );
         assert_eq!(conditions.len(), 2);
     }
 }

@@ -10,24 +10,24 @@ use serin_core::spec;
 use serin_filter::table::Weight;
 use tokio::try_join;
 
-use crate::kubernetes::objects::{ClusterError, Subject, kind, list};
-use crate::kubernetes::patches::deployment::{Replicas, needed};
+use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource, list};
+use crate::kubernetes::patches::deployment::{Replicas, required_replicas};
 use crate::kubernetes::patches::{FieldError, deployment};
-use crate::operator::mesh::Cluster;
+use crate::operator::mesh::ClusterContext;
 
 /// The Deployments of a rollout.
 #[derive(Debug)]
-pub(crate) struct Deployments {
-    objects: Versions<Deployment>,
+pub(crate) struct DeploymentScaler {
+    objects: Versions<ManagedDeployment>,
     autoscalers: Api<HorizontalPodAutoscaler>,
     scale: bool,
 }
 
-impl Deployments {
+impl DeploymentScaler {
     /// Those that the specification names.
     #[must_use]
-    pub(crate) fn of(cluster: &Cluster, namespace: &str, known: &spec::Deployments) -> Self {
-        let object = |name: &String| Deployment::new(cluster, namespace, name);
+    pub(crate) fn of(cluster: &ClusterContext, namespace: &str, known: &spec::Deployments) -> Self {
+        let object = |name: &String| ManagedDeployment::new(cluster, namespace, name);
         let Versions { baseline, candidate } = &known.names;
         Self {
             objects: Versions { baseline: object(baseline), candidate: object(candidate) },
@@ -47,37 +47,43 @@ impl Deployments {
     ///
     /// # Errors
     /// What is waited for, or what is in the way.
-    pub(crate) async fn carry(&self, share: Weight) -> Result<(), String> {
+    pub(crate) async fn ensure_capacity(&self, share: Weight) -> Result<(), String> {
         let Versions { baseline, candidate } = &self.objects;
         let both = try_join!(baseline.read(), candidate.read());
         let (baseline, present) = both.map_err(|error| error.to_string())?;
-        let needed = needed(share, baseline.wanted);
+        let needed = required_replicas(share, baseline.desired);
         if present.ready >= needed {
             return Ok(());
         }
-        let asked = match present.wanted < needed {
-            true => self.ask_for(needed, present).await.map_err(|error| error.to_string())?,
+        let asked = match present.desired < needed {
+            true => {
+                self.request_replicas(needed, present).await.map_err(|error| error.to_string())?
+            }
             false => String::new(),
         };
         let takes = match share {
             Weight::ZERO => "a preview".to_owned(),
             share => share.to_string(),
         };
-        let (what, ready) = (candidate.object.what(), present.ready);
+        let (what, ready) = (candidate.object.describe(), present.ready);
         Err(format!("{what}: {ready} of {needed} replicas that {takes} takes are ready{asked}"))
     }
 
     /// Gives the candidate's so many replicas, or says who has to.
-    async fn ask_for(&self, needed: u32, present: Replicas) -> Result<String, ClusterError> {
+    async fn request_replicas(
+        &self,
+        needed: u32,
+        present: Replicas,
+    ) -> Result<String, ClusterError> {
         let candidate = &self.objects.candidate;
         if !self.scale {
-            let wanted = present.wanted;
+            let wanted = present.desired;
             return Ok(format!("; it is asked for {wanted}: scale it up, or set spec.scale"));
         }
         if let Some(autoscaler) = self.autoscaler(&candidate.name).await? {
             return Ok(format!("; {autoscaler} looks after it: raise its minReplicas to {needed}"));
         }
-        let decide = |scale: &_| deployment::at_least(scale, needed);
+        let decide = |scale: &_| deployment::scale_up(scale, needed);
         candidate.scale.change::<FieldError>(decide).await?;
         Ok(String::new())
     }
@@ -86,12 +92,12 @@ impl Deployments {
     ///
     /// # Errors
     /// It could not be done.
-    pub(crate) async fn empty(&self) -> Result<Option<String>, ClusterError> {
+    pub(crate) async fn scale_to_zero(&self) -> Result<Option<String>, ClusterError> {
         let candidate = &self.objects.candidate;
         if let Some(autoscaler) = self.autoscaler(&candidate.name).await? {
             return Ok(Some(format!("{autoscaler} looks after it")));
         }
-        match candidate.scale.change::<FieldError>(deployment::none).await {
+        match candidate.scale.change::<FieldError>(deployment::scale_to_zero).await {
             Ok(_) | Err(ClusterError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -100,42 +106,42 @@ impl Deployments {
     /// The name of the candidate's.
     #[must_use]
     pub(crate) fn candidate(&self) -> String {
-        self.objects.candidate.object.what()
+        self.objects.candidate.object.describe()
     }
 
     /// The autoscaler that looks after this Deployment, if any.
     async fn autoscaler(&self, deployment: &str) -> Result<Option<String>, ClusterError> {
         const KIND: &str = "HorizontalPodAutoscaler";
         let all = list(&self.autoscalers, KIND).await?;
-        let found = all.iter().find(|autoscaler| looks_after(autoscaler, deployment));
+        let found = all.iter().find(|autoscaler| scales_deployment(autoscaler, deployment));
         Ok(found.map(|autoscaler| format!("{KIND} {}", autoscaler.name_any())))
     }
 }
 
-fn looks_after(autoscaler: &HorizontalPodAutoscaler, deployment: &str) -> bool {
+fn scales_deployment(autoscaler: &HorizontalPodAutoscaler, deployment: &str) -> bool {
     let target = autoscaler.spec.as_ref().map(|spec| &spec.scale_target_ref);
     target.is_some_and(|target| target.kind == "Deployment" && target.name == deployment)
 }
 
 /// One Deployment.
 #[derive(Debug)]
-struct Deployment {
+struct ManagedDeployment {
     name: String,
-    object: Subject,
-    scale: Subject,
+    object: ManagedObject,
+    scale: ManagedObject,
 }
 
-impl Deployment {
-    fn new(cluster: &Cluster, namespace: &str, name: &str) -> Self {
+impl ManagedDeployment {
+    fn new(cluster: &ClusterContext, namespace: &str, name: &str) -> Self {
         let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
-        let resource = kind("apps", "v1", "Deployment");
-        let object = Subject::new(client, &resource, namespace, name, fence);
+        let resource = api_resource("apps", "v1", "Deployment");
+        let object = ManagedObject::new(client, &resource, namespace, name, fence);
         Self { name: name.to_owned(), scale: object.clone().subresource("scale"), object }
     }
 
     async fn read(&self) -> Result<Replicas, ClusterError> {
         let object = self.object.read().await?;
-        Ok(deployment::replicas(&object).map_err(|error| (self.object.what(), error))?)
+        Ok(deployment::replicas(&object).map_err(|error| (self.object.describe(), error))?)
     }
 }
 
@@ -154,7 +160,7 @@ mod tests {
                 "spec": {"maxReplicas": 3, "scaleTargetRef": target},
             });
             let autoscaler: HorizontalPodAutoscaler = serde_json::from_value(object).unwrap();
-            looks_after(&autoscaler, "shop-v2")
+            scales_deployment(&autoscaler, "shop-v2")
         };
         assert!(of("Deployment", "shop-v2"));
         assert!(!of("Deployment", "shop-v1") && !of("StatefulSet", "shop-v2"));

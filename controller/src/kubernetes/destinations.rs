@@ -10,73 +10,86 @@ use serde_json::Value;
 use serin_core::config::mesh::{Backend, Destination};
 use tokio::time::timeout;
 
-use crate::kubernetes::objects::{ClusterError, PATIENCE, Subject, in_words, kind};
-use crate::operator::mesh::Cluster;
-use crate::operator::reconcile_error::Stuck;
-use crate::routers::weights::Weighted;
+use crate::kubernetes::objects::{
+    ClusterError, ManagedObject, TIMEOUT, api_resource, user_message,
+};
+use crate::operator::mesh::ClusterContext;
+use crate::operator::reconcile_error::ReconcileError;
+use crate::routers::weights::WeightedVersions;
 
 /// Makes sure that the candidate's is there.
 ///
 /// # Errors
 /// It is not, or it can't be found out.
 pub(crate) async fn check(
-    cluster: &Cluster,
+    cluster: &ClusterContext,
     namespace: &str,
-    weighted: &Weighted,
-) -> Result<(), Stuck> {
+    weighted: &WeightedVersions,
+) -> Result<(), ReconcileError> {
     match weighted {
-        Weighted::VirtualService(versions) => {
-            explained(cluster, namespace, &versions.candidate).await
+        WeightedVersions::VirtualService(versions) => {
+            find_subset(cluster, namespace, &versions.candidate).await
         }
-        Weighted::Route(versions) => service(cluster, namespace, &versions.candidate).await,
+        WeightedVersions::Route(versions) => service(cluster, namespace, &versions.candidate).await,
     }
 }
 
-async fn service(cluster: &Cluster, namespace: &str, backend: &Backend) -> Result<(), Stuck> {
+async fn service(
+    cluster: &ClusterContext,
+    namespace: &str,
+    backend: &Backend,
+) -> Result<(), ReconcileError> {
     let namespace = backend.namespace.as_deref().unwrap_or(namespace);
     let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
-    let service = Subject::new(client, &kind("", "v1", "Service"), namespace, &backend.name, fence);
+    let service = ManagedObject::new(
+        client,
+        &api_resource("", "v1", "Service"),
+        namespace,
+        &backend.name,
+        fence,
+    );
     match service.read().await {
         Ok(_) | Err(ClusterError::Forbidden { .. }) => Ok(()),
-        Err(missing @ ClusterError::Missing { .. }) => Err(absent(missing.to_string())),
+        Err(missing @ ClusterError::Missing { .. }) => Err(not_found(missing.to_string())),
         Err(error) => Err(error.into()),
     }
 }
 
 /// A subset is what a DestinationRule says it is, wherever that may be.
-async fn explained(
-    cluster: &Cluster,
+async fn find_subset(
+    cluster: &ClusterContext,
     namespace: &str,
     destination: &Destination,
-) -> Result<(), Stuck> {
+) -> Result<(), ReconcileError> {
     let Some(subset) = &destination.subset else { return Ok(()) };
-    let resource = kind("networking.istio.io", "v1", "DestinationRule");
+    let resource = api_resource("networking.istio.io", "v1", "DestinationRule");
     let rules: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
     let what = || "DestinationRules".to_owned();
-    let rules = match timeout(PATIENCE, rules.list(&ListParams::default())).await {
+    let rules = match timeout(TIMEOUT, rules.list(&ListParams::default())).await {
         Ok(Ok(rules)) => rules,
         // An operator of one namespace sees no others.
         Ok(Err(Error::Api(status))) if status.code == 403 => return Ok(()),
-        Ok(Err(error)) => return Err(in_words(&what(), &resource.kind, error).into()),
-        Err(_) => return Err(ClusterError::Late { what: what() }.into()),
+        Ok(Err(error)) => return Err(user_message(&what(), &resource.kind, error).into()),
+        Err(_) => return Err(ClusterError::Timeout { what: what() }.into()),
     };
-    let host = full(&destination.host, namespace);
+    let host = qualified_host(&destination.host, namespace);
     let explains = |rule: &DynamicObject| {
         let spec = rule.data.get("spec").unwrap_or(&Value::Null);
         let its = spec.get("host").and_then(Value::as_str).unwrap_or_default();
-        covers(&full(its, &rule.namespace().unwrap_or_default()), &host) && has_subset(spec, subset)
+        covers(&qualified_host(its, &rule.namespace().unwrap_or_default()), &host)
+            && has_subset(spec, subset)
     };
     match rules.items.iter().any(explains) {
         true => Ok(()),
-        false => Err(absent(format!(
+        false => Err(not_found(format!(
             "no DestinationRule explains the subset {subset} of {}: add it to that host's",
             destination.host
         ))),
     }
 }
 
-fn absent(why: String) -> Stuck {
-    Stuck("DestinationMissing", why)
+fn not_found(reason: String) -> ReconcileError {
+    ReconcileError("DestinationMissing", reason)
 }
 
 fn has_subset(spec: &Value, subset: &str) -> bool {
@@ -86,7 +99,7 @@ fn has_subset(spec: &Value, subset: &str) -> bool {
 }
 
 /// A host's name as Istio completes it, without the cluster's domain.
-fn full(host: &str, namespace: &str) -> String {
+fn qualified_host(host: &str, namespace: &str) -> String {
     match host.split_once(".svc.") {
         Some((name, _)) => format!("{name}.svc"),
         None if host.contains(['.', '*']) => host.to_owned(),
@@ -104,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_rule_is_about_hosts_as_istio_completes_them() {
-        let host = full("reviews", "shop");
+        let host = qualified_host("reviews", "shop");
         for (rule, namespace, expected) in [
             ("reviews", "shop", true),
             ("reviews", "istio-system", false),
@@ -115,7 +128,11 @@ mod tests {
             ("*.bank.svc.cluster.local", "istio-system", false),
             ("reviews.example.com", "shop", false),
         ] {
-            assert_eq!(covers(&full(rule, namespace), &host), expected, "{rule} in {namespace}");
+            assert_eq!(
+                covers(&qualified_host(rule, namespace), &host),
+                expected,
+                "{rule} in {namespace}"
+            );
         }
     }
 }

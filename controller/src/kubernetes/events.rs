@@ -8,31 +8,31 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-use crate::kubernetes::event_mapping::Announcement;
-use crate::kubernetes::objects::in_words;
+use crate::kubernetes::event_mapping::EventNote;
+use crate::kubernetes::objects::user_message;
 
 /// What Events say is their source.
 const CONTROLLER: &str = "serin.dev/operator";
 
 /// Tells what comes, one after the other, until nothing can come any more.
-pub(crate) async fn tell(
+pub(crate) async fn publish_events(
     client: Client,
     about: ObjectReference,
     identity: String,
-    mut announcements: mpsc::Receiver<Announcement>,
+    mut announcements: mpsc::Receiver<EventNote>,
 ) {
     let api: Api<Event> = Api::namespaced(client, about.namespace.as_deref().unwrap_or("default"));
-    while let Some(announcement) = announcements.recv().await {
-        let event = event(&about, &identity, announcement);
+    while let Some(note) = announcements.recv().await {
+        let event = event(&about, &identity, note);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
             let what = format!("an Event of {}", about.name.as_deref().unwrap_or_default());
-            eprintln!("serin: {}", in_words(&what, "Event", error));
+            eprintln!("serin: {}", user_message(&what, "Event", error));
         }
     }
 }
 
-fn event(about: &ObjectReference, identity: &str, announcement: Announcement) -> Event {
-    let Announcement { warning, reason, note } = announcement;
+fn event(about: &ObjectReference, identity: &str, announcement: EventNote) -> Event {
+    let EventNote { warning, reason, note } = announcement;
     let name = about.name.as_deref().unwrap_or_default();
     Event {
         metadata: ObjectMeta {

@@ -6,12 +6,12 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::lease::VALID;
+use super::lease::RENEW_DEADLINE;
 
 /// Another operator may lead by now, so nothing may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this operator does not hold the lease any more")]
-pub(crate) struct Lost;
+pub(crate) struct LeaseLost;
 
 /// Asked before each write. Time goes on while a process is stopped, so one that wakes up after its lease was over writes nothing.
 #[derive(Debug, Clone)]
@@ -37,17 +37,17 @@ impl Fence {
     /// Until when the lease is sure to be held.
     #[must_use]
     pub(crate) fn until(&self) -> Option<Instant> {
-        self.0.borrow().map(|sent| sent + VALID)
+        self.0.borrow().map(|sent| sent + RENEW_DEADLINE)
     }
 
     /// Whether anything may be written.
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn check(&self) -> Result<(), Lost> {
+    pub(crate) fn check(&self) -> Result<(), LeaseLost> {
         match self.until() {
             Some(until) if Instant::now() < until => Ok(()),
-            _ => Err(Lost),
+            _ => Err(LeaseLost),
         }
     }
 }
@@ -63,15 +63,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_passes_after_the_last_renewal_is_too_old() {
         let fence = Fence::shut();
-        assert_eq!(fence.check(), Err(Lost));
+        assert_eq!(fence.check(), Err(LeaseLost));
         fence.renewed(Instant::now());
-        advance(VALID - Duration::from_millis(1)).await;
+        advance(RENEW_DEADLINE - Duration::from_millis(1)).await;
         assert_eq!(fence.check(), Ok(()));
         // As after SIGSTOP: nobody has done anything meanwhile.
         advance(Duration::from_millis(1)).await;
-        assert_eq!(fence.check(), Err(Lost));
+        assert_eq!(fence.check(), Err(LeaseLost));
         fence.renewed(Instant::now());
         fence.close();
-        assert_eq!(fence.check(), Err(Lost));
+        assert_eq!(fence.check(), Err(LeaseLost));
     }
 }

@@ -10,10 +10,12 @@ use kube::{Api, Client, Error};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::fence::Fence;
-use super::lease::{DURATION, INTERVAL, Record, Step, VALID, Watch};
+use super::lease::{
+    LEASE_DURATION, LeaseAction, LeaseObserver, LeaseRecord, RENEW_DEADLINE, RENEW_INTERVAL,
+};
 
 /// No answer is waited for longer: the next try may still be in time.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A candidate for the lease.
 #[derive(Debug)]
@@ -23,7 +25,7 @@ pub(crate) struct Leader {
     identity: String,
     fence: Fence,
     began: Instant,
-    watch: Watch,
+    observer: LeaseObserver,
 }
 
 impl Leader {
@@ -42,21 +44,21 @@ impl Leader {
             identity: identity.to_owned(),
             fence,
             began: Instant::now(),
-            watch: Watch::default(),
+            observer: LeaseObserver::default(),
         }
     }
 
     /// Works whenever it leads, until the work says why it can't go on.
     pub(crate) async fn lead<W: Future<Output = String>>(mut self, work: impl Fn() -> W) -> String {
         loop {
-            self.win().await;
+            self.acquire().await;
             eprintln!("serin: {} leads", self.identity);
-            let why = tokio::select! {
+            let reason = tokio::select! {
                 why = work() => Some(why),
-                () = self.hold() => None,
+                () = self.renew_until_lost() => None,
             };
             self.fence.close();
-            match why {
+            match reason {
                 Some(why) => return why,
                 None => eprintln!("serin: {} does not lead any more", self.identity),
             }
@@ -64,10 +66,10 @@ impl Leader {
     }
 
     /// Waits until it holds the lease.
-    async fn win(&mut self) {
+    async fn acquire(&mut self) {
         let mut told = None;
         loop {
-            match self.try_once().await {
+            match self.try_acquire().await {
                 Ok(true) => return,
                 Ok(false) => told = None,
                 Err(why) => {
@@ -77,17 +79,17 @@ impl Leader {
                     }
                 }
             }
-            sleep(INTERVAL).await;
+            sleep(RENEW_INTERVAL).await;
         }
     }
 
     /// Renews the lease until it is lost.
-    async fn hold(&mut self) {
+    async fn renew_until_lost(&mut self) {
         loop {
             let Some(until) = self.fence.until() else { return };
-            sleep(INTERVAL.min(VALID)).await;
+            sleep(RENEW_INTERVAL.min(RENEW_DEADLINE)).await;
             let renewed = tokio::select! {
-                renewed = self.try_once() => renewed,
+                renewed = self.try_acquire() => renewed,
                 () = sleep_until(until) => return,
             };
             match renewed {
@@ -100,9 +102,9 @@ impl Leader {
     }
 
     /// Takes or renews the lease if that may be; whether it is held then.
-    async fn try_once(&mut self) -> Result<bool, String> {
+    async fn try_acquire(&mut self) -> Result<bool, String> {
         let sent = Instant::now();
-        match timeout(PATIENCE, self.request()).await {
+        match timeout(TIMEOUT, self.request()).await {
             Ok(Ok(true)) => {
                 self.fence.renewed(sent);
                 Ok(true)
@@ -122,9 +124,9 @@ impl Leader {
         let record = lease.as_ref().map(record);
         let now = self.began.elapsed();
         let params = PostParams::default();
-        match self.watch.step(record.as_ref(), &self.identity, now) {
-            Step::Wait => Ok(false),
-            Step::Create => {
+        match self.observer.next_action(record.as_ref(), &self.identity, now) {
+            LeaseAction::Wait => Ok(false),
+            LeaseAction::Create => {
                 let metadata = ObjectMeta { name: Some(self.name.clone()), ..Default::default() };
                 let lease = Lease { metadata, spec: Some(self.spec(None, 0)) };
                 self.api.create(&params, &lease).await.map(|_| true)
@@ -134,7 +136,7 @@ impl Leader {
                 // The object as it was read: the server refuses it if it has changed since.
                 let before = lease.spec.take();
                 lease.spec = Some(match step {
-                    Step::Take { transitions, .. } => self.spec(None, transitions),
+                    LeaseAction::Acquire { transitions, .. } => self.spec(None, transitions),
                     _ => self.spec(before, record.map_or(0, |record| record.transitions)),
                 });
                 self.api.replace(&self.name, &params, &lease).await.map(|_| true)
@@ -146,7 +148,7 @@ impl Leader {
         let now = MicroTime(Timestamp::now());
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
             acquire_time: before.and_then(|spec| spec.acquire_time).or(Some(now.clone())),
             renew_time: Some(now),
             lease_transitions: Some(transitions),
@@ -156,21 +158,21 @@ impl Leader {
 }
 
 /// Gives the lease up, so that nobody has to wait for it.
-pub(crate) async fn give_up(client: Client, namespace: &str, name: &str, identity: &str) {
+pub(crate) async fn release_lease(client: Client, namespace: &str, name: &str, identity: &str) {
     let api: Api<Lease> = Api::namespaced(client, namespace);
-    let Ok(Ok(mut lease)) = timeout(PATIENCE, api.get(name)).await else { return };
+    let Ok(Ok(mut lease)) = timeout(TIMEOUT, api.get(name)).await else { return };
     if let Some(spec) = &mut lease.spec
         && spec.holder_identity.as_deref() == Some(identity)
     {
         spec.holder_identity = Some(String::new());
         // If it can't be given up it is over soon.
-        let _ = timeout(PATIENCE, api.replace(name, &PostParams::default(), &lease)).await;
+        let _ = timeout(TIMEOUT, api.replace(name, &PostParams::default(), &lease)).await;
     }
 }
 
-fn record(lease: &Lease) -> Record {
+fn record(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.clone().unwrap_or_default();
-    Record {
+    LeaseRecord {
         holder: spec.holder_identity.unwrap_or_default(),
         version: lease.metadata.resource_version.clone().unwrap_or_default(),
         transitions: spec.lease_transitions.unwrap_or(0),

@@ -6,18 +6,18 @@
 use std::time::Duration;
 
 /// How long a lease lasts that is not renewed.
-pub(crate) const DURATION: Duration = Duration::from_secs(12);
+pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(12);
 
 /// For how long after a renewal was *sent* its holder may write. Shorter than [`DURATION`] by what a write may take, and by what clocks may
 /// differ in speed.
-pub(crate) const VALID: Duration = Duration::from_secs(8);
+pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
 /// How often the holder renews it, and the others look at it.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A lease as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
+pub(crate) struct LeaseRecord {
     /// Who holds it; empty if it was given up.
     pub(crate) holder: String,
     /// Changes with every write: the object's resourceVersion.
@@ -28,13 +28,13 @@ pub(crate) struct Record {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum LeaseAction {
     /// There is no lease: to make one.
     Create,
     /// It is held here: to renew it.
     Renew,
     /// To take it, the write to be refused if it is not this version any more.
-    Take {
+    Acquire {
         /// The version that was judged.
         version: String,
         /// How many times it will have changed hands.
@@ -46,24 +46,29 @@ pub(crate) enum Step {
 
 /// What is known of the lease.
 #[derive(Debug, Default)]
-pub(crate) struct Watch {
+pub(crate) struct LeaseObserver {
     /// The last version seen, and when it was first.
-    seen: Option<(String, Duration)>,
+    last_seen: Option<(String, Duration)>,
 }
 
-impl Watch {
+impl LeaseObserver {
     /// What is to be done about a lease that was read at `now`, a time on a clock of one's own that never goes back.
-    pub(crate) fn step(&mut self, lease: Option<&Record>, identity: &str, now: Duration) -> Step {
-        let Some(lease) = lease else { return Step::Create };
-        let known = self.seen.take().filter(|(version, _)| *version == lease.version);
+    pub(crate) fn next_action(
+        &mut self,
+        lease: Option<&LeaseRecord>,
+        identity: &str,
+        now: Duration,
+    ) -> LeaseAction {
+        let Some(lease) = lease else { return LeaseAction::Create };
+        let known = self.last_seen.take().filter(|(version, _)| *version == lease.version);
         let (version, since) = known.unwrap_or_else(|| (lease.version.clone(), now));
-        self.seen = Some((version, since));
+        self.last_seen = Some((version, since));
         let (version, transitions) = (lease.version.clone(), lease.transitions.saturating_add(1));
         match &*lease.holder {
-            own if own == identity => Step::Renew,
-            "" => Step::Take { version, transitions },
-            _ if now >= since + DURATION => Step::Take { version, transitions },
-            _ => Step::Wait,
+            own if own == identity => LeaseAction::Renew,
+            "" => LeaseAction::Acquire { version, transitions },
+            _ if now >= since + LEASE_DURATION => LeaseAction::Acquire { version, transitions },
+            _ => LeaseAction::Wait,
         }
     }
 }
@@ -72,42 +77,42 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn record(holder: &str, version: &str) -> Record {
-        Record { holder: holder.to_owned(), version: version.to_owned(), transitions: 3 }
+    fn record(holder: &str, version: &str) -> LeaseRecord {
+        LeaseRecord { holder: holder.to_owned(), version: version.to_owned(), transitions: 3 }
     }
 
     const fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn take(version: &str) -> Step {
-        Step::Take { version: version.to_owned(), transitions: 4 }
+    fn take(version: &str) -> LeaseAction {
+        LeaseAction::Acquire { version: version.to_owned(), transitions: 4 }
     }
 
     #[test]
     fn a_lease_is_taken_when_it_has_not_changed_for_its_duration() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.step(None, "b", at(0)), Step::Create);
-        assert_eq!(watch.step(Some(&record("a", "1")), "b", at(5)), Step::Wait);
-        assert_eq!(watch.step(Some(&record("a", "1")), "b", at(16)), Step::Wait);
+        let mut watch = LeaseObserver::default();
+        assert_eq!(watch.next_action(None, "b", at(0)), LeaseAction::Create);
+        assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(5)), LeaseAction::Wait);
+        assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(16)), LeaseAction::Wait);
         // Renewed in the last moment.
-        assert_eq!(watch.step(Some(&record("a", "2")), "b", at(17)), Step::Wait);
-        assert_eq!(watch.step(Some(&record("a", "2")), "b", at(28)), Step::Wait);
-        assert_eq!(watch.step(Some(&record("a", "2")), "b", at(29)), take("2"));
+        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(17)), LeaseAction::Wait);
+        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(28)), LeaseAction::Wait);
+        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(29)), take("2"));
     }
 
     #[test]
     fn who_has_given_it_up_is_not_waited_for_and_who_holds_it_renews_it() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.step(Some(&record("", "7")), "b", at(0)), take("7"));
-        assert_eq!(watch.step(Some(&record("b", "8")), "b", at(1)), Step::Renew);
-        assert_eq!(watch.step(Some(&record("b", "8")), "b", at(100)), Step::Renew);
+        let mut watch = LeaseObserver::default();
+        assert_eq!(watch.next_action(Some(&record("", "7")), "b", at(0)), take("7"));
+        assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(1)), LeaseAction::Renew);
+        assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(100)), LeaseAction::Renew);
     }
 
     /// From the last renewal of one to the first write of another, and never both at once.
     #[test]
     fn a_take_over_is_quick_and_never_too_early() {
-        assert!(VALID + Duration::from_secs(3) < DURATION);
-        assert!(DURATION + INTERVAL * 2 < Duration::from_secs(20));
+        assert!(RENEW_DEADLINE + Duration::from_secs(3) < LEASE_DURATION);
+        assert!(LEASE_DURATION + RENEW_INTERVAL * 2 < Duration::from_secs(20));
     }
 }

@@ -12,15 +12,15 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::crd::{PLURAL, group_and_version};
-use super::fence::{Fence, Lost};
+use super::fence::{Fence, LeaseLost};
 use crate::kubernetes::patches::wasm_plugin::PluginError;
 use crate::kubernetes::patches::{Edits, FieldError};
 
 /// No answer is waited for longer. A write that is given up may still arrive: it carries the version that it was decided on.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a write is decided again on an object that somebody else keeps changing.
-const TRIES: usize = 10;
+const MAX_ATTEMPTS: usize = 10;
 
 /// Why something was not done. What could not be read or written is as it was.
 #[derive(Debug, Error)]
@@ -30,25 +30,25 @@ pub(crate) enum ClusterError {
     Missing { what: String },
     #[error("the cluster has no {kind}: is its definition installed?")]
     NoKind { kind: String },
-    #[error("{what}: it may not be read or written by this operator's account: {why}")]
-    Forbidden { what: String, why: String },
+    #[error("{what}: it may not be read or written by this operator's account: {reason}")]
+    Forbidden { what: String, reason: String },
     #[error("{what}: somebody else keeps changing it")]
     Contended { what: String },
-    #[error("{what}: {why}")]
-    Refused { what: String, why: String },
-    #[error("{what}: no answer from the API server within {} s", PATIENCE.as_secs())]
-    Late { what: String },
+    #[error("{what}: {reason}")]
+    Rejected { what: String, reason: String },
+    #[error("{what}: no answer from the API server within {} s", TIMEOUT.as_secs())]
+    Timeout { what: String },
     #[error("{what}: {cause}")]
     Field { what: String, cause: FieldError },
     #[error("{what}: {cause}")]
     Plugin { what: String, cause: PluginError },
     #[error(transparent)]
-    Lost(#[from] Lost),
+    LeaseLost(#[from] LeaseLost),
 }
 
 /// A kind of object.
 #[must_use]
-pub(crate) fn kind(group: &str, version: &str, kind: &str) -> ApiResource {
+pub(crate) fn api_resource(group: &str, version: &str, kind: &str) -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn rollouts() -> ApiResource {
 
 /// One object of a mesh, which is read, and changed in a few places.
 #[derive(Debug, Clone)]
-pub(crate) struct Subject {
+pub(crate) struct ManagedObject {
     api: Api<DynamicObject>,
     kind: String,
     name: String,
@@ -70,7 +70,7 @@ pub(crate) struct Subject {
     fence: Fence,
 }
 
-impl Subject {
+impl ManagedObject {
     /// The object of this kind and name.
     #[must_use]
     pub(crate) fn new(
@@ -93,7 +93,7 @@ impl Subject {
 
     /// Its kind and name.
     #[must_use]
-    pub(crate) fn what(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!("{} {}", self.kind, self.name)
     }
 
@@ -109,8 +109,8 @@ impl Subject {
     /// It is not there, or can't be read.
     pub(crate) async fn read(&self) -> Result<Value, ClusterError> {
         let object = match self.subresource {
-            Some(part) => self.answered(self.api.get_subresource(part, &self.name)).await,
-            None => self.answered(self.api.get(&self.name)).await,
+            Some(part) => self.with_timeout(self.api.get_subresource(part, &self.name)).await,
+            None => self.with_timeout(self.api.get(&self.name)).await,
         };
         Ok(json!(object?))
     }
@@ -127,29 +127,29 @@ impl Subject {
         ClusterError: From<(String, E)>,
     {
         let mut refused: Option<(Value, String)> = None;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let object = self.read().await?;
-            if let Some((before, why)) = refused.take()
+            if let Some((before, reason)) = refused.take()
                 && version(&before) == version(&object)
             {
                 // Nobody was quicker: it is the change itself that the server does not take.
-                return Err(ClusterError::Refused { what: self.what(), why });
+                return Err(ClusterError::Rejected { what: self.describe(), reason });
             }
-            let edits = decide(&object).map_err(|error| (self.what(), error))?;
+            let edits = decide(&object).map_err(|error| (self.describe(), error))?;
             if edits.is_empty() {
                 return Ok(object);
             }
             self.fence.check()?;
-            match timeout(PATIENCE, self.patch(&edits)).await {
+            match timeout(TIMEOUT, self.patch(&edits)).await {
                 Ok(Ok(object)) => return Ok(json!(object)),
                 Ok(Err(Error::Api(status))) if [409, 422].contains(&status.code) => {
                     refused = Some((object, status.message.clone()));
                 }
                 Ok(Err(error)) => return Err(self.error(error)),
-                Err(_) => return Err(ClusterError::Late { what: self.what() }),
+                Err(_) => return Err(ClusterError::Timeout { what: self.describe() }),
             }
         }
-        Err(ClusterError::Contended { what: self.what() })
+        Err(ClusterError::Contended { what: self.describe() })
     }
 
     async fn patch(&self, edits: &Edits) -> Result<DynamicObject, Error> {
@@ -161,18 +161,18 @@ impl Subject {
         }
     }
 
-    async fn answered<T>(
+    async fn with_timeout<T>(
         &self,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, ClusterError> {
-        match timeout(PATIENCE, request).await {
+        match timeout(TIMEOUT, request).await {
             Ok(answer) => answer.map_err(|error| self.error(error)),
-            Err(_) => Err(ClusterError::Late { what: self.what() }),
+            Err(_) => Err(ClusterError::Timeout { what: self.describe() }),
         }
     }
 
     fn error(&self, error: Error) -> ClusterError {
-        in_words(&self.what(), &self.kind, error)
+        user_message(&self.describe(), &self.kind, error)
     }
 }
 
@@ -181,7 +181,7 @@ fn version(object: &Value) -> Option<&Value> {
 }
 
 /// What an error of the server, or on the way to it, comes down to.
-pub(crate) fn in_words(what: &str, kind: &str, error: Error) -> ClusterError {
+pub(crate) fn user_message(what: &str, kind: &str, error: Error) -> ClusterError {
     let what = what.to_owned();
     match error {
         // Of an object that is not there the answer has a name; of a kind that is not there it has none.
@@ -193,10 +193,10 @@ pub(crate) fn in_words(what: &str, kind: &str, error: Error) -> ClusterError {
             }
         }
         Error::Api(status) if [401, 403].contains(&status.code) => {
-            ClusterError::Forbidden { what, why: status.message.clone() }
+            ClusterError::Forbidden { what, reason: status.message.clone() }
         }
-        Error::Api(status) => ClusterError::Refused { what, why: status.message.clone() },
-        other => ClusterError::Refused { what, why: root(&other) },
+        Error::Api(status) => ClusterError::Rejected { what, reason: status.message.clone() },
+        other => ClusterError::Rejected { what, reason: root(&other) },
     }
 }
 
@@ -210,15 +210,15 @@ fn root(error: &dyn std::error::Error) -> String {
 impl ClusterError {
     /// The same as a word, which stays what it is.
     #[must_use]
-    pub(crate) fn word(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Missing { .. } => "ObjectMissing",
-            Self::NoKind { .. } => "KindMissing",
+            Self::NoKind { .. } => "CRDNotInstalled",
             Self::Forbidden { .. } => "Forbidden",
             Self::Contended { .. } => "Contended",
-            Self::Refused { .. } | Self::Late { .. } => "ApiServer",
+            Self::Rejected { .. } | Self::Timeout { .. } => "ApiServer",
             Self::Field { .. } | Self::Plugin { .. } => "ObjectInvalid",
-            Self::Lost(_) => "NotLeading",
+            Self::LeaseLost(_) => "NotLeading",
         }
     }
 }
@@ -244,10 +244,10 @@ where
     K: Clone + DeserializeOwned + Debug,
 {
     let what = || format!("the list of {kind}s");
-    match timeout(PATIENCE, api.list(&ListParams::default())).await {
+    match timeout(TIMEOUT, api.list(&ListParams::default())).await {
         Ok(Ok(list)) => Ok(list.items),
-        Ok(Err(error)) => Err(in_words(&what(), kind, error)),
-        Err(_) => Err(ClusterError::Late { what: what() }),
+        Ok(Err(error)) => Err(user_message(&what(), kind, error)),
+        Err(_) => Err(ClusterError::Timeout { what: what() }),
     }
 }
 
@@ -268,8 +268,8 @@ pub(crate) async fn finalize(
         "finalizers": finalizers,
     } }));
     let params = PatchParams::default();
-    match timeout(PATIENCE, api.patch(&object.name_any(), &params, &patch)).await {
-        Ok(answer) => answer.map_err(|error| in_words(&what(), KIND, error)),
-        Err(_) => Err(ClusterError::Late { what: what() }),
+    match timeout(TIMEOUT, api.patch(&object.name_any(), &params, &patch)).await {
+        Ok(answer) => answer.map_err(|error| user_message(&what(), KIND, error)),
+        Err(_) => Err(ClusterError::Timeout { what: what() }),
     }
 }

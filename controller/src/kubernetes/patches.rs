@@ -17,8 +17,8 @@ pub mod wasm_plugin;
 
 pub use edits::Edits;
 pub use field::FieldError;
-pub use find::Missing;
-pub use routes::{Drift, Route, Routes};
+pub use find::MissingCandidate;
+pub use routes::{Drift, RolloutRoute, RolloutRoutes};
 
 #[cfg(test)]
 mod tests;

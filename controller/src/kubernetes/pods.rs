@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Api, Client, ResourceExt};
-use serin_core::observation::health::Name;
+use serin_core::observation::health::ProxyName;
 use serin_core::spec::Pods;
 use tokio::sync::watch;
 
-use crate::sources::fleet::discovery::{Listing, Proxy};
+use crate::sources::fleet::discovery::{ProxyEndpoint, ProxyList};
 
 /// Follows the pods until nobody wants to know any more.
 pub(crate) async fn follow(
@@ -19,7 +19,7 @@ pub(crate) async fn follow(
     namespace: &str,
     pods: &Pods,
     port: u16,
-    listing: watch::Sender<Listing>,
+    listing: watch::Sender<ProxyList>,
 ) {
     let namespace = pods.namespace.as_deref().unwrap_or(namespace);
     let api: Api<Pod> = Api::namespaced(client, namespace);
@@ -27,14 +27,14 @@ pub(crate) async fn follow(
         pods.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let config = watcher::Config::default().labels(&selector.join(","));
     let mut events = watch_objects(api, config).default_backoff().boxed();
-    let mut known = Known::default();
+    let mut known = PodProxies::default();
     loop {
         let event = tokio::select! {
             event = events.try_next() => event,
             () = listing.closed() => return,
         };
         match event {
-            Ok(Some(event)) => known.take(event, port),
+            Ok(Some(event)) => known.on_event(event, port),
             Ok(None) => return,
             Err(error) => {
                 let warning = Some(format!("the list of pods can't be renewed: {error}"));
@@ -43,49 +43,49 @@ pub(crate) async fn follow(
             }
         }
         if let Some(proxies) = known.proxies() {
-            listing.send_replace(Listing { proxies, warning: None });
+            listing.send_replace(ProxyList { proxies, warning: None });
         }
     }
 }
 
 /// The pods that are known.
 #[derive(Debug, Default)]
-struct Known {
-    proxies: BTreeMap<String, Option<Proxy>>,
+struct PodProxies {
+    proxies: BTreeMap<String, Option<ProxyEndpoint>>,
     /// Those of a list that is not complete yet.
-    renewed: Option<BTreeMap<String, Option<Proxy>>>,
+    relisted: Option<BTreeMap<String, Option<ProxyEndpoint>>>,
 }
 
-impl Known {
-    fn take(&mut self, event: Event<Pod>, port: u16) {
+impl PodProxies {
+    fn on_event(&mut self, event: Event<Pod>, port: u16) {
         match event {
             Event::Apply(pod) => drop(self.proxies.insert(pod.name_any(), proxy(&pod, port))),
             Event::Delete(pod) => drop(self.proxies.remove(&pod.name_any())),
-            Event::Init => self.renewed = Some(BTreeMap::new()),
+            Event::Init => self.relisted = Some(BTreeMap::new()),
             Event::InitApply(pod) => {
-                let renewed = self.renewed.get_or_insert_default();
+                let renewed = self.relisted.get_or_insert_default();
                 renewed.insert(pod.name_any(), proxy(&pod, port));
             }
-            Event::InitDone => self.proxies = self.renewed.take().unwrap_or_default(),
+            Event::InitDone => self.proxies = self.relisted.take().unwrap_or_default(),
         }
     }
 
     /// The proxies, by name; `None` while they are being listed anew.
-    fn proxies(&self) -> Option<Vec<Proxy>> {
+    fn proxies(&self) -> Option<Vec<ProxyEndpoint>> {
         let listed = || self.proxies.values().flatten().cloned().collect();
-        self.renewed.is_none().then(listed)
+        self.relisted.is_none().then(listed)
     }
 }
 
 /// The proxy in a pod; `None` if it does not run, or is about to end.
-fn proxy(pod: &Pod, port: u16) -> Option<Proxy> {
+fn proxy(pod: &Pod, port: u16) -> Option<ProxyEndpoint> {
     let status = pod.status.as_ref()?;
     let address = status.pod_ip.as_deref().filter(|address| !address.is_empty())?;
     let runs = status.phase.as_deref() == Some("Running");
     // An IPv6 address is written in brackets.
     let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-    (runs && pod.metadata.deletion_timestamp.is_none()).then(|| Proxy {
-        name: Name::from(pod.name_any()),
+    (runs && pod.metadata.deletion_timestamp.is_none()).then(|| ProxyEndpoint {
+        name: ProxyName::from(pod.name_any()),
         address: format!("http://{host}:{port}"),
     })
 }
@@ -101,37 +101,37 @@ mod tests {
         serde_json::from_value(pod).unwrap()
     }
 
-    fn names(known: &Known) -> Vec<String> {
+    fn names(known: &PodProxies) -> Vec<String> {
         let proxies = known.proxies().unwrap();
         proxies.iter().map(|proxy| proxy.address.clone()).collect()
     }
 
     #[test]
     fn pods_that_run_are_proxies() {
-        let mut known = Known::default();
-        known.take(Event::Init, 15_090);
-        known.take(Event::InitApply(pod("b", "Running", Some("10.0.0.2"))), 15_090);
+        let mut known = PodProxies::default();
+        known.on_event(Event::Init, 15_090);
+        known.on_event(Event::InitApply(pod("b", "Running", Some("10.0.0.2"))), 15_090);
         assert_eq!(known.proxies(), None);
-        known.take(Event::InitApply(pod("a", "Running", Some("fd00::1"))), 15_090);
-        known.take(Event::InitDone, 15_090);
+        known.on_event(Event::InitApply(pod("a", "Running", Some("fd00::1"))), 15_090);
+        known.on_event(Event::InitDone, 15_090);
         assert_eq!(names(&known), ["http://[fd00::1]:15090", "http://10.0.0.2:15090"]);
-        known.take(Event::Apply(pod("c", "Pending", None)), 15_090);
-        known.take(Event::Apply(pod("a", "Succeeded", Some("fd00::1"))), 15_090);
+        known.on_event(Event::Apply(pod("c", "Pending", None)), 15_090);
+        known.on_event(Event::Apply(pod("a", "Succeeded", Some("fd00::1"))), 15_090);
         assert_eq!(names(&known), ["http://10.0.0.2:15090"]);
         let mut ending = pod("b", "Running", Some("10.0.0.2"));
         ending.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
-        known.take(Event::Apply(ending), 15_090);
+        known.on_event(Event::Apply(ending), 15_090);
         assert!(names(&known).is_empty());
     }
 
     #[test]
     fn what_a_new_list_does_not_have_is_gone() {
-        let mut known = Known::default();
-        known.take(Event::Apply(pod("a", "Running", Some("10.0.0.1"))), 1);
-        known.take(Event::Init, 1);
-        known.take(Event::InitApply(pod("b", "Running", Some("10.0.0.2"))), 1);
-        known.take(Event::InitDone, 1);
+        let mut known = PodProxies::default();
+        known.on_event(Event::Apply(pod("a", "Running", Some("10.0.0.1"))), 1);
+        known.on_event(Event::Init, 1);
+        known.on_event(Event::InitApply(pod("b", "Running", Some("10.0.0.2"))), 1);
+        known.on_event(Event::InitDone, 1);
         assert_eq!(names(&known), ["http://10.0.0.2:1"]);
     }
 }

@@ -10,7 +10,7 @@ use serin_filter::names::VersionName;
 use super::condition::Condition;
 
 /// The most rollouts that are remembered.
-pub(crate) const HISTORY: usize = 10;
+pub(crate) const MAX_HISTORY: usize = 10;
 
 /// The status of a Rollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub(crate) struct ObjectStatus {
     pub(crate) observed_generation: i64,
     /// Where the service is between its versions.
     #[serde(default)]
-    pub(crate) phase: Phase,
+    pub(crate) phase: RolloutPhase,
     /// The same as a sentence.
     #[serde(default)]
     pub(crate) message: String,
@@ -45,30 +45,30 @@ pub(crate) struct ObjectStatus {
     pub(crate) conditions: Vec<Condition>,
     /// What was seen of both versions since the step went live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) evidence: Option<Evidence>,
+    pub(crate) evidence: Option<EvidenceStatus>,
     /// The last order that was dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) order: Option<OrderReport>,
+    pub(crate) command: Option<CommandReport>,
     /// The last rollouts that have ended, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) history: Vec<Past>,
+    pub(crate) history: Vec<HistoryEntry>,
     /// The version that serves nobody since the last rollout has ended, and whose Deployment is to have no replicas; with spec.scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) retiring: Option<Retiring>,
+    pub(crate) pending_scale_down: Option<PendingScaleDown>,
     /// The number of the last split that was asked for. It never falls, so that no proxy takes an old split for a new one.
     #[serde(default)]
     pub(crate) generation: u64,
     /// The rollout under way, for the operator that goes on with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) under_way: Option<UnderWay>,
+    pub(crate) checkpoint: Option<StatusCheckpoint>,
     /// Who wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) writer: Option<Stamp>,
+    pub(crate) writer: Option<WriterStamp>,
 }
 
 /// Where a service is between its versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub(crate) enum Phase {
+pub(crate) enum RolloutPhase {
     /// A rollout could not begin yet; the message says why.
     #[default]
     Pending,
@@ -91,7 +91,7 @@ pub(crate) enum Phase {
 /// What was seen of both versions since the step went live.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Evidence {
+pub(crate) struct EvidenceStatus {
     /// Requests that the baseline has answered.
     pub(crate) baseline_requests: u64,
     /// Failures among them.
@@ -113,7 +113,7 @@ pub(crate) struct Evidence {
 /// What became of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct OrderReport {
+pub(crate) struct CommandReport {
     /// The annotation's text. The same text is not obeyed twice.
     pub(crate) text: String,
     /// When it was dealt with.
@@ -121,13 +121,13 @@ pub(crate) struct OrderReport {
     pub(crate) at: Timestamp,
     /// Why it was not obeyed, unless it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) refused: Option<String>,
+    pub(crate) rejected: Option<String>,
 }
 
 /// A rollout that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Past {
+pub(crate) struct HistoryEntry {
     /// The version that ran.
     pub(crate) baseline: VersionName,
     /// The version that was to replace it.
@@ -147,18 +147,18 @@ pub(crate) struct Past {
 /// A version whose replicas are to be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Retiring {
+pub(crate) struct PendingScaleDown {
     /// Its name.
     pub(crate) version: VersionName,
     /// What is in the way. It is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) trouble: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// A rollout under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct UnderWay {
+pub(crate) struct StatusCheckpoint {
     /// The version that runs.
     pub(crate) baseline: VersionName,
     /// The version that shall replace it.
@@ -177,7 +177,7 @@ pub(crate) struct UnderWay {
 /// Who wrote a status, and with which of its writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Stamp {
+pub(crate) struct WriterStamp {
     /// The operator.
     pub(crate) identity: String,
     /// Counted by it.

@@ -10,20 +10,20 @@ use kube::{Api, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::mesh::Cluster;
-use crate::kubernetes::events::tell;
+use super::mesh::ClusterContext;
+use crate::kubernetes::events::publish_events;
 use crate::kubernetes::objects::rollouts;
-use crate::operator::reconciler::Release;
+use crate::operator::reconciler::RolloutReconciler;
 
 /// Events of one object that may wait to be told.
-const WAITING: usize = 100;
+const CHANNEL_CAPACITY: usize = 100;
 
 /// Namespace and name.
-type Key = (String, String);
+type ObjectKey = (String, String);
 
 /// Looks after all objects of a namespace, or of all. Ends only with its future.
-pub(crate) async fn look_after(
-    cluster: Cluster,
+pub(crate) async fn run(
+    cluster: ClusterContext,
     namespace: Option<String>,
     identity: String,
 ) -> String {
@@ -32,7 +32,8 @@ pub(crate) async fn look_after(
         Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &resource),
         None => Api::all_with(cluster.client.clone(), &resource),
     };
-    let mut roll = Roll { cluster, identity, objects: HashMap::new(), tasks: JoinSet::new() };
+    let mut roll =
+        RolloutController { cluster, identity, objects: HashMap::new(), tasks: JoinSet::new() };
     let mut events = watch_objects(api, Config::default()).default_backoff().boxed();
     let mut listed = Vec::new();
     let mut told = None;
@@ -40,7 +41,7 @@ pub(crate) async fn look_after(
         match events.try_next().await {
             Ok(Some(event)) => {
                 told = None;
-                roll.take(event, &mut listed);
+                roll.on_event(event, &mut listed);
             }
             Ok(None) => return "the watch of Rollouts has ended".to_owned(),
             Err(error) => {
@@ -54,33 +55,33 @@ pub(crate) async fn look_after(
     }
 }
 
-struct Roll {
-    cluster: Cluster,
+struct RolloutController {
+    cluster: ClusterContext,
     identity: String,
-    objects: HashMap<Key, watch::Sender<Option<DynamicObject>>>,
+    objects: HashMap<ObjectKey, watch::Sender<Option<DynamicObject>>>,
     /// Ended with this.
     tasks: JoinSet<()>,
 }
 
-impl Roll {
-    fn take(&mut self, event: Event<DynamicObject>, listed: &mut Vec<Key>) {
+impl RolloutController {
+    fn on_event(&mut self, event: Event<DynamicObject>, listed: &mut Vec<ObjectKey>) {
         match event {
-            Event::Apply(object) => self.see(object),
-            Event::Delete(object) => self.gone(&key(&object)),
+            Event::Apply(object) => self.on_object(object),
+            Event::Delete(object) => self.on_deleted(&key(&object)),
             Event::Init => listed.clear(),
             Event::InitApply(object) => {
                 listed.push(key(&object));
-                self.see(object);
+                self.on_object(object);
             }
             Event::InitDone => {
-                let missing = |known: &&Key| !listed.contains(known);
+                let missing = |known: &&ObjectKey| !listed.contains(known);
                 let missing: Vec<_> = self.objects.keys().filter(missing).cloned().collect();
-                missing.iter().for_each(|key| self.gone(key));
+                missing.iter().for_each(|key| self.on_deleted(key));
             }
         }
     }
 
-    fn see(&mut self, object: DynamicObject) {
+    fn on_object(&mut self, object: DynamicObject) {
         while self.tasks.try_join_next().is_some() {}
         let key = key(&object);
         // Whoever looked after it may have ended.
@@ -91,26 +92,26 @@ impl Roll {
         }
     }
 
-    fn spawn(&mut self, key: Key, object: DynamicObject) {
+    fn spawn(&mut self, key: ObjectKey, object: DynamicObject) {
         let (client, resource) = (self.cluster.client.clone(), rollouts());
         let about = object.object_ref(&resource);
         let api = Api::namespaced_with(client.clone(), &key.0, &resource);
-        let (announcements, waiting) = mpsc::channel(WAITING);
-        self.tasks.spawn(tell(client, about, self.identity.clone(), waiting));
+        let (announcements, waiting) = mpsc::channel(CHANNEL_CAPACITY);
+        self.tasks.spawn(publish_events(client, about, self.identity.clone(), waiting));
         let (cluster, identity) = (self.cluster.clone(), self.identity.clone());
-        let release = Release { cluster, api, identity, events: announcements };
+        let reconciler = RolloutReconciler { cluster, api, identity, events: announcements };
         let (seen, changes) = watch::channel(Some(object));
-        self.tasks.spawn(release.tend(changes));
+        self.tasks.spawn(reconciler.run(changes));
         self.objects.insert(key, seen);
     }
 
-    fn gone(&mut self, key: &Key) {
+    fn on_deleted(&mut self, key: &ObjectKey) {
         if let Some(seen) = self.objects.remove(key) {
             seen.send_replace(None);
         }
     }
 }
 
-fn key(object: &DynamicObject) -> Key {
+fn key(object: &DynamicObject) -> ObjectKey {
     (object.namespace().unwrap_or_default(), object.name_any())
 }

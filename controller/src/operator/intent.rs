@@ -1,20 +1,20 @@
 //! What is to be done for an object, decided from what it says. Pure.
 
-use serin_core::rollout::command::{Order, Verb};
+use serin_core::rollout::command::{Action, Command};
 use serin_filter::names::VersionName;
 
-use crate::kubernetes::status::{ObjectStatus, Phase};
+use crate::kubernetes::status::{ObjectStatus, RolloutPhase};
 use crate::operator::command;
 
 /// What an object says, as far as it decides what is to be done.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'o> {
+pub(crate) struct DesiredState<'o> {
     /// `spec.baseline`.
     pub(crate) baseline: &'o VersionName,
     /// `spec.candidate`.
     pub(crate) candidate: &'o VersionName,
     /// The annotation with an order.
-    pub(crate) order: Option<&'o str>,
+    pub(crate) command: Option<&'o str>,
     /// Whether the object is being deleted.
     pub(crate) deleted: bool,
 }
@@ -32,76 +32,80 @@ pub(crate) enum Intent {
         candidate: VersionName,
     },
     /// Nothing, but to say so.
-    Rest {
+    Idle {
         /// Where the service is.
-        phase: Phase,
+        phase: RolloutPhase,
         /// The version that runs.
         stable: VersionName,
     },
     /// To let the object go.
-    Release,
+    Finalize,
 }
 
 /// Decides what is to be done. What is under way goes on, whatever the object says by now: [`wish`] has it stopped, if it must be.
 #[must_use]
-pub(crate) fn intent(wanted: Wanted<'_>, status: &ObjectStatus) -> Intent {
-    if status.under_way.is_some() {
+pub(crate) fn intent(wanted: DesiredState<'_>, status: &ObjectStatus) -> Intent {
+    if status.checkpoint.is_some() {
         return Intent::Resume;
     }
     if wanted.deleted {
-        return Intent::Release;
+        return Intent::Finalize;
     }
     let stable = status.stable.as_ref().unwrap_or(wanted.baseline).clone();
     if *wanted.candidate == stable {
-        return Intent::Rest { phase: Phase::Stable, stable };
+        return Intent::Idle { phase: RolloutPhase::Stable, stable };
     }
     if status.rejected.as_ref() == Some(wanted.candidate) && !retries(wanted, status) {
         let phase = match status.history.first().map(|past| &*past.verdict) {
-            Some("Stopped") => Phase::Stopped,
-            _ => Phase::RolledBack,
+            Some("Stopped") => RolloutPhase::Stopped,
+            _ => RolloutPhase::RolledBack,
         };
-        return Intent::Rest { phase, stable };
+        return Intent::Idle { phase, stable };
     }
     Intent::Begin { baseline: stable, candidate: wanted.candidate.clone() }
 }
 
 /// Whether somebody orders that it be tried once more.
-fn retries(wanted: Wanted<'_>, status: &ObjectStatus) -> bool {
-    let Some(text) = unheard(wanted, status) else { return false };
-    command::parse(text).is_ok_and(|order| order.verb == Verb::Retry)
+fn retries(wanted: DesiredState<'_>, status: &ObjectStatus) -> bool {
+    let Some(text) = pending_command(wanted, status) else { return false };
+    command::parse(text).is_ok_and(|command| command.action == Action::Retry)
 }
 
 /// The order that has not been dealt with.
 #[must_use]
-pub(crate) fn unheard<'o>(wanted: Wanted<'o>, status: &ObjectStatus) -> Option<&'o str> {
-    let heard = status.order.as_ref().map(|report| &*report.text);
-    wanted.order.filter(|text| heard != Some(text))
+pub(crate) fn pending_command<'o>(
+    wanted: DesiredState<'o>,
+    status: &ObjectStatus,
+) -> Option<&'o str> {
+    let heard = status.command.as_ref().map(|report| &*report.text);
+    wanted.command.filter(|text| heard != Some(text))
 }
 
 /// What the object says that ends a rollout from `baseline` to `candidate`, which is under way.
 #[must_use]
-pub(crate) fn wish(
-    wanted: Wanted<'_>,
+pub(crate) fn implied_command(
+    wanted: DesiredState<'_>,
     under_way: (&VersionName, &VersionName),
-    phase: Phase,
-) -> Option<Order> {
+    phase: RolloutPhase,
+) -> Option<Command> {
     let (baseline, candidate) = under_way;
-    let order = |verb, why: String| {
+    let command = |action, why: String| {
         let by = "serin".to_owned();
-        Order { verb, by, why: Some(why), step: None, seconds: None, force: false }
+        Command { action, by, reason: Some(why), step: None, seconds: None, force: false }
     };
-    let promoted = phase == Phase::Promoted;
+    let promoted = phase == RolloutPhase::Promoted;
     if wanted.deleted {
         // What is promoted already stays so.
-        return (!promoted).then(|| order(Verb::Abort, "the Rollout is being deleted".to_owned()));
+        return (!promoted)
+            .then(|| command(Action::Abort, "the Rollout is being deleted".to_owned()));
     }
     let newer = wanted.candidate;
     match (newer == candidate, promoted) {
         (true, _) => None,
-        (false, false) => Some(order(Verb::Abort, format!("spec.candidate is {newer} now"))),
+        (false, false) => Some(command(Action::Abort, format!("spec.candidate is {newer} now"))),
         // Its window ends first; then the next one begins from there.
         (false, true) if newer != baseline => None,
-        (false, true) => Some(order(Verb::Undo, format!("spec.candidate is {newer} again"))),
+        (false, true) => Some(command(Action::Undo, format!("spec.candidate is {newer} again"))),
     }
 }
 
@@ -110,7 +114,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::kubernetes::status::{OrderReport, Past, UnderWay};
+    use crate::kubernetes::status::{CommandReport, HistoryEntry, StatusCheckpoint};
 
     fn version(name: &str) -> VersionName {
         name.parse().unwrap()
@@ -118,20 +122,20 @@ mod tests {
 
     fn decided(baseline: &str, candidate: &str, status: &ObjectStatus) -> Intent {
         let (baseline, candidate) = (&version(baseline), &version(candidate));
-        intent(Wanted { baseline, candidate, order: None, deleted: false }, status)
+        intent(DesiredState { baseline, candidate, command: None, deleted: false }, status)
     }
 
     fn begin(baseline: &str, candidate: &str) -> Intent {
         Intent::Begin { baseline: version(baseline), candidate: version(candidate) }
     }
 
-    fn rest(phase: Phase, stable: &str) -> Intent {
-        Intent::Rest { phase, stable: version(stable) }
+    fn rest(phase: RolloutPhase, stable: &str) -> Intent {
+        Intent::Idle { phase, stable: version(stable) }
     }
 
     /// A status after a rollout that ended so.
     fn after(stable: &str, candidate: &str, verdict: &str) -> ObjectStatus {
-        let past = Past {
+        let past = HistoryEntry {
             baseline: version(stable),
             candidate: version(candidate),
             verdict: verdict.to_owned(),
@@ -151,11 +155,11 @@ mod tests {
     #[test]
     fn a_rollout_begins_when_the_candidate_is_not_what_runs() {
         let new = ObjectStatus::default();
-        assert_eq!(decided("v1", "v1", &new), rest(Phase::Stable, "v1"));
+        assert_eq!(decided("v1", "v1", &new), rest(RolloutPhase::Stable, "v1"));
         assert_eq!(decided("v1", "v2", &new), begin("v1", "v2"));
         // What was promoted is the baseline, whatever spec.baseline still says.
         let promoted = after("v2", "v2", "Promoted");
-        assert_eq!(decided("v1", "v2", &promoted), rest(Phase::Stable, "v2"));
+        assert_eq!(decided("v1", "v2", &promoted), rest(RolloutPhase::Stable, "v2"));
         assert_eq!(decided("v1", "v3", &promoted), begin("v2", "v3"));
         assert_eq!(decided("v1", "v1", &promoted), begin("v2", "v1"));
     }
@@ -163,22 +167,29 @@ mod tests {
     #[test]
     fn what_was_taken_back_is_not_tried_again_by_itself() {
         let rolled_back = after("v1", "v2", "RolledBack");
-        assert_eq!(decided("v1", "v2", &rolled_back), rest(Phase::RolledBack, "v1"));
-        assert_eq!(decided("v1", "v2", &after("v1", "v2", "Stopped")), rest(Phase::Stopped, "v1"));
+        assert_eq!(decided("v1", "v2", &rolled_back), rest(RolloutPhase::RolledBack, "v1"));
+        assert_eq!(
+            decided("v1", "v2", &after("v1", "v2", "Stopped")),
+            rest(RolloutPhase::Stopped, "v1")
+        );
         assert_eq!(decided("v1", "v3", &rolled_back), begin("v1", "v3"));
-        assert_eq!(decided("v1", "v1", &rolled_back), rest(Phase::Stable, "v1"));
+        assert_eq!(decided("v1", "v1", &rolled_back), rest(RolloutPhase::Stable, "v1"));
         let (baseline, candidate) = (&version("v1"), &version("v2"));
-        let retry = Wanted { baseline, candidate, order: Some("retry id=1"), deleted: false };
+        let retry =
+            DesiredState { baseline, candidate, command: Some("retry id=1"), deleted: false };
         assert_eq!(intent(retry, &rolled_back), begin("v1", "v2"));
-        let heard =
-            OrderReport { text: "retry id=1".to_owned(), at: Timestamp::UNIX_EPOCH, refused: None };
-        let heard = ObjectStatus { order: Some(heard), ..rolled_back };
-        assert_eq!(intent(retry, &heard), rest(Phase::RolledBack, "v1"));
+        let heard = CommandReport {
+            text: "retry id=1".to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            rejected: None,
+        };
+        let heard = ObjectStatus { command: Some(heard), ..rolled_back };
+        assert_eq!(intent(retry, &heard), rest(RolloutPhase::RolledBack, "v1"));
     }
 
     #[test]
     fn what_is_under_way_goes_on_even_if_it_is_to_end() {
-        let under_way = UnderWay {
+        let under_way = StatusCheckpoint {
             baseline: version("v1"),
             candidate: version("v2"),
             spec: String::new(),
@@ -186,25 +197,27 @@ mod tests {
             at_ms: 0,
             wall: Timestamp::UNIX_EPOCH,
         };
-        let status = ObjectStatus { under_way: Some(under_way), ..ObjectStatus::default() };
+        let status = ObjectStatus { checkpoint: Some(under_way), ..ObjectStatus::default() };
         assert_eq!(decided("v1", "v3", &status), Intent::Resume);
         let (baseline, candidate) = (&version("v1"), &version("v2"));
-        let deleted = Wanted { baseline, candidate, order: None, deleted: true };
+        let deleted = DesiredState { baseline, candidate, command: None, deleted: true };
         assert_eq!(intent(deleted, &status), Intent::Resume);
-        assert_eq!(intent(deleted, &ObjectStatus::default()), Intent::Release);
+        assert_eq!(intent(deleted, &ObjectStatus::default()), Intent::Finalize);
     }
 
     #[test]
     fn another_candidate_or_a_deletion_ends_what_is_under_way() {
         let (v1, v2, v3) = (version("v1"), version("v2"), version("v3"));
-        let wanted = |candidate, deleted| Wanted { baseline: &v1, candidate, order: None, deleted };
-        let verb = |wanted, phase| wish(wanted, (&v1, &v2), phase).map(|order| order.verb);
-        assert_eq!(verb(wanted(&v2, false), Phase::Progressing), None);
-        assert_eq!(verb(wanted(&v3, false), Phase::Progressing), Some(Verb::Abort));
-        assert_eq!(verb(wanted(&v1, false), Phase::Paused), Some(Verb::Abort));
-        assert_eq!(verb(wanted(&v2, true), Phase::Progressing), Some(Verb::Abort));
-        assert_eq!(verb(wanted(&v3, false), Phase::Promoted), None);
-        assert_eq!(verb(wanted(&v1, false), Phase::Promoted), Some(Verb::Undo));
-        assert_eq!(verb(wanted(&v2, true), Phase::Promoted), None);
+        let wanted =
+            |candidate, deleted| DesiredState { baseline: &v1, candidate, command: None, deleted };
+        let action =
+            |wanted, phase| implied_command(wanted, (&v1, &v2), phase).map(|order| order.action);
+        assert_eq!(action(wanted(&v2, false), RolloutPhase::Progressing), None);
+        assert_eq!(action(wanted(&v3, false), RolloutPhase::Progressing), Some(Action::Abort));
+        assert_eq!(action(wanted(&v1, false), RolloutPhase::Paused), Some(Action::Abort));
+        assert_eq!(action(wanted(&v2, true), RolloutPhase::Progressing), Some(Action::Abort));
+        assert_eq!(action(wanted(&v3, false), RolloutPhase::Promoted), None);
+        assert_eq!(action(wanted(&v1, false), RolloutPhase::Promoted), Some(Action::Undo));
+        assert_eq!(action(wanted(&v2, true), RolloutPhase::Promoted), None);
     }
 }

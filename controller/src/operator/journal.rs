@@ -4,49 +4,58 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serin_core::judge::Ruling;
-use serin_core::ports::Observer;
+use serin_core::ports::Journal;
 use serin_core::rollout::event::Event;
 use serin_core::rollout::machine::{Output, Rollout};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::progress::{Began, Moment, progressed, reported};
-use crate::kubernetes::event_mapping::{Announcement, announcement};
-use crate::operator::mailbox::Desk;
-use crate::storage::status::{Store, StoreError};
+use super::progress::{StartedWith, StatusContext, command_status, progressed};
+use crate::kubernetes::event_mapping::{EventNote, event_note};
+use crate::operator::mailbox::CommandMailbox;
+use crate::storage::status::{StatusError, StatusStore};
 
 /// How old what is stored of the evidence may be. Nothing is acted on in between: what was seen since is as if nobody had looked.
 const REFRESH: Duration = Duration::from_secs(10);
 
 /// The clerk of one object.
 #[derive(Debug)]
-pub(crate) struct Clerk {
-    store: Store,
-    desk: Desk,
+pub(crate) struct StatusJournal {
+    store: StatusStore,
+    mailbox: CommandMailbox,
     /// `spec` as the rollout began with it.
     spec: String,
     /// Whether replicas follow the weights.
     scales: bool,
-    events: mpsc::Sender<Announcement>,
+    events: mpsc::Sender<EventNote>,
     /// Whether the status is another operator's.
     superseded: watch::Sender<bool>,
-    written: Option<Instant>,
+    last_write: Option<Instant>,
     /// What was done but could not be kept yet.
-    unkept: Vec<Output>,
+    unpersisted: Vec<Output>,
 }
 
-impl Clerk {
+impl StatusJournal {
     /// A clerk for a rollout that began with this `spec`, and has replicas follow the weights or not.
     #[must_use]
     pub(crate) fn new(
-        store: Store,
-        desk: Desk,
+        store: StatusStore,
+        mailbox: CommandMailbox,
         spec: String,
         scales: bool,
-        events: mpsc::Sender<Announcement>,
+        events: mpsc::Sender<EventNote>,
     ) -> Self {
         let (superseded, _) = watch::channel(false);
-        Self { store, desk, spec, scales, events, superseded, written: None, unkept: Vec::new() }
+        Self {
+            store,
+            mailbox,
+            spec,
+            scales,
+            events,
+            superseded,
+            last_write: None,
+            unpersisted: Vec::new(),
+        }
     }
 
     /// Becomes true when another operator has taken over.
@@ -57,14 +66,17 @@ impl Clerk {
 
     /// Whether there is nothing that has to be stored before it is acted on, and what is stored is fresh enough.
     fn may_wait(&self, outputs: &[Output]) -> bool {
-        let acts = |output: &Output| !matches!(output, Output::Record(_));
-        let fresh = self.written.is_some_and(|written| written.elapsed() < REFRESH);
-        fresh && self.unkept.is_empty() && !outputs.iter().any(acts) && self.desk.unsaid().is_none()
+        let acts = |output: &Output| !matches!(output, Output::RecordRuling(_));
+        let fresh = self.last_write.is_some_and(|written| written.elapsed() < REFRESH);
+        fresh
+            && self.unpersisted.is_empty()
+            && !outputs.iter().any(acts)
+            && self.mailbox.unreported().is_none()
     }
 }
 
-impl Observer for Clerk {
-    async fn keep(
+impl Journal for StatusJournal {
+    async fn commit(
         &mut self,
         at: Duration,
         rollout: &Rollout,
@@ -74,42 +86,42 @@ impl Observer for Clerk {
             return Ok(());
         }
         let now = Timestamp::now();
-        let ordered = |output: &Output| matches!(output, Output::Tell(event) if matches!(**event, Event::Ordered(_)));
+        let ordered = |output: &Output| matches!(output, Output::Emit(event) if matches!(**event, Event::Command(_)));
         if outputs.iter().any(ordered) {
-            self.desk.taken(now);
+            self.mailbox.accept(now);
         }
-        let told = outputs.iter().filter(|output| matches!(output, Output::Tell(_)));
-        let waiting = self.unkept.len();
-        self.unkept.extend(told.cloned());
-        let moment = Moment { generation: self.desk.generation(), now };
-        let report = self.desk.unsaid();
+        let told = outputs.iter().filter(|output| matches!(output, Output::Emit(_)));
+        let waiting = self.unpersisted.len();
+        self.unpersisted.extend(told.cloned());
+        let moment = StatusContext { generation: self.mailbox.generation(), now };
+        let report = self.mailbox.unreported();
         let stored = self.store.status();
-        let began = Began { spec: &self.spec, scales: self.scales };
-        let status = progressed(stored, moment, began, at, rollout, &self.unkept);
+        let began = StartedWith { spec: &self.spec, scales: self.scales };
+        let status = progressed(stored, moment, began, at, rollout, &self.unpersisted);
         let status = status.map(|status| match &report {
-            Some(report) => reported(&status, report.clone()),
+            Some(report) => command_status(&status, report.clone()),
             None => status,
         });
         let phase = status.as_ref().ok().map(|status| status.phase);
         let written = match status {
             Ok(status) => self.store.write(status).await,
-            Err(why) => Err(StoreError::Failed(why)),
+            Err(why) => Err(StatusError::Failed(why)),
         };
         match written {
             Ok(()) => {
-                self.unkept.clear();
-                self.written = Some(Instant::now());
-                report.iter().for_each(|report| self.desk.said(report));
-                phase.iter().for_each(|phase| self.desk.stored(*phase));
+                self.unpersisted.clear();
+                self.last_write = Some(Instant::now());
+                report.iter().for_each(|report| self.mailbox.mark_reported(report));
+                phase.iter().for_each(|phase| self.mailbox.set_phase(*phase));
                 Ok(())
             }
             Err(error) => {
-                if let StoreError::Superseded | StoreError::Gone = error {
+                if let StatusError::Superseded | StatusError::Gone = error {
                     self.superseded.send_replace(true);
                 }
                 // A rollback goes on, and is told later; the rest is not done.
-                if !rollout.goes_back() {
-                    self.unkept.truncate(waiting);
+                if !rollout.is_rolling_back() {
+                    self.unpersisted.truncate(waiting);
                 }
                 Err(error.to_string())
             }
@@ -117,9 +129,9 @@ impl Observer for Clerk {
     }
 
     fn event(&mut self, _: Duration, event: &Event) {
-        if let Some(announcement) = announcement(event) {
+        if let Some(note) = event_note(event) {
             // Whoever is too slow to tell them all tells the others: the status has what counts.
-            let _ = self.events.try_send(announcement);
+            let _ = self.events.try_send(note);
         }
     }
 

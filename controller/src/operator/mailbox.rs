@@ -4,81 +4,81 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::kubernetes::status::{OrderReport, Phase};
+use crate::kubernetes::status::{CommandReport, RolloutPhase};
 
 /// What lies on it. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Desk(Arc<Mutex<Papers>>);
+pub(crate) struct CommandMailbox(Arc<Mutex<MailboxState>>);
 
 #[derive(Debug, Default)]
-struct Papers {
+struct MailboxState {
     generation: i64,
-    phase: Phase,
+    phase: RolloutPhase,
     /// The text of an order that the rollout has been given.
-    given: Option<String>,
+    submitted: Option<String>,
     /// What is to be said of an order.
-    report: Option<OrderReport>,
+    report: Option<CommandReport>,
 }
 
-impl Desk {
-    fn papers(&self) -> MutexGuard<'_, Papers> {
+impl CommandMailbox {
+    fn state(&self) -> MutexGuard<'_, MailboxState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The object of this generation has been obeyed.
-    pub(crate) fn observed(&self, generation: i64) {
-        self.papers().generation = generation;
+    pub(crate) fn set_generation(&self, generation: i64) {
+        self.state().generation = generation;
     }
 
     /// The generation of the object that was obeyed last.
     #[must_use]
     pub(crate) fn generation(&self) -> i64 {
-        self.papers().generation
+        self.state().generation
     }
 
     /// Where the rollout is, as it was stored last.
     #[must_use]
-    pub(crate) fn phase(&self) -> Phase {
-        self.papers().phase
+    pub(crate) fn phase(&self) -> RolloutPhase {
+        self.state().phase
     }
 
     /// What was stored last.
-    pub(crate) fn stored(&self, phase: Phase) {
-        self.papers().phase = phase;
+    pub(crate) fn set_phase(&self, phase: RolloutPhase) {
+        self.state().phase = phase;
     }
 
     /// An order is given to the rollout.
-    pub(crate) fn give(&self, text: &str) {
-        self.papers().given = Some(text.to_owned());
+    pub(crate) fn submit(&self, text: &str) {
+        self.state().submitted = Some(text.to_owned());
     }
 
     /// The rollout takes the order that it was given: that is stored together with what comes of it.
-    pub(crate) fn taken(&self, now: Timestamp) {
-        let mut papers = self.papers();
-        if let Some(text) = papers.given.take() {
-            papers.report = Some(OrderReport { text, at: now, refused: None });
+    pub(crate) fn accept(&self, now: Timestamp) {
+        let mut state = self.state();
+        if let Some(text) = state.submitted.take() {
+            state.report = Some(CommandReport { text, at: now, rejected: None });
         }
     }
 
     /// What became of an order that was not taken, or had nothing to change.
-    pub(crate) fn report(&self, report: OrderReport) {
-        let mut papers = self.papers();
-        if papers.given.take().is_some() || report.refused.is_some() {
-            papers.report = Some(report);
+    pub(crate) fn report(&self, report: CommandReport) {
+        let mut state = self.state();
+        if state.submitted.take().is_some() || report.rejected.is_some() {
+            state.report = Some(report);
         }
     }
 
     /// What is to be said of an order, and is not stored yet.
     #[must_use]
-    pub(crate) fn unsaid(&self) -> Option<OrderReport> {
-        self.papers().report.clone()
+    pub(crate) fn unreported(&self) -> Option<CommandReport> {
+        self.state().report.clone()
     }
 
     /// This has been stored.
-    pub(crate) fn said(&self, report: &OrderReport) {
-        let mut papers = self.papers();
-        if papers.report.as_ref() == Some(report) {
-            papers.report = None;
+    pub(crate) fn mark_reported(&self, report: &CommandReport) {
+        let mut state = self.state();
+        if state.report.as_ref() == Some(report) {
+            state.report = None;
         }
     }
 }

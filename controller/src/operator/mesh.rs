@@ -9,7 +9,7 @@ use kube::Client;
 use serin_core::ports::Router;
 use serin_core::rollout::machine::Rollout;
 use serin_core::rollout::plan::Plan;
-use serin_core::spec::{Istio, Pods, Proxies, Spec, Splitter, Statistics};
+use serin_core::spec::{IstioProxies, Pods, Proxies, Spec, Splitter, StatisticsSource};
 use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
@@ -18,25 +18,25 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub(crate) use self::filtered::Plugins;
-use self::filtered::{Filtered, PluginRouter};
-use self::weighted::WeightedPlace;
-use crate::engine::{running, stepping_back};
+use self::filtered::{PluginRouter, PluginTarget};
+use self::weighted::WeightedRoute;
+use crate::engine::{reassigned_users, running};
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::pods;
-use crate::operator::reconcile_error::{Stuck, invalid};
-use crate::routers::capacity_gate::Guarded;
+use crate::operator::reconcile_error::{ReconcileError, invalid};
+use crate::routers::capacity_gate::CapacityGate;
 use crate::routers::weights::WeightRouter;
-use crate::sources::Evidence;
-use crate::sources::fleet::discovery::Listing;
-use crate::sources::fleet::{Discovery, Fleet, Names, Reader, Scraper};
-use crate::sources::prometheus::{Prometheus, Series};
+use crate::sources::AnySource;
+use crate::sources::fleet::discovery::ProxyList;
+use crate::sources::fleet::{FleetSource, MetricIndex, ProxyDiscovery, Scraper, StatsReader};
+use crate::sources::prometheus::{PrometheusSource, Series};
 
 /// After this time there are no pods, if none have been found.
-const LISTED: Duration = Duration::from_secs(5);
+const LIST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all rollouts of an operator have in common.
 #[derive(Clone)]
-pub(crate) struct Cluster {
+pub(crate) struct ClusterContext {
     /// The API server.
     pub(crate) client: Client,
     /// Whether it may be written to.
@@ -49,15 +49,15 @@ pub(crate) struct Cluster {
 
 /// A rollout's mesh, as it is followed.
 #[derive(Debug)]
-pub(crate) struct Mesh {
+pub(crate) struct MeshHandles {
     /// How it is told splits.
-    pub(crate) router: Guarded,
+    pub(crate) router: CapacityGate,
     /// What is seen of it.
-    pub(crate) source: Evidence,
+    pub(crate) source: AnySource,
     /// What follows it: ends with this.
     pub(crate) watches: JoinSet<()>,
     /// Its proxies, if they are read themselves.
-    listing: Option<watch::Receiver<Listing>>,
+    proxies: Option<watch::Receiver<ProxyList>>,
 }
 
 /// Tells a mesh splits.
@@ -86,23 +86,27 @@ impl Router for MeshRouter {
 }
 
 /// Where a rollout is carried out.
-enum Place {
-    Weights(WeightedPlace),
-    Filter(Filtered),
+enum RoutingBackend {
+    Weights(WeightedRoute),
+    Filter(PluginTarget),
 }
 
-impl Place {
-    async fn of(cluster: &Cluster, namespace: &str, spec: &Spec) -> Result<(Self, Pods), Stuck> {
+impl RoutingBackend {
+    async fn of(
+        cluster: &ClusterContext,
+        namespace: &str,
+        spec: &Spec,
+    ) -> Result<(Self, Pods), ReconcileError> {
         Ok(match &spec.proxies {
-            Proxies::Istio(Istio { splitter: Splitter::Filter { plugin }, pods }) => {
-                let place = Filtered::open(cluster, namespace, plugin, &spec.service).await?;
+            Proxies::Istio(IstioProxies { splitter: Splitter::Filter { plugin }, pods }) => {
+                let place = PluginTarget::open(cluster, namespace, plugin, &spec.service).await?;
                 (Self::Filter(place), pods.clone())
             }
-            Proxies::Istio(Istio {
+            Proxies::Istio(IstioProxies {
                 splitter: Splitter::Mesh { virtual_service, versions, drift },
                 pods,
             }) => {
-                let place = WeightedPlace::virtual_service(
+                let place = WeightedRoute::virtual_service(
                     cluster,
                     namespace,
                     virtual_service,
@@ -112,7 +116,7 @@ impl Place {
                 (Self::Weights(place), pods.clone())
             }
             Proxies::GatewayApi(route) => {
-                let place = WeightedPlace::route(cluster, namespace, route);
+                let place = WeightedRoute::route(cluster, namespace, route);
                 (Self::Weights(place), route.pods.clone())
             }
             Proxies::Envoy(_) => return Err(invalid("spec.envoy: is for files")),
@@ -121,9 +125,9 @@ impl Place {
 }
 
 /// A rollout that can begin.
-pub(crate) struct Beginning {
+pub(crate) struct StartState {
     /// Where.
-    pub(crate) mesh: Mesh,
+    pub(crate) mesh: MeshHandles,
     /// What it does.
     pub(crate) plan: Plan,
     /// The split that is in force.
@@ -133,68 +137,68 @@ pub(crate) struct Beginning {
 /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met. `generation` is the number of the last
 /// split that was asked for.
 pub(crate) async fn begin(
-    cluster: &Cluster,
+    cluster: &ClusterContext,
     namespace: &str,
     spec: Spec,
     generation: Generation,
-) -> Result<Beginning, Stuck> {
-    let (place, pods) = Place::of(cluster, namespace, &spec).await?;
+) -> Result<StartState, ReconcileError> {
+    let (place, pods) = RoutingBackend::of(cluster, namespace, &spec).await?;
     let mut plan = spec.plan;
     let (candidate, others) = match &place {
-        Place::Weights(place) => {
-            let present = place.present().await?;
+        RoutingBackend::Weights(place) => {
+            let present = place.current_weight().await?;
             place.check(cluster, namespace).await?;
             (present, Weight::ZERO)
         }
-        Place::Filter(place) => place.present(),
+        RoutingBackend::Filter(place) => place.current_weight(),
     };
-    if let Some(found) = stepping_back(&plan, candidate, others) {
-        let why = format!(
+    if let Some(found) = reassigned_users(&plan, candidate, others) {
+        let reason = format!(
             "{found}, and a rollout would take them back: change the first step, or give them back by hand"
         );
-        return Err(Stuck("StepsBack", why));
+        return Err(ReconcileError("WouldReassignUsers", reason));
     }
     if candidate > Weight::ZERO {
         // They stay with it: to choose another salt now would take them away.
-        plan.forgo_watch();
+        plan.drop_aa_test();
     }
     let (mut mesh, generation) = match place {
-        Place::Weights(place) => {
+        RoutingBackend::Weights(place) => {
             (place.follow(cluster, namespace, pods, &plan, generation, candidate), generation)
         }
-        Place::Filter(mut place) => {
-            place.allow(&plan)?;
+        RoutingBackend::Filter(mut place) => {
+            place.allow_aa_test(&plan)?;
             let generation = place.generation().max(generation);
             (place.follow(cluster, namespace, pods, &plan), generation)
         }
     };
-    if let Some(listing) = &mut mesh.listing {
+    if let Some(listing) = &mut mesh.proxies {
         // Which pods there are is not known at once.
         let known = listing.wait_for(|listing| !listing.proxies.is_empty());
-        let _ = timeout(LISTED, known).await;
+        let _ = timeout(LIST_TIMEOUT, known).await;
     }
     let seen = running(&mut mesh.source).await;
-    let seen = seen.map_err(|error| Stuck("NoEvidence", error.to_string()))?;
+    let seen = seen.map_err(|error| ReconcileError("NoEvidence", error.to_string()))?;
     let present = Split {
         // A proxy may run what another controller has left.
         generation: generation.max(mesh.router.generation_at(seen)),
         ..Split { candidate, ..Split::baseline(generation) }
     };
-    Ok(Beginning { mesh, plan, present })
+    Ok(StartState { mesh, plan, present })
 }
 
 /// Follows the mesh of a rollout that was left under way. Whether it had been rolled back, which is done before it is stored.
 pub(crate) async fn resume(
-    cluster: &Cluster,
+    cluster: &ClusterContext,
     namespace: &str,
     spec: &Spec,
     rollout: &Rollout,
-) -> Result<(Mesh, bool), Stuck> {
-    let (place, pods) = Place::of(cluster, namespace, spec).await?;
+) -> Result<(MeshHandles, bool), ReconcileError> {
+    let (place, pods) = RoutingBackend::of(cluster, namespace, spec).await?;
     match place {
-        Place::Weights(place) => Ok(place.resume(cluster, namespace, pods, rollout).await),
-        Place::Filter(mut place) => {
-            place.allow(rollout.plan())?;
+        RoutingBackend::Weights(place) => Ok(place.resume(cluster, namespace, pods, rollout).await),
+        RoutingBackend::Filter(mut place) => {
+            place.allow_aa_test(rollout.plan())?;
             let rolled_back = place.rolled_back(rollout.split());
             Ok((place.follow(cluster, namespace, pods, rollout.plan()), rolled_back))
         }
@@ -203,36 +207,36 @@ pub(crate) async fn resume(
 
 /// The candidate's present share.
 pub(crate) async fn share(
-    cluster: &Cluster,
+    cluster: &ClusterContext,
     namespace: &str,
     spec: &Spec,
-) -> Result<Weight, Stuck> {
-    match Place::of(cluster, namespace, spec).await?.0 {
-        Place::Weights(place) => Ok(place.present().await?),
-        Place::Filter(place) => Ok(place.present().0),
+) -> Result<Weight, ReconcileError> {
+    match RoutingBackend::of(cluster, namespace, spec).await?.0 {
+        RoutingBackend::Weights(place) => Ok(place.current_weight().await?),
+        RoutingBackend::Filter(place) => Ok(place.current_weight().0),
     }
 }
 
 /// Evidence of the proxies in some pods, with what follows which pods there are.
-fn proxies(
-    cluster: &Cluster,
+fn proxy_source(
+    cluster: &ClusterContext,
     namespace: &str,
     pods: Pods,
     plan: &Plan,
     watches: &mut JoinSet<()>,
-) -> (Evidence, Option<watch::Receiver<Listing>>) {
+) -> (AnySource, Option<watch::Receiver<ProxyList>>) {
     let port = match &pods.statistics {
-        Statistics::Port(port) => *port,
-        Statistics::Prometheus(settings) => {
-            let prometheus = Prometheus::new(settings.clone(), Series::plain(plan));
-            return (Evidence::Prometheus(Box::new(prometheus)), None);
+        StatisticsSource::Port(port) => *port,
+        StatisticsSource::Prometheus(settings) => {
+            let prometheus = PrometheusSource::new(settings.clone(), Series::plain(plan));
+            return (AnySource::Prometheus(Box::new(prometheus)), None);
         }
     };
-    let (listing, changes) = watch::channel(Listing::default());
+    let (listing, changes) = watch::channel(ProxyList::default());
     let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
     watches.spawn(async move { pods::follow(client, &namespace, &pods, port, listing).await });
-    let reader = Reader::Exposition(Names::of(plan));
-    let discovery = Discovery::follow(changes.clone());
-    let fleet = Fleet::new(discovery, cluster.scraper.clone(), reader);
-    (Evidence::Fleet(Box::new(fleet)), Some(changes))
+    let reader = StatsReader::Exposition(MetricIndex::of(plan));
+    let discovery = ProxyDiscovery::follow(changes.clone());
+    let fleet = FleetSource::new(discovery, cluster.scraper.clone(), reader);
+    (AnySource::Fleet(Box::new(fleet)), Some(changes))
 }

@@ -4,22 +4,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serin_core::judge::explain::percent;
-use serin_core::rollout::blocker::Obstacle;
+use serin_core::rollout::blocker::Blocker;
 use serin_core::rollout::event;
-use serin_core::rollout::event::{Event, Reason, Sensitivity, Stage, Summary, Verdict};
+use serin_core::rollout::event::{
+    Event, RollbackReason, RolloutVerdict, Sensitivity, Stage, Summary,
+};
 use serin_core::rollout::machine::{Output, Rollout};
 
-use crate::kubernetes::condition::{DEGRADED, Finding, PROGRESSING, READY, set};
+use crate::kubernetes::condition::{ConditionUpdate, DEGRADED, PROGRESSING, READY, set};
 use crate::kubernetes::status::{
-    Evidence, HISTORY, ObjectStatus, OrderReport, Past, Phase, Retiring, UnderWay,
+    CommandReport, EvidenceStatus, HistoryEntry, MAX_HISTORY, ObjectStatus, PendingScaleDown,
+    RolloutPhase, StatusCheckpoint,
 };
 
 /// The longest state that is stored, in bytes: an object may have 1.5 MB, and others put things into it too.
-pub(crate) const LONGEST_STATE: usize = 512 << 10;
+pub(crate) const MAX_STATE_BYTES: usize = 512 << 10;
 
 /// When, and on the word of which object.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
+pub(crate) struct StatusContext {
     /// The generation of the object that was obeyed last.
     pub(crate) generation: i64,
     /// Now.
@@ -28,7 +31,7 @@ pub(crate) struct Moment {
 
 /// What a rollout began with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Began<'r> {
+pub(crate) struct StartedWith<'r> {
     /// `spec`.
     pub(crate) spec: &'r str,
     /// Whether replicas follow the weights.
@@ -41,8 +44,8 @@ pub(crate) struct Began<'r> {
 /// Its state is too long to be stored.
 pub(crate) fn progressed(
     before: &ObjectStatus,
-    moment: Moment,
-    began: Began<'_>,
+    moment: StatusContext,
+    began: StartedWith<'_>,
     at: Duration,
     rollout: &Rollout,
     outputs: &[Output],
@@ -52,7 +55,7 @@ pub(crate) fn progressed(
     status.generation = status.generation.max(rollout.split().generation.0);
     show_split(&mut status, rollout);
     let ended = outputs.iter().find_map(|output| match output {
-        Output::Tell(event) => match &**event {
+        Output::Emit(event) => match &**event {
             Event::Ended(summary) => Some(summary),
             _ => None,
         },
@@ -60,18 +63,18 @@ pub(crate) fn progressed(
     });
     if let Some(summary) = ended {
         end(&mut status, moment, summary);
-        status.retiring = retiring(summary).filter(|_| began.scales);
+        status.pending_scale_down = pending_scale_down(summary).filter(|_| began.scales);
         return Ok(status);
     }
     let state = serde_json::to_string(rollout).map_err(|error| error.to_string())?;
-    if state.len() > LONGEST_STATE {
+    if state.len() > MAX_STATE_BYTES {
         return Err(format!(
-            "{} bytes are more than the {LONGEST_STATE} that are kept",
+            "{} bytes are more than the {MAX_STATE_BYTES} that are kept",
             state.len()
         ));
     }
     let plan = rollout.plan();
-    status.under_way = Some(UnderWay {
+    status.checkpoint = Some(StatusCheckpoint {
         baseline: plan.baseline.clone(),
         candidate: plan.candidate.clone(),
         spec: began.spec.to_owned(),
@@ -81,8 +84,8 @@ pub(crate) fn progressed(
     });
     status.stable = Some(plan.baseline.clone());
     // Whatever it was, this rollout may need it.
-    status.retiring = None;
-    show_progress(&mut status, moment, &rollout.status(), rollout.obstacle());
+    status.pending_scale_down = None;
+    show_progress(&mut status, moment, &rollout.status(), rollout.blocker());
     Ok(status)
 }
 
@@ -98,36 +101,36 @@ fn show_split(status: &mut ObjectStatus, rollout: &Rollout) {
 
 fn show_progress(
     status: &mut ObjectStatus,
-    moment: Moment,
-    shown: &event::Status,
-    obstacle: Option<&Obstacle>,
+    moment: StatusContext,
+    view: &event::RolloutStatus,
+    blocker: Option<&Blocker>,
 ) {
-    status.phase = match shown.stage {
-        Stage::GoingBack => Phase::RollingBack,
-        Stage::Promoted => Phase::Promoted,
-        _ if shown.paused => Phase::Paused,
-        Stage::Preparing | Stage::Watching | Stage::Step => Phase::Progressing,
+    status.phase = match view.stage {
+        Stage::RollingBack => RolloutPhase::RollingBack,
+        Stage::Promoted => RolloutPhase::Promoted,
+        _ if view.paused => RolloutPhase::Paused,
+        Stage::Preparing | Stage::AaTesting | Stage::Step => RolloutPhase::Progressing,
         // It ends as what it was.
         Stage::Ending => status.phase,
     };
-    status.step = shown.step.map_or_else(String::new, |step| format!("{step}/{}", shown.steps));
-    let (reason, doing) = doing(shown);
-    status.message = match &shown.obstacle {
+    status.step = view.step.map_or_else(String::new, |step| format!("{step}/{}", view.steps));
+    let (reason, doing) = progress_reason(view);
+    status.message = match &view.blocker {
         Some(obstacle) => format!("{doing}; waiting: {obstacle}"),
         None => doing,
     };
-    status.evidence = Some(evidence(shown));
+    status.evidence = Some(evidence(view));
     let message = status.message.clone();
-    let under_way = Finding { type_: PROGRESSING, holds: true, reason, message };
-    let ready = Finding {
+    let under_way = ConditionUpdate { type_: PROGRESSING, holds: true, reason, message };
+    let ready = ConditionUpdate {
         type_: READY,
         holds: false,
         reason: "Progressing".to_owned(),
         message: "a rollout is under way".to_owned(),
     };
-    let degraded = match obstacle {
-        Some(obstacle) => trouble(word(obstacle), obstacle.to_string()),
-        None => as_expected(),
+    let degraded = match blocker {
+        Some(obstacle) => degraded(blocker_reason(obstacle), obstacle.to_string()),
+        None => not_degraded(),
     };
     for finding in [ready, under_way, degraded] {
         set(&mut status.conditions, finding, moment.generation, moment.now);
@@ -135,27 +138,27 @@ fn show_progress(
 }
 
 /// What is being done, as a word and as a sentence.
-fn doing(shown: &event::Status) -> (String, String) {
-    let event::Status { weight, step, steps, .. } = shown;
-    let candidate = &shown.candidate.version;
+fn progress_reason(view: &event::RolloutStatus) -> (String, String) {
+    let event::RolloutStatus { weight, step, steps, .. } = view;
+    let candidate = &view.candidate.version;
     let step = || step.map_or_else(String::new, |step| format!("step {step} of {steps}, "));
-    let (word, sentence) = match shown.stage {
+    let (word, sentence) = match view.stage {
         Stage::Preparing => {
             ("Preparing", "hooks are called before anything is asked for".to_owned())
         }
-        Stage::Watching => ("WatchingUsers", "users are watched before the first step".to_owned()),
-        Stage::GoingBack => ("RollingBack", "all traffic goes back to the baseline".to_owned()),
+        Stage::AaTesting => ("AATesting", "users are watched before the first step".to_owned()),
+        Stage::RollingBack => ("RollingBack", "all traffic goes back to the baseline".to_owned()),
         Stage::Promoted => {
             ("RollbackWindow", format!("{candidate} serves everybody, and is watched"))
         }
         Stage::Ending => ("Ending", "hooks are told of the end".to_owned()),
-        Stage::Step if shown.paused => {
+        Stage::Step if view.paused => {
             ("Paused", format!("{}{candidate} stays at {weight}", step()))
         }
-        Stage::Step if shown.frozen.is_some() => {
+        Stage::Step if view.freeze_end.is_some() => {
             ("Frozen", format!("{}no gate opens in a freeze", step()))
         }
-        Stage::Step if shown.live => {
+        Stage::Step if view.live => {
             ("StepLive", format!("{}{weight} to {candidate}, live", step()))
         }
         Stage::Step => ("StepShifting", format!("{}{weight} to {candidate}, on its way", step())),
@@ -163,42 +166,42 @@ fn doing(shown: &event::Status) -> (String, String) {
     (word.to_owned(), sentence)
 }
 
-fn evidence(shown: &event::Status) -> Evidence {
-    let (baseline, candidate) = (&shown.baseline, &shown.candidate);
-    Evidence {
+fn evidence(view: &event::RolloutStatus) -> EvidenceStatus {
+    let (baseline, candidate) = (&view.baseline, &view.candidate);
+    EvidenceStatus {
         baseline_requests: baseline.requests,
         baseline_failures: baseline.failures,
         candidate_requests: candidate.requests,
         candidate_failures: candidate.failures,
-        against: format!("{:.1} of {:.0}", shown.evidence, shown.limit),
-        detects: match shown.sensitivity {
+        against: format!("{:.1} of {:.0}", view.evidence, view.limit),
+        detects: match view.sensitivity {
             Sensitivity::Detects { failure_rate } => percent(failure_rate),
             _ => String::new(),
         },
-        caveat: shown.caveat.clone().unwrap_or_default(),
+        caveat: view.caveat.clone().unwrap_or_default(),
     }
 }
 
-fn end(status: &mut ObjectStatus, moment: Moment, summary: &Summary) {
+fn end(status: &mut ObjectStatus, moment: StatusContext, summary: &Summary) {
     let Summary { verdict, reason, baseline, candidate, confirmed, .. } = summary;
-    let reason = reason.as_ref().map(Reason::to_string);
+    let reason = reason.as_ref().map(RollbackReason::to_string);
     let (phase, verdict) = match verdict {
-        Verdict::Promoted => (Phase::Stable, "Promoted"),
-        Verdict::RolledBack => (Phase::RolledBack, "RolledBack"),
-        Verdict::Interrupted => (Phase::Stopped, "Stopped"),
+        RolloutVerdict::Promoted => (RolloutPhase::Stable, "Promoted"),
+        RolloutVerdict::RolledBack => (RolloutPhase::RolledBack, "RolledBack"),
+        RolloutVerdict::Interrupted => (RolloutPhase::Stopped, "Stopped"),
     };
-    let promoted = phase == Phase::Stable;
+    let promoted = phase == RolloutPhase::Stable;
     status.phase = phase;
     status.stable = Some(if promoted { candidate } else { baseline }.clone());
     status.rejected = (!promoted).then(|| candidate.clone());
-    (status.step, status.under_way, status.evidence) = (String::new(), None, None);
+    (status.step, status.checkpoint, status.evidence) = (String::new(), None, None);
     status.message = match &reason {
         None => format!("{candidate} is promoted"),
         Some(reason) => format!("{baseline} stays: {reason}"),
     };
     status.history.insert(
         0,
-        Past {
+        HistoryEntry {
             baseline: baseline.clone(),
             candidate: candidate.clone(),
             verdict: verdict.to_owned(),
@@ -207,26 +210,30 @@ fn end(status: &mut ObjectStatus, moment: Moment, summary: &Summary) {
             ended: moment.now,
         },
     );
-    status.history.truncate(HISTORY);
+    status.history.truncate(MAX_HISTORY);
     let message = status.message.clone();
-    resting(status, moment, &message);
+    set_idle(status, moment, &message);
 }
 
 /// The version that serves nobody any more. Where a proxy has not confirmed that, it may serve somebody.
-fn retiring(summary: &Summary) -> Option<Retiring> {
+fn pending_scale_down(summary: &Summary) -> Option<PendingScaleDown> {
     let version = match summary.verdict {
-        Verdict::Promoted => &summary.baseline,
-        Verdict::RolledBack | Verdict::Interrupted => &summary.candidate,
+        RolloutVerdict::Promoted => &summary.baseline,
+        RolloutVerdict::RolledBack | RolloutVerdict::Interrupted => &summary.candidate,
     };
-    summary.confirmed.then(|| Retiring { version: version.clone(), trouble: None })
+    summary.confirmed.then(|| PendingScaleDown { version: version.clone(), problem: None })
 }
 
 /// The status of an object for which nothing is being done.
 #[must_use]
-pub(crate) fn rested(before: &ObjectStatus, moment: Moment, phase: Phase) -> ObjectStatus {
+pub(crate) fn idle_status(
+    before: &ObjectStatus,
+    moment: StatusContext,
+    phase: RolloutPhase,
+) -> ObjectStatus {
     let mut status = before.clone();
     status.observed_generation = moment.generation;
-    if phase == Phase::Stable {
+    if phase == RolloutPhase::Stable {
         // Another candidate has been wanted since.
         status.rejected = None;
         // What is told of the last rollout stays.
@@ -236,17 +243,21 @@ pub(crate) fn rested(before: &ObjectStatus, moment: Moment, phase: Phase) -> Obj
     }
     status.phase = phase;
     let message = status.message.clone();
-    resting(&mut status, moment, &message);
+    set_idle(&mut status, moment, &message);
     status
 }
 
-fn resting(status: &mut ObjectStatus, moment: Moment, message: &str) {
+fn set_idle(status: &mut ObjectStatus, moment: StatusContext, message: &str) {
     let word = format!("{:?}", status.phase);
-    let stable = status.phase == Phase::Stable;
-    let finding =
-        |type_, holds| Finding { type_, holds, reason: word.clone(), message: message.to_owned() };
+    let stable = status.phase == RolloutPhase::Stable;
+    let finding = |type_, holds| ConditionUpdate {
+        type_,
+        holds,
+        reason: word.clone(),
+        message: message.to_owned(),
+    };
     let degraded = match stable {
-        true => as_expected(),
+        true => not_degraded(),
         false => finding(DEGRADED, true),
     };
     for finding in [finding(READY, stable), finding(PROGRESSING, false), degraded] {
@@ -256,16 +267,25 @@ fn resting(status: &mut ObjectStatus, moment: Moment, message: &str) {
 
 /// The status of an object whose rollout can't begin, or can't go on.
 #[must_use]
-pub(crate) fn stuck(before: &ObjectStatus, moment: Moment, word: &str, why: &str) -> ObjectStatus {
+pub(crate) fn error_status(
+    before: &ObjectStatus,
+    moment: StatusContext,
+    word: &str,
+    reason: &str,
+) -> ObjectStatus {
     let mut status = before.clone();
     status.observed_generation = moment.generation;
-    if status.under_way.is_none() {
-        status.phase = Phase::Pending;
+    if status.checkpoint.is_none() {
+        status.phase = RolloutPhase::Pending;
     }
-    status.message = why.to_owned();
-    let finding =
-        |type_| Finding { type_, holds: false, reason: word.to_owned(), message: why.to_owned() };
-    let degraded = trouble(word.to_owned(), why.to_owned());
+    status.message = reason.to_owned();
+    let finding = |type_| ConditionUpdate {
+        type_,
+        holds: false,
+        reason: word.to_owned(),
+        message: reason.to_owned(),
+    };
+    let degraded = degraded(word.to_owned(), reason.to_owned());
     for finding in [finding(READY), finding(PROGRESSING), degraded] {
         set(&mut status.conditions, finding, moment.generation, moment.now);
     }
@@ -274,23 +294,23 @@ pub(crate) fn stuck(before: &ObjectStatus, moment: Moment, word: &str, why: &str
 
 /// The status after an order was dealt with.
 #[must_use]
-pub(crate) fn reported(before: &ObjectStatus, report: OrderReport) -> ObjectStatus {
-    ObjectStatus { order: Some(report), ..before.clone() }
+pub(crate) fn command_status(before: &ObjectStatus, report: CommandReport) -> ObjectStatus {
+    ObjectStatus { command: Some(report), ..before.clone() }
 }
 
-fn trouble(reason: String, message: String) -> Finding {
-    Finding { type_: DEGRADED, holds: true, reason, message }
+fn degraded(reason: String, message: String) -> ConditionUpdate {
+    ConditionUpdate { type_: DEGRADED, holds: true, reason, message }
 }
 
-fn as_expected() -> Finding {
+fn not_degraded() -> ConditionUpdate {
     let (reason, message) = ("AsExpected".to_owned(), String::new());
-    Finding { type_: DEGRADED, holds: false, reason, message }
+    ConditionUpdate { type_: DEGRADED, holds: false, reason, message }
 }
 
 /// The word for an obstacle: its kind, as the API has it, in the case of Kubernetes.
-fn word(obstacle: &Obstacle) -> String {
-    let value = serde_json::to_value(obstacle).unwrap_or_default();
-    let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("obstacle");
+fn blocker_reason(blocker: &Blocker) -> String {
+    let value = serde_json::to_value(blocker).unwrap_or_default();
+    let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("blocked");
     let mut letters = kind.chars();
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::api::DynamicObject;
 use kube::{Api, Error, ResourceExt};
 use serde_json::Value;
-use serin_core::ports::Observer;
-use serin_core::rollout::command::{Order, Refused, Verb};
+use serin_core::ports::Journal;
+use serin_core::rollout::command::{Action, Command, Rejected};
 use serin_core::rollout::machine::{Output, Rollout};
 use serin_core::spec::Spec;
 use serin_core::spec::manifest::Manifest;
@@ -15,61 +15,61 @@ use serin_filter::names::{Generation, VersionName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::intent::{Intent, Wanted, intent, unheard, wish};
-use super::mesh::{self, Beginning, Cluster, Mesh};
-use super::progress::{Moment, reported, rested, stuck};
-use crate::engine::{Course, Engine, Wish, frozen};
-use crate::kubernetes::deployments::Deployments;
-use crate::kubernetes::event_mapping::Announcement;
+use super::intent::{DesiredState, Intent, implied_command, intent, pending_command};
+use super::mesh::{self, ClusterContext, MeshHandles, StartState};
+use super::progress::{StatusContext, command_status, error_status, idle_status};
+use crate::engine::{ControlMessage, Engine, RunState, frozen};
+use crate::kubernetes::deployments::DeploymentScaler;
+use crate::kubernetes::event_mapping::EventNote;
 use crate::kubernetes::objects::finalize;
-use crate::kubernetes::status::{OrderReport, Phase, UnderWay};
+use crate::kubernetes::status::{CommandReport, RolloutPhase, StatusCheckpoint};
 use crate::operator::command::{ANNOTATION, parse};
-use crate::operator::journal::Clerk;
-use crate::operator::mailbox::Desk;
-use crate::operator::reconcile_error::{Stuck, invalid};
-use crate::storage::status::{Store, StoreError};
+use crate::operator::journal::StatusJournal;
+use crate::operator::mailbox::CommandMailbox;
+use crate::operator::reconcile_error::{ReconcileError, invalid};
+use crate::storage::status::{StatusError, StatusStore};
 
 /// Keeps an object until its routes are as they shall be left.
 pub(crate) const FINALIZER: &str = "serin.dev/routes";
 
 /// What can't be done now is tried again after this time.
-const TRY_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the proxies of a deleted object may take to confirm that the baseline has all traffic.
-const FAREWELL: Duration = Duration::from_secs(30);
+const DELETE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Orders that may wait for a rollout to take them.
-const WAITING: usize = 16;
+const CHANNEL_CAPACITY: usize = 16;
 
 /// An object as it was seen last; `None` if it is gone.
-pub(crate) type Seen = watch::Receiver<Option<DynamicObject>>;
+pub(crate) type ObjectReceiver = watch::Receiver<Option<DynamicObject>>;
 
 /// One object, and what it takes to look after it.
 #[derive(Clone)]
-pub(crate) struct Release {
+pub(crate) struct RolloutReconciler {
     /// The cluster.
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: ClusterContext,
     /// The objects of its namespace.
     pub(crate) api: Api<DynamicObject>,
     /// The operator.
     pub(crate) identity: String,
     /// What is told of it.
-    pub(crate) events: mpsc::Sender<Announcement>,
+    pub(crate) events: mpsc::Sender<EventNote>,
 }
 
 /// What comes next.
-enum Next {
+enum NextStep {
     /// To look again when the object changes.
     Wait,
     /// To look again at once.
-    Again,
+    Requeue,
     /// Nothing any more.
-    Gone,
+    Done,
 }
 
-impl Release {
+impl RolloutReconciler {
     /// Looks after the object until it is gone.
-    pub(crate) async fn tend(self, mut seen: Seen) {
+    pub(crate) async fn run(self, mut seen: ObjectReceiver) {
         loop {
             let Some(name) = seen.borrow_and_update().as_ref().map(|object| object.name_any())
             else {
@@ -80,83 +80,88 @@ impl Release {
                 Ok(object) => object,
                 Err(Error::Api(status)) if status.code == 404 => return,
                 Err(_) => {
-                    sleep(TRY_AGAIN).await;
+                    sleep(RETRY_INTERVAL).await;
                     continue;
                 }
             };
-            match self.look(object, &mut seen).await {
-                Next::Again => {}
-                Next::Gone => return,
-                Next::Wait => tokio::select! {
+            match self.reconcile(object, &mut seen).await {
+                NextStep::Requeue => {}
+                NextStep::Done => return,
+                NextStep::Wait => tokio::select! {
                     changed = seen.changed() => if changed.is_err() { return },
-                    () = sleep(TRY_AGAIN) => {}
+                    () = sleep(RETRY_INTERVAL) => {}
                 },
             }
         }
     }
 
-    async fn look(&self, object: DynamicObject, seen: &mut Seen) -> Next {
+    async fn reconcile(&self, object: DynamicObject, seen: &mut ObjectReceiver) -> NextStep {
         let (identity, fence) = (&self.identity, self.cluster.fence.clone());
-        let mut store = match Store::open(self.api.clone(), object, identity, fence) {
+        let mut store = match StatusStore::open(self.api.clone(), object, identity, fence) {
             Ok(store) => store,
             Err(error) => {
                 // Written by an operator of another release. What can't be read must not be lost.
-                self.tell("StatusUnreadable", format!("the status can't be read: {error}"));
-                return Next::Wait;
+                self.emit_event("StatusUnreadable", format!("the status can't be read: {error}"));
+                return NextStep::Wait;
             }
         };
         let manifest = match manifest(store.object()) {
             Ok(manifest) => manifest,
-            Err(_) if store.status().under_way.is_some() => return self.resume(store, seen).await,
+            Err(_) if store.status().checkpoint.is_some() => return self.resume(store, seen).await,
             Err(_) if store.object().metadata.deletion_timestamp.is_some() => {
-                return self.release(&store).await;
+                return self.finalize(&store).await;
             }
-            Err(why) => return self.stick(store, invalid(why)).await,
+            Err(why) => return self.report_error(store, invalid(why)).await,
         };
-        let next = intent(wanted(store.object(), &manifest), store.status());
-        self.retire(&mut store, &next).await;
+        let next = intent(desired_state(store.object(), &manifest), store.status());
+        self.scale_down(&mut store, &next).await;
         match next {
             Intent::Resume => self.resume(store, seen).await,
-            Intent::Release => self.release(&store).await,
-            Intent::Rest { phase, stable } => self.rest(store, &manifest, phase, stable).await,
+            Intent::Finalize => self.finalize(&store).await,
+            Intent::Idle { phase, stable } => self.set_idle(store, &manifest, phase, stable).await,
             Intent::Begin { baseline, candidate } => {
                 self.begin(store, manifest, baseline, candidate, seen).await
             }
         }
     }
 
-    fn tell(&self, reason: &'static str, note: String) {
+    fn emit_event(&self, reason: &'static str, note: String) {
         // Whoever tells is too slow: the status has what counts.
-        let _ = self.events.try_send(Announcement { warning: true, reason, note });
+        let _ = self.events.try_send(EventNote { warning: true, reason, note });
     }
 
     /// Says that nothing is to be done.
-    async fn rest(
+    async fn set_idle(
         &self,
-        mut store: Store,
+        mut store: StatusStore,
         manifest: &Manifest,
-        phase: Phase,
+        phase: RolloutPhase,
         stable: VersionName,
-    ) -> Next {
-        let mut status = rested(store.status(), moment(store.object()), phase);
+    ) -> NextStep {
+        let mut status = idle_status(store.status(), status_context(store.object()), phase);
         status.stable = Some(stable);
-        if let Some(text) = unheard(wanted(store.object(), manifest), store.status()) {
-            let why = match parse(text) {
+        if let Some(text) = pending_command(desired_state(store.object(), manifest), store.status())
+        {
+            let reason = match parse(text) {
                 Err(error) => error.to_string(),
                 Ok(_) => "no rollout is under way".to_owned(),
             };
-            self.tell("OrderRefused", why.clone());
+            self.emit_event("OrderRefused", reason.clone());
             let (text, at) = (text.to_owned(), Timestamp::now());
-            status = reported(&status, OrderReport { text, at, refused: Some(why) });
+            status = command_status(&status, CommandReport { text, at, rejected: Some(reason) });
         }
         written(store.write(status).await)
     }
 
     /// Says why something can't be done. It is tried again.
-    async fn stick(&self, mut store: Store, Stuck(word, why): Stuck) -> Next {
-        let status = stuck(store.status(), moment(store.object()), word, &why);
+    async fn report_error(
+        &self,
+        mut store: StatusStore,
+        ReconcileError(word, why): ReconcileError,
+    ) -> NextStep {
+        let status = error_status(store.status(), status_context(store.object()), word, &why);
         if status.conditions != store.status().conditions {
-            self.tell(word, why);
+            self.emit_event(word, why);
         }
         written(store.write(status).await)
     }
@@ -164,76 +169,87 @@ impl Release {
     /// Begins a rollout, and carries it out to its end.
     async fn begin(
         &self,
-        store: Store,
+        store: StatusStore,
         manifest: Manifest,
         baseline: VersionName,
         candidate: VersionName,
-        seen: &mut Seen,
-    ) -> Next {
-        let store = match self.keep_until_released(store).await {
+        seen: &mut ObjectReceiver,
+    ) -> NextStep {
+        let store = match self.ensure_finalizer(store).await {
             Ok(store) => store,
             Err(next) => return next,
         };
         let text = spec_text(store.object());
-        let retry = unheard(wanted(store.object(), &manifest), store.status()).map(str::to_owned);
-        let begun = match manifest.checked(baseline, candidate) {
-            Ok(spec) => self.begun(&store, spec).await,
+        let retry = pending_command(desired_state(store.object(), &manifest), store.status())
+            .map(str::to_owned);
+        let begun = match manifest.parse(baseline, candidate) {
+            Ok(spec) => self.start(&store, spec).await,
             Err(error) => Err(invalid(error)),
         };
         let (mesh, course) = match begun {
             Ok(begun) => begun,
-            Err(stuck) => return self.stick(store, stuck).await,
+            Err(stuck) => return self.report_error(store, stuck).await,
         };
-        let desk = Desk::default();
-        if let Some(text) = retry.filter(|text| parse(text).is_ok_and(|o| o.verb == Verb::Retry)) {
-            desk.give(&text);
-            desk.taken(Timestamp::now());
+        let mailbox = CommandMailbox::default();
+        if let Some(text) =
+            retry.filter(|text| parse(text).is_ok_and(|o| o.action == Action::Retry))
+        {
+            mailbox.submit(&text);
+            mailbox.accept(Timestamp::now());
         }
-        self.carry_out(store, desk, text, mesh, course, true, seen).await
+        self.run_rollout(store, mailbox, text, mesh, course, true, seen).await
     }
 
-    async fn begun(&self, store: &Store, spec: Spec) -> Result<(Mesh, Course), Stuck> {
+    async fn start(
+        &self,
+        store: &StatusStore,
+        spec: Spec,
+    ) -> Result<(MeshHandles, RunState), ReconcileError> {
         if let Some(until) = frozen(&spec.plan) {
-            return Err(Stuck("Frozen", format!("spec.freeze: nothing begins before {until}")));
+            return Err(ReconcileError(
+                "Frozen",
+                format!("spec.freeze: nothing begins before {until}"),
+            ));
         }
         let namespace = store.object().namespace().unwrap_or_default();
         let generation = Generation(store.status().generation);
         let deployments = self.deployments(&namespace, &spec);
         let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
-        let Beginning { mut mesh, plan, present } = begun;
+        let StartState { mut mesh, plan, present } = begun;
         // Another object of the name, or the same retried, is another rollout to those whom its hooks call.
         let uid = store.object().uid().unwrap_or_default();
         let run = format!("{uid}/{}", Timestamp::now().as_millisecond());
         let (rollout, outputs) = Rollout::start(plan, present, run);
-        deployments.into_iter().for_each(|known| mesh.router.guard(known, &rollout));
-        Ok((mesh, Course { rollout, outputs, at: Duration::ZERO }))
+        deployments.into_iter().for_each(|known| mesh.router.set_check(known, &rollout));
+        Ok((mesh, RunState { rollout, outputs, at: Duration::ZERO }))
     }
 
     /// The Deployments that the rollout looks at, if any.
-    fn deployments(&self, namespace: &str, spec: &Spec) -> Option<Deployments> {
+    fn deployments(&self, namespace: &str, spec: &Spec) -> Option<DeploymentScaler> {
         let known = spec.deployments.as_ref();
-        known.map(|known| Deployments::of(&self.cluster, namespace, known))
+        known.map(|known| DeploymentScaler::of(&self.cluster, namespace, known))
     }
 
     /// Goes on with what was left under way.
-    async fn resume(&self, store: Store, seen: &mut Seen) -> Next {
-        let Some(under_way) = store.status().under_way.clone() else { return Next::Again };
+    async fn resume(&self, store: StatusStore, seen: &mut ObjectReceiver) -> NextStep {
+        let Some(under_way) = store.status().checkpoint.clone() else { return NextStep::Requeue };
         let text = under_way.spec.clone();
         match self.resumed(&store, &under_way).await {
             Ok((mesh, course, keep)) => {
-                self.carry_out(store, Desk::default(), text, mesh, course, keep, seen).await
+                self.run_rollout(store, CommandMailbox::default(), text, mesh, course, keep, seen)
+                    .await
             }
-            Err(stuck) => self.stick(store, stuck).await,
+            Err(stuck) => self.report_error(store, stuck).await,
         }
     }
 
     /// The rollout as it was, its split asked for again; and whether that is to be stored first: a rollback that was not is done again.
     async fn resumed(
         &self,
-        store: &Store,
-        under_way: &UnderWay,
-    ) -> Result<(Mesh, Course, bool), Stuck> {
-        let unreadable = |why: String| Stuck("StateUnreadable", why);
+        store: &StatusStore,
+        under_way: &StatusCheckpoint,
+    ) -> Result<(MeshHandles, RunState, bool), ReconcileError> {
+        let unreadable = |why: String| ReconcileError("StateUnreadable", why);
         let mut rollout: Rollout = serde_json::from_str(&under_way.state)
             .map_err(|error| unreadable(error.to_string()))?;
         let began: Value =
@@ -242,66 +258,66 @@ impl Release {
             (store.object().name_any(), store.object().namespace().unwrap_or_default());
         let (baseline, candidate) = (under_way.baseline.clone(), under_way.candidate.clone());
         let spec = Manifest::read(&name, &namespace, &began)
-            .and_then(|manifest| manifest.checked(baseline, candidate))
+            .and_then(|manifest| manifest.parse(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
         // Whoever may write the status must not have more called, or other files read, than a Rollout may.
-        if !rollout.plan().calls_as(&spec.plan) {
-            let what = "status.underWay.state calls others than status.underWay.spec";
+        if !rollout.plan().calls_same_as(&spec.plan) {
+            let what = "status.checkpoint.state calls others than status.checkpoint.spec";
             return Err(unreadable(what.to_owned()));
         }
         let (mut mesh, rolled_back) =
             mesh::resume(&self.cluster, &namespace, &spec, &rollout).await?;
         let deployments = self.deployments(&namespace, &spec);
-        deployments.into_iter().for_each(|known| mesh.router.guard(known, &rollout));
+        deployments.into_iter().for_each(|known| mesh.router.set_check(known, &rollout));
         let at = time(under_way, Timestamp::now());
-        rollout.wake(at);
+        rollout.resume_clock(at);
         let outputs = match rolled_back {
-            true => rollout.roll_back_again(at),
-            false => rollout.again(),
+            true => rollout.resume_rollback(at),
+            false => rollout.replay(),
         };
-        Ok((mesh, Course { rollout, outputs, at }, rolled_back))
+        Ok((mesh, RunState { rollout, outputs, at }, rolled_back))
     }
 
     /// Carries a rollout out until it ends, or another operator has it.
     #[allow(clippy::too_many_arguments)] // what a rollout consists of
-    async fn carry_out(
+    async fn run_rollout(
         &self,
-        store: Store,
-        desk: Desk,
+        store: StatusStore,
+        mailbox: CommandMailbox,
         text: String,
-        mesh: Mesh,
-        course: Course,
+        mesh: MeshHandles,
+        course: RunState,
         keep: bool,
-        seen: &mut Seen,
-    ) -> Next {
+        seen: &mut ObjectReceiver,
+    ) -> NextStep {
         let plan = course.rollout.plan();
         let versions = (plan.baseline.clone(), plan.candidate.clone());
-        desk.observed(store.object().metadata.generation.unwrap_or(0));
-        desk.stored(store.status().phase);
-        let stored = store.status().order.clone();
-        let heard = desk.unsaid().or(stored).map(|report| report.text);
+        mailbox.set_generation(store.object().metadata.generation.unwrap_or(0));
+        mailbox.set_phase(store.status().phase);
+        let stored = store.status().command.clone();
+        let heard = mailbox.unreported().or(stored).map(|report| report.text);
         let (scales, events) = (mesh.router.scales(), self.events.clone());
-        let mut clerk = Clerk::new(store, desk.clone(), text, scales, events);
-        let mut superseded = clerk.superseded();
+        let mut journal = StatusJournal::new(store, mailbox.clone(), text, scales, events);
+        let mut superseded = journal.superseded();
         let began: Vec<Output> = if keep { course.outputs.clone() } else { Vec::new() };
-        if clerk.keep(course.at, &course.rollout, &began).await.is_err()
-            && !course.rollout.goes_back()
+        if journal.commit(course.at, &course.rollout, &began).await.is_err()
+            && !course.rollout.is_rolling_back()
         {
-            return Next::Wait;
+            return NextStep::Wait;
         }
-        let (wishes, wished) = mpsc::channel(WAITING);
-        let Mesh { router, source, watches: _watches, .. } = mesh;
+        let (wishes, wished) = mpsc::channel(CHANNEL_CAPACITY);
+        let MeshHandles { router, source, watches: _watches, .. } = mesh;
         let engine = Engine { router, source };
         tokio::select! {
-            _ = engine.run(course, &mut clerk, wished) => {}
-            () = listen(seen, &versions, heard, &desk, &wishes) => {}
+            _ = engine.run(course, &mut journal, wished) => {}
+            () = watch_object(seen, &versions, heard, &mailbox, &wishes) => {}
             _ = superseded.wait_for(|superseded| *superseded) => {}
         }
-        Next::Again
+        NextStep::Requeue
     }
 
     /// Has the object stay until it is released.
-    async fn keep_until_released(&self, store: Store) -> Result<Store, Next> {
+    async fn ensure_finalizer(&self, store: StatusStore) -> Result<StatusStore, NextStep> {
         let finalizers = store.object().finalizers();
         if finalizers.iter().any(|known| known == FINALIZER) {
             return Ok(store);
@@ -309,74 +325,84 @@ impl Release {
         let with = finalizers.iter().cloned().chain([FINALIZER.to_owned()]).collect();
         let fence = &self.cluster.fence;
         let object =
-            finalize(&self.api, store.object(), with, fence).await.map_err(|_| Next::Wait)?;
-        Store::open(self.api.clone(), object, &self.identity, fence.clone()).map_err(|_| Next::Wait)
+            finalize(&self.api, store.object(), with, fence).await.map_err(|_| NextStep::Wait)?;
+        StatusStore::open(self.api.clone(), object, &self.identity, fence.clone())
+            .map_err(|_| NextStep::Wait)
     }
 
     /// Lets the object go. Its routes are those of the version that runs: a rollout has ended before.
-    async fn release(&self, store: &Store) -> Next {
+    async fn finalize(&self, store: &StatusStore) -> NextStep {
         let others = store.object().finalizers().iter().filter(|known| *known != FINALIZER);
         let others: Vec<_> = others.cloned().collect();
         if others.len() == store.object().finalizers().len() {
-            return Next::Wait;
+            return NextStep::Wait;
         }
         match finalize(&self.api, store.object(), others, &self.cluster.fence).await {
-            Ok(_) => Next::Gone,
-            Err(_) => Next::Wait,
+            Ok(_) => NextStep::Done,
+            Err(_) => NextStep::Wait,
         }
     }
 }
 
 /// Hands on what the object says of a rollout under way, until it is gone.
-async fn listen(
-    seen: &mut Seen,
+async fn watch_object(
+    seen: &mut ObjectReceiver,
     (baseline, candidate): &(VersionName, VersionName),
     mut heard: Option<String>,
-    desk: &Desk,
-    wishes: &mpsc::Sender<Wish>,
+    mailbox: &CommandMailbox,
+    control: &mpsc::Sender<ControlMessage>,
 ) {
     let mut deleted: Option<Instant> = None;
     loop {
         let object = seen.borrow_and_update().clone();
         let Some(object) = object else { return };
         if let Ok(manifest) = manifest(&object) {
-            let wanted = wanted(&object, &manifest);
+            let wanted = desired_state(&object, &manifest);
             if wanted.deleted {
                 deleted.get_or_insert_with(Instant::now);
             }
-            if let Some(mut order) = wish(wanted, (baseline, candidate), desk.phase()) {
-                order.force = deleted.is_some_and(|since| since.elapsed() >= FAREWELL);
+            if let Some(mut command) =
+                implied_command(wanted, (baseline, candidate), mailbox.phase())
+            {
+                command.force = deleted.is_some_and(|since| since.elapsed() >= DELETE_TIMEOUT);
                 // Where it makes no sense any more, it is over.
-                let _ = give(wishes, order).await;
+                let _ = send_command(control, command).await;
             }
-            if let Some(text) = wanted.order.filter(|text| heard.as_deref() != Some(text)) {
+            if let Some(text) = wanted.command.filter(|text| heard.as_deref() != Some(text)) {
                 heard = Some(text.to_owned());
-                hand_on(text, desk, wishes).await;
+                submit_command(text, mailbox, control).await;
             }
-            desk.observed(object.metadata.generation.unwrap_or(0));
+            mailbox.set_generation(object.metadata.generation.unwrap_or(0));
         }
         tokio::select! {
             changed = seen.changed() => if changed.is_err() { return },
             // Proxies that confirm nothing are not waited for, for ever.
-            () = sleep(FAREWELL), if deleted.is_some() => {}
+            () = sleep(DELETE_TIMEOUT), if deleted.is_some() => {}
         }
     }
 }
 
 /// Gives an order as it is in the annotation, and reports what becomes of it.
-async fn hand_on(text: &str, desk: &Desk, wishes: &mpsc::Sender<Wish>) {
-    desk.give(text);
-    let refused = match parse(text) {
-        Ok(order) => give(wishes, order).await.err().map(|refused| refused.to_string()),
+async fn submit_command(
+    text: &str,
+    mailbox: &CommandMailbox,
+    control: &mpsc::Sender<ControlMessage>,
+) {
+    mailbox.submit(text);
+    let rejected = match parse(text) {
+        Ok(order) => send_command(control, order).await.err().map(|refused| refused.to_string()),
         Err(error) => Some(error.to_string()),
     };
-    desk.report(OrderReport { text: text.to_owned(), at: Timestamp::now(), refused });
+    mailbox.report(CommandReport { text: text.to_owned(), at: Timestamp::now(), rejected });
 }
 
-async fn give(wishes: &mpsc::Sender<Wish>, order: Order) -> Result<(), Refused> {
-    let over = || Refused("the rollout is over".to_owned());
+async fn send_command(
+    control: &mpsc::Sender<ControlMessage>,
+    command: Command,
+) -> Result<(), Rejected> {
+    let over = || Rejected("the rollout is over".to_owned());
     let (reply, answer) = oneshot::channel();
-    wishes.send(Wish::Order(order, reply)).await.map_err(|_| over())?;
+    control.send(ControlMessage::Command(command, reply)).await.map_err(|_| over())?;
     answer.await.map_err(|_| over())?
 }
 
@@ -386,11 +412,11 @@ pub(crate) fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
     Manifest::read(&object.name_any(), &namespace, spec).map_err(|error| error.to_string())
 }
 
-fn wanted<'o>(object: &'o DynamicObject, manifest: &'o Manifest) -> Wanted<'o> {
-    Wanted {
+fn desired_state<'o>(object: &'o DynamicObject, manifest: &'o Manifest) -> DesiredState<'o> {
+    DesiredState {
         baseline: manifest.baseline(),
         candidate: manifest.candidate(),
-        order: object.annotations().get(ANNOTATION).map(|text| &**text),
+        command: object.annotations().get(ANNOTATION).map(|text| &**text),
         deleted: object.metadata.deletion_timestamp.is_some(),
     }
 }
@@ -400,19 +426,19 @@ fn spec_text(object: &DynamicObject) -> String {
     object.data.get("spec").map(Value::to_string).unwrap_or_default()
 }
 
-fn moment(object: &DynamicObject) -> Moment {
-    Moment { generation: object.metadata.generation.unwrap_or(0), now: Timestamp::now() }
+fn status_context(object: &DynamicObject) -> StatusContext {
+    StatusContext { generation: object.metadata.generation.unwrap_or(0), now: Timestamp::now() }
 }
 
 /// The rollout's time: that of the last write, and what the clock says has passed since. One that was set back counts as standing still.
-fn time(under_way: &UnderWay, now: Timestamp) -> Duration {
+fn time(under_way: &StatusCheckpoint, now: Timestamp) -> Duration {
     let passed = now.duration_since(under_way.wall).max(SignedDuration::ZERO);
     Duration::from_millis(under_way.at_ms).saturating_add(passed.unsigned_abs())
 }
 
-fn written(written: Result<(), StoreError>) -> Next {
+fn written(written: Result<(), StatusError>) -> NextStep {
     match written {
-        Err(StoreError::Gone) => Next::Gone,
-        Ok(()) | Err(_) => Next::Wait,
+        Err(StatusError::Gone) => NextStep::Done,
+        Ok(()) | Err(_) => NextStep::Wait,
     }
 }

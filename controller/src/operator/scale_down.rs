@@ -11,81 +11,89 @@ use serin_filter::table::Weight;
 
 use super::intent::Intent;
 use super::mesh;
-use crate::kubernetes::deployments::Deployments;
-use crate::kubernetes::event_mapping::Announcement;
-use crate::kubernetes::status::{ObjectStatus, Retiring};
-use crate::operator::reconcile_error::Stuck;
-use crate::operator::reconciler::{Release, manifest};
-use crate::storage::status::Store;
+use crate::kubernetes::deployments::DeploymentScaler;
+use crate::kubernetes::event_mapping::EventNote;
+use crate::kubernetes::status::{ObjectStatus, PendingScaleDown};
+use crate::operator::reconcile_error::ReconcileError;
+use crate::operator::reconciler::{RolloutReconciler, manifest};
+use crate::storage::status::StatusStore;
 
 /// What becomes of a version's replicas.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+enum ScaleDownOutcome {
     /// They are gone.
-    Gone(String),
+    ScaledDown(String),
     /// They stay, and why.
-    Kept(String),
+    Skipped(String),
     /// It is tried again; what was in the way.
-    Later(String),
+    Retry(String),
 }
 
-impl Release {
+impl RolloutReconciler {
     /// Takes the replicas of the version that serves nobody any more, unless it is what comes next that needs them.
-    pub(crate) async fn retire(&self, store: &mut Store, next: &Intent) {
+    pub(crate) async fn scale_down(&self, store: &mut StatusStore, next: &Intent) {
         let status = store.status();
-        let (Some(retiring), Some(stable)) = (status.retiring.clone(), status.stable.clone())
+        let (Some(retiring), Some(stable)) =
+            (status.pending_scale_down.clone(), status.stable.clone())
         else {
             return;
         };
         if is_needed(&retiring.version, next) {
             return;
         }
-        let outcome = self.emptied(store.object(), stable, retiring.version.clone()).await;
-        let status = ObjectStatus { retiring: left(&retiring, &outcome), ..store.status().clone() };
+        let outcome =
+            self.scale_version_to_zero(store.object(), stable, retiring.version.clone()).await;
+        let status = ObjectStatus {
+            pending_scale_down: remaining(&retiring, &outcome),
+            ..store.status().clone()
+        };
         // What is not stored is done, and told, once more.
-        let told = status.retiring != store.status().retiring && store.write(status).await.is_ok();
+        let told = status.pending_scale_down != store.status().pending_scale_down
+            && store.write(status).await.is_ok();
         if told {
-            let _ = self.events.try_send(announcement(outcome));
+            let _ = self.events.try_send(scale_down_note(outcome));
         }
     }
 
-    async fn emptied(
+    async fn scale_version_to_zero(
         &self,
         object: &DynamicObject,
         stable: VersionName,
         version: VersionName,
-    ) -> Outcome {
+    ) -> ScaleDownOutcome {
         let named = version.clone();
         let spec = match manifest(object) {
-            Ok(manifest) => manifest.checked(stable, version).map_err(|error| error.to_string()),
+            Ok(manifest) => manifest.parse(stable, version).map_err(|error| error.to_string()),
             Err(why) => Err(why),
         };
         let spec = match spec {
             Ok(spec) => spec,
-            Err(why) => return Outcome::Kept(format!("{named} keeps its replicas: {why}")),
+            Err(why) => {
+                return ScaleDownOutcome::Skipped(format!("{named} keeps its replicas: {why}"));
+            }
         };
         let Some(known) = spec.deployments.as_ref().filter(|known| known.scale) else {
-            return Outcome::Kept(format!(
+            return ScaleDownOutcome::Skipped(format!(
                 "{named} keeps its replicas: spec.scale is not true any more"
             ));
         };
         let namespace = object.namespace().unwrap_or_default();
-        let deployments = Deployments::of(&self.cluster, &namespace, known);
+        let deployments = DeploymentScaler::of(&self.cluster, &namespace, known);
         let what = deployments.candidate();
         match mesh::share(&self.cluster, &namespace, &spec).await {
             Ok(Weight::ZERO) => {}
             Ok(share) => {
-                let why = format!("{named} has been given {share} of the users");
-                return Outcome::Kept(format!("{what} keeps its replicas: {why}"));
+                let reason = format!("{named} has been given {share} of the users");
+                return ScaleDownOutcome::Skipped(format!("{what} keeps its replicas: {reason}"));
             }
-            Err(Stuck(_, why)) => return Outcome::Later(why),
+            Err(ReconcileError(_, why)) => return ScaleDownOutcome::Retry(why),
         }
-        match deployments.empty().await {
-            Ok(None) => {
-                Outcome::Gone(format!("{what} has no replicas any more: {named} serves nobody"))
-            }
-            Ok(Some(why)) => Outcome::Kept(format!("{what} keeps its replicas: {why}")),
-            Err(error) => Outcome::Later(error.to_string()),
+        match deployments.scale_to_zero().await {
+            Ok(None) => ScaleDownOutcome::ScaledDown(format!(
+                "{what} has no replicas any more: {named} serves nobody"
+            )),
+            Ok(Some(why)) => ScaleDownOutcome::Skipped(format!("{what} keeps its replicas: {why}")),
+            Err(error) => ScaleDownOutcome::Retry(error.to_string()),
         }
     }
 }
@@ -95,30 +103,36 @@ fn is_needed(version: &VersionName, next: &Intent) -> bool {
     match next {
         Intent::Begin { baseline, candidate } => [baseline, candidate].contains(&version),
         Intent::Resume => true,
-        Intent::Rest { .. } | Intent::Release => false,
+        Intent::Idle { .. } | Intent::Finalize => false,
     }
 }
 
 /// What is still to be done.
-fn left(before: &Retiring, outcome: &Outcome) -> Option<Retiring> {
+fn remaining(before: &PendingScaleDown, outcome: &ScaleDownOutcome) -> Option<PendingScaleDown> {
     match outcome {
-        Outcome::Gone(_) | Outcome::Kept(_) => None,
-        Outcome::Later(why) => Some(Retiring { trouble: Some(why.clone()), ..before.clone() }),
+        ScaleDownOutcome::ScaledDown(_) | ScaleDownOutcome::Skipped(_) => None,
+        ScaleDownOutcome::Retry(why) => {
+            Some(PendingScaleDown { problem: Some(why.clone()), ..before.clone() })
+        }
     }
 }
 
-fn announcement(outcome: Outcome) -> Announcement {
+fn scale_down_note(outcome: ScaleDownOutcome) -> EventNote {
     match outcome {
-        Outcome::Gone(note) => Announcement { warning: false, reason: "ScaledDown", note },
-        Outcome::Kept(note) => Announcement { warning: false, reason: "ReplicasKept", note },
-        Outcome::Later(note) => Announcement { warning: true, reason: "NotScaledDown", note },
+        ScaleDownOutcome::ScaledDown(note) => {
+            EventNote { warning: false, reason: "ScaledDown", note }
+        }
+        ScaleDownOutcome::Skipped(note) => {
+            EventNote { warning: false, reason: "ReplicasKept", note }
+        }
+        ScaleDownOutcome::Retry(note) => EventNote { warning: true, reason: "NotScaledDown", note },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::status::Phase;
+    use crate::kubernetes::status::RolloutPhase;
 
     fn version(name: &str) -> VersionName {
         name.parse().unwrap()
@@ -131,16 +145,16 @@ mod tests {
         assert!(is_needed(&version("v1"), &begin("v1")));
         assert!(is_needed(&version("v1"), &Intent::Resume));
         assert!(!is_needed(&version("v1"), &begin("v3")));
-        let rest = Intent::Rest { phase: Phase::Stable, stable: version("v2") };
-        assert!(!is_needed(&version("v1"), &rest) && !is_needed(&version("v1"), &Intent::Release));
+        let rest = Intent::Idle { phase: RolloutPhase::Stable, stable: version("v2") };
+        assert!(!is_needed(&version("v1"), &rest) && !is_needed(&version("v1"), &Intent::Finalize));
     }
 
     #[test]
     fn what_could_not_be_done_is_still_to_be_done() {
-        let retiring = Retiring { version: version("v1"), trouble: None };
-        assert_eq!(left(&retiring, &Outcome::Gone(String::new())), None);
-        assert_eq!(left(&retiring, &Outcome::Kept(String::new())), None);
-        let later = left(&retiring, &Outcome::Later("no answer".to_owned())).unwrap();
-        assert_eq!((later.version, later.trouble.as_deref()), (version("v1"), Some("no answer")));
+        let pending = PendingScaleDown { version: version("v1"), problem: None };
+        assert_eq!(remaining(&pending, &ScaleDownOutcome::ScaledDown(String::new())), None);
+        assert_eq!(remaining(&pending, &ScaleDownOutcome::Skipped(String::new())), None);
+        let later = remaining(&pending, &ScaleDownOutcome::Retry("no answer".to_owned())).unwrap();
+        assert_eq!((later.version, later.problem.as_deref()), (version("v1"), Some("no answer")));
     }
 }

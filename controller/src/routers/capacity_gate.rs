@@ -9,48 +9,48 @@ use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
-use crate::kubernetes::deployments::Deployments;
+use crate::kubernetes::deployments::DeploymentScaler;
 use crate::operator::mesh::MeshRouter;
 
 /// A mesh's router behind a guard, if the rollout has Deployments to look at.
 #[derive(Debug)]
-pub(crate) struct Guarded {
+pub(crate) struct CapacityGate {
     router: MeshRouter,
     /// The share that the candidate has.
     share: Weight,
-    guard: Option<Guard>,
+    check: Option<CapacityCheck>,
 }
 
 #[derive(Debug)]
-struct Guard {
-    deployments: Deployments,
+struct CapacityCheck {
+    deployments: DeploymentScaler,
     /// The split of a preview: its share is none, but there has to be somebody to ask.
     preview: Option<Generation>,
 }
 
-impl Guarded {
+impl CapacityGate {
     /// The router of a mesh in which the candidate has this share, with nobody before it yet.
     #[must_use]
     pub(crate) fn new(router: MeshRouter, share: Weight) -> Self {
-        Self { router, share, guard: None }
+        Self { router, share, check: None }
     }
 
     /// Has the rollout look at these Deployments.
-    pub(crate) fn guard(&mut self, deployments: Deployments, rollout: &Rollout) {
-        self.guard = Some(Guard { deployments, preview: preview(rollout) });
+    pub(crate) fn set_check(&mut self, deployments: DeploymentScaler, rollout: &Rollout) {
+        self.check = Some(CapacityCheck { deployments, preview: preview(rollout) });
     }
 
     /// Whether replicas follow the weights.
     #[must_use]
     pub(crate) fn scales(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.deployments.scale())
+        self.check.as_ref().is_some_and(|guard| guard.deployments.scale())
     }
 
     async fn admit(&self, split: Split) -> Result<(), String> {
-        let Some(guard) = &self.guard else { return Ok(()) };
+        let Some(guard) = &self.check else { return Ok(()) };
         let previews = guard.preview == Some(split.generation);
         match split.candidate > self.share || previews {
-            true => guard.deployments.carry(split.candidate).await,
+            true => guard.deployments.ensure_capacity(split.candidate).await,
             false => Ok(()),
         }
     }
@@ -67,7 +67,7 @@ fn preview(rollout: &Rollout) -> Option<Generation> {
     }
 }
 
-impl Router for Guarded {
+impl Router for CapacityGate {
     async fn apply(&mut self, split: Split) -> Result<(), String> {
         self.admit(split).await?;
         self.router.apply(split).await?;

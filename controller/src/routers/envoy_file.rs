@@ -19,7 +19,7 @@ use serin_filter::names::{Generation, ServiceName};
 use thiserror::Error;
 
 use super::RouteError;
-use crate::routers::sink::{Carrier, carried, version};
+use crate::routers::sink::{ConfigSink, generations_text, parse_generations};
 
 /// Where in the file the extension's name is (JSON pointer).
 const NAME: &str = "/resources/0/name";
@@ -94,7 +94,7 @@ pub(super) struct EnvoyFile {
     /// As it was last read or written.
     contents: Contents,
     /// The generation of each rollout that it carries, by service.
-    carried: BTreeMap<String, Generation>,
+    generations: BTreeMap<String, Generation>,
     /// Held for as long as the file is ours.
     _lock: File,
 }
@@ -107,8 +107,8 @@ impl EnvoyFile {
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let lock = lock(path)?;
         let contents = Contents::read(path)?;
-        let carried = carried(contents.version());
-        Ok(Self { path: path.to_owned(), contents, carried, _lock: lock })
+        let generations = parse_generations(contents.version());
+        Ok(Self { path: path.to_owned(), contents, generations, _lock: lock })
     }
 
     /// Moves a file with this configuration into its place, which carries these generations.
@@ -124,19 +124,19 @@ impl EnvoyFile {
             *place = Value::String(text);
         }
         if let Some(document) = document.as_object_mut() {
-            let version = version(config.generation, &carried);
+            let version = generations_text(config.generation, &carried);
             document.insert(VERSION.to_owned(), Value::String(version));
         }
         let mut text = serde_json::to_vec_pretty(&document).map_err(json)?;
         text.push(b'\n');
         move_into_place(&self.path, &text)
             .map_err(|cause| FileError::Io { path: self.path.clone(), cause })?;
-        (self.contents, self.carried) = (Contents { document, config }, carried);
+        (self.contents, self.generations) = (Contents { document, config }, carried);
         Ok(())
     }
 }
 
-impl Carrier for EnvoyFile {
+impl ConfigSink for EnvoyFile {
     fn filter(&self) -> &str {
         self.contents.filter()
     }
@@ -146,7 +146,7 @@ impl Carrier for EnvoyFile {
     }
 
     fn generations(&self) -> &BTreeMap<String, Generation> {
-        &self.carried
+        &self.generations
     }
 
     fn put(
@@ -155,7 +155,7 @@ impl Carrier for EnvoyFile {
         service: &ServiceName,
         generation: Generation,
     ) -> Result<(), RouteError> {
-        let mut carried = self.carried.clone();
+        let mut carried = self.generations.clone();
         carried.insert(service.to_string(), generation);
         Ok(self.write(config, carried)?)
     }

@@ -1,29 +1,29 @@
 //! A split as a table of buckets in the filter's configuration, for the service of one rollout.
 
-use serin_core::config::sink::Place;
+use serin_core::config::sink::SinkLocation;
 use serin_core::ports::Router;
-use serin_core::split::{Split, Users};
+use serin_core::split::{Split, UserAssignment};
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
 use serin_filter::table::{Run, Table, TableError, Weight};
 
 use super::RouteError;
-use crate::routers::sink::{Carriers, Shared, lock, with};
+use crate::routers::sink::{ConfigSinks, SharedSink, lock, with_service};
 
 /// The service of one rollout in the filter's configuration.
 #[derive(Debug)]
 pub struct FilterRouter {
-    carrier: Shared,
+    sink: SharedSink,
     service: wire::Service,
     /// What may be watched.
-    watch: Option<wire::Watch>,
+    aa_test: Option<wire::Watch>,
     table: Table,
     /// Users of versions that take no part in the rollout, which counts them as the baseline's.
-    others: Weight,
+    others_weight: Weight,
     /// The rollout's generation that is carried.
     generation: Generation,
     /// The carrier's generation from which on it is.
-    since: Generation,
+    since_sink_generation: Generation,
 }
 
 impl FilterRouter {
@@ -33,18 +33,18 @@ impl FilterRouter {
     /// The file is not there (Envoy needs it to start), is not what it has to be, or another serin has it; there is no xDS server; or the
     /// filter would not take the service.
     pub fn open(
-        carriers: &Carriers,
-        place: &Place,
+        carriers: &ConfigSinks,
+        place: &SinkLocation,
         service: &wire::Service,
     ) -> Result<Self, RouteError> {
-        Self::carried_by(carriers.open(place)?, service)
+        Self::with_sink(carriers.open(place)?, service)
     }
 
     /// The same for what is open already.
-    pub(super) fn carried_by(carrier: Shared, service: &wire::Service) -> Result<Self, RouteError> {
+    pub(super) fn with_sink(sink: SharedSink, service: &wire::Service) -> Result<Self, RouteError> {
         let mut service = service.clone();
-        let (table, others, since, generation) = {
-            let file = lock(&carrier);
+        let (table, others_weight, since_sink_generation, generation) = {
+            let file = lock(&sink);
             let present = file.config().services.iter().find(|s| s.name == service.name);
             let (table, others) = match present {
                 Some(present) => present_table(present, &service)?,
@@ -57,10 +57,18 @@ impl FilterRouter {
                 service.salt.clone_from(&present.salt);
             }
             let since = file.config().generation;
-            (table, others, since, file.carried(&service.name).unwrap_or(since))
+            (table, others, since, file.generation_of(&service.name).unwrap_or(since))
         };
-        let router = Self { carrier, service, watch: None, table, others, generation, since };
-        router.check(Users::Usual)?;
+        let router = Self {
+            sink,
+            service,
+            aa_test: None,
+            table,
+            others_weight,
+            generation,
+            since_sink_generation,
+        };
+        router.check(UserAssignment::ServiceSalt)?;
         Ok(router)
     }
 
@@ -68,15 +76,15 @@ impl FilterRouter {
     ///
     /// # Errors
     /// The filter would not take it.
-    pub fn allow(&mut self, watch: wire::Watch) -> Result<(), RouteError> {
-        self.watch = Some(watch);
-        self.check(Users::Watched)
+    pub fn allow_aa_test(&mut self, watch: wire::Watch) -> Result<(), RouteError> {
+        self.aa_test = Some(watch);
+        self.check(UserAssignment::AaTest)
     }
 
-    fn check(&self, users: Users) -> Result<(), RouteError> {
-        let carrier = lock(&self.carrier);
-        let (config, service) = (carrier.config(), self.service_with(&self.table, users));
-        with(config, service, config.generation).map(drop)
+    fn check(&self, users: UserAssignment) -> Result<(), RouteError> {
+        let sink = lock(&self.sink);
+        let (config, service) = (sink.config(), self.service_with(&self.table, users));
+        with_service(config, service, config.generation).map(drop)
     }
 
     /// The candidate's present weight.
@@ -87,14 +95,14 @@ impl FilterRouter {
 
     /// The present weight of versions that take no part in the rollout.
     #[must_use]
-    pub fn others(&self) -> Weight {
-        self.others
+    pub fn others_weight(&self) -> Weight {
+        self.others_weight
     }
 
     /// Name of the filter's configuration, by which Envoy's statistics call it.
     #[must_use]
     pub fn filter(&self) -> String {
-        lock(&self.carrier).filter().to_owned()
+        lock(&self.sink).filter().to_owned()
     }
 
     /// The rollout's generation that is carried.
@@ -105,8 +113,8 @@ impl FilterRouter {
 
     /// The carrier's own generation, which proxies report.
     #[must_use]
-    pub fn carrier_generation(&self) -> Generation {
-        lock(&self.carrier).config().generation
+    pub fn sink_generation(&self) -> Generation {
+        lock(&self.sink).config().generation
     }
 
     /// Puts a split in force, with the least movement of users. To apply the same split again changes nothing but makes Envoy look again.
@@ -115,32 +123,33 @@ impl FilterRouter {
     /// It could not be put there; the old one is still in force.
     pub fn put(&mut self, split: Split) -> Result<(), RouteError> {
         let table = self.table.shifted(&[split.candidate.rest(), split.candidate])?;
-        let service = self.service_with(&table, split.users);
-        let mut carrier = lock(&self.carrier);
-        let present = carrier.config();
+        let service = self.service_with(&table, split.assignment);
+        let mut sink = lock(&self.sink);
+        let present = sink.config();
         let (since, generation) = match split.generation == self.generation {
-            true => (self.since, present.generation),
+            true => (self.since_sink_generation, present.generation),
             false => {
                 let next = split.generation.max(present.generation.next());
                 (next, next)
             }
         };
-        let config = with(present, service, generation)?;
-        carrier.put(config, &self.service.name, split.generation)?;
-        drop(carrier);
-        (self.table, self.generation, self.since) = (table, split.generation, since);
+        let config = with_service(present, service, generation)?;
+        sink.put(config, &self.service.name, split.generation)?;
+        drop(sink);
+        (self.table, self.generation, self.since_sink_generation) =
+            (table, split.generation, since);
         Ok(())
     }
 
     /// The service with this table.
-    fn service_with(&self, table: &Table, users: Users) -> wire::Service {
+    fn service_with(&self, table: &Table, users: UserAssignment) -> wire::Service {
         let name = |run: &Run| self.service.versions.get(run.version).map(|v| v.name.clone());
         let buckets = |run| Some(wire::Buckets { version: name(run)?, count: run.buckets });
         let buckets = table.runs().iter().filter_map(buckets).collect();
         let mut service = wire::Service { buckets, ..self.service.clone() };
-        match (users, &self.watch) {
-            (Users::Watched, watch) => service.watch.clone_from(watch),
-            (Users::Salted(index), Some(watch)) => {
+        match (users, &self.aa_test) {
+            (UserAssignment::AaTest, watch) => service.watch.clone_from(watch),
+            (UserAssignment::TestedSalt(index), Some(watch)) => {
                 service.salt.clone_from(watch.salts.get(index).unwrap_or(&self.service.salt))
             }
             _ => {}
@@ -157,14 +166,14 @@ impl Router for FilterRouter {
     /// Any generation of the carrier carries the rollout's from when it was put there on.
     fn generation_at(&self, running: Generation) -> Generation {
         match running {
-            foreign if foreign > self.carrier_generation() => foreign,
-            running if running >= self.since => self.generation,
+            foreign if foreign > self.sink_generation() => foreign,
+            running if running >= self.since_sink_generation => self.generation,
             older => older.min(Generation(self.generation.0.saturating_sub(1))),
         }
     }
 
-    fn refusals(&self) -> Option<String> {
-        lock(&self.carrier).refusals()
+    fn rejection_reason(&self) -> Option<String> {
+        lock(&self.sink).rejection_reason()
     }
 }
 

@@ -14,17 +14,17 @@ use super::RouteError;
 use super::filter::FilterRouter;
 use crate::kubernetes::patches::wasm_plugin::PluginError;
 use crate::kubernetes::patches::{Edits, wasm_plugin};
-use crate::routers::sink::{Carrier, carried, version};
+use crate::routers::sink::{ConfigSink, generations_text, parse_generations};
 
 /// What a plugin shall carry. Clones are of the same.
 #[derive(Debug, Clone)]
-pub struct PluginConfig(Arc<Mutex<Draft>>);
+pub struct PluginConfig(Arc<Mutex<DesiredConfig>>);
 
 #[derive(Debug)]
-struct Draft {
+struct DesiredConfig {
     config: wire::Config,
     /// The generation of each rollout that it carries, by service.
-    carried: BTreeMap<String, Generation>,
+    generations: BTreeMap<String, Generation>,
 }
 
 impl PluginConfig {
@@ -34,11 +34,12 @@ impl PluginConfig {
     /// The object is no WasmPlugin with a configuration of the filter.
     pub fn read(object: &Value) -> Result<Self, PluginError> {
         let config = wasm_plugin::config(object)?;
-        let carried = carried(wasm_plugin::carried(object).unwrap_or_default());
-        Ok(Self(Arc::new(Mutex::new(Draft { config, carried }))))
+        let generations =
+            parse_generations(wasm_plugin::generations_annotation(object).unwrap_or_default());
+        Ok(Self(Arc::new(Mutex::new(DesiredConfig { config, generations }))))
     }
 
-    fn draft(&self) -> MutexGuard<'_, Draft> {
+    fn desired(&self) -> MutexGuard<'_, DesiredConfig> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,7 +48,7 @@ impl PluginConfig {
     /// # Errors
     /// The filter would not take the service.
     pub fn router(&self, service: &wire::Service) -> Result<FilterRouter, RouteError> {
-        FilterRouter::carried_by(self.0.clone(), service)
+        FilterRouter::with_sink(self.0.clone(), service)
     }
 
     /// What has to change for the plugin to carry what it shall.
@@ -55,9 +56,9 @@ impl PluginConfig {
     /// # Errors
     /// The object is no WasmPlugin of serin's.
     pub fn edits(&self, object: &Value) -> Result<Edits, PluginError> {
-        let draft = self.draft();
-        let carried = version(draft.config.generation, &draft.carried);
-        wasm_plugin::carrying(object, &draft.config, &carried)
+        let draft = self.desired();
+        let carried = generations_text(draft.config.generation, &draft.generations);
+        wasm_plugin::with_generations(object, &draft.config, &carried)
     }
 
     /// Whether the plugin carries what it shall.
@@ -67,7 +68,7 @@ impl PluginConfig {
     }
 }
 
-impl Carrier for Draft {
+impl ConfigSink for DesiredConfig {
     /// Istio's proxies count what they refuse where nobody can read it; what the filter refuses it counts itself.
     fn filter(&self) -> &str {
         ""
@@ -78,7 +79,7 @@ impl Carrier for Draft {
     }
 
     fn generations(&self) -> &BTreeMap<String, Generation> {
-        &self.carried
+        &self.generations
     }
 
     fn put(
@@ -88,7 +89,7 @@ impl Carrier for Draft {
         generation: Generation,
     ) -> Result<(), RouteError> {
         self.config = config;
-        self.carried.insert(service.to_string(), generation);
+        self.generations.insert(service.to_string(), generation);
         Ok(())
     }
 }
@@ -96,7 +97,7 @@ impl Carrier for Draft {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use serin_core::split::{Split, Users};
+    use serin_core::split::{Split, UserAssignment};
     use serin_filter::table::Weight;
 
     use super::*;
@@ -118,7 +119,11 @@ mod tests {
 
     fn split(generation: u64, ppm: u32) -> Split {
         let candidate = Weight::from_ppm(ppm).unwrap();
-        Split { generation: Generation(generation), candidate, users: Users::Usual }
+        Split {
+            generation: Generation(generation),
+            candidate,
+            assignment: UserAssignment::ServiceSalt,
+        }
     }
 
     #[test]
@@ -139,7 +144,7 @@ mod tests {
         let config = PluginConfig::read(&written).unwrap();
         let shop = config.router(&service("shop")).unwrap();
         assert_eq!((shop.generation(), shop.candidate().ppm()), (Generation(4), 10_000));
-        assert_eq!(shop.carrier_generation(), Generation(5));
+        assert_eq!(shop.sink_generation(), Generation(5));
         assert!(config.is_in(&written));
     }
 

@@ -6,16 +6,16 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use serin_core::config::sink::Place;
+use serin_core::config::sink::SinkLocation;
 use serin_filter::config::{Config, wire};
 use serin_filter::names::{Generation, ServiceName};
 
 use super::RouteError;
 use super::envoy_file::{EnvoyFile, FileError};
-use super::xds_group::{Groups, XdsGroup};
+use super::xds_group::{XdsGroup, XdsGroups};
 
 /// A configuration on its way to proxies.
-pub(super) trait Carrier: Debug + Send {
+pub(super) trait ConfigSink: Debug + Send {
     /// Name of the filter's configuration, by which Envoy's statistics call it.
     fn filter(&self) -> &str;
 
@@ -23,7 +23,7 @@ pub(super) trait Carrier: Debug + Send {
     fn config(&self) -> &wire::Config;
 
     /// The generation of a service's rollout that it carries; `None` if no rollout has said.
-    fn carried(&self, service: &ServiceName) -> Option<Generation> {
+    fn generation_of(&self, service: &ServiceName) -> Option<Generation> {
         self.generations().get(service.as_str()).copied()
     }
 
@@ -31,7 +31,7 @@ pub(super) trait Carrier: Debug + Send {
     fn generations(&self) -> &BTreeMap<String, Generation>;
 
     /// Who refuses it, and why; `None` where proxies do not tell.
-    fn refusals(&self) -> Option<String> {
+    fn rejection_reason(&self) -> Option<String> {
         None
     }
 
@@ -51,7 +51,7 @@ pub(super) trait Carrier: Debug + Send {
 ///
 /// # Errors
 /// The filter would not take it.
-pub(super) fn with(
+pub(super) fn with_service(
     present: &wire::Config,
     service: wire::Service,
     generation: Generation,
@@ -64,13 +64,16 @@ pub(super) fn with(
 }
 
 /// What tells which generations a carrier carries: its own, and that of each rollout.
-pub(super) fn version(generation: Generation, carried: &BTreeMap<String, Generation>) -> String {
+pub(super) fn generations_text(
+    generation: Generation,
+    carried: &BTreeMap<String, Generation>,
+) -> String {
     let rollouts = carried.iter().map(|(service, carried)| format!(" {service}={carried}"));
     format!("{generation}{}", rollouts.collect::<String>())
 }
 
 /// Reads that back. What is not of this form was written by somebody else, and tells nothing.
-pub(super) fn carried(version: &str) -> BTreeMap<String, Generation> {
+pub(super) fn parse_generations(version: &str) -> BTreeMap<String, Generation> {
     let rollouts = version.split(' ').filter_map(|part| part.split_once('='));
     let read = rollouts.filter_map(|(service, generation)| {
         Some((service.to_owned(), Generation(generation.parse().ok()?)))
@@ -79,31 +82,31 @@ pub(super) fn carried(version: &str) -> BTreeMap<String, Generation> {
 }
 
 /// A carrier that rollouts share.
-pub(super) type Shared = Arc<Mutex<dyn Carrier>>;
+pub(super) type SharedSink = Arc<Mutex<dyn ConfigSink>>;
 
 /// Nothing is left half done by whoever panicked with it.
-pub(super) fn lock(carrier: &Shared) -> MutexGuard<'_, dyn Carrier + 'static> {
-    carrier.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock(sink: &SharedSink) -> MutexGuard<'_, dyn ConfigSink + 'static> {
+    sink.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The carriers of this process.
 #[derive(Debug, Clone, Default)]
-pub struct Carriers {
+pub struct ConfigSinks {
     files: Arc<Mutex<BTreeMap<PathBuf, Weak<Mutex<EnvoyFile>>>>>,
-    groups: Option<Arc<Groups>>,
+    groups: Option<Arc<XdsGroups>>,
 }
 
-impl Carriers {
+impl ConfigSinks {
     /// With an xDS server for groups of proxies.
     #[must_use]
-    pub fn with_groups(groups: Groups) -> Self {
+    pub fn with_groups(groups: XdsGroups) -> Self {
         Self { groups: Some(Arc::new(groups)), ..Self::default() }
     }
 
-    pub(super) fn open(&self, place: &Place) -> Result<Shared, RouteError> {
+    pub(super) fn open(&self, place: &SinkLocation) -> Result<SharedSink, RouteError> {
         match place {
-            Place::File(path) => Ok(self.file(path)?),
-            Place::Group(group) => match &self.groups {
+            SinkLocation::File(path) => Ok(self.file(path)?),
+            SinkLocation::Group(group) => match &self.groups {
                 Some(groups) => Ok(groups.open(group)? as Arc<Mutex<XdsGroup>>),
                 None => Err(RouteError::NoServer),
             },

@@ -1,7 +1,7 @@
 //! Splits as weights in an object of the user's: a VirtualService, an HTTPRoute or a GRPCRoute.
 
 use serde_json::Value;
-use serin_core::config::mesh::{Backend, Destination, Shares, Versions};
+use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
 use serin_core::ports::Router;
 use serin_core::spec::DriftPolicy;
 use serin_core::split::Split;
@@ -9,31 +9,33 @@ use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::time::Instant;
 
-use crate::kubernetes::objects::{ClusterError, Subject};
+use crate::kubernetes::objects::{ClusterError, ManagedObject};
 use crate::kubernetes::patches::acceptance::Acceptance;
-use crate::kubernetes::patches::{Drift, FieldError, Missing, Routes, http_route, virtual_service};
-use crate::sources::requested_split::{Board, Note};
+use crate::kubernetes::patches::{
+    Drift, FieldError, MissingCandidate, RolloutRoutes, http_route, virtual_service,
+};
+use crate::sources::requested_split::{RequestedSplit, SplitRecord};
 
 /// Where the versions are in the object.
 #[derive(Debug, Clone)]
-pub(crate) enum Weighted {
+pub(crate) enum WeightedVersions {
     /// In a VirtualService.
     VirtualService(Versions<Destination>),
     /// In a route of the Gateway API.
     Route(Versions<Backend>),
 }
 
-impl Weighted {
+impl WeightedVersions {
     /// The routes of the object that are the rollout's.
     ///
     /// # Errors
     /// There are none, or the object is not what it has to be.
-    pub(crate) fn routes(&self, object: &Value) -> Result<Routes, FieldError> {
+    pub(crate) fn routes(&self, object: &Value) -> Result<RolloutRoutes, FieldError> {
         match self {
             Self::VirtualService(versions) => {
-                virtual_service::routes(object, versions, Missing::Refuse)
+                virtual_service::routes(object, versions, MissingCandidate::Reject)
             }
-            Self::Route(versions) => http_route::routes(object, versions, Missing::Refuse),
+            Self::Route(versions) => http_route::routes(object, versions, MissingCandidate::Reject),
         }
     }
 
@@ -41,12 +43,12 @@ impl Weighted {
     ///
     /// # Errors
     /// The object can't have them.
-    pub(crate) fn shares(&self, candidate: Weight) -> Result<Shares, String> {
+    pub(crate) fn weights(&self, candidate: Weight) -> Result<RouteWeights, String> {
         match self {
             Self::VirtualService(_) => {
-                Shares::percent(candidate).map_err(|error| error.to_string())
+                RouteWeights::percent(candidate).map_err(|error| error.to_string())
             }
-            Self::Route(_) => Ok(http_route::shares(candidate)),
+            Self::Route(_) => Ok(http_route::route_weights(candidate)),
         }
     }
 
@@ -61,9 +63,9 @@ impl Weighted {
     /// What of an object as it is now keeps the mesh from following this share: somebody has changed the weights, or a gateway has not taken
     /// them over; and whether that is worth telling.
     #[must_use]
-    pub(crate) fn trouble(&self, object: &Value, candidate: Weight) -> Option<Trouble> {
-        let told = |message: String| Some(Trouble { message, waiting: false });
-        let shares = self.shares(candidate).ok()?;
+    pub(crate) fn problem(&self, object: &Value, candidate: Weight) -> Option<RouteProblem> {
+        let told = |message: String| Some(RouteProblem { message, transient: false });
+        let shares = self.weights(candidate).ok()?;
         match self.routes(object) {
             Err(error) => return told(error.to_string()),
             Ok(routes) => {
@@ -74,7 +76,7 @@ impl Weighted {
         }
         match self.acceptance(object) {
             Ok(Acceptance::Accepted) => None,
-            Ok(Acceptance::Waiting { why }) => Some(Trouble { message: why, waiting: true }),
+            Ok(Acceptance::Waiting { why }) => Some(RouteProblem { message: why, transient: true }),
             Ok(Acceptance::Refused { parent, reason, message }) => {
                 told(format!("{parent} does not take the route: {reason}: {message}"))
             }
@@ -85,41 +87,41 @@ impl Weighted {
 
 /// What keeps a mesh from following.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct RouteProblem {
     /// What.
     pub(crate) message: String,
     /// Whether that is what may be expected for a while.
-    pub(crate) waiting: bool,
+    pub(crate) transient: bool,
 }
 
 /// The weights of one rollout.
 #[derive(Debug)]
 pub(crate) struct WeightRouter {
-    subject: Subject,
-    weighted: Weighted,
+    object: ManagedObject,
+    weighted: WeightedVersions,
     drift: DriftPolicy,
-    board: Board,
+    requested_split: RequestedSplit,
 }
 
 impl WeightRouter {
     /// A router that has told the mesh what is on the board.
     #[must_use]
     pub(crate) fn new(
-        subject: Subject,
-        weighted: Weighted,
+        object: ManagedObject,
+        weighted: WeightedVersions,
         drift: DriftPolicy,
-        board: Board,
+        requested_split: RequestedSplit,
     ) -> Self {
-        Self { subject, weighted, drift, board }
+        Self { object, weighted, drift, requested_split }
     }
 
     /// Why a change of somebody else's is to be respected, if it is. A rollback is not kept waiting by that.
-    fn respected(&self, split: Split, object: &Value) -> Option<String> {
-        let note = self.board.read();
+    fn drift_to_respect(&self, split: Split, object: &Value) -> Option<String> {
+        let note = self.requested_split.read();
         if self.drift == DriftPolicy::Repair || split.candidate == Weight::ZERO {
             return None;
         }
-        let shares = self.weighted.shares(note.weight).ok()?;
+        let shares = self.weighted.weights(note.weight).ok()?;
         let drift = self.weighted.routes(object).ok()?.drift(shares);
         let drift: &Drift = drift.first()?;
         Some(format!(
@@ -128,38 +130,38 @@ impl WeightRouter {
     }
 
     async fn write(&self, split: Split) -> Result<(), String> {
-        let shares = self.weighted.shares(split.candidate)?;
+        let shares = self.weighted.weights(split.candidate)?;
         let words = |error: ClusterError| error.to_string();
-        let object = self.subject.read().await.map_err(words)?;
-        if let Some(why) = self.respected(split, &object) {
-            return Err(why);
+        let object = self.object.read().await.map_err(words)?;
+        if let Some(reason) = self.drift_to_respect(split, &object) {
+            return Err(reason);
         }
         let before = self.weighted.routes(&object).ok().and_then(|routes| routes.candidate());
         let decide = |object: &Value| Ok(self.weighted.routes(object)?.edits(shares));
-        let written = self.subject.change::<FieldError>(decide).await.map_err(words)?;
-        self.note(split, before, &written);
+        let written = self.object.change::<FieldError>(decide).await.map_err(words)?;
+        self.record_write(split, before, &written);
         Ok(())
     }
 
     /// Puts what was written on the board. What was asked for before, and was there already, keeps its time.
-    fn note(&self, split: Split, before: Option<Weight>, written: &Value) {
+    fn record_write(&self, split: Split, before: Option<Weight>, written: &Value) {
         let Split { generation, candidate, .. } = split;
-        let known = self.board.read();
+        let known = self.requested_split.read();
         let there = before == Some(candidate);
         let again = there && (known.generation, known.weight) == (generation, candidate);
-        let trouble = self.weighted.trouble(written, candidate);
-        self.board.write(Note {
+        let trouble = self.weighted.problem(written, candidate);
+        self.requested_split.write(SplitRecord {
             generation,
             weight: candidate,
-            before: match again {
-                true => known.before,
+            previous_weight: match again {
+                true => known.previous_weight,
                 // Weights that are there already were written by whoever did this before.
                 false => before.filter(|_| !there),
             },
-            written: if again { known.written } else { Instant::now() },
-            version: version(written),
-            waiting: trouble.as_ref().is_some_and(|trouble| trouble.waiting),
-            trouble: trouble.map(|trouble| trouble.message),
+            written_at: if again { known.written_at } else { Instant::now() },
+            resource_version: version(written),
+            transient: trouble.as_ref().is_some_and(|trouble| trouble.transient),
+            problem: trouble.map(|trouble| trouble.message),
         });
     }
 }

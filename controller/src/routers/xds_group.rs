@@ -5,63 +5,63 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use serin_core::observation::aggregator::named;
+use serin_core::observation::aggregator::join_names;
 use serin_filter::config::{Config, wire};
 use serin_filter::names::{Generation, ServiceName};
 
 use super::RouteError;
-use crate::routers::sink::Carrier;
+use crate::routers::sink::ConfigSink;
 use crate::xds::publisher::Publisher;
-use crate::xds::template::Template;
+use crate::xds::template::FilterTemplate;
 
 /// What a group is served, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Served {
+pub struct GroupConfig {
     /// The filter's configuration.
     pub config: wire::Config,
     /// The generation of each rollout that it carries, by service.
-    pub carried: BTreeMap<String, Generation>,
+    pub generations: BTreeMap<String, Generation>,
 }
 
 /// Keeps what groups are served.
-pub trait Keeper: Debug + Send + Sync {
+pub trait GroupStore: Debug + Send + Sync {
     /// All that was kept, by group.
     ///
     /// # Errors
     /// It can't be read.
-    fn served(&self) -> Result<Vec<(String, Served)>, String>;
+    fn load(&self) -> Result<Vec<(String, GroupConfig)>, String>;
 
     /// Keeps what a group is served.
     ///
     /// # Errors
     /// It can't be written.
-    fn serve(&self, group: &str, served: &Served) -> Result<(), String>;
+    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), String>;
 }
 
 /// The groups of an xDS server.
 #[derive(Debug)]
-pub struct Groups {
+pub struct XdsGroups {
     publisher: Publisher,
-    template: Arc<Template>,
-    keeper: Arc<dyn Keeper>,
+    template: Arc<FilterTemplate>,
+    store: Arc<dyn GroupStore>,
     open: Mutex<BTreeMap<String, Arc<Mutex<XdsGroup>>>>,
 }
 
-impl Groups {
+impl XdsGroups {
     /// Publishes what was kept.
     ///
     /// # Errors
     /// It can't be read.
     pub fn start(
         publisher: Publisher,
-        template: Template,
-        keeper: Arc<dyn Keeper>,
+        template: FilterTemplate,
+        store: Arc<dyn GroupStore>,
     ) -> Result<Self, String> {
         let groups =
-            Self { publisher, template: Arc::new(template), keeper, open: Mutex::default() };
-        for (group, served) in groups.keeper.served()? {
-            let served = XdsGroup { served, ..groups.empty(&group).map_err(|e| e.to_string())? };
-            served.publish(&served.served.config).map_err(|error| error.to_string())?;
+            Self { publisher, template: Arc::new(template), store, open: Mutex::default() };
+        for (group, config) in groups.store.load()? {
+            let served = XdsGroup { config, ..groups.empty(&group).map_err(|e| e.to_string())? };
+            served.publish(&served.config.config).map_err(|error| error.to_string())?;
             groups.insert(group, served);
         }
         Ok(groups)
@@ -82,7 +82,7 @@ impl Groups {
 
     /// A group that is served what the template says.
     fn empty(&self, group: &str) -> Result<XdsGroup, RouteError> {
-        let wrong = |why: String| RouteError::Group { group: group.to_owned(), why };
+        let wrong = |reason: String| RouteError::Group { group: group.to_owned(), reason };
         let text = self.template.configuration().as_bytes();
         Config::parse(text).map_err(RouteError::Wanted)?;
         let config = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
@@ -90,8 +90,8 @@ impl Groups {
             group: group.to_owned(),
             publisher: self.publisher.clone(),
             template: self.template.clone(),
-            keeper: self.keeper.clone(),
-            served: Served { config, carried: BTreeMap::new() },
+            store: self.store.clone(),
+            config: GroupConfig { config, generations: BTreeMap::new() },
         })
     }
 }
@@ -101,16 +101,16 @@ impl Groups {
 pub(super) struct XdsGroup {
     group: String,
     publisher: Publisher,
-    template: Arc<Template>,
-    keeper: Arc<dyn Keeper>,
-    served: Served,
+    template: Arc<FilterTemplate>,
+    store: Arc<dyn GroupStore>,
+    config: GroupConfig,
 }
 
 impl XdsGroup {
     fn publish(&self, config: &wire::Config) -> Result<(), RouteError> {
         let text = serde_json::to_string(config).map_err(|error| RouteError::Group {
             group: self.group.clone(),
-            why: error.to_string(),
+            reason: error.to_string(),
         })?;
         let resource = self.template.resource(config.generation.to_string(), text);
         self.publisher.publish(&self.group, resource);
@@ -119,33 +119,33 @@ impl XdsGroup {
 }
 
 /// What a proxy says, without the rest of a long text.
-fn shortened(reason: &str) -> String {
+fn truncate(reason: &str) -> String {
     const LONGEST: usize = 300;
     let mut rest = reason.trim().chars();
     let first: String = rest.by_ref().take(LONGEST).collect();
     if rest.next().is_some() { first + "..." } else { first }
 }
 
-impl Carrier for XdsGroup {
+impl ConfigSink for XdsGroup {
     fn filter(&self) -> &str {
         self.template.name()
     }
 
     fn config(&self) -> &wire::Config {
-        &self.served.config
+        &self.config.config
     }
 
     fn generations(&self) -> &BTreeMap<String, Generation> {
-        &self.served.carried
+        &self.config.generations
     }
 
-    fn refusals(&self) -> Option<String> {
+    fn rejection_reason(&self) -> Option<String> {
         let proxies = self.publisher.proxies(&self.group);
         let refusing = proxies.iter().filter_map(|proxy| {
             let rejection = proxy.resources.get(self.template.name())?.rejected.as_ref()?;
-            Some(format!("{}: {}", proxy.node, shortened(&rejection.reason)))
+            Some(format!("{}: {}", proxy.node, truncate(&rejection.reason)))
         });
-        Some(named(refusing)).filter(|refusing| !refusing.is_empty())
+        Some(join_names(refusing)).filter(|refusing| !refusing.is_empty())
     }
 
     /// Published first: a rollback waits for no disk. What could not be kept is kept with the next.
@@ -156,9 +156,9 @@ impl Carrier for XdsGroup {
         generation: Generation,
     ) -> Result<(), RouteError> {
         self.publish(&config)?;
-        self.served.config = config;
-        self.served.carried.insert(service.to_string(), generation);
-        if let Err(why) = self.keeper.serve(&self.group, &self.served) {
+        self.config.config = config;
+        self.config.generations.insert(service.to_string(), generation);
+        if let Err(why) = self.store.save(&self.group, &self.config) {
             eprintln!("serin: what group {} is served can't be kept: {why}", self.group);
         }
         Ok(())

@@ -18,16 +18,16 @@ use futures_util::{Stream, StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use serin_core::rollout::command::{Order, Verb};
-use serin_core::rollout::event::Status;
+use serin_core::rollout::command::{Action, Command};
+use serin_core::rollout::event::RolloutStatus;
 use serin_core::spec::MAX_BYTES;
 use serin_filter::trust::Trust;
 use tower_http::timeout::TimeoutLayer;
 
-use self::openapi::Route;
+use self::openapi::ApiRoute;
 pub use self::problem::Problem;
-use crate::server::supervisor::{Failure, Runner};
-use crate::storage::sqlite::{Entry, Phase};
+use crate::server::supervisor::{Supervisor, SupervisorError};
+use crate::storage::sqlite::{QueueState, RolloutEntry};
 
 pub mod openapi;
 mod problem;
@@ -36,7 +36,7 @@ mod server;
 pub use self::server::serve;
 
 /// No request takes longer, from its head to the head of its answer; a stream of events may take as long as it likes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who may do what. Without any token everybody may do everything: for a server that only this machine can reach.
 #[derive(Debug, Clone, Default)]
@@ -57,30 +57,30 @@ impl Tokens {
 
 /// What the handlers share.
 #[derive(Clone)]
-struct Shared {
-    runner: Arc<Runner>,
+struct ApiState {
+    supervisor: Arc<Supervisor>,
     tokens: Arc<Tokens>,
 }
 
 /// A rollout as it is shown.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Shown {
+pub struct RolloutView {
     /// What is kept of it.
     #[serde(flatten)]
-    pub entry: Entry,
+    pub entry: RolloutEntry,
     /// Where it stands, while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<Status>,
+    pub status: Option<RolloutStatus>,
 }
 
 /// What comes with an order: the rest of an [`Order`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Reasons {
+pub struct CommandBody {
     /// Who wants it.
     pub by: String,
     /// Why.
-    pub why: Option<String>,
+    pub reason: Option<String>,
     /// At which step, from 1.
     pub step: Option<usize>,
     /// Of a hold: for how many seconds.
@@ -92,55 +92,57 @@ pub struct Reasons {
 }
 
 /// What is answered instead.
-struct Failed(StatusCode, String);
+struct ApiError(StatusCode, String);
 
-impl IntoResponse for Failed {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.0, Json(Problem { error: self.1 })).into_response()
     }
 }
 
-impl From<Failure> for Failed {
-    fn from(failure: Failure) -> Self {
+impl From<SupervisorError> for ApiError {
+    fn from(failure: SupervisorError) -> Self {
         let status = match &failure {
-            Failure::Spec(_) | Failure::Commands(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Failure::Start { .. } | Failure::Refused(_) => StatusCode::CONFLICT,
-            Failure::Unknown(_) => StatusCode::NOT_FOUND,
-            Failure::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            SupervisorError::Spec(_) | SupervisorError::Commands(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            SupervisorError::Start { .. } | SupervisorError::Rejected(_) => StatusCode::CONFLICT,
+            SupervisorError::Unknown(_) => StatusCode::NOT_FOUND,
+            SupervisorError::Store(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self(status, failure.to_string())
     }
 }
 
-impl From<QueryRejection> for Failed {
+impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
         Self(rejection.status(), rejection.body_text())
     }
 }
 
 /// The routes.
-pub fn router(runner: Arc<Runner>, tokens: Tokens) -> Router {
+pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
     #[allow(clippy::cast_possible_truncation)] // a megabyte
     let most = DefaultBodyLimit::max(MAX_BYTES as usize);
-    let shared = Shared { runner, tokens: Arc::new(tokens) };
+    let shared = ApiState { supervisor, tokens: Arc::new(tokens) };
     let (open, guarded): (Vec<_>, Vec<_>) =
         openapi::routes().into_iter().partition(|route| route.open);
-    let add = |router: Router<Shared>, route: Route| router.route(route.path, route.serve);
+    let add = |router: Router<ApiState>, route: ApiRoute| router.route(route.path, route.serve);
     let guarded = guarded.into_iter().fold(Router::new(), add);
     let guarded = guarded.layer(from_fn_with_state(shared.clone(), authorize));
     open.into_iter()
         .fold(guarded, add)
         .fallback(async || {
-            Failed(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json".to_owned())
+            ApiError(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json".to_owned())
         })
         .layer(most)
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
         .layer(map_response(problem::in_json))
         .with_state(shared)
 }
 
 /// Lets through who has the token that it takes: any to look, the operator's to change anything.
-async fn authorize(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+async fn authorize(State(shared): State<ApiState>, request: Request, next: Next) -> Response {
     let tokens = &shared.tokens;
     let offered = bearer(request.headers());
     let is = |token: &Option<String>| {
@@ -150,19 +152,19 @@ async fn authorize(State(shared): State<Shared>, request: Request, next: Next) -
     let refusal = match offered {
         // A page in somebody's browser must not order anything in their name.
         _ if !looks && request.headers().contains_key(header::ORIGIN) => {
-            Failed(StatusCode::FORBIDDEN, "orders are not taken from web pages".to_owned())
+            ApiError(StatusCode::FORBIDDEN, "orders are not taken from web pages".to_owned())
         }
         _ if !tokens.any() || is(&tokens.operate) || looks && is(&tokens.read) => {
             return next.run(request).await;
         }
-        "" => Failed(
+        "" => ApiError(
             StatusCode::UNAUTHORIZED,
             "a token is needed: Authorization: Bearer ...".to_owned(),
         ),
         _ if is(&tokens.read) => {
-            Failed(StatusCode::FORBIDDEN, "this token may look, but not order".to_owned())
+            ApiError(StatusCode::FORBIDDEN, "this token may look, but not order".to_owned())
         }
-        _ => Failed(StatusCode::UNAUTHORIZED, "this token is not known".to_owned()),
+        _ => ApiError(StatusCode::UNAUTHORIZED, "this token is not known".to_owned()),
     };
     refusal.into_response()
 }
@@ -175,7 +177,7 @@ fn bearer(headers: &HeaderMap) -> &str {
 /// Which rollouts are listed.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listed {
+pub struct ListQuery {
     /// Those of this service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
@@ -187,28 +189,28 @@ pub struct Listed {
 /// How a rollout is taken on.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TakenOn {
+pub struct ApplyQuery {
     /// Whether those of the same service are aborted for it.
     #[serde(default)]
     pub replace: bool,
 }
 
 async fn list(
-    State(shared): State<Shared>,
-    listed: Result<Query<Listed>, QueryRejection>,
-) -> Result<Json<Vec<Shown>>, Failed> {
-    let Query(Listed { service, promoted }) = listed?;
-    let entries = shared.runner.entries()?.into_iter();
+    State(shared): State<ApiState>,
+    listed: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Vec<RolloutView>>, ApiError> {
+    let Query(ListQuery { service, promoted }) = listed?;
+    let entries = shared.supervisor.entries()?.into_iter();
     let entries = entries.filter(|entry| {
         service.as_ref().is_none_or(|service| entry.service == *service)
             && (!promoted || entry.promoted.is_some())
     });
-    Ok(Json(entries.map(|entry| shared.shown(entry)).collect()))
+    Ok(Json(entries.map(|entry| shared.view(entry)).collect()))
 }
 
-async fn ready(State(shared): State<Shared>) -> Result<&'static str, Failed> {
-    let ready = shared.runner.ready();
-    ready.map_err(|why| Failed(StatusCode::SERVICE_UNAVAILABLE, why))?;
+async fn ready(State(shared): State<ApiState>) -> Result<&'static str, ApiError> {
+    let ready = shared.supervisor.ready();
+    ready.map_err(|reason| ApiError(StatusCode::SERVICE_UNAVAILABLE, reason))?;
     Ok("ready\n")
 }
 
@@ -218,58 +220,66 @@ async fn openapi() -> Json<Value> {
 
 /// For Prometheus.
 async fn metrics(
-    State(shared): State<Shared>,
-) -> Result<([(HeaderName, &'static str); 1], String), Failed> {
+    State(shared): State<ApiState>,
+) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
     let shown: Vec<_> =
-        shared.runner.entries()?.into_iter().map(|entry| shared.shown(entry)).collect();
-    let page = crate::telemetry::page(&shown, shared.runner.looks());
+        shared.supervisor.entries()?.into_iter().map(|entry| shared.view(entry)).collect();
+    let page = crate::telemetry::render(&shown, shared.supervisor.poll_metrics());
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page))
 }
 
-async fn show(State(shared): State<Shared>, Path(id): Path<i64>) -> Result<Json<Shown>, Failed> {
-    Ok(Json(shared.shown(shared.runner.entry(id)?)))
+async fn show(
+    State(shared): State<ApiState>,
+    Path(id): Path<i64>,
+) -> Result<Json<RolloutView>, ApiError> {
+    Ok(Json(shared.view(shared.supervisor.entry(id)?)))
 }
 
 async fn apply(
-    State(shared): State<Shared>,
-    taken_on: Result<Query<TakenOn>, QueryRejection>,
+    State(shared): State<ApiState>,
+    taken_on: Result<Query<ApplyQuery>, QueryRejection>,
     spec: String,
-) -> Result<(StatusCode, Json<Shown>), Failed> {
-    let Query(TakenOn { replace }) = taken_on?;
-    let entry = shared.runner.apply(&spec, replace).await?;
-    Ok((StatusCode::CREATED, Json(shared.shown(entry))))
+) -> Result<(StatusCode, Json<RolloutView>), ApiError> {
+    let Query(ApplyQuery { replace }) = taken_on?;
+    let entry = shared.supervisor.apply(&spec, replace).await?;
+    Ok((StatusCode::CREATED, Json(shared.view(entry))))
 }
 
-async fn order(
-    State(shared): State<Shared>,
+async fn execute(
+    State(shared): State<ApiState>,
     Path((id, verb)): Path<(i64, String)>,
-    reasons: Result<Json<Reasons>, JsonRejection>,
-) -> Result<Json<Shown>, Failed> {
+    reasons: Result<Json<CommandBody>, JsonRejection>,
+) -> Result<Json<RolloutView>, ApiError> {
     let unknown = || {
-        let known = Verb::ALL.map(|verb| format!("{verb:?}").to_lowercase()).join(", ");
-        Failed(StatusCode::NOT_FOUND, format!("{verb:?} is no order; there are {known}"))
+        let known = Action::ALL
+            .map(|action| json!(action).as_str().unwrap_or_default().to_owned())
+            .join(", ");
+        ApiError(StatusCode::NOT_FOUND, format!("{verb:?} is no order; there are {known}"))
     };
-    let verb: Verb = serde_json::from_value(json!(verb)).map_err(|_| unknown())?;
-    let Json(Reasons { by, why, step, seconds, force }) =
-        reasons.map_err(|error| Failed(error.status(), error.body_text()))?;
-    let entry = shared.runner.order(id, Order { verb, by, why, step, seconds, force }).await?;
-    Ok(Json(shared.shown(entry)))
+    let action: Action = serde_json::from_value(json!(verb)).map_err(|_| unknown())?;
+    let Json(CommandBody { by, reason, step, seconds, force }) =
+        reasons.map_err(|error| ApiError(error.status(), error.body_text()))?;
+    let entry =
+        shared.supervisor.execute(id, Command { action, by, reason, step, seconds, force }).await?;
+    Ok(Json(shared.view(entry)))
 }
 
 /// Everything that was told of a rollout and will be, as server-sent events whose id is the sequence number. Ends with the rollout.
 async fn events(
-    State(shared): State<Shared>,
+    State(shared): State<ApiState>,
     Path(id): Path<i64>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Failed> {
-    shared.runner.entry(id)?;
+) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, ApiError> {
+    shared.supervisor.entry(id)?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let begin = (shared.runner.clone(), shared.runner.more_events(), last.unwrap_or(0));
+    let begin =
+        (shared.supervisor.clone(), shared.supervisor.subscribe_events(), last.unwrap_or(0));
     let batches = stream::unfold(begin, move |(runner, mut more, after)| async move {
         loop {
             more.borrow_and_update();
-            let over =
-                runner.entry(id).is_ok_and(|e| matches!(e.phase, Phase::Ended | Phase::Failed));
+            let over = runner
+                .entry(id)
+                .is_ok_and(|e| matches!(e.phase, QueueState::Ended | QueueState::Failed));
             let events = runner.events(id, after).ok()?;
             if let Some((last, _)) = events.last() {
                 let last = *last;
@@ -288,9 +298,9 @@ async fn events(
     Ok(Sse::new(events).keep_alive(sse::KeepAlive::default()))
 }
 
-impl Shared {
-    fn shown(&self, entry: Entry) -> Shown {
-        let status = self.runner.status(entry.id);
-        Shown { entry, status }
+impl ApiState {
+    fn view(&self, entry: RolloutEntry) -> RolloutView {
+        let status = self.supervisor.status(entry.id);
+        RolloutView { entry, status }
     }
 }

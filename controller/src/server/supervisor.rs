@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serin_core::judge::Ruling;
-use serin_core::ports::Observer;
-use serin_core::rollout::command::{Order, Refused, Verb};
-use serin_core::rollout::event::{Event, Status};
+use serin_core::ports::Journal;
+use serin_core::rollout::command::{Action, Command, Rejected};
+use serin_core::rollout::event::{Event, RolloutStatus};
 use serin_core::rollout::machine::{Output, Rollout};
 use serin_core::spec::{Spec, SpecError};
 use thiserror::Error;
@@ -19,34 +19,34 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use self::readiness::Readiness;
-use crate::engine::{Course, Shared, Standalone, Wish};
-use crate::storage::sqlite::{Entry, Kept, Phase, Store, StoreError};
-use crate::telemetry::Looks;
+use crate::engine::{ControlMessage, EngineContext, EnvoyEngine, RunState};
+use crate::storage::sqlite::{Checkpoint, QueueState, RolloutEntry, Store, StoreError};
+use crate::telemetry::PollMetrics;
 
 mod readiness;
 
 /// Orders that may wait for a rollout to take them.
-const WAITING: usize = 16;
+const CHANNEL_CAPACITY: usize = 16;
 
 /// Events of a rollback that may wait for the store.
-const UNKEPT: usize = 1_000;
+const MAX_UNPERSISTED_EVENTS: usize = 1_000;
 
 /// How often what is kept is looked through for what is old.
-const FORGETTING: Duration = Duration::from_secs(3_600);
+const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// What can't be done now is tried again after this time.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why something that was asked for is not done. Nothing was changed, but for [`Failure::Start`].
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum Failure {
+pub enum SupervisorError {
     #[error(transparent)]
     Spec(#[from] SpecError),
-    #[error("rollout {id}: {why}")]
-    Start { id: i64, why: String },
+    #[error("rollout {id}: {reason}")]
+    Start { id: i64, reason: String },
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Rejected(#[from] Rejected),
     #[error(
         "the rollout runs commands ({0}): serin serve does that only with --allow-commands, as whoever may order could run anything"
     )]
@@ -59,91 +59,92 @@ pub enum Failure {
 
 /// Runs what is in the store.
 #[derive(Debug)]
-pub struct Runner {
-    options: Options,
-    shared: Shared,
+pub struct Supervisor {
+    options: SupervisorOptions,
+    context: EngineContext,
     store: Arc<Store>,
-    active: Mutex<HashMap<i64, Active>>,
+    running: Mutex<HashMap<i64, RunningRollout>>,
     /// Changes whenever anything has been kept: there may be events to read.
-    kept: watch::Sender<u64>,
+    new_events: watch::Sender<u64>,
     /// Held while rollouts are begun: two at once must not take the same service.
-    beginning: tokio::sync::Mutex<()>,
+    start_lock: tokio::sync::Mutex<()>,
     readiness: Arc<Readiness>,
-    looks: Arc<Looks>,
+    poll_metrics: Arc<PollMetrics>,
 }
 
 /// What a runner may do.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SupervisorOptions {
     /// Whether hooks may be commands.
     pub allow_commands: bool,
     /// The directory of the secrets that rollouts may name, unless they may run commands anyway.
     pub secrets: Option<PathBuf>,
     /// For how long what has ended is kept.
-    pub keep: Duration,
+    pub retention: Duration,
 }
 
 /// A rollout under way.
 #[derive(Debug)]
-struct Active {
+struct RunningRollout {
     service: String,
-    wishes: mpsc::Sender<Wish>,
-    status: watch::Receiver<Option<Status>>,
+    control: mpsc::Sender<ControlMessage>,
+    status: watch::Receiver<Option<RolloutStatus>>,
 }
 
-impl Runner {
+impl Supervisor {
     /// Takes the store over, and goes on with what is under way in it.
     ///
     /// # Errors
     /// It can't be read.
     pub async fn start(
         store: Arc<Store>,
-        options: Options,
-        shared: Shared,
-    ) -> Result<Arc<Self>, Failure> {
-        let runner = Arc::new(Self {
+        options: SupervisorOptions,
+        context: EngineContext,
+    ) -> Result<Arc<Self>, SupervisorError> {
+        let supervisor = Arc::new(Self {
             options,
-            shared,
+            context,
             store,
-            active: Mutex::default(),
-            kept: watch::Sender::new(0),
-            beginning: tokio::sync::Mutex::default(),
+            running: Mutex::default(),
+            new_events: watch::Sender::new(0),
+            start_lock: tokio::sync::Mutex::default(),
             readiness: Arc::default(),
-            looks: Arc::default(),
+            poll_metrics: Arc::default(),
         });
-        for entry in runner.store.list()? {
-            if entry.phase == Phase::Running
-                && let Err(error) = runner.go_on(&entry)
+        for entry in supervisor.store.list()? {
+            if entry.phase == QueueState::Running
+                && let Err(error) = supervisor.resume(&entry)
             {
                 eprintln!("serin: rollout {} can't go on: {error}", entry.id);
             }
         }
         // A proxy may keep it waiting; whoever asks is answered meanwhile.
-        let taking_over = runner.clone();
+        let taking_over = supervisor.clone();
         tokio::spawn(async move {
-            taking_over.begin_queued_in_the_end().await;
+            taking_over.begin_queued_with_retry().await;
             taking_over.readiness.taken_over();
         });
-        tokio::spawn(runner.clone().forget());
-        Ok(runner)
+        tokio::spawn(supervisor.clone().purge_expired());
+        Ok(supervisor)
     }
 
     /// Forgets what has been kept for long enough, now and then.
-    async fn forget(self: Arc<Self>) {
+    async fn purge_expired(self: Arc<Self>) {
         loop {
-            let keep = SignedDuration::try_from(self.options.keep).unwrap_or(SignedDuration::MAX);
+            let keep =
+                SignedDuration::try_from(self.options.retention).unwrap_or(SignedDuration::MAX);
             let before = Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
-            if let Err(error) = block_in_place(|| self.store.forget(before)) {
+            if let Err(error) = block_in_place(|| self.store.purge(before)) {
                 eprintln!("serin: old rollouts can't be forgotten: {error}");
             }
-            tokio::time::sleep(FORGETTING).await;
+            tokio::time::sleep(PURGE_INTERVAL).await;
         }
     }
 
     /// How punctual looks are.
     #[must_use]
-    pub fn looks(&self) -> &Looks {
-        &self.looks
+    pub fn poll_metrics(&self) -> &PollMetrics {
+        &self.poll_metrics
     }
 
     /// Whether it has taken over what was in the store, and can write it.
@@ -154,8 +155,8 @@ impl Runner {
         self.readiness.check(&self.store)
     }
 
-    fn active(&self) -> MutexGuard<'_, HashMap<i64, Active>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, HashMap<i64, RunningRollout>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a rollout on: begins it, or queues it behind the one that has its service. If it replaces others, those of its
@@ -163,8 +164,12 @@ impl Runner {
     ///
     /// # Errors
     /// It is not valid, or can't begin.
-    pub async fn apply(self: &Arc<Self>, text: &str, replace: bool) -> Result<Entry, Failure> {
-        let spec = self.checked(text)?;
+    pub async fn apply(
+        self: &Arc<Self>,
+        text: &str,
+        replace: bool,
+    ) -> Result<RolloutEntry, SupervisorError> {
+        let spec = self.parse_spec(text)?;
         let id = self.store.add(&spec.plan, text)?;
         if replace {
             self.replace(id, spec.plan.service.as_str()).await?;
@@ -172,46 +177,50 @@ impl Runner {
         self.begin_added(id).await
     }
 
-    fn checked(&self, text: &str) -> Result<Spec, Failure> {
+    fn parse_spec(&self, text: &str) -> Result<Spec, SupervisorError> {
         let spec = Spec::parse(text)?;
         if self.options.allow_commands {
             return Ok(spec);
         }
         if let Some(command) = spec.plan.commands().next() {
-            return Err(Failure::Commands(command.join(" ")));
+            return Err(SupervisorError::Commands(command.join(" ")));
         }
-        spec.keeps_to(self.options.secrets.as_deref())?;
+        spec.confine_secrets_to(self.options.secrets.as_deref())?;
         Ok(spec)
     }
 
     /// Aborts what is under way or queued for this service, but for this rollout. What is promoted already stays so, and is waited for.
-    async fn replace(&self, id: i64, service: &str) -> Result<(), Failure> {
+    async fn replace(&self, id: i64, service: &str) -> Result<(), SupervisorError> {
         for entry in self.store.list()? {
-            let live = matches!(entry.phase, Phase::Queued | Phase::Running);
+            let live = matches!(entry.phase, QueueState::Queued | QueueState::Running);
             if entry.id == id || entry.service != service || !live {
                 continue;
             }
-            let (verb, by) = (Verb::Abort, "serin".to_owned());
-            let why = Some(format!("replaced by rollout {id}"));
-            let order = Order { verb, by, why, step: None, seconds: None, force: false };
-            self.abort_wherever_it_is(entry, order).await?;
+            let (action, by) = (Action::Abort, "serin".to_owned());
+            let reason = Some(format!("replaced by rollout {id}"));
+            let command = Command { action, by, reason, step: None, seconds: None, force: false };
+            self.abort_in_any_state(entry, command).await?;
         }
         Ok(())
     }
 
     /// Aborts a rollout, which may begin meanwhile. That it can't be aborted is no failure.
-    async fn abort_wherever_it_is(&self, entry: Entry, order: Order) -> Result<(), Failure> {
+    async fn abort_in_any_state(
+        &self,
+        entry: RolloutEntry,
+        command: Command,
+    ) -> Result<(), SupervisorError> {
         let (id, phase) = (entry.id, entry.phase);
-        match self.hand_on(entry, order.clone()).await {
+        match self.forward_command(entry, command.clone()).await {
             Ok(_) => return Ok(()),
-            Err(Failure::Refused(_)) => {}
+            Err(SupervisorError::Rejected(_)) => {}
             Err(failure) => return Err(failure),
         }
         let now = self.entry(id)?;
-        let has_begun = (phase, now.phase) == (Phase::Queued, Phase::Running);
+        let has_begun = (phase, now.phase) == (QueueState::Queued, QueueState::Running);
         match has_begun {
-            true => match self.hand_on(now, order).await {
-                Ok(_) | Err(Failure::Refused(_)) => Ok(()),
+            true => match self.forward_command(now, command).await {
+                Ok(_) | Err(SupervisorError::Rejected(_)) => Ok(()),
                 Err(failure) => Err(failure),
             },
             false => Ok(()),
@@ -219,75 +228,83 @@ impl Runner {
     }
 
     /// Begins once more what has ended otherwise than by promotion. If that is under way already, gives that.
-    async fn retry(self: &Arc<Self>, entry: Entry, order: Order) -> Result<Entry, Failure> {
-        let refuse = |why: &str| Err(Refused(format!("rollout {} {why}", entry.id)).into());
+    async fn retry(
+        self: &Arc<Self>,
+        entry: RolloutEntry,
+        command: Command,
+    ) -> Result<RolloutEntry, SupervisorError> {
+        let refuse = |why: &str| Err(Rejected(format!("rollout {} {why}", entry.id)).into());
         match (entry.phase, entry.outcome.as_deref()) {
-            (Phase::Queued | Phase::Running, _) => return refuse("is under way"),
-            (Phase::Ended, Some("promoted")) => return refuse("was promoted"),
+            (QueueState::Queued | QueueState::Running, _) => return refuse("is under way"),
+            (QueueState::Ended, Some("promoted")) => return refuse("was promoted"),
             _ => {}
         }
-        let is_retry = |other: &Entry| {
+        let is_retry = |other: &RolloutEntry| {
             other.retry_of == Some(entry.id)
-                && matches!(other.phase, Phase::Queued | Phase::Running)
+                && matches!(other.phase, QueueState::Queued | QueueState::Running)
         };
-        let spec = self.checked(&entry.spec)?;
+        let spec = self.parse_spec(&entry.spec)?;
         let id = {
             // Who retries at the same time gets the same one.
-            let _one_at_a_time = self.beginning.lock().await;
+            let _one_at_a_time = self.start_lock.lock().await;
             if let Some(retry) = self.store.list()?.into_iter().find(is_retry) {
                 return Ok(retry);
             }
-            self.store.retry(entry.id, &spec.plan, &entry.spec, order)?
+            self.store.retry(entry.id, &spec.plan, &entry.spec, command)?
         };
         self.begin_added(id).await
     }
 
-    async fn begin_added(self: &Arc<Self>, id: i64) -> Result<Entry, Failure> {
-        let runner = self.clone();
+    async fn begin_added(self: &Arc<Self>, id: i64) -> Result<RolloutEntry, SupervisorError> {
+        let supervisor = self.clone();
         // Whoever asked may go away before it has begun.
-        let begun = tokio::spawn(async move { runner.begin_queued().await });
+        let begun = tokio::spawn(async move { supervisor.begin_queued().await });
         if let Ok(begun) = begun.await {
             begun?;
         }
         let entry = self.entry(id)?;
         match (entry.phase, &entry.outcome) {
-            (Phase::Failed, Some(why)) => Err(Failure::Start { id, why: why.clone() }),
+            (QueueState::Failed, Some(why)) => {
+                Err(SupervisorError::Start { id, reason: why.clone() })
+            }
             _ => Ok(entry),
         }
     }
 
     /// Begins what can begin, as soon as the store lets it.
-    async fn begin_queued_in_the_end(self: &Arc<Self>) {
+    async fn begin_queued_with_retry(self: &Arc<Self>) {
         while let Err(error) = self.begin_queued().await {
             eprintln!("serin: what is queued can't begin: {error}");
-            tokio::time::sleep(TRY_AGAIN).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Begins what can begin, in the order in which it came.
     async fn begin_queued(self: &Arc<Self>) -> Result<(), StoreError> {
-        let _one_at_a_time = self.beginning.lock().await;
+        let _one_at_a_time = self.start_lock.lock().await;
         let entries = self.store.list()?;
         let of = |phase| entries.iter().filter(move |entry| entry.phase == phase);
         // Those too that are under way, but can't go on.
-        let running: Vec<_> = of(Phase::Running).map(|entry| entry.service.as_str()).collect();
-        for entry in of(Phase::Queued).collect::<Vec<_>>().into_iter().rev() {
-            match self.checked(&entry.spec) {
-                Ok(spec) if running.contains(&entry.service.as_str()) || self.is_taken(&spec) => {}
+        let running: Vec<_> = of(QueueState::Running).map(|entry| entry.service.as_str()).collect();
+        for entry in of(QueueState::Queued).collect::<Vec<_>>().into_iter().rev() {
+            match self.parse_spec(&entry.spec) {
+                Ok(spec)
+                    if running.contains(&entry.service.as_str()) || self.is_service_busy(&spec) => {
+                }
                 Ok(spec) => self.begin(entry, spec).await?,
                 Err(error) => self.store.fail(entry.id, &error.to_string())?,
             }
-            self.note();
+            self.notify_events();
         }
         Ok(())
     }
 
-    async fn begin(self: &Arc<Self>, entry: &Entry, spec: Spec) -> Result<(), StoreError> {
-        match Standalone::begin(&self.shared, spec, entry.id.to_string(), false).await {
+    async fn begin(self: &Arc<Self>, entry: &RolloutEntry, spec: Spec) -> Result<(), StoreError> {
+        match EnvoyEngine::begin(&self.context, spec, entry.id.to_string(), false).await {
             Ok((engine, course)) => {
-                self.store.keep(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
+                self.store.commit(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
                 let service = entry.service.clone();
-                self.spawn(entry.id, service, Beginning::Ready(Box::new((engine, course))));
+                self.spawn(entry.id, service, StartMode::Ready(Box::new((engine, course))));
                 Ok(())
             }
             Err(why) => self.store.fail(entry.id, &why.to_string()),
@@ -295,40 +312,49 @@ impl Runner {
     }
 
     /// Wakes whoever waits for events.
-    fn note(&self) {
-        self.kept.send_modify(|times| *times += 1);
+    fn notify_events(&self) {
+        self.new_events.send_modify(|times| *times += 1);
     }
 
-    fn is_taken(&self, spec: &Spec) -> bool {
-        self.active().values().any(|active| active.service == spec.plan.service.as_str())
+    fn is_service_busy(&self, spec: &Spec) -> bool {
+        self.running().values().any(|active| active.service == spec.plan.service.as_str())
     }
 
     /// Goes on with a rollout that a process before this one left under way.
-    fn go_on(self: &Arc<Self>, entry: &Entry) -> Result<(), Failure> {
-        let spec = self.checked(&entry.spec)?;
+    fn resume(self: &Arc<Self>, entry: &RolloutEntry) -> Result<(), SupervisorError> {
+        let spec = self.parse_spec(&entry.spec)?;
         let (id, service) = (entry.id, entry.service.clone());
-        let Some(kept) = self.store.kept(id)? else { return Ok(()) };
-        self.spawn(id, service, Beginning::Kept(Box::new((spec, kept))));
+        let Some(kept) = self.store.checkpoint(id)? else { return Ok(()) };
+        self.spawn(id, service, StartMode::Restored(Box::new((spec, kept))));
         Ok(())
     }
 
-    fn spawn(self: &Arc<Self>, id: i64, service: String, beginning: Beginning) {
-        let (wishes, mut wished) = mpsc::channel(WAITING);
+    fn spawn(self: &Arc<Self>, id: i64, service: String, beginning: StartMode) {
+        let (control, mut wished) = mpsc::channel(CHANNEL_CAPACITY);
         let (told, status) = watch::channel(None);
-        self.active().insert(id, Active { service, wishes, status });
-        let runner = self.clone();
+        self.running().insert(id, RunningRollout { service, control, status });
+        let supervisor = self.clone();
         tokio::spawn(async move {
-            let (store, kept) = (runner.store.clone(), runner.kept.clone());
-            let readiness = runner.readiness.clone();
-            let (unkept, failing, looks) = (Vec::new(), false, runner.looks.clone());
-            let mut clerk =
-                Clerk { id, store, kept, readiness, looks, status: told, unkept, failing };
-            let ready = beginning.ready(&runner.shared, &mut clerk, &mut wished).await;
+            let (store, new_events) = (supervisor.store.clone(), supervisor.new_events.clone());
+            let readiness = supervisor.readiness.clone();
+            let (unpersisted, failing, poll_metrics) =
+                (Vec::new(), false, supervisor.poll_metrics.clone());
+            let mut journal = SqliteJournal {
+                id,
+                store,
+                new_events,
+                readiness,
+                poll_metrics,
+                status: told,
+                unpersisted,
+                failing,
+            };
+            let ready = beginning.ready(&supervisor.context, &mut journal, &mut wished).await;
             if let Some((engine, course)) = ready {
-                engine.run(course, &mut clerk, wished).await;
+                engine.run(course, &mut journal, wished).await;
             }
-            runner.active().remove(&id);
-            runner.begin_queued_in_the_end().await;
+            supervisor.running().remove(&id);
+            supervisor.begin_queued_with_retry().await;
         });
     }
 
@@ -336,43 +362,51 @@ impl Runner {
     ///
     /// # Errors
     /// It makes no sense, or there is no such rollout.
-    pub async fn order(self: &Arc<Self>, id: i64, order: Order) -> Result<Entry, Failure> {
+    pub async fn execute(
+        self: &Arc<Self>,
+        id: i64,
+        command: Command,
+    ) -> Result<RolloutEntry, SupervisorError> {
         let entry = self.entry(id)?;
-        match order.verb {
-            Verb::Retry => self.retry(entry, order).await,
-            _ => self.hand_on(entry, order).await,
+        match command.action {
+            Action::Retry => self.retry(entry, command).await,
+            _ => self.forward_command(entry, command).await,
         }
     }
 
     /// Has a rollout under way take an order.
-    async fn hand_on(&self, entry: Entry, order: Order) -> Result<Entry, Failure> {
+    async fn forward_command(
+        &self,
+        entry: RolloutEntry,
+        command: Command,
+    ) -> Result<RolloutEntry, SupervisorError> {
         let id = entry.id;
-        if entry.phase == Phase::Queued && order.verb == Verb::Abort {
-            return self.withdraw(id, &order).await;
+        if entry.phase == QueueState::Queued && command.action == Action::Abort {
+            return self.withdraw(id, &command).await;
         }
-        let over = || Failure::Refused(Refused(format!("rollout {id} is not under way")));
-        let wishes = self.active().get(&id).map(|active| active.wishes.clone());
-        if wishes.is_none() && entry.phase == Phase::Running && order.gives_up() {
+        let over = || SupervisorError::Rejected(Rejected(format!("rollout {id} is not under way")));
+        let control = self.running().get(&id).map(|active| active.control.clone());
+        if control.is_none() && entry.phase == QueueState::Running && command.skips_confirmation() {
             // What was kept of it can't be read.
-            self.store.fail(id, &given_up(&order))?;
-            self.note();
+            self.store.fail(id, &abandon_reason(&command))?;
+            self.notify_events();
             return self.entry(id);
         }
-        let wishes = wishes.ok_or_else(over)?;
+        let control = control.ok_or_else(over)?;
         let (reply, answer) = oneshot::channel();
-        wishes.send(Wish::Order(order, reply)).await.map_err(|_| over())?;
+        control.send(ControlMessage::Command(command, reply)).await.map_err(|_| over())?;
         answer.await.map_err(|_| over())??;
         Ok(entry)
     }
 
     /// Takes a rollout out of the queue.
-    async fn withdraw(&self, id: i64, order: &Order) -> Result<Entry, Failure> {
-        let _nobody_begins_it = self.beginning.lock().await;
-        if self.entry(id)?.phase != Phase::Queued {
-            return Err(Refused(format!("rollout {id} has begun meanwhile")).into());
+    async fn withdraw(&self, id: i64, command: &Command) -> Result<RolloutEntry, SupervisorError> {
+        let _nobody_begins_it = self.start_lock.lock().await;
+        if self.entry(id)?.phase != QueueState::Queued {
+            return Err(Rejected(format!("rollout {id} has begun meanwhile")).into());
         }
-        self.store.fail(id, &order.to_string())?;
-        self.note();
+        self.store.fail(id, &command.to_string())?;
+        self.notify_events();
         self.entry(id)
     }
 
@@ -380,80 +414,81 @@ impl Runner {
     ///
     /// # Errors
     /// There is none of this number.
-    pub fn entry(&self, id: i64) -> Result<Entry, Failure> {
-        self.store.get(id)?.ok_or(Failure::Unknown(id))
+    pub fn entry(&self, id: i64) -> Result<RolloutEntry, SupervisorError> {
+        self.store.get(id)?.ok_or(SupervisorError::Unknown(id))
     }
 
     /// All rollouts, the last first.
     ///
     /// # Errors
     /// They can't be read.
-    pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
+    pub fn entries(&self) -> Result<Vec<RolloutEntry>, SupervisorError> {
         Ok(self.store.list()?)
     }
 
     /// Where a rollout stands; `None` unless it is under way.
     #[must_use]
-    pub fn status(&self, id: i64) -> Option<Status> {
-        self.active().get(&id)?.status.borrow().clone()
+    pub fn status(&self, id: i64) -> Option<RolloutStatus> {
+        self.running().get(&id)?.status.borrow().clone()
     }
 
     /// What was told of a rollout after the event with this sequence number, as JSON, in order.
     ///
     /// # Errors
     /// It can't be read.
-    pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, Failure> {
+    pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, SupervisorError> {
         Ok(self.store.events(id, after)?)
     }
 
     /// Changes when there may be more events.
     #[must_use]
-    pub fn more_events(&self) -> watch::Receiver<u64> {
-        self.kept.subscribe()
+    pub fn subscribe_events(&self) -> watch::Receiver<u64> {
+        self.new_events.subscribe()
     }
 }
 
 /// How a rollout gets under way.
-enum Beginning {
+enum StartMode {
     /// At its first step.
-    Ready(Box<(Standalone, Course)>),
+    Ready(Box<(EnvoyEngine, RunState)>),
     /// Where it was when the process before this one ended.
-    Kept(Box<(Spec, Kept)>),
+    Restored(Box<(Spec, Checkpoint)>),
 }
 
-impl Beginning {
+impl StartMode {
     /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then, but to give it up: then `None`.
     async fn ready(
         self,
-        shared: &Shared,
-        clerk: &mut Clerk,
-        wished: &mut mpsc::Receiver<Wish>,
-    ) -> Option<(Standalone, Course)> {
-        let (spec, Kept { rollout, at }) = match self {
+        shared: &EngineContext,
+        journal: &mut SqliteJournal,
+        wished: &mut mpsc::Receiver<ControlMessage>,
+    ) -> Option<(EnvoyEngine, RunState)> {
+        let (spec, Checkpoint { rollout, at }) = match self {
             Self::Ready(ready) => return Some(*ready),
-            Self::Kept(kept) => *kept,
+            Self::Restored(kept) => *kept,
         };
         let mut told = None;
         loop {
-            let error = match Standalone::resume(shared, spec.clone(), rollout.clone(), at) {
+            let error = match EnvoyEngine::resume(shared, spec.clone(), rollout.clone(), at) {
                 Ok((engine, course)) => {
                     // What begins anew here is a rollback, which waits for nothing.
-                    let _ = clerk.keep(at, &course.rollout, &course.outputs).await;
+                    let _ = journal.commit(at, &course.rollout, &course.outputs).await;
                     return Some((engine, course));
                 }
                 Err(error) => error.to_string(),
             };
             if told.as_ref() != Some(&error) {
-                eprintln!("serin: rollout {} can't go on yet: {error}", clerk.id);
+                eprintln!("serin: rollout {} can't go on yet: {error}", journal.id);
                 told = Some(error.clone());
             }
-            let Ok(Some(Wish::Order(order, reply))) = timeout(TRY_AGAIN, wished.recv()).await
+            let Ok(Some(ControlMessage::Command(order, reply))) =
+                timeout(RETRY_INTERVAL, wished.recv()).await
             else {
                 continue;
             };
-            let answer = match order.gives_up() {
-                true => clerk.give_up(&order).map_err(|error| Refused(error.to_string())),
-                false => Err(Refused(format!(
+            let answer = match order.skips_confirmation() {
+                true => journal.abandon(&order).map_err(|error| Rejected(error.to_string())),
+                false => Err(Rejected(format!(
                     "it can't go on yet: {error}; `serin abort --force` gives it up, and changes nothing at the proxies"
                 ))),
             };
@@ -468,56 +503,60 @@ impl Beginning {
 }
 
 /// Keeps what happens in one rollout.
-struct Clerk {
+struct SqliteJournal {
     id: i64,
     store: Arc<Store>,
-    kept: watch::Sender<u64>,
+    new_events: watch::Sender<u64>,
     readiness: Arc<Readiness>,
-    looks: Arc<Looks>,
-    status: watch::Sender<Option<Status>>,
+    poll_metrics: Arc<PollMetrics>,
+    status: watch::Sender<Option<RolloutStatus>>,
     /// What was done, but could not be kept yet.
-    unkept: Vec<Output>,
+    unpersisted: Vec<Output>,
     /// Whether nothing can be kept, as was said.
     failing: bool,
 }
 
-impl Clerk {
+impl SqliteJournal {
     /// Keeps that the rollout was given up where nobody knows what the proxies do.
-    fn give_up(&self, order: &Order) -> Result<(), StoreError> {
-        self.store.fail(self.id, &given_up(order))?;
-        self.kept.send_modify(|times| *times += 1);
+    fn abandon(&self, command: &Command) -> Result<(), StoreError> {
+        self.store.fail(self.id, &abandon_reason(command))?;
+        self.new_events.send_modify(|times| *times += 1);
         Ok(())
     }
 }
 
 /// How a rollout ends that could not go on.
-fn given_up(order: &Order) -> String {
-    format!("given up where it stood, the proxies unchanged: {order}")
+fn abandon_reason(command: &Command) -> String {
+    format!("given up where it stood, the proxies unchanged: {command}")
 }
 
-impl Observer for Clerk {
-    async fn keep(
+impl Journal for SqliteJournal {
+    async fn commit(
         &mut self,
         at: Duration,
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), String> {
-        let is_told = |output: &&Output| matches!(output, Output::Tell(_));
-        let waiting = self.unkept.len();
-        self.unkept.extend(outputs.iter().filter(is_told).cloned());
+        let is_told = |output: &&Output| matches!(output, Output::Emit(_));
+        let waiting = self.unpersisted.len();
+        self.unpersisted.extend(outputs.iter().filter(is_told).cloned());
         // The disk may take its time; other rollouts go on meanwhile.
-        match self.store.keep_with_others(self.id, at, rollout, &self.unkept).await {
+        match self.store.commit_batched(self.id, at, rollout, &self.unpersisted).await {
             Ok(()) => {
-                self.readiness.wrote(Ok(()));
+                self.readiness.record_write(Ok(()));
                 self.failing = false;
-                self.unkept.clear();
-                self.kept.send_modify(|times| *times += 1);
+                self.unpersisted.clear();
+                self.new_events.send_modify(|times| *times += 1);
                 Ok(())
             }
             Err(error) => {
-                self.readiness.wrote(Err(error.to_string()));
+                self.readiness.record_write(Err(error.to_string()));
                 // A rollback goes on, and is told later; the rest is not done.
-                self.unkept.truncate(if rollout.goes_back() { UNKEPT } else { waiting });
+                self.unpersisted.truncate(if rollout.is_rolling_back() {
+                    MAX_UNPERSISTED_EVENTS
+                } else {
+                    waiting
+                });
                 if !std::mem::replace(&mut self.failing, true) {
                     eprintln!(
                         "serin: rollout {} stays where it is until the store can be written: {error}",
@@ -538,7 +577,7 @@ impl Observer for Clerk {
     /// The state has all that is needed of it.
     fn ruling(&mut self, _: &Ruling) {}
 
-    fn looked(&mut self, late: Duration, took: Duration) {
-        self.looks.observe(late, took);
+    fn on_poll(&mut self, late: Duration, took: Duration) {
+        self.poll_metrics.observe(late, took);
     }
 }

@@ -9,47 +9,49 @@ mod scraper;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use serin_core::config::prometheus::shown;
-use serin_core::observation::aggregator::{Merge, Reading};
-use serin_core::observation::health::Name;
-use serin_core::observation::{Look, Snapshot};
+pub use serin_core::config::prometheus::prometheus_name;
+use serin_core::observation::aggregator::{FleetAggregator, Scrape};
+use serin_core::observation::health::ProxyName;
+use serin_core::observation::{Observation, Snapshot};
 use serin_core::ports::Source;
 use serin_filter::names::ServiceName;
 use tokio::time::Instant;
 
 pub use self::admin::ScrapeError;
-pub use self::discovery::Discovery;
-use self::discovery::{Proxies, Proxy};
-pub use self::exposition::{Names, Values};
-pub use self::page::Page;
-pub use self::scraper::{CATCH_UP, DEADLINE, Form, Scraper, Shown, Target};
-use crate::sources::split_tracker::Told;
+pub use self::discovery::ProxyDiscovery;
+use self::discovery::{ProxyEndpoint, ProxyEndpoints};
+pub use self::exposition::{MetricIndex, MetricValues};
+pub use self::page::AdminPage;
+pub use self::scraper::{
+    RECOVERY_TIMEOUT, SCRAPE_TIMEOUT, ScrapeTarget, Scraper, StatsFormat, StatsPage,
+};
+use crate::sources::split_tracker::SplitTracker;
 
 /// A page may be older than the look by this part of the time since the look before: so rollouts share it, and each loses little.
-const SHARED: u32 = 4;
+const PAGE_AGE_DIVISOR: u32 = 4;
 
 /// No page is older than this.
-const OLDEST: Duration = Duration::from_millis(250);
+const MAX_PAGE_AGE: Duration = Duration::from_millis(250);
 
 /// Some Envoys, for the statistics of one service.
 #[derive(Debug)]
-pub struct Fleet {
-    discovery: Discovery,
+pub struct FleetSource {
+    discovery: ProxyDiscovery,
     scraper: Scraper,
-    reader: Reader,
+    reader: StatsReader,
     /// Where the mesh splits.
-    told: Option<Told>,
+    split_tracker: Option<SplitTracker>,
     /// The list of proxies that the targets are made from.
-    listed: Proxies,
-    targets: Vec<(Name, Arc<Target>)>,
-    merge: Merge,
+    endpoints: ProxyEndpoints,
+    targets: Vec<(ProxyName, Arc<ScrapeTarget>)>,
+    aggregator: FleetAggregator,
     began: Instant,
-    looked: Instant,
+    last_poll: Instant,
 }
 
 /// How the statistics of one service are found in what a proxy shows.
 #[derive(Debug)]
-pub enum Reader {
+pub enum StatsReader {
     /// At its admin interface.
     Admin {
         /// The service.
@@ -58,62 +60,65 @@ pub enum Reader {
         filter: String,
     },
     /// At its page for Prometheus.
-    Exposition(Names),
+    Exposition(MetricIndex),
 }
 
-impl Reader {
-    fn form(&self) -> Form {
+impl StatsReader {
+    fn format(&self) -> StatsFormat {
         match self {
-            Self::Admin { .. } => Form::Admin,
-            Self::Exposition(_) => Form::Exposition,
+            Self::Admin { .. } => StatsFormat::Admin,
+            Self::Exposition(_) => StatsFormat::Exposition,
         }
     }
 
-    fn snapshot(&self, shown: &Shown) -> Snapshot {
-        match (self, shown) {
-            (Self::Admin { service, filter }, Shown::Admin(page)) => page.snapshot(service, filter),
-            (Self::Exposition(names), Shown::Exposition(values)) => names.snapshot(values),
+    fn snapshot(&self, view: &StatsPage) -> Snapshot {
+        match (self, view) {
+            (Self::Admin { service, filter }, StatsPage::Admin(page)) => {
+                page.snapshot(service, filter)
+            }
+            (Self::Exposition(names), StatsPage::Exposition(values)) => names.snapshot(values),
             // No target shows another form than it is asked for.
             _ => Snapshot::default(),
         }
     }
 }
 
-impl Fleet {
+impl FleetSource {
     /// Proxies that nobody has looked at yet.
     #[must_use]
-    pub fn new(discovery: Discovery, scraper: Scraper, reader: Reader) -> Self {
+    pub fn new(discovery: ProxyDiscovery, scraper: Scraper, reader: StatsReader) -> Self {
         let now = Instant::now();
         Self {
             discovery,
             scraper,
             reader,
-            told: None,
-            listed: Proxies::from([]),
+            split_tracker: None,
+            endpoints: ProxyEndpoints::from([]),
             targets: Vec::new(),
-            merge: Merge::default(),
+            aggregator: FleetAggregator::default(),
             began: now,
-            looked: now,
+            last_poll: now,
         }
     }
 
     /// The same where the mesh splits.
     #[must_use]
-    pub fn told(self, told: Told) -> Self {
-        Self { told: Some(told), ..self }
+    pub fn with_split_tracker(self, told: SplitTracker) -> Self {
+        Self { split_tracker: Some(told), ..self }
     }
 
     /// Follows the list of proxies.
     async fn discover(&mut self) -> Option<String> {
         let warning = self.discovery.refresh().await;
         let listed = self.discovery.proxies();
-        if !Arc::ptr_eq(listed, &self.listed) {
-            self.listed = listed.clone();
-            let form = self.reader.form();
-            let target =
-                |proxy: &Proxy| (proxy.name.clone(), self.scraper.target(&proxy.address, form));
+        if !Arc::ptr_eq(listed, &self.endpoints) {
+            self.endpoints = listed.clone();
+            let form = self.reader.format();
+            let target = |proxy: &ProxyEndpoint| {
+                (proxy.name.clone(), self.scraper.target(&proxy.address, form))
+            };
             self.targets = listed.iter().map(target).collect();
-            if let Some(told) = &mut self.told {
+            if let Some(told) = &mut self.split_tracker {
                 told.retain(|name| listed.iter().any(|proxy| proxy.name == *name));
             }
         }
@@ -121,35 +126,36 @@ impl Fleet {
     }
 }
 
-impl Source for Fleet {
-    async fn look(&mut self) -> Look {
+impl Source for FleetSource {
+    async fn observe(&mut self) -> Observation {
         let warning = self.discover().await;
         let now = Instant::now();
-        let fresh = now - (now.duration_since(self.looked) / SHARED).min(OLDEST);
+        let fresh = now - (now.duration_since(self.last_poll) / PAGE_AGE_DIVISOR).min(MAX_PAGE_AGE);
         // All are under way before any is waited for.
-        let read = |(name, target): &(Name, Arc<Target>)| (name.clone(), target.read(fresh));
+        let read =
+            |(name, target): &(ProxyName, Arc<ScrapeTarget>)| (name.clone(), target.read(fresh));
         let pending: Vec<_> = self.targets.iter().map(read).collect();
         let alone = pending.len() == 1;
         let mut readings = Vec::with_capacity(pending.len());
         let at = now.duration_since(self.began);
-        let note = self.told.as_ref().map(Told::note);
+        let note = self.split_tracker.as_ref().map(SplitTracker::record);
         for (name, pending) in pending {
-            let reading = match pending.page().await {
+            let scrape = match pending.page().await {
                 Ok(shown) => {
                     let mut snapshot = self.reader.snapshot(&shown);
-                    if let (Some(told), Some(note)) = (&mut self.told, &note) {
+                    if let (Some(told), Some(note)) = (&mut self.split_tracker, &note) {
                         told.infer(note, (self.began, at), &name, &mut snapshot);
                     }
-                    Ok(Reading { at, snapshot })
+                    Ok(Scrape { at, snapshot })
                 }
                 Err(error) if alone => Err(error.of(&name)),
                 Err(error) => Err(error.to_string()),
             };
-            readings.push((name, reading));
+            readings.push((name, scrape));
         }
-        self.looked = now;
-        let look = self.merge.look(at, readings);
-        look.warned(note.and_then(|note| note.warning()).or(warning))
+        self.last_poll = now;
+        let observation = self.aggregator.aggregate(at, readings);
+        observation.with_warning(note.and_then(|note| note.warning()).or(warning))
     }
 }
 

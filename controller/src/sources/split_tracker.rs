@@ -3,45 +3,45 @@
 use std::time::Duration;
 
 use serin_core::observation::Snapshot;
-use serin_core::observation::health::Name;
-use serin_core::observation::inference::Served;
+use serin_core::observation::health::ProxyName;
+use serin_core::observation::inference::SplitInference;
 use tokio::time::Instant;
 
-use crate::sources::requested_split::{Board, Note};
+use crate::sources::requested_split::{RequestedSplit, SplitRecord};
 
 /// What a mesh was told, beside what its proxies serve.
 #[derive(Debug)]
-pub struct Told {
-    board: Board,
-    served: Served,
+pub struct SplitTracker {
+    requested: RequestedSplit,
+    inference: SplitInference,
 }
 
-impl Told {
+impl SplitTracker {
     /// A mesh that is told what is on the board.
     #[must_use]
-    pub fn new(board: Board, served: Served) -> Self {
-        Self { board, served }
+    pub fn new(requested: RequestedSplit, inference: SplitInference) -> Self {
+        Self { requested, inference }
     }
 
     /// What it was told last.
     #[must_use]
-    pub fn note(&self) -> Note {
-        self.board.read()
+    pub fn record(&self) -> SplitRecord {
+        self.requested.read()
     }
 
     /// Puts the generation into a snapshot that the proxy follows, given what the mesh was told. `at` is on a clock that began at `began`.
     pub fn infer(
         &mut self,
-        note: &Note,
+        note: &SplitRecord,
         (began, at): (Instant, Duration),
-        name: &Name,
+        name: &ProxyName,
         snapshot: &mut Snapshot,
     ) {
-        self.served.infer(at, name, snapshot, note.asked(began));
+        self.inference.infer(at, name, snapshot, note.to_request(began));
     }
 
     /// Forgets all proxies but these.
-    pub fn retain(&mut self, listed: impl Fn(&Name) -> bool) {
-        self.served.retain(listed);
+    pub fn retain(&mut self, listed: impl Fn(&ProxyName) -> bool) {
+        self.inference.retain(listed);
     }
 }

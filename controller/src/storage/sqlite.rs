@@ -13,15 +13,15 @@ use jiff::{Timestamp, Unit};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serin_core::rollout::command::Order;
-use serin_core::rollout::event::{Event, Stamped, Verdict};
+use serin_core::rollout::command::Command;
+use serin_core::rollout::event::{Event, RolloutVerdict, TimedEvent};
 use serin_core::rollout::machine::{Output, Rollout};
 use serin_core::rollout::plan::Plan;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use self::queue::{Queue, Record};
-use crate::routers::xds_group::{Keeper, Served};
+use self::queue::{PendingWrite, WriteQueue};
+use crate::routers::xds_group::{GroupConfig, GroupStore};
 
 /// The schema, one migration after the other. What has been released is never changed, only added to.
 const MIGRATIONS: [&str; 3] = ["
@@ -63,29 +63,29 @@ const MIGRATIONS: [&str; 3] = ["
 #[allow(missing_docs)] // the messages say it
 pub enum StoreError {
     #[error("{}: another serin has this store", .0.display())]
-    Taken(PathBuf),
+    Locked(PathBuf),
     #[error(
         "{}: schema {found}, but this serin knows {} at most: it was written by a later one",
         path.display(),
         MIGRATIONS.len()
     )]
-    Later { path: PathBuf, found: u32 },
-    #[error("{}: damaged ({why}); move it away to begin with an empty one, or restore a copy", path.display())]
-    Damaged { path: PathBuf, why: String },
-    #[error("{}: can't be written ({why}): is its directory there, and may this user write in it?", path.display())]
-    Unwritable { path: PathBuf, why: String },
+    NewerSchema { path: PathBuf, found: u32 },
+    #[error("{}: damaged ({reason}); move it away to begin with an empty one, or restore a copy", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    #[error("{}: can't be written ({reason}): is its directory there, and may this user write in it?", path.display())]
+    Unwritable { path: PathBuf, reason: String },
     #[error("the store: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    #[error("the store: rollout {id} has a state that can't be read: {why}")]
-    State { id: i64, why: serde_json::Error },
+    #[error("the store: rollout {id} has a state that can't be read: {reason}")]
+    State { id: i64, reason: serde_json::Error },
     #[error("the store: what was to be written was given up")]
-    GivenUp,
+    WriterFailed,
 }
 
 /// Where a rollout is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Phase {
+pub enum QueueState {
     /// It waits for another one to end.
     Queued,
     /// It is under way.
@@ -99,7 +99,7 @@ pub enum Phase {
 /// A rollout in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct RolloutEntry {
     /// Its number.
     pub id: i64,
     /// Its name: `metadata.name`.
@@ -125,7 +125,7 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<i64>,
     /// Where it is in its life.
-    pub phase: Phase,
+    pub phase: QueueState,
     /// The verdict, or why it could not begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
@@ -136,7 +136,7 @@ pub struct Entry {
 
 /// A rollout under way as it was last kept.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
+pub struct Checkpoint {
     /// The state machine.
     pub rollout: Rollout,
     /// Its time: since it began, and the wall clock's since it was kept. A clock that was set back counts as standing still.
@@ -148,7 +148,7 @@ pub struct Kept {
 pub struct Store {
     connection: Mutex<Connection>,
     /// What waits to be kept.
-    queue: Queue,
+    queue: WriteQueue,
 }
 
 impl Store {
@@ -158,7 +158,7 @@ impl Store {
     /// Another process has it, or it is not a store of this version, or damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::connect(path).map_err(|error| match error {
-            StoreError::Sqlite(error) => in_words(path, error),
+            StoreError::Sqlite(error) => user_message(path, error),
             other => other,
         })
     }
@@ -172,7 +172,7 @@ impl Store {
         connection.pragma_update(None, "foreign_keys", true)?;
         let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         let Some(missing) = MIGRATIONS.get(found as usize..) else {
-            return Err(StoreError::Later { path: path.to_owned(), found });
+            return Err(StoreError::NewerSchema { path: path.to_owned(), found });
         };
         // Takes the lock too, which then stays.
         let migration = connection.transaction()?;
@@ -183,8 +183,8 @@ impl Store {
         migration.commit()?;
         let check: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
         match check.as_str() {
-            "ok" => Ok(Self { connection: Mutex::new(connection), queue: Queue::default() }),
-            _ => Err(StoreError::Damaged { path: path.to_owned(), why: check }),
+            "ok" => Ok(Self { connection: Mutex::new(connection), queue: WriteQueue::default() }),
+            _ => Err(StoreError::Damaged { path: path.to_owned(), reason: check }),
         }
     }
 
@@ -205,11 +205,17 @@ impl Store {
     ///
     /// # Errors
     /// It could not be written.
-    pub fn retry(&self, id: i64, plan: &Plan, spec: &str, order: Order) -> Result<i64, StoreError> {
+    pub fn retry(
+        &self,
+        id: i64,
+        plan: &Plan,
+        spec: &str,
+        command: Command,
+    ) -> Result<i64, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         let retry = add(&transaction, plan, spec, Some(id))?;
-        tell(&transaction, retry, 0.0, &Event::Ordered(order))?;
+        insert_event(&transaction, retry, 0.0, &Event::Command(command))?;
         transaction.commit()?;
         Ok(retry)
     }
@@ -218,10 +224,10 @@ impl Store {
     ///
     /// # Errors
     /// It could not be written.
-    pub fn fail(&self, id: i64, why: &str) -> Result<(), StoreError> {
+    pub fn fail(&self, id: i64, reason: &str) -> Result<(), StoreError> {
         const SQL: &str =
             "UPDATE rollouts SET phase = 'failed', outcome = ?, ended = ? WHERE id = ?";
-        self.connection().execute(SQL, params![why, now(), id])?;
+        self.connection().execute(SQL, params![reason, now(), id])?;
         Ok(())
     }
 
@@ -229,14 +235,14 @@ impl Store {
     ///
     /// # Errors
     /// It could not be written; what was kept before is still there.
-    pub fn keep(
+    pub fn commit(
         &self,
         id: i64,
         at: Duration,
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), StoreError> {
-        let record = Record::new(id, at, rollout, outputs)?;
+        let record = PendingWrite::new(id, at, rollout, outputs)?;
         Ok(queue::write(&mut self.connection(), [&record])?)
     }
 
@@ -244,19 +250,19 @@ impl Store {
     ///
     /// # Errors
     /// It could not be written; what was kept before is still there.
-    pub async fn keep_with_others(
+    pub async fn commit_batched(
         self: &Arc<Self>,
         id: i64,
         at: Duration,
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), StoreError> {
-        let (written, nobody_writes) = self.queue.add(Record::new(id, at, rollout, outputs)?);
+        let (written, nobody_writes) = self.queue.add(PendingWrite::new(id, at, rollout, outputs)?);
         if nobody_writes {
             let store = self.clone();
             spawn_blocking(move || store.write_queue());
         }
-        written.await.unwrap_or(Err(StoreError::GivenUp))
+        written.await.unwrap_or(Err(StoreError::WriterFailed))
     }
 
     /// Writes what waits, until nothing does.
@@ -281,24 +287,26 @@ impl Store {
     ///
     /// # Errors
     /// It can't be read.
-    pub fn kept(&self, id: i64) -> Result<Option<Kept>, StoreError> {
+    pub fn checkpoint(&self, id: i64) -> Result<Option<Checkpoint>, StoreError> {
         const SQL: &str = "SELECT state, at, wall FROM rollouts WHERE id = ? AND state IS NOT NULL";
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
         let found: Option<(String, f64, f64)> =
             self.connection().query_row(SQL, [id], read).optional()?;
         let Some((state, at, kept)) = found else { return Ok(None) };
-        let rollout = serde_json::from_str(&state).map_err(|why| StoreError::State { id, why })?;
+        let rollout =
+            serde_json::from_str(&state).map_err(|reason| StoreError::State { id, reason })?;
         let at = Duration::try_from_secs_f64(at + (wall() - kept).max(0.0)).unwrap_or_default();
-        Ok(Some(Kept { rollout, at }))
+        Ok(Some(Checkpoint { rollout, at }))
     }
 
     /// All rollouts, the last first.
     ///
     /// # Errors
     /// They can't be read.
-    pub fn list(&self) -> Result<Vec<Entry>, StoreError> {
+    pub fn list(&self) -> Result<Vec<RolloutEntry>, StoreError> {
         let connection = self.connection();
-        let mut statement = connection.prepare_cached(&format!("{ENTRY} ORDER BY id DESC"))?;
+        let mut statement =
+            connection.prepare_cached(&format!("{SELECT_ENTRY} ORDER BY id DESC"))?;
         let entries = statement.query_map([], entry)?;
         Ok(entries.collect::<Result<_, _>>()?)
     }
@@ -307,8 +315,8 @@ impl Store {
     ///
     /// # Errors
     /// It can't be read.
-    pub fn get(&self, id: i64) -> Result<Option<Entry>, StoreError> {
-        let sql = format!("{ENTRY} WHERE id = ?");
+    pub fn get(&self, id: i64) -> Result<Option<RolloutEntry>, StoreError> {
+        let sql = format!("{SELECT_ENTRY} WHERE id = ?");
         Ok(self.connection().query_row(&sql, [id], entry).optional()?)
     }
 
@@ -316,7 +324,7 @@ impl Store {
     ///
     /// # Errors
     /// They could not be removed.
-    pub fn forget(&self, before: Timestamp) -> Result<(), StoreError> {
+    pub fn purge(&self, before: Timestamp) -> Result<(), StoreError> {
         const OLD: &str =
             "SELECT id FROM rollouts WHERE datetime(ended) < datetime(?1) AND id NOT IN
             (SELECT MAX(id) FROM rollouts WHERE outcome = 'promoted' GROUP BY service)";
@@ -342,8 +350,8 @@ impl Store {
     }
 }
 
-impl Keeper for Store {
-    fn served(&self) -> Result<Vec<(String, Served)>, String> {
+impl GroupStore for Store {
+    fn load(&self) -> Result<Vec<(String, GroupConfig)>, String> {
         let connection = self.connection();
         let read = || {
             let mut statement = connection.prepare("SELECT group_name, served FROM served")?;
@@ -358,7 +366,7 @@ impl Keeper for Store {
         served.collect()
     }
 
-    fn serve(&self, group: &str, served: &Served) -> Result<(), String> {
+    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), String> {
         const SQL: &str = "INSERT OR REPLACE INTO served (group_name, served) VALUES (?, ?)";
         let served = serde_json::to_string(served).map_err(|error| error.to_string())?;
         let written = self.connection().execute(SQL, params![group, served]);
@@ -381,23 +389,29 @@ fn add(
     Ok(connection.last_insert_rowid())
 }
 
-fn tell(connection: &Connection, id: i64, at: f64, event: &Event) -> Result<(), StoreError> {
+fn insert_event(
+    connection: &Connection,
+    id: i64,
+    at: f64,
+    event: &Event,
+) -> Result<(), StoreError> {
     const SQL: &str = "INSERT INTO events (rollout, event) VALUES (?, ?)";
-    let event = serde_json::to_string(&Stamped { at, event });
-    connection.execute(SQL, params![id, event.map_err(|why| StoreError::State { id, why })?])?;
+    let event = serde_json::to_string(&TimedEvent { at, event });
+    connection
+        .execute(SQL, params![id, event.map_err(|reason| StoreError::State { id, reason })?])?;
     Ok(())
 }
 
-const ENTRY: &str = "SELECT id, name, service, phase, outcome, spec, baseline, candidate, created, promoted, ended, retry_of
+const SELECT_ENTRY: &str = "SELECT id, name, service, phase, outcome, spec, baseline, candidate, created, promoted, ended, retry_of
     FROM rollouts";
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+fn entry(row: &Row<'_>) -> rusqlite::Result<RolloutEntry> {
     let phase: String = row.get(3)?;
     let time = |column| -> rusqlite::Result<Option<Timestamp>> {
         let text: Option<String> = row.get(column)?;
         Ok(text.and_then(|text| text.parse().ok()))
     };
-    Ok(Entry {
+    Ok(RolloutEntry {
         id: row.get(0)?,
         name: row.get(1)?,
         service: row.get(2)?,
@@ -408,10 +422,10 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
         ended: time(10)?,
         retry_of: row.get(11)?,
         phase: match phase.as_str() {
-            "queued" => Phase::Queued,
-            "running" => Phase::Running,
-            "failed" => Phase::Failed,
-            _ => Phase::Ended,
+            "queued" => QueueState::Queued,
+            "running" => QueueState::Running,
+            "failed" => QueueState::Failed,
+            _ => QueueState::Ended,
         },
         outcome: row.get(4)?,
         spec: row.get(5)?,
@@ -419,18 +433,18 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
 }
 
 fn verdict(output: &Output) -> Option<&'static str> {
-    let Output::Tell(event) = output else { return None };
+    let Output::Emit(event) = output else { return None };
     let Event::Ended(summary) = &**event else { return None };
     Some(match summary.verdict {
-        Verdict::Promoted => "promoted",
-        Verdict::RolledBack => "rolledBack",
-        Verdict::Interrupted => "interrupted",
+        RolloutVerdict::Promoted => "promoted",
+        RolloutVerdict::RolledBack => "rolledBack",
+        RolloutVerdict::Interrupted => "interrupted",
     })
 }
 
 fn promotes(output: &Output) -> bool {
     let promotion =
-        matches!(output, Output::Tell(event) if matches!(**event, Event::Promoted { .. }));
+        matches!(output, Output::Emit(event) if matches!(**event, Event::Promoted { .. }));
     promotion || verdict(output) == Some("promoted")
 }
 
@@ -444,20 +458,20 @@ fn wall() -> f64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64()
 }
 
-fn in_words(path: &Path, error: rusqlite::Error) -> StoreError {
+fn user_message(path: &Path, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            StoreError::Taken(path.to_owned())
+            StoreError::Locked(path.to_owned())
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            StoreError::Damaged { path: path.to_owned(), why: error.to_string() }
+            StoreError::Damaged { path: path.to_owned(), reason: error.to_string() }
         }
         Some(
             ErrorCode::ReadOnly
             | ErrorCode::CannotOpen
             | ErrorCode::PermissionDenied
             | ErrorCode::SystemIoFailure,
-        ) => StoreError::Unwritable { path: path.to_owned(), why: error.to_string() },
+        ) => StoreError::Unwritable { path: path.to_owned(), reason: error.to_string() },
         _ => StoreError::Sqlite(error),
     }
 }

@@ -8,20 +8,20 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::conflict::{Resolution, resolve};
-use crate::kubernetes::fence::{Fence, Lost};
-use crate::kubernetes::status::{ObjectStatus, Stamp};
+use super::conflict::{ConflictResolution, resolve};
+use crate::kubernetes::fence::{Fence, LeaseLost};
+use crate::kubernetes::status::{ObjectStatus, WriterStamp};
 
 /// No write is waited for longer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often a write is repeated because something else in the object keeps changing.
-const TRIES: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 /// Why a status could not be written. The one before is still there, or another operator's.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
-pub(crate) enum StoreError {
+pub(crate) enum StatusError {
     #[error("another operator has written the status")]
     Superseded,
     #[error("the object is gone")]
@@ -29,12 +29,12 @@ pub(crate) enum StoreError {
     #[error("the status can't be written: {0}")]
     Failed(String),
     #[error(transparent)]
-    Lost(#[from] Lost),
+    LeaseLost(#[from] LeaseLost),
 }
 
 /// The status of one object. Each write carries the version of the object that it was decided on.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct StatusStore {
     api: Api<DynamicObject>,
     fence: Fence,
     identity: String,
@@ -44,7 +44,7 @@ pub(crate) struct Store {
     status: ObjectStatus,
 }
 
-impl Store {
+impl StatusStore {
     /// The status of this object, as it was just read.
     ///
     /// # Errors
@@ -78,53 +78,57 @@ impl Store {
     ///
     /// # Errors
     /// It is not stored.
-    pub(crate) async fn write(&mut self, status: ObjectStatus) -> Result<(), StoreError> {
+    pub(crate) async fn write(&mut self, status: ObjectStatus) -> Result<(), StatusError> {
         if status == self.status {
             return Ok(());
         }
         self.sequence += 1;
-        let stamp = Stamp { identity: self.identity.clone(), sequence: self.sequence };
+        let stamp = WriterStamp { identity: self.identity.clone(), sequence: self.sequence };
         let status = ObjectStatus { writer: Some(stamp.clone()), ..status };
         let name = self.object.name_any();
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             self.fence.check()?;
             let mut object = self.object.clone();
             if let Value::Object(fields) = &mut object.data {
                 fields.insert("status".to_owned(), json!(status));
             }
             let params = PostParams::default();
-            let written = timeout(PATIENCE, self.api.replace_status(&name, &params, &object)).await;
+            let written = timeout(TIMEOUT, self.api.replace_status(&name, &params, &object)).await;
             match written {
                 Ok(Ok(object)) => {
                     (self.object, self.status) = (object, status);
                     return Ok(());
                 }
                 Ok(Err(Error::Api(answer))) if answer.code == 409 => {
-                    if self.conflicted(&name, &stamp).await? == Resolution::Done {
+                    if self.conflicted(&name, &stamp).await? == ConflictResolution::AlreadyWritten {
                         self.status = status;
                         return Ok(());
                     }
                 }
-                Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StoreError::Gone),
-                Ok(Err(error)) => return Err(StoreError::Failed(error.to_string())),
-                Err(_) => return Err(StoreError::Failed("no answer".to_owned())),
+                Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StatusError::Gone),
+                Ok(Err(error)) => return Err(StatusError::Failed(error.to_string())),
+                Err(_) => return Err(StatusError::Failed("no answer".to_owned())),
             }
         }
-        Err(StoreError::Failed("somebody else keeps changing the object".to_owned()))
+        Err(StatusError::Failed("somebody else keeps changing the object".to_owned()))
     }
 
     /// Reads the object again, and finds out who has changed it.
-    async fn conflicted(&mut self, name: &str, refused: &Stamp) -> Result<Resolution, StoreError> {
-        let failed = |why: String| StoreError::Failed(why);
-        let object = match timeout(PATIENCE, self.api.get(name)).await {
+    async fn conflicted(
+        &mut self,
+        name: &str,
+        refused: &WriterStamp,
+    ) -> Result<ConflictResolution, StatusError> {
+        let failed = |why: String| StatusError::Failed(why);
+        let object = match timeout(TIMEOUT, self.api.get(name)).await {
             Ok(Ok(object)) => object,
-            Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StoreError::Gone),
+            Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StatusError::Gone),
             Ok(Err(error)) => return Err(failed(error.to_string())),
             Err(_) => return Err(failed("no answer".to_owned())),
         };
         let stored = read(&object).map_err(|error| failed(error.to_string()))?.writer;
         match resolve(stored.as_ref(), self.status.writer.as_ref(), refused) {
-            Resolution::Superseded => Err(StoreError::Superseded),
+            ConflictResolution::Superseded => Err(StatusError::Superseded),
             resolution => {
                 self.object = object;
                 Ok(resolution)

@@ -67,7 +67,7 @@ mod tests {
             "waited_seconds_sum 9.257",
             "waited_seconds_count 5",
         ] {
-            assert!(page.lines().any(|shown| shown == line), "{line}\nis not in\n{page}");
+            assert!(page.lines().any(|view| view == line), "{line}\nis not in\n{page}");
         }
     }
 }

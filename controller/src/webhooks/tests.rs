@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::post;
-use serin_core::rollout::call::Point;
+use serin_core::rollout::call::HookPoint;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tempfile::TempDir;
@@ -14,10 +14,10 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-fn message() -> Message {
-    Message {
+fn message() -> HookMessage {
+    HookMessage {
         id: "shop-v2/7/step-1/replace/1".to_owned(),
-        point: Point::Replace,
+        point: HookPoint::Replace,
         rollout: "shop-v2".to_owned(),
         service: "shop".parse().unwrap(),
         baseline: "v1".parse().unwrap(),
@@ -31,9 +31,9 @@ fn message() -> Message {
     }
 }
 
-fn to(target: Target, retries: u32) -> Call {
+fn to(target: HookTarget, retries: u32) -> HookCall {
     let hook = Hook { target, timeout: Duration::from_secs(20), retries, secret_file: None };
-    Call { hook, message: message() }
+    HookCall { hook, message: message() }
 }
 
 /// What a receiver was sent.
@@ -58,12 +58,12 @@ async fn receiver(answers: &'static [u16]) -> (Received, String) {
     (received, url)
 }
 
-fn script(text: &str) -> (TempDir, Target) {
+fn script(text: &str) -> (TempDir, HookTarget) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hook.sh");
     std::fs::write(&path, text).unwrap();
     let path = path.display().to_string();
-    (directory, Target::Command(vec!["sh".to_owned(), path, "an argument".to_owned()]))
+    (directory, HookTarget::Command(vec!["sh".to_owned(), path, "an argument".to_owned()]))
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn a_webhook_is_told_and_signed_as_the_standard_has_it() {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
     std::fs::write(&secret, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
-    let mut signed = to(Target::Url(url), 0);
+    let mut signed = to(HookTarget::Url(url), 0);
     signed.hook.secret_file = Some(secret.clone());
     assert_eq!(call(&signed).await, Ok(()));
     let (headers, body) = received.lock().unwrap()[0].clone();
@@ -97,7 +97,7 @@ async fn a_webhook_is_told_and_signed_as_the_standard_has_it() {
 #[tokio::test]
 async fn it_is_tried_again_as_long_as_that_may_help() {
     let (Received(received), url) = receiver(&[500, 429, 200]).await;
-    assert_eq!(call(&to(Target::Url(url), 3)).await, Ok(()));
+    assert_eq!(call(&to(HookTarget::Url(url), 3)).await, Ok(()));
     assert_eq!(received.lock().unwrap().len(), 3);
     let told: Vec<_> = received.lock().unwrap().iter().map(|(_, body)| body.clone()).collect();
     assert!(told.iter().all(|body| *body == told[0]));
@@ -106,12 +106,12 @@ async fn it_is_tried_again_as_long_as_that_may_help() {
     for status in [403, 302] {
         let answers: &'static [u16] = Box::leak(Box::new([status]));
         let (Received(received), url) = receiver(answers).await;
-        let error = call(&to(Target::Url(url), 3)).await.unwrap_err();
+        let error = call(&to(HookTarget::Url(url), 3)).await.unwrap_err();
         assert_eq!(error, format!("it answered {status}: what it says"));
         assert_eq!(received.lock().unwrap().len(), 1);
     }
     let (Received(received), url) = receiver(&[503]).await;
-    call(&to(Target::Url(url), 1)).await.unwrap_err();
+    call(&to(HookTarget::Url(url), 1)).await.unwrap_err();
     assert_eq!(received.lock().unwrap().len(), 2);
 }
 
@@ -119,11 +119,11 @@ async fn it_is_tried_again_as_long_as_that_may_help() {
 async fn who_does_not_answer_is_named_with_the_cause() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
-    let mut hanging = to(Target::Url(url.clone()), 0);
+    let mut hanging = to(HookTarget::Url(url.clone()), 0);
     hanging.hook.timeout = Duration::from_millis(200);
     assert_eq!(call(&hanging).await.unwrap_err(), "no answer within 200ms");
     drop(nobody);
-    let error = call(&to(Target::Url(url), 0)).await.unwrap_err();
+    let error = call(&to(HookTarget::Url(url), 0)).await.unwrap_err();
     assert!(error.contains("Connection refused"), "{error}");
 }
 
@@ -134,7 +134,7 @@ async fn a_command_is_told_by_its_input_and_its_environment() {
     );
     assert_eq!(call(&to(target, 0)).await, Ok(()));
     let told = std::fs::read_to_string(directory.path().join("told")).unwrap();
-    assert_eq!(serde_json::from_str::<Message>(&told).unwrap(), message());
+    assert_eq!(serde_json::from_str::<HookMessage>(&told).unwrap(), message());
     let environment = std::fs::read_to_string(directory.path().join("env")).unwrap();
     assert_eq!(environment, "an argument|replace|a b|v2|shop-v2/7/step-1/replace/1\n");
 }
@@ -146,7 +146,7 @@ async fn a_command_that_fails_is_quoted() {
         call(&to(target, 0)).await.unwrap_err(),
         "it ended with exit status: 7: no such host"
     );
-    let missing = Target::Command(vec!["/no/such/program".to_owned()]);
+    let missing = HookTarget::Command(vec!["/no/such/program".to_owned()]);
     let error = call(&to(missing, 0)).await.unwrap_err();
     assert!(error.starts_with("it can't be run: No such file"), "{error}");
     let (_directory, target) = script("exec sleep 60");

@@ -44,11 +44,11 @@ pub struct Published {
 pub type Resources = BTreeMap<String, Published>;
 
 /// What a stream said of each resource that it subscribed to.
-pub type Standings = BTreeMap<String, Standing>;
+pub type AckStates = BTreeMap<String, AckState>;
 
 /// Where a proxy stands with a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Standing {
+pub struct AckState {
     /// The version that it runs, as far as it has said.
     pub acknowledged: Option<String>,
     /// The version that it was sent since and does not run.
@@ -81,17 +81,17 @@ pub struct Request {
 
 /// What came of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Heard {
+pub struct RequestEffect {
     /// The standings have changed.
-    pub news: bool,
+    pub changed: bool,
     /// It does nothing but answer a response.
-    pub answer: bool,
+    pub is_answer: bool,
 }
 
 /// A request asks for more than anybody may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a stream may subscribe to {MAX_NAMES} names of {MAX_NAME} bytes")]
-pub struct Excess;
+pub struct LimitExceeded;
 
 /// What is to be sent.
 #[derive(Debug, Clone)]
@@ -105,8 +105,8 @@ pub struct Response {
 /// The state of a stream.
 #[derive(Debug, Default)]
 pub struct Subscription {
-    begun: bool,
-    wanted: BTreeMap<String, Wanted>,
+    started: bool,
+    wanted: BTreeMap<String, SubscribedResource>,
     responses: u64,
     /// Of the last response; empty before the first.
     nonce: String,
@@ -114,10 +114,10 @@ pub struct Subscription {
 }
 
 #[derive(Debug, Default)]
-struct Wanted {
+struct SubscribedResource {
     /// The revision that was sent last.
     sent: Option<u64>,
-    standing: Standing,
+    ack_state: AckState,
 }
 
 impl Subscription {
@@ -126,17 +126,17 @@ impl Subscription {
     ///
     /// # Errors
     /// It asks for too much; nothing has changed.
-    pub fn hear(&mut self, request: &Request) -> Result<Heard, Excess> {
+    pub fn on_request(&mut self, request: &Request) -> Result<RequestEffect, LimitExceeded> {
         if request.type_url != TYPE_URL {
-            return Ok(Heard::default());
+            return Ok(RequestEffect::default());
         }
         let names: BTreeSet<&String> = request.names.iter().collect();
         if names.len() > MAX_NAMES || names.iter().any(|name| name.len() > MAX_NAME) {
-            return Err(Excess);
+            return Err(LimitExceeded);
         }
         let answered = self.unanswered.take_if(|_| request.nonce == self.nonce);
         if let Some(resource) = &answered {
-            self.answered(resource, request);
+            self.on_answer(resource, request);
         }
         let resubscribed = !names.iter().copied().eq(self.wanted.keys());
         if resubscribed {
@@ -145,11 +145,11 @@ impl Subscription {
                 self.wanted.entry(name.clone()).or_default();
             }
         }
-        if !self.begun {
+        if !self.started {
             self.begin(&request.version);
         }
-        let answer = answered.is_some() && !resubscribed;
-        Ok(Heard { news: answered.is_some() || resubscribed, answer })
+        let is_answer = answered.is_some() && !resubscribed;
+        Ok(RequestEffect { changed: answered.is_some() || resubscribed, is_answer })
     }
 
     /// What is to be sent now, if anything: of the resources in force that the proxy has not been sent, the one that has waited longest.
@@ -172,40 +172,42 @@ impl Subscription {
 
     /// Where the proxy stands with each resource that it wants, as far as it has said on this stream.
     #[must_use]
-    pub fn standings(&self) -> Standings {
-        let standing = |(name, wanted): (&String, &Wanted)| (name.clone(), wanted.standing.clone());
+    pub fn ack_states(&self) -> AckStates {
+        let standing = |(name, wanted): (&String, &SubscribedResource)| {
+            (name.clone(), wanted.ack_state.clone())
+        };
         self.wanted.iter().map(standing).collect()
     }
 
     /// A proxy that comes back tells what it accepted before: one version for the type, so with several resources nobody knows of which.
     fn begin(&mut self, version: &str) {
-        self.begun = true;
+        self.started = true;
         let mut wanted = self.wanted.values_mut();
         if let (Some(only), None) = (wanted.next(), wanted.next())
             && !version.is_empty()
         {
-            only.standing.acknowledged = Some(truncated(version, MAX_NAME));
+            only.ack_state.acknowledged = Some(truncate(version, MAX_NAME));
         }
     }
 
-    fn answered(&mut self, resource: &Resource, request: &Request) {
+    fn on_answer(&mut self, resource: &Resource, request: &Request) {
         let Some(wanted) = self.wanted.get_mut(&resource.name) else { return };
         let version = resource.version.clone();
         let reason = match &request.error {
             None if request.version == version => {
-                wanted.standing = Standing { acknowledged: Some(version), rejected: None };
+                wanted.ack_state = AckState { acknowledged: Some(version), rejected: None };
                 return;
             }
             None => {
-                format!("it gives no reason; it has version {:?}", truncated(&request.version, 64))
+                format!("it gives no reason; it has version {:?}", truncate(&request.version, 64))
             }
-            Some(reason) => truncated(reason, MAX_REASON),
+            Some(reason) => truncate(reason, MAX_REASON),
         };
-        wanted.standing.rejected = Some(Rejection { version, reason });
+        wanted.ack_state.rejected = Some(Rejection { version, reason });
     }
 }
 
-fn truncated(text: &str, most: usize) -> String {
+fn truncate(text: &str, most: usize) -> String {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default().to_owned()
 }
 

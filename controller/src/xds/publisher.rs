@@ -6,24 +6,24 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::protocol::{Resource, Resources, Standings};
-use crate::xds::registry::{Fleet, Member, Proxy};
+use super::protocol::{AckStates, Resource, Resources};
+use crate::xds::registry::{ProxyRegistry, ProxyStatus, StreamKey};
 
 /// What the server serves, and knows of its proxies. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub struct Publisher {
-    shared: Arc<Mutex<Shared>>,
+    state: Arc<Mutex<PublisherState>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    fleet: Fleet,
-    signals: HashMap<String, Signals>,
+struct PublisherState {
+    registry: ProxyRegistry,
+    signals: HashMap<String, GroupSignals>,
 }
 
 /// Who waits for news of a group.
 #[derive(Debug)]
-struct Signals {
+struct GroupSignals {
     resources: watch::Sender<Arc<Resources>>,
     proxies: watch::Sender<()>,
 }
@@ -33,18 +33,18 @@ impl Publisher {
     /// comes. To publish the same again does nothing.
     pub fn publish(&self, group: &str, resource: Resource) {
         let mut shared = self.lock();
-        if shared.fleet.publish(group, resource) {
-            let resources = shared.fleet.resources(group);
+        if shared.registry.publish(group, resource) {
+            let resources = shared.registry.resources(group);
             shared.signals(group).resources.send_replace(resources);
         }
     }
 
     /// The proxies of a group, by name: those connected, and those that went in the last hour.
     #[must_use]
-    pub fn proxies(&self, group: &str) -> Vec<Proxy> {
+    pub fn proxies(&self, group: &str) -> Vec<ProxyStatus> {
         let mut shared = self.lock();
-        shared.fleet.forget(Instant::now());
-        shared.fleet.proxies(group)
+        shared.registry.forget(Instant::now());
+        shared.registry.proxies(group)
     }
 
     /// Changes when a proxy of this group comes, goes, acknowledges or rejects.
@@ -54,33 +54,33 @@ impl Publisher {
     }
 
     /// A proxy has opened a stream.
-    pub(super) fn join(&self, group: &str, node: &str) -> Membership {
+    pub(super) fn join(&self, group: &str, node: &str) -> StreamRegistration {
         let mut shared = self.lock();
-        let member = shared.fleet.join(group, node, Instant::now());
+        let stream = shared.registry.join(group, node, Instant::now());
         let signals = shared.signals(group);
         signals.proxies.send_replace(());
         let resources = signals.resources.subscribe();
-        Membership { publisher: self.clone(), member, resources }
+        StreamRegistration { publisher: self.clone(), stream, resources }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, PublisherState> {
         // Nothing is left half done in there.
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shared {
-    fn signals(&mut self, group: &str) -> &mut Signals {
-        self.signals.entry(group.to_owned()).or_insert_with(|| Signals {
-            resources: watch::Sender::new(self.fleet.resources(group)),
+impl PublisherState {
+    fn signals(&mut self, group: &str) -> &mut GroupSignals {
+        self.signals.entry(group.to_owned()).or_insert_with(|| GroupSignals {
+            resources: watch::Sender::new(self.registry.resources(group)),
             proxies: watch::Sender::default(),
         })
     }
 
     /// Forgets proxies, and groups of which nothing is left.
-    fn tidy(&mut self) {
-        self.fleet.forget(Instant::now());
-        let fleet = &self.fleet;
+    fn cleanup(&mut self) {
+        self.registry.forget(Instant::now());
+        let fleet = &self.registry;
         self.signals.retain(|group, signals| {
             signals.resources.receiver_count() + signals.proxies.receiver_count() > 0
                 || !fleet.is_empty(group)
@@ -90,13 +90,13 @@ impl Shared {
 
 /// A stream of a proxy in its group; dropped when it ends.
 #[derive(Debug)]
-pub(super) struct Membership {
+pub(super) struct StreamRegistration {
     publisher: Publisher,
-    member: Member,
+    stream: StreamKey,
     resources: watch::Receiver<Arc<Resources>>,
 }
 
-impl Membership {
+impl StreamRegistration {
     /// What is in force for it.
     pub(super) fn resources(&mut self) -> Arc<Resources> {
         self.resources.borrow_and_update().clone()
@@ -111,18 +111,18 @@ impl Membership {
     }
 
     /// What has been said on it, all told.
-    pub(super) fn record(&self, standings: Standings) {
+    pub(super) fn record(&self, standings: AckStates) {
         let mut shared = self.publisher.lock();
-        shared.fleet.record(&self.member, standings);
-        shared.signals(self.member.group()).proxies.send_replace(());
+        shared.registry.record(&self.stream, standings);
+        shared.signals(self.stream.group()).proxies.send_replace(());
     }
 }
 
-impl Drop for Membership {
+impl Drop for StreamRegistration {
     fn drop(&mut self) {
         let mut shared = self.publisher.lock();
-        shared.fleet.leave(&self.member, Instant::now());
-        shared.signals(self.member.group()).proxies.send_replace(());
-        shared.tidy();
+        shared.registry.leave(&self.stream, Instant::now());
+        shared.signals(self.stream.group()).proxies.send_replace(());
+        shared.cleanup();
     }
 }

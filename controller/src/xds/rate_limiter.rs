@@ -5,28 +5,28 @@ use std::time::{Duration, Instant};
 /// That many at once.
 const BURST: u32 = 100;
 /// One more after this time: ten a second.
-const EACH: Duration = Duration::from_millis(100);
+const REFILL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What is left of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
+pub struct RateLimiter {
     /// When all of it is there again.
-    full: Instant,
+    full_at: Instant,
 }
 
-impl Allowance {
+impl RateLimiter {
     /// All of it.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { full: now }
+        Self { full_at: now }
     }
 
     /// Uses one up; `false` if none is left.
-    pub fn take(&mut self, now: Instant) -> bool {
-        let full = self.full.max(now) + EACH;
-        let enough = full.duration_since(now) <= EACH * BURST;
+    pub fn try_acquire(&mut self, now: Instant) -> bool {
+        let full = self.full_at.max(now) + REFILL_INTERVAL;
+        let enough = full.duration_since(now) <= REFILL_INTERVAL * BURST;
         if enough {
-            self.full = full;
+            self.full_at = full;
         }
         enough
     }
@@ -39,9 +39,10 @@ mod tests {
     #[test]
     fn a_burst_then_ten_a_second() {
         let now = Instant::now();
-        let mut allowance = Allowance::new(now);
-        let taken =
-            |allowance: &mut Allowance, now| (0..1_000).filter(|_| allowance.take(now)).count();
+        let mut allowance = RateLimiter::new(now);
+        let taken = |allowance: &mut RateLimiter, now| {
+            (0..1_000).filter(|_| allowance.try_acquire(now)).count()
+        };
         assert_eq!(taken(&mut allowance, now), 100);
         assert_eq!(taken(&mut allowance, now + Duration::from_secs(1)), 10);
         assert_eq!(taken(&mut allowance, now + Duration::from_secs(60)), 100);

@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::protocol::{Published, Resource, Resources, Standing, Standings};
+use super::protocol::{AckState, AckStates, Published, Resource, Resources};
 
 /// How long a proxy that has gone is remembered.
-pub const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+pub const RETENTION: Duration = Duration::from_secs(3_600);
 /// How many proxies that have gone are remembered, of all groups.
-pub const REMEMBERED: usize = 10_000;
+pub const MAX_RETAINED_PROXIES: usize = 10_000;
 
 /// A proxy, as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub struct ProxyStatus {
     /// Its `node.id`.
     pub node: String,
     /// Its streams; 0 if it is not connected. More than one if several of its filters have a stream each, if it came back before it was noticed to
@@ -22,10 +22,10 @@ pub struct Proxy {
     /// Since when it is connected, or is not.
     pub since: Instant,
     /// Where it stands with each resource that it wants, or wanted. Where its streams disagree on what runs, nothing is acknowledged.
-    pub resources: Standings,
+    pub resources: AckStates,
 }
 
-impl Proxy {
+impl ProxyStatus {
     /// Whether it is connected.
     #[must_use]
     pub fn connected(&self) -> bool {
@@ -35,13 +35,13 @@ impl Proxy {
 
 /// A stream of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub struct StreamKey {
     group: String,
     node: String,
     stream: u64,
 }
 
-impl Member {
+impl StreamKey {
     /// The group that it is in.
     #[must_use]
     pub fn group(&self) -> &str {
@@ -51,8 +51,8 @@ impl Member {
 
 /// All groups.
 #[derive(Debug, Default)]
-pub struct Fleet {
-    groups: BTreeMap<String, Group>,
+pub struct ProxyRegistry {
+    groups: BTreeMap<String, ProxyGroup>,
     /// Of what was published last.
     revision: u64,
     /// Streams so far.
@@ -62,20 +62,20 @@ pub struct Fleet {
 }
 
 #[derive(Debug, Default)]
-struct Group {
+struct ProxyGroup {
     resources: Arc<Resources>,
-    proxies: BTreeMap<String, Known>,
+    proxies: BTreeMap<String, ProxyRecord>,
 }
 
 #[derive(Debug)]
-struct Known {
-    streams: BTreeMap<u64, Standings>,
+struct ProxyRecord {
+    streams: BTreeMap<u64, AckStates>,
     /// As it stood when it went.
-    last: Standings,
+    last: AckStates,
     since: Instant,
 }
 
-impl Fleet {
+impl ProxyRegistry {
     /// Puts a resource in force for a group, in place of the one of that name. `false` if it is so already.
     pub fn publish(&mut self, group: &str, resource: Resource) -> bool {
         let group = self.groups.entry(group.to_owned()).or_default();
@@ -96,24 +96,24 @@ impl Fleet {
     }
 
     /// A proxy has opened a stream.
-    pub fn join(&mut self, group: &str, node: &str, now: Instant) -> Member {
+    pub fn join(&mut self, group: &str, node: &str, now: Instant) -> StreamKey {
         self.streams += 1;
         let stream = self.streams;
         let known = self.groups.entry(group.to_owned()).or_default().proxies.entry(node.to_owned());
-        let known = known.or_insert_with(|| Known {
+        let known = known.or_insert_with(|| ProxyRecord {
             streams: BTreeMap::new(),
-            last: Standings::new(),
+            last: AckStates::new(),
             since: now,
         });
         if known.streams.is_empty() {
             known.since = now;
         }
-        known.streams.insert(stream, Standings::new());
-        Member { group: group.to_owned(), node: node.to_owned(), stream }
+        known.streams.insert(stream, AckStates::new());
+        StreamKey { group: group.to_owned(), node: node.to_owned(), stream }
     }
 
     /// What has been said on a stream, all told.
-    pub fn record(&mut self, member: &Member, standings: Standings) {
+    pub fn record(&mut self, member: &StreamKey, standings: AckStates) {
         let stream = self.known(member).and_then(|known| known.streams.get_mut(&member.stream));
         if let Some(stream) = stream {
             *stream = standings;
@@ -121,7 +121,7 @@ impl Fleet {
     }
 
     /// A stream has ended.
-    pub fn leave(&mut self, member: &Member, now: Instant) {
+    pub fn leave(&mut self, member: &StreamKey, now: Instant) {
         let Some(known) = self.known(member) else { return };
         let Some(standings) = known.streams.remove(&member.stream) else { return };
         if known.streams.is_empty() {
@@ -133,13 +133,12 @@ impl Fleet {
 
     /// Forgets who has gone too long ago, and the first to go of too many.
     pub fn forget(&mut self, now: Instant) {
-        while let Some((since, group, node)) = self
-            .gone
-            .pop_front_if(|(since, ..)| now.saturating_duration_since(*since) > REMEMBERED_FOR)
+        while let Some((since, group, node)) =
+            self.gone.pop_front_if(|(since, ..)| now.saturating_duration_since(*since) > RETENTION)
         {
             self.drop_if_gone(since, &group, &node);
         }
-        while self.gone.len() > REMEMBERED {
+        while self.gone.len() > MAX_RETAINED_PROXIES {
             let Some((since, group, node)) = self.gone.pop_front() else { return };
             self.drop_if_gone(since, &group, &node);
         }
@@ -154,12 +153,12 @@ impl Fleet {
 
     /// The proxies of a group, by name.
     #[must_use]
-    pub fn proxies(&self, group: &str) -> Vec<Proxy> {
+    pub fn proxies(&self, group: &str) -> Vec<ProxyStatus> {
         let proxies = self.groups.get(group).into_iter().flat_map(|group| &group.proxies);
-        proxies.map(|(node, known)| known.proxy(node)).collect()
+        proxies.map(|(node, known)| known.status(node)).collect()
     }
 
-    fn known(&mut self, member: &Member) -> Option<&mut Known> {
+    fn known(&mut self, member: &StreamKey) -> Option<&mut ProxyRecord> {
         self.groups.get_mut(&member.group)?.proxies.get_mut(&member.node)
     }
 
@@ -174,21 +173,26 @@ impl Fleet {
     }
 }
 
-impl Known {
-    fn proxy(&self, node: &str) -> Proxy {
+impl ProxyRecord {
+    fn status(&self, node: &str) -> ProxyStatus {
         let mut resources =
             if self.streams.is_empty() { self.last.clone() } else { BTreeMap::new() };
         for (name, standing) in self.streams.values().flatten() {
             resources
                 .entry(name.clone())
-                .and_modify(|merged| merge(merged, standing))
+                .and_modify(|merged| merge_ack_state(merged, standing))
                 .or_insert_with(|| standing.clone());
         }
-        Proxy { node: node.to_owned(), streams: self.streams.len(), since: self.since, resources }
+        ProxyStatus {
+            node: node.to_owned(),
+            streams: self.streams.len(),
+            since: self.since,
+            resources,
+        }
     }
 }
 
-fn merge(merged: &mut Standing, other: &Standing) {
+fn merge_ack_state(merged: &mut AckState, other: &AckState) {
     if merged.acknowledged != other.acknowledged {
         merged.acknowledged = None;
     }

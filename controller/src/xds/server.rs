@@ -9,7 +9,7 @@ use thiserror::Error;
 use tonic::transport::server::TcpIncoming;
 
 use super::publisher::Publisher;
-use super::service::Discovery;
+use super::service::DiscoveryService;
 use super::tls::{TlsError, TlsFiles};
 
 /// The largest message that is read, in bytes. A proxy's are a few hundred; a larger one ends its stream.
@@ -34,13 +34,13 @@ pub enum ServerError {
 
 /// An xDS server that listens already.
 #[derive(Debug)]
-pub struct Server {
+pub struct XdsServer {
     address: SocketAddr,
     incoming: TcpIncoming,
     tonic: tonic::transport::Server,
 }
 
-impl Server {
+impl XdsServer {
     /// Listens, in the clear if there are no `tls` files. To be called within a runtime.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Server {
     /// # Errors
     /// It can't go on.
     pub async fn serve(mut self, publisher: Publisher) -> Result<(), ServerError> {
-        let discovery = Discovery::new(publisher);
+        let discovery = DiscoveryService::new(publisher);
         let own = ExtensionConfigDiscoveryServiceServer::new(discovery.clone());
         let aggregated = AggregatedDiscoveryServiceServer::new(discovery);
         self.tonic

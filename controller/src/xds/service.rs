@@ -15,65 +15,65 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::protocol::{self, MAX_NAME, Subscription, TYPE_URL};
-use super::publisher::{Membership, Publisher};
-use crate::xds::rate_limiter::Allowance;
+use super::publisher::{Publisher, StreamRegistration};
+use crate::xds::rate_limiter::RateLimiter;
 
 /// How many streams there may be, of all clients.
 const MAX_STREAMS: usize = 10_000;
 
-type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-type Answer<T> = Result<Response<T>, Status>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type RpcResult<T> = Result<Response<T>, Status>;
 
 /// Both services.
 #[derive(Debug, Clone)]
-pub(super) struct Discovery {
+pub(super) struct DiscoveryService {
     publisher: Publisher,
     streams: Arc<Semaphore>,
 }
 
-impl Discovery {
+impl DiscoveryService {
     pub(super) fn new(publisher: Publisher) -> Self {
         Self { publisher, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
     }
 
     /// `default_type`: what requests are about that do not say it.
-    fn converse(
+    fn open_stream(
         &self,
         requests: Request<Streaming<DiscoveryRequest>>,
         default_type: &'static str,
-    ) -> Answer<Responses<DiscoveryResponse>> {
+    ) -> RpcResult<ResponseStream<DiscoveryResponse>> {
         let permit = self.streams.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Status::resource_exhausted("too many streams"))?;
-        let conversation = Conversation {
+        let conversation = XdsStream {
             requests: requests.into_inner(),
             publisher: self.publisher.clone(),
-            member: None,
+            registration: None,
             subscription: Subscription::default(),
-            allowance: Allowance::new(Instant::now()),
+            rate_limiter: RateLimiter::new(Instant::now()),
             default_type,
             _permit: permit,
         };
-        Ok(Response::new(Box::pin(stream::try_unfold(conversation, Conversation::next))))
+        Ok(Response::new(Box::pin(stream::try_unfold(conversation, XdsStream::next))))
     }
 }
 
 /// A stream with a proxy.
-struct Conversation {
+struct XdsStream {
     requests: Streaming<DiscoveryRequest>,
     publisher: Publisher,
     /// `None` until the proxy has said who it is.
-    member: Option<Membership>,
+    registration: Option<StreamRegistration>,
     subscription: Subscription,
-    allowance: Allowance,
+    rate_limiter: RateLimiter,
     default_type: &'static str,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Conversation {
+impl XdsStream {
     /// What is to be sent next; `None` when the client has ended the stream.
     async fn next(mut self) -> Result<Option<(DiscoveryResponse, Self)>, Status> {
         loop {
-            let request = match &mut self.member {
+            let request = match &mut self.registration {
                 None => self.requests.message().await?,
                 Some(member) => {
                     if let Some(response) = self.subscription.next(&member.resources()) {
@@ -86,26 +86,26 @@ impl Conversation {
                 }
             };
             match request {
-                Some(request) => self.hear(request)?,
+                Some(request) => self.on_request(request)?,
                 None => return Ok(None),
             }
         }
     }
 
-    fn hear(&mut self, mut request: DiscoveryRequest) -> Result<(), Status> {
-        let member = match &self.member {
+    fn on_request(&mut self, mut request: DiscoveryRequest) -> Result<(), Status> {
+        let member = match &self.registration {
             Some(member) => member,
-            None => self.member.insert(joined(&self.publisher, &request)?),
+            None => self.registration.insert(register(&self.publisher, &request)?),
         };
         if request.type_url.is_empty() {
             self.default_type.clone_into(&mut request.type_url);
         }
-        let heard = self.subscription.hear(&received(request));
+        let heard = self.subscription.on_request(&received(request));
         let heard = heard.map_err(|excess| Status::resource_exhausted(excess.to_string()))?;
-        if heard.news {
-            member.record(self.subscription.standings());
+        if heard.changed {
+            member.record(self.subscription.ack_states());
         }
-        if heard.answer || self.allowance.take(Instant::now()) {
+        if heard.is_answer || self.rate_limiter.try_acquire(Instant::now()) {
             return Ok(());
         }
         Err(Status::resource_exhausted("too many requests that answer no response"))
@@ -113,7 +113,10 @@ impl Conversation {
 }
 
 /// The first request has to say who the proxy is.
-fn joined(publisher: &Publisher, request: &DiscoveryRequest) -> Result<Membership, Status> {
+fn register(
+    publisher: &Publisher,
+    request: &DiscoveryRequest,
+) -> Result<StreamRegistration, Status> {
     let node = request.node.as_ref();
     let node = node.filter(|node| !node.id.is_empty() && !node.cluster.is_empty());
     let node = node.ok_or_else(|| {
@@ -146,53 +149,53 @@ fn sent(response: &protocol::Response) -> DiscoveryResponse {
     }
 }
 
-fn state_of_the_world_only<T>() -> Answer<T> {
+fn state_of_the_world_only<T>() -> RpcResult<T> {
     Err(Status::unimplemented("state of the world only: api_type GRPC"))
 }
 
 #[async_trait]
-impl ExtensionConfigDiscoveryService for Discovery {
-    type StreamExtensionConfigsStream = Responses<DiscoveryResponse>;
-    type DeltaExtensionConfigsStream = Responses<DeltaDiscoveryResponse>;
+impl ExtensionConfigDiscoveryService for DiscoveryService {
+    type StreamExtensionConfigsStream = ResponseStream<DiscoveryResponse>;
+    type DeltaExtensionConfigsStream = ResponseStream<DeltaDiscoveryResponse>;
 
     async fn stream_extension_configs(
         &self,
         requests: Request<Streaming<DiscoveryRequest>>,
-    ) -> Answer<Responses<DiscoveryResponse>> {
-        self.converse(requests, TYPE_URL)
+    ) -> RpcResult<ResponseStream<DiscoveryResponse>> {
+        self.open_stream(requests, TYPE_URL)
     }
 
     async fn delta_extension_configs(
         &self,
         _: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Answer<Responses<DeltaDiscoveryResponse>> {
+    ) -> RpcResult<ResponseStream<DeltaDiscoveryResponse>> {
         state_of_the_world_only()
     }
 
     async fn fetch_extension_configs(
         &self,
         _: Request<DiscoveryRequest>,
-    ) -> Answer<DiscoveryResponse> {
+    ) -> RpcResult<DiscoveryResponse> {
         Err(Status::unimplemented("gRPC streams only: api_type GRPC"))
     }
 }
 
 #[async_trait]
-impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
-    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
+impl AggregatedDiscoveryService for DiscoveryService {
+    type StreamAggregatedResourcesStream = ResponseStream<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = ResponseStream<DeltaDiscoveryResponse>;
 
     async fn stream_aggregated_resources(
         &self,
         requests: Request<Streaming<DiscoveryRequest>>,
-    ) -> Answer<Responses<DiscoveryResponse>> {
-        self.converse(requests, "")
+    ) -> RpcResult<ResponseStream<DiscoveryResponse>> {
+        self.open_stream(requests, "")
     }
 
     async fn delta_aggregated_resources(
         &self,
         _: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Answer<Responses<DeltaDiscoveryResponse>> {
+    ) -> RpcResult<ResponseStream<DeltaDiscoveryResponse>> {
         state_of_the_world_only()
     }
 }

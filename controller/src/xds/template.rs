@@ -22,7 +22,7 @@ use super::protocol::Resource;
 /// The file is not one that can be served.
 #[derive(Debug, Error)]
 #[error("{path}: {cause}")]
-pub struct TemplateError {
+pub struct FilterTemplateError {
     /// The field at fault, such as `resources[0].typed_config.config.vm_config.runtime`.
     path: String,
     cause: serde_json::Error,
@@ -30,21 +30,21 @@ pub struct TemplateError {
 
 /// Everything about the filter but its configuration.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Template {
+pub struct FilterTemplate {
     name: String,
     plugin: PluginConfig,
     configuration: String,
 }
 
-impl Template {
+impl FilterTemplate {
     /// Reads a discovery response in JSON with one filter in it, such as `envoy/filter.json`.
     ///
     /// # Errors
     /// It is not that, or has a field that `envoy/filter.json` has not.
-    pub fn parse(json: &[u8]) -> Result<Self, TemplateError> {
+    pub fn parse(json: &[u8]) -> Result<Self, FilterTemplateError> {
         let deserializer = &mut serde_json::Deserializer::from_slice(json);
         let file: File = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            TemplateError { path: error.path().to_string(), cause: error.into_inner() }
+            FilterTemplateError { path: error.path().to_string(), cause: error.into_inner() }
         })?;
         let [Extension { name, typed_config: Filter { config, .. }, .. }] = file.resources;
         let configuration = config.configuration.value.clone();

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 /// How long a client may take for the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the keys are.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl TlsFiles {
         })?;
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(certificate, key))
-            .timeout(HANDSHAKE);
+            .timeout(HANDSHAKE_TIMEOUT);
         // Tried without the clients' authority first, so that it is known whose fault a failure is.
         let secured =
             server.clone().tls_config(config.clone()).map_err(|error| TlsError::Pair {

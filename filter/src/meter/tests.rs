@@ -95,7 +95,7 @@ fn a_misrouted_request_counts_for_the_version_that_served() {
     }
     let expected = [
         ((1, Stat::Misrouted), 1),
-        ((1, Stat::Elsewhere), 1),
+        ((1, Stat::Unmatched), 1),
         ((0, Stat::Requests), 1),
         ((0, Stat::Failures(Failure::Status)), 1),
     ];
@@ -132,7 +132,7 @@ fn what_somebody_picked_cuts_nothing_off() {
     }
     assert_eq!(
         counted(&mut meter),
-        [((1, Stat::Picked), 100), ((1, Stat::PickedFailures), 100)].into()
+        [((1, Stat::Pinned), 100), ((1, Stat::PinnedFailures), 100)].into()
     );
 }
 

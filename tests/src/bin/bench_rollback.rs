@@ -4,9 +4,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use serin_tests::figures::Figures;
-use serin_tests::xds::Fleet;
-use serin_tests::{Fault, Rollout, Upstream};
+use serin_tests::figures::Measurements;
+use serin_tests::xds::XdsFleet;
+use serin_tests::{Fault, RolloutProcess, Upstream};
 use tokio::time::sleep;
 
 /// Measures the way from a candidate's first failure to its last request.
@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Vec<Run> {
-    let mut fleet = Fleet::new(arguments.envoys as usize).await;
+    let mut fleet = XdsFleet::new(arguments.envoys as usize).await;
     let loads = fleet.load(arguments.rate / arguments.envoys);
     let mut runs = vec![];
     for number in 1..=arguments.runs {
@@ -78,7 +78,7 @@ async fn run(arguments: &Arguments) -> Vec<Run> {
     runs
 }
 
-async fn once(fleet: &Fleet, weight: &str, number: u32) -> Run {
+async fn once(fleet: &XdsFleet, weight: &str, number: u32) -> Run {
     let long = Duration::from_secs(600);
     let spec = fleet.spec().step(weight, long, 10).step("100%", long, 10);
     fleet.server().apply(&spec).await;
@@ -89,7 +89,7 @@ async fn once(fleet: &Fleet, weight: &str, number: u32) -> Run {
     fleet.v2.set_faults([Fault::errors(1.0)]);
     let (decided, _) = rollout.until("a rollback", |event| event["event"] == "rollingBack").await;
     let confirmed = confirmed(rollout).await;
-    let account = fleet.v2.account();
+    let account = fleet.v2.stats();
     let first = account.first_fault.expect("the candidate has failed");
     let last = account.last_request.expect("the candidate had requests");
     let ms = |span: Duration| span.as_secs_f64() * 1_000.0;
@@ -102,7 +102,7 @@ async fn once(fleet: &Fleet, weight: &str, number: u32) -> Run {
     }
 }
 
-async fn confirmed(rollout: Rollout) -> Vec<f64> {
+async fn confirmed(rollout: RolloutProcess) -> Vec<f64> {
     let ended = rollout.end().await;
     assert_eq!(ended.code, Some(3), "{:?}", ended.events.last());
     let after = |(_, event): &(_, serde_json::Value)| event["after"].as_f64();
@@ -111,8 +111,8 @@ async fn confirmed(rollout: Rollout) -> Vec<f64> {
 
 fn print(arguments: &Arguments, runs: &[Run]) {
     let Arguments { envoys, rate, weight, .. } = arguments;
-    let of = |figure: &dyn Fn(&Run) -> f64| Figures::new(runs.iter().map(figure).collect());
-    let line = |what: &str, figures: &Figures| {
+    let of = |figure: &dyn Fn(&Run) -> f64| Measurements::new(runs.iter().map(figure).collect());
+    let line = |what: &str, figures: &Measurements| {
         let [p95, worst] = [0.95, 1.0].map(|share| figures.quantile(share));
         println!("{what:<48} {:>22} {p95:>8.0} {worst:>8.0}", figures.show(0));
     };
@@ -125,6 +125,6 @@ fn print(arguments: &Arguments, runs: &[Run]) {
     line("  first failure to decision", &of(&|run| run.decided));
     line("  decision to last request of the candidate", &of(&|run| run.left));
     let confirmed = runs.iter().flat_map(|run| run.confirmed.iter().copied()).collect();
-    line("a split asked for to confirmed by all workers", &Figures::new(confirmed));
+    line("a split asked for to confirmed by all workers", &Measurements::new(confirmed));
     println!("requests that failed: {}", of(&|run| run.failed as f64).show(0));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serin_tests::rollout::serin;
-use serin_tests::{Envoy, Fault, Load, Plan, Report, Setup, Spec, Upstream};
+use serin_tests::{Envoy, Fault, Load, LoadPlan, Report, Setup, Spec, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 
@@ -27,12 +27,12 @@ const FAULTY_AFTER: Duration = Duration::from_secs(4);
 #[derive(Parser)]
 struct Demo {
     /// What goes wrong with v2 half-way
-    #[arg(long, value_enum, default_value_t = Trouble::None)]
-    fault: Trouble,
+    #[arg(long, value_enum, default_value_t = DemoFault::None)]
+    fault: DemoFault,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
-enum Trouble {
+enum DemoFault {
     /// Nothing: v2 is promoted
     None,
     /// One in ten of its answers is a 500
@@ -43,7 +43,7 @@ enum Trouble {
     Reset,
 }
 
-impl Trouble {
+impl DemoFault {
     fn faults(self) -> Vec<Fault> {
         match self {
             Self::None => vec![],
@@ -70,7 +70,8 @@ async fn main() -> ExitCode {
     let trouble = Demo::parse().fault;
     let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
     let envoy = Envoy::start(&Setup::new(v1.address(), v2.address())).await;
-    let load = Load::start(Plan { users: Some(USERS), ..Plan::new(envoy.listener(), RATE) });
+    let load =
+        Load::start(LoadPlan { users: Some(USERS), ..LoadPlan::new(envoy.listener(), RATE) });
     println!("Envoy {} -> v1 {}, v2 {}", envoy.listener(), v1.address(), v2.address());
     println!("{RATE} requests a second from {USERS} users; fault: {}", trouble.word());
 
@@ -96,7 +97,7 @@ async fn main() -> ExitCode {
 }
 
 /// Makes v2 bad half-way.
-async fn go_bad(envoy: &Envoy, v2: &Upstream, trouble: Trouble) -> Infallible {
+async fn go_bad(envoy: &Envoy, v2: &Upstream, trouble: DemoFault) -> Infallible {
     let (weight, _) = STEPS[FAULTY_STEP - 1];
     let percent: u32 = weight.trim_end_matches('%').parse().expect("a whole percentage");
     while envoy.weight_of_v2() < percent * 10_000 {
@@ -127,7 +128,7 @@ fn settle(report: &Report, v1: &Upstream, v2: &Upstream) -> bool {
         let from = version.unwrap_or("Envoy itself");
         println!("  {:>6} answered by {from}, {} of them failures", tally.requests, tally.failures);
     }
-    let account = v2.account();
+    let account = v2.stats();
     if let (Some(first), Some(last)) = (account.first_fault, account.last_request) {
         let exposed = last.saturating_duration_since(first).as_secs_f64();
         println!("  {exposed:.2} s from v2's first fault to the last request that met v2");
@@ -135,7 +136,7 @@ fn settle(report: &Report, v1: &Upstream, v2: &Upstream) -> bool {
     let healthy = report.tally(Some("v1"));
     // Faults are v2's; everything else had to be answered.
     let innocent = (total.failures as u64).saturating_sub(account.faults) + healthy.failures as u64;
-    let unanswered = v1.account().requests.abs_diff(healthy.requests as u64);
+    let unanswered = v1.stats().requests.abs_diff(healthy.requests as u64);
     println!("  {} requests failed that met no fault", innocent + unanswered);
     innocent + unanswered > 0
 }

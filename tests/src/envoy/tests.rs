@@ -1,7 +1,7 @@
 //! The harness keeps its promises about Envoy, in the mode the suites run in.
 
 use super::*;
-use crate::{Fault, Load, Plan, Protocol, Tally, Upstream};
+use crate::{Fault, Load, LoadPlan, Protocol, Tally, Upstream};
 
 struct World {
     envoy: Envoy,
@@ -42,7 +42,7 @@ async fn the_shipped_files_serve_the_baseline_and_counters_begin_anew() {
     assert_eq!(world.envoy.stat(REQUESTS).await, None);
     assert!(world.envoy.log().contains("caught ENVOY_SIGTERM"), "{}", world.envoy.log());
 
-    assert_eq!((world.v1.account().requests, world.v2.account().requests), (3, 0));
+    assert_eq!((world.v1.stats().requests, world.v2.stats().requests), (3, 0));
     drop(world);
     assert!(!directory.exists());
 }
@@ -101,17 +101,17 @@ async fn accounts_agree_through_envoy() {
         (Protocol::Grpc, vec![Fault::grpc_errors(0.1, 13)], 0.07..=0.13),
     ] {
         world.v1.set_faults(faults);
-        let plan = Plan {
+        let plan = LoadPlan {
             protocol,
             max_duration: Duration::from_secs(2),
-            ..Plan::new(world.envoy.listener(), 1_000)
+            ..LoadPlan::new(world.envoy.listener(), 1_000)
         };
         let load = Load::start(plan);
         tokio::time::sleep(Duration::from_secs(2)).await;
         let report = load.stop().await;
         let Tally { requests, failures: failed } = report.total();
         sent += requests as u64;
-        assert_eq!(world.v1.account().requests, sent, "{protocol:?}");
+        assert_eq!(world.v1.stats().requests, sent, "{protocol:?}");
         let share = failed as f64 / requests as f64;
         assert!(failures.contains(&share), "{protocol:?}: {share} failed, {:?}", report.tallies());
     }

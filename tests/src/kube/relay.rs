@@ -25,7 +25,7 @@ use crate::ports;
 
 /// When a write is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum HoldPoint {
     /// Before the server has it.
     Before,
     /// After the server has done it, and before its writer knows.
@@ -34,11 +34,11 @@ pub enum Moment {
 
 /// Which write is held. It never goes on.
 #[derive(Debug, Clone, Copy)]
-pub struct Hold {
+pub struct HeldWrite {
     /// Its number among the writes of a Rollout's status, from one.
     pub write: usize,
     /// When.
-    pub moment: Moment,
+    pub moment: HoldPoint,
 }
 
 /// How far a write has come that is to be held.
@@ -51,42 +51,42 @@ enum Progress {
 }
 
 /// An API server as an operator sees it. Ends when dropped.
-pub struct Relay {
+pub struct ApiRelay {
     address: String,
-    book: Arc<Book>,
+    state: Arc<RelayState>,
     _connections: JoinSet<()>,
 }
 
 /// What is known of the requests that came.
-struct Book {
+struct RelayState {
     server: Client,
-    hold: Option<Hold>,
-    pages: Mutex<Pages>,
+    hold: Option<HeldWrite>,
+    counters: Mutex<RelayCounters>,
     progress: watch::Sender<Progress>,
 }
 
 #[derive(Default)]
-struct Pages {
+struct RelayCounters {
     /// How many writes of a Rollout's status have come.
     statuses: usize,
     written: Vec<Value>,
 }
 
-impl Relay {
+impl ApiRelay {
     /// Passes requests on to a server as this client, whoever sends them.
     ///
     /// # Panics
     /// When there is no port to be had.
-    pub fn start(server: Client, hold: Option<Hold>) -> Self {
+    pub fn start(server: Client, hold: Option<HeldWrite>) -> Self {
         let listener = ports::listen();
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a socket takes options");
         let listener = TcpListener::from_std(listener).expect("a socket");
-        let (pages, progress) = (Mutex::default(), watch::Sender::default());
-        let book = Arc::new(Book { server, hold, pages, progress });
+        let (counters, progress) = (Mutex::default(), watch::Sender::default());
+        let state = Arc::new(RelayState { server, hold, counters, progress });
         let mut connections = JoinSet::new();
-        connections.spawn(accept(listener, book.clone()));
-        Self { address: format!("http://{address}"), book, _connections: connections }
+        connections.spawn(accept(listener, state.clone()));
+        Self { address: format!("http://{address}"), state, _connections: connections }
     }
 
     /// What an operator logs in with. The relay has the rights.
@@ -110,34 +110,34 @@ impl Relay {
     /// # Panics
     /// Never: the book outlives it.
     pub async fn held(&self) {
-        let mut progress = self.book.progress.subscribe();
+        let mut progress = self.state.progress.subscribe();
         progress.wait_for(|now| *now == Progress::Held).await.expect("the book is there");
     }
 
     /// Whether the write to be held has come; it may be with the server still.
     pub fn reached(&self) -> bool {
-        *self.book.progress.borrow() != Progress::Awaited
+        *self.state.progress.borrow() != Progress::Awaited
     }
 
     /// The objects that the server has stored for whoever wrote through here, in the order of its answers.
     pub fn written(&self) -> Vec<Value> {
-        self.book.pages().written.clone()
+        self.state.counters().written.clone()
     }
 }
 
-impl Book {
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+impl RelayState {
+    fn counters(&self) -> MutexGuard<'_, RelayCounters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When this request is to be held, if it is.
-    fn held(&self, request: &Request<Incoming>) -> Option<Moment> {
+    fn held(&self, request: &Request<Incoming>) -> Option<HoldPoint> {
         let path = request.uri().path();
         let status = path.contains("/rollouts/") && path.ends_with("/status");
         if !status || request.method() == Method::GET {
             return None;
         }
-        let mut pages = self.pages();
+        let mut pages = self.counters();
         pages.statuses += 1;
         let hold = self.hold.filter(|hold| hold.write == pages.statuses)?;
         self.progress.send_replace(Progress::Reached);
@@ -145,14 +145,14 @@ impl Book {
     }
 
     /// Keeps a request for ever, and says so.
-    async fn keep(&self) -> ! {
+    async fn hold_forever(&self) -> ! {
         self.progress.send_replace(Progress::Held);
         pending().await
     }
 }
 
 /// Owns every connection, so that all of them end with it.
-async fn accept(listener: TcpListener, book: Arc<Book>) {
+async fn accept(listener: TcpListener, book: Arc<RelayState>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -161,7 +161,7 @@ async fn accept(listener: TcpListener, book: Arc<Book>) {
     }
 }
 
-async fn connection(stream: TcpStream, book: Arc<Book>) {
+async fn connection(stream: TcpStream, book: Arc<RelayState>) {
     let service = service_fn(move |request| pass_on(book.clone(), request));
     // An error here is the client's going away.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -169,29 +169,29 @@ async fn connection(stream: TcpStream, book: Arc<Book>) {
 
 type Answer = Response<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>;
 
-async fn pass_on(book: Arc<Book>, request: Request<Incoming>) -> Result<Answer, Infallible> {
+async fn pass_on(book: Arc<RelayState>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let moment = book.held(&request);
-    if moment == Some(Moment::Before) {
-        book.keep().await;
+    if moment == Some(HoldPoint::Before) {
+        book.hold_forever().await;
     }
     let writes = request.method() != Method::GET;
     let (head, body) = request.into_parts();
     let Ok(body) = body.collect().await else { return Ok(unavailable("no body".to_owned())) };
     let request = Request::from_parts(head, Body::from(body.to_bytes()));
     let answer = match book.server.send(request).await {
-        Ok(answer) if writes => book.note(answer).await,
+        Ok(answer) if writes => book.record(answer).await,
         Ok(answer) => answer.map(|body| body.map_err(Into::into).boxed_unsync()),
         Err(error) => unavailable(error.to_string()),
     };
-    if moment == Some(Moment::After) {
-        book.keep().await;
+    if moment == Some(HoldPoint::After) {
+        book.hold_forever().await;
     }
     Ok(answer)
 }
 
-impl Book {
+impl RelayState {
     /// Keeps the object in an answer.
-    async fn note(&self, answer: Response<Body>) -> Answer {
+    async fn record(&self, answer: Response<Body>) -> Answer {
         let (head, body) = answer.into_parts();
         let body = match body.collect_bytes().await {
             Ok(body) => body,
@@ -200,14 +200,14 @@ impl Book {
         if head.status.is_success()
             && let Ok(object) = serde_json::from_slice(&body)
         {
-            self.pages().written.push(object);
+            self.counters().written.push(object);
         }
         Response::from_parts(head, whole(body))
     }
 }
 
-fn unavailable(why: String) -> Answer {
-    let mut answer = Response::new(whole(why.into()));
+fn unavailable(reason: String) -> Answer {
+    let mut answer = Response::new(whole(reason.into()));
     *answer.status_mut() = StatusCode::BAD_GATEWAY;
     answer
 }

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::report::{Outcome, Record};
-use super::{Plan, Protocol};
+use super::{LoadPlan, Protocol};
 use crate::upstream::VERSION_HEADER;
 
 /// HTTP/2 puts all requests of a client on one connection, and a connection belongs to one worker of Envoy: this many clients
@@ -26,11 +26,11 @@ pub(super) struct Caller {
     uri: Uri,
     host: Option<&'static str>,
     users: Option<u32>,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Caller {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(super) fn new(plan: &LoadPlan) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let mut builder = Client::builder(TokioExecutor::new());
@@ -42,8 +42,8 @@ impl Caller {
         // A client is cheap to clone but its clones share their connections: each is built.
         let clients = (0..connections).map(|_| builder.build(connector.clone())).collect();
         let uri = uri(plan.target, plan.protocol);
-        let Plan { protocol, host, users, patience, .. } = *plan;
-        Self { clients, protocol, uri, host, users, patience }
+        let LoadPlan { protocol, host, users, timeout, .. } = *plan;
+        Self { clients, protocol, uri, host, users, timeout }
     }
 
     /// Sends the request of this number and waits for its end.
@@ -51,10 +51,10 @@ impl Caller {
         let user = self.users.map(|users| fastrand::u32(..users));
         let started = Instant::now();
         let exchange = self.exchange(number, user);
-        let outcome = match tokio::time::timeout(self.patience, exchange).await {
+        let outcome = match tokio::time::timeout(self.timeout, exchange).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Outcome::Failed { reason: chain(&*error) },
-            Err(_) => Outcome::Failed { reason: format!("no answer within {:?}", self.patience) },
+            Err(_) => Outcome::Failed { reason: format!("no answer within {:?}", self.timeout) },
         };
         Record { user, started, latency: started.elapsed(), outcome }
     }

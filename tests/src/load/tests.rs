@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{Fault, Gate, Upstream, until};
+use crate::{Fault, TcpRelay, Upstream, until};
 
 /// A second's worth of load on an upstream with these faults.
 async fn load(upstream: &Upstream, protocol: Protocol, faults: &[Fault]) -> Report {
     upstream.set_faults(faults.iter().copied());
-    let plan = Plan { protocol, max_duration: Duration::from_secs(1), ..plan(upstream) };
+    let plan = LoadPlan { protocol, max_duration: Duration::from_secs(1), ..plan(upstream) };
     finish(Load::start(plan)).await
 }
 
-fn plan(upstream: &Upstream) -> Plan {
-    Plan { patience: Duration::from_millis(1_500), ..Plan::new(upstream.address(), 1_000) }
+fn plan(upstream: &Upstream) -> LoadPlan {
+    LoadPlan { timeout: Duration::from_millis(1_500), ..LoadPlan::new(upstream.address(), 1_000) }
 }
 
 /// Waits for a load to end by itself.
@@ -52,7 +52,7 @@ async fn a_healthy_version_answers_every_request() {
         let report = load(&upstream, protocol, &[]).await;
         assert_eq!(report.total(), Tally { requests: 1_000, failures: 0 }, "{protocol:?}");
         assert_eq!(report.tally(Some("v1")), report.total());
-        let account = upstream.account();
+        let account = upstream.stats();
         assert_eq!((account.requests, account.faults, account.in_flight), (1_000, 0, 0));
         assert_eq!(account.first_fault, None);
         let last_start = report.records().next_back().expect("a record").started;
@@ -72,7 +72,7 @@ async fn errors() {
     let tally = report.tally(Some("v2"));
     assert_eq!(tally.requests, 1_000);
     assert_share(tally.failures, 1_000, 0.2);
-    let account = upstream.account();
+    let account = upstream.stats();
     assert_eq!(account.faults, tally.failures as u64);
     let first = report.records().find(|record| record.is_failure()).expect("a failure");
     let lag = account.first_fault.expect("a fault").duration_since(first.started);
@@ -111,7 +111,7 @@ async fn resets_hit_exactly_their_requests() {
     assert_share(resets, 1_000, 0.25);
     assert_eq!(report.total(), Tally { requests: 1_000, failures: resets });
     assert_eq!(report.tally(None), Tally { requests: resets, failures: resets });
-    let account = upstream.account();
+    let account = upstream.stats();
     assert_eq!((account.requests, account.faults), (1_000, resets as u64));
 }
 
@@ -120,7 +120,7 @@ async fn resets_over_http2() {
     let upstream = Upstream::start("v2").await;
     let report = load(&upstream, Protocol::Grpc, &[Fault::resets(0.05)]).await;
     let failed = failed_with(&report, "") as u64;
-    let account = upstream.account();
+    let account = upstream.stats();
     // A reset takes the other requests on its connection with it.
     assert!(account.faults > 0 && failed >= account.faults, "{failed} failed, {account:?}");
     assert_eq!(report.total().requests, 1_000);
@@ -133,10 +133,10 @@ async fn hangs_are_abandoned_on_both_sides() {
         let report = load(&upstream, protocol, &[Fault::hangs(0.05)]).await;
         let hung = failed_with(&report, "no answer within 1.5s");
         assert_share(hung, 1_000, 0.05);
-        assert_eq!(upstream.account().requests, 1_000);
-        assert_eq!(upstream.account().faults, hung as u64);
+        assert_eq!(upstream.stats().requests, 1_000);
+        assert_eq!(upstream.stats().faults, hung as u64);
         until(Duration::from_secs(5), "the upstream forgets the hung requests", async || {
-            match upstream.account().in_flight {
+            match upstream.stats().in_flight {
                 0 => Ok(()),
                 some => Err(some),
             }
@@ -162,16 +162,16 @@ async fn faults_come_and_go_while_it_runs() {
     })
     .await;
     upstream.set_faults([]);
-    let faults = upstream.account().faults;
-    let healed = upstream.account().requests;
+    let faults = upstream.stats().faults;
+    let healed = upstream.stats().requests;
     until(Duration::from_secs(5), "healthy traffic again", async || {
-        let account = upstream.account();
+        let account = upstream.stats();
         if account.requests > healed + 50 { Ok(()) } else { Err(account) }
     })
     .await;
     let report = running.stop().await;
     assert_eq!(report.total().failures as u64, faults);
-    assert_eq!(report.total().requests as u64, upstream.account().requests);
+    assert_eq!(report.total().requests as u64, upstream.stats().requests);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_version_that_dies_fails_requests_and_one_that_returns_answers_them() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sustains_two_thousand_a_second() {
     let upstream = Upstream::start("v1").await;
-    let plan = Plan { rate: 2_000, max_duration: Duration::from_secs(3), ..plan(&upstream) };
+    let plan = LoadPlan { rate: 2_000, max_duration: Duration::from_secs(3), ..plan(&upstream) };
     let report = finish(Load::start(plan)).await;
     assert_eq!(report.total(), Tally { requests: 6_000, failures: 0 });
     let mut starts = report.records().map(|record| record.started);
@@ -210,13 +210,13 @@ async fn sustains_two_thousand_a_second() {
 #[tokio::test]
 async fn users_are_named_within_bounds_or_not_at_all() {
     let upstream = Upstream::start("v1").await;
-    let short = Plan { max_duration: Duration::from_millis(300), ..plan(&upstream) };
-    let report = finish(Load::start(Plan { users: Some(3), ..short.clone() })).await;
+    let short = LoadPlan { max_duration: Duration::from_millis(300), ..plan(&upstream) };
+    let report = finish(Load::start(LoadPlan { users: Some(3), ..short.clone() })).await;
     for user in 0..3 {
         let share = report.records().filter(|record| record.user == Some(user)).count();
         assert_share(share, report.total().requests, 1.0 / 3.0);
     }
-    let report = finish(Load::start(Plan { users: None, ..short })).await;
+    let report = finish(Load::start(LoadPlan { users: None, ..short })).await;
     assert!(report.records().all(|record| record.user.is_none()));
 }
 
@@ -224,15 +224,15 @@ async fn users_are_named_within_bounds_or_not_at_all() {
 async fn stopping_waits_no_longer_than_the_patience() {
     let upstream = Upstream::start("v1").await;
     upstream.set_faults([Fault::hangs(1.0)]);
-    let running = Load::start(Plan { patience: Duration::from_millis(300), ..plan(&upstream) });
+    let running = Load::start(LoadPlan { timeout: Duration::from_millis(300), ..plan(&upstream) });
     until(Duration::from_secs(5), "requests hang", async || {
-        if upstream.account().in_flight > 10 { Ok(()) } else { Err(()) }
+        if upstream.stats().in_flight > 10 { Ok(()) } else { Err(()) }
     })
     .await;
     let stopped = Instant::now();
     let report = running.stop().await;
     assert!(stopped.elapsed() < Duration::from_secs(1));
-    assert_eq!(report.total().failures as u64, upstream.account().requests);
+    assert_eq!(report.total().failures as u64, upstream.stats().requests);
 }
 
 #[tokio::test]
@@ -240,9 +240,9 @@ async fn a_dropped_load_sends_no_more() {
     let upstream = Upstream::start("v1").await;
     let running = Load::start(plan(&upstream));
     let received = async || {
-        let before = upstream.account().requests;
+        let before = upstream.stats().requests;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        upstream.account().requests - before
+        upstream.stats().requests - before
     };
     until(Duration::from_secs(5), "load", async || match received().await {
         0 => Err(()),
@@ -260,9 +260,9 @@ async fn a_dropped_load_sends_no_more() {
 #[tokio::test]
 async fn a_shut_gate_shows_as_refused() {
     let upstream = Upstream::start("v1").await;
-    let mut gate = Gate::start(upstream.address()).await;
+    let mut gate = TcpRelay::start(upstream.address()).await;
     gate.shut().await;
-    let plan = Plan {
+    let plan = LoadPlan {
         target: gate.address(),
         max_duration: Duration::from_millis(100),
         ..plan(&upstream)
@@ -274,11 +274,11 @@ async fn a_shut_gate_shows_as_refused() {
 #[tokio::test]
 #[should_panic(expected = "a rate is 1 to 20000, not 20001")]
 async fn a_rate_has_bounds() {
-    Load::start(Plan::new(([127, 0, 0, 1], 1).into(), 20_001));
+    Load::start(LoadPlan::new(([127, 0, 0, 1], 1).into(), 20_001));
 }
 
 #[tokio::test]
 #[should_panic(expected = "this machine only, not 192.0.2.1:80")]
 async fn load_stays_on_this_machine() {
-    Load::start(Plan::new(([192, 0, 2, 1], 80).into(), 1));
+    Load::start(LoadPlan::new(([192, 0, 2, 1], 80).into(), 1));
 }

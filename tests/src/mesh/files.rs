@@ -25,20 +25,20 @@ const TAGS: [(&str, &str); 4] = [
 ];
 
 /// The files of one Envoy.
-pub(super) struct Files {
-    places: Places,
+pub(super) struct EnvoyFiles {
+    paths: FilePaths,
     written: BTreeMap<String, Vec<Value>>,
     version: u64,
 }
 
-impl Files {
+impl EnvoyFiles {
     /// Puts everything there with which Envoy starts.
     pub(super) fn install(directory: &Path, pod: &Pod, proxy: &Proxy, first: &Resources) -> Self {
         install_module(SHIPPED, directory);
         let bootstrap = bootstrap(directory, pod, proxy).to_string();
         std::fs::write(bootstrap_path(directory), bootstrap).expect("the bootstrap");
         let mut files =
-            Self { places: Places::of(directory), written: BTreeMap::new(), version: 0 };
+            Self { paths: FilePaths::of(directory), written: BTreeMap::new(), version: 0 };
         files.write(first);
         files
     }
@@ -59,20 +59,20 @@ impl Files {
         }
         self.version += 1;
         let response = json!({ "version_info": self.version.to_string(), "resources": resources });
-        let next = self.places.directory.join("next");
+        let next = self.paths.directory.join("next");
         std::fs::write(&next, response.to_string()).expect("a file");
-        std::fs::rename(next, self.places.resources(name)).expect("a file can be replaced");
+        std::fs::rename(next, self.paths.resources(name)).expect("a file can be replaced");
         self.written.insert(name.to_owned(), resources);
     }
 }
 
 /// The paths that Envoy is told.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct FilePaths {
     directory: PathBuf,
 }
 
-impl Places {
+impl FilePaths {
     pub(super) fn of(directory: &Path) -> Self {
         Self { directory: directory.to_owned() }
     }
@@ -98,7 +98,7 @@ impl Places {
 
 /// Istio's, without its control plane: port 15090 has the statistics, and nothing else of the admin interface.
 fn bootstrap(directory: &Path, pod: &Pod, proxy: &Proxy) -> Value {
-    let places = Places::of(directory);
+    let places = FilePaths::of(directory);
     let counted: Vec<_> = COUNTED.iter().map(|prefix| json!({ "prefix": prefix })).collect();
     let tags: Vec<_> =
         TAGS.iter().map(|(name, regex)| json!({ "tag_name": name, "regex": regex })).collect();

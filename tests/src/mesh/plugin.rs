@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::files::Places;
+use super::files::FilePaths;
 use super::object::Object;
 use super::{Proxy, http, name, selects};
 
@@ -124,7 +124,7 @@ pub(super) fn sort(plugins: &mut [WasmPlugin]) {
 }
 
 /// The filter in the listener: it follows a configuration of its own, so that a new one needs no new listener.
-pub(super) fn filter(plugin: &WasmPlugin, places: &Places) -> Value {
+pub(super) fn filter(plugin: &WasmPlugin, places: &FilePaths) -> Value {
     let name = resource_name(plugin);
     json!({
         "config_discovery": { "config_source": places.source(&name), "type_urls": [TYPE] },
@@ -138,7 +138,7 @@ pub(super) fn resource_name(plugin: &WasmPlugin) -> String {
 }
 
 /// What the filter follows.
-pub(super) fn resource(plugin: &WasmPlugin, places: &Places) -> Value {
+pub(super) fn resource(plugin: &WasmPlugin, places: &FilePaths) -> Value {
     let name = resource_name(plugin);
     let spec = &plugin.spec;
     let policy = match spec.fail_strategy {
@@ -189,7 +189,10 @@ mod tests {
     #[test]
     fn numbers_go_through_doubles() {
         let beyond = (1_u64 << 53) + 1;
-        let given = json!({"a": [1_000_000, 0.5, beyond, "x"], "b": null});
-        assert_eq!(as_struct(&given), json!({"a": [1_000_000, 0.5, beyond - 1, "x"], "b": null}));
+        let submitted = json!({"a": [1_000_000, 0.5, beyond, "x"], "b": null});
+        assert_eq!(
+            as_struct(&submitted),
+            json!({"a": [1_000_000, 0.5, beyond - 1, "x"], "b": null})
+        );
     }
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::files::{Files, Places};
+use super::files::{EnvoyFiles, FilePaths};
 use super::gateway_api::{self, GrpcRoute, HostRoute, HttpRoute, RequestMatch, RouteSpec};
 use super::object::{Object, title};
 use super::plugin::{self, WasmPlugin};
@@ -28,7 +28,7 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const ROUTES: &str = "routes";
 
 /// How long after a server that could not be told something is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that Envoy is given.
 pub(super) struct Resources {
@@ -44,8 +44,8 @@ pub(super) async fn follow(
     client: Client,
     objects: Objects,
     shared: Arc<Shared>,
-    frame: Frame,
-    mut files: Files,
+    frame: StaticConfig,
+    mut files: EnvoyFiles,
 ) {
     loop {
         shared.changed.notified().await;
@@ -57,7 +57,7 @@ pub(super) async fn follow(
         for statement in &view.statements {
             if let Err(error) = status::say(&client, statement).await {
                 eprintln!("the mesh: {error}");
-                sleep(AGAIN).await;
+                sleep(RETRY_INTERVAL).await;
                 shared.changed.notify_one();
             }
         }
@@ -93,7 +93,7 @@ impl View {
         view.plugins = plugins.into_iter().filter(|its| plugin::is_for(its, proxy)).collect();
         plugin::sort(&mut view.plugins);
 
-        let mut claimed = Claimed { namespace: &proxy.namespace, domains: BTreeSet::new() };
+        let mut claimed = ClaimedDomains { namespace: &proxy.namespace, domains: BTreeSet::new() };
         for object in &virtual_services {
             let hosts = istio::hosts(object, proxy, &registry);
             view.hosts
@@ -159,13 +159,13 @@ impl View {
 }
 
 /// Envoy takes no name of a host twice: the first who claims one has it.
-struct Claimed<'p> {
+struct ClaimedDomains<'p> {
     /// The proxy's.
     namespace: &'p str,
     domains: BTreeSet<String>,
 }
 
-impl Claimed<'_> {
+impl ClaimedDomains<'_> {
     fn by(&mut self, host: &str, routes: Vec<Value>) -> Option<(Vec<String>, Vec<Value>)> {
         let mut domains = name::domains(host, self.namespace);
         domains.retain(|domain| self.domains.insert(domain.clone()));
@@ -174,21 +174,21 @@ impl Claimed<'_> {
 }
 
 /// What of a proxy's configuration no object changes.
-pub(super) struct Frame {
-    places: Places,
+pub(super) struct StaticConfig {
+    paths: FilePaths,
     listener: SocketAddr,
     /// To a gateway requests come from outside.
     outside: bool,
 }
 
-impl Frame {
+impl StaticConfig {
     pub(super) fn new(directory: &Path, listener: SocketAddr, proxy: &Proxy) -> Self {
-        Self { places: Places::of(directory), listener, outside: proxy.gateway.is_some() }
+        Self { paths: FilePaths::of(directory), listener, outside: proxy.gateway.is_some() }
     }
 
     pub(super) fn resources(&self, view: &View) -> Resources {
         let resource =
-            |its: &WasmPlugin| (plugin::resource_name(its), plugin::resource(its, &self.places));
+            |its: &WasmPlugin| (plugin::resource_name(its), plugin::resource(its, &self.paths));
         Resources {
             listener: self.listener(&view.plugins),
             routes: routes(&view.hosts),
@@ -198,13 +198,13 @@ impl Frame {
     }
 
     fn listener(&self, plugins: &[WasmPlugin]) -> Value {
-        let filters = plugins.iter().map(|its| plugin::filter(its, &self.places));
+        let filters = plugins.iter().map(|its| plugin::filter(its, &self.paths));
         let filters: Vec<_> = filters.chain([http::router()]).collect();
         let manager = http::connection_manager(json!({
             "stat_prefix": "outbound",
             "use_remote_address": self.outside,
             "http_filters": filters,
-            "rds": { "route_config_name": ROUTES, "config_source": self.places.source(ROUTES) },
+            "rds": { "route_config_name": ROUTES, "config_source": self.paths.source(ROUTES) },
         }));
         http::resource(
             "config.listener.v3.Listener",

@@ -17,12 +17,12 @@ pub struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Effect {
     Delay(Duration),
-    Replace(Ending),
+    Replace(ResponseKind),
 }
 
 /// What a request comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Ending {
+pub(super) enum ResponseKind {
     Answer,
     Status(u16),
     GrpcError(u8),
@@ -40,17 +40,17 @@ impl Fault {
 
     /// This status instead of the answer, for gRPC too.
     pub fn status(share: f64, status: u16) -> Self {
-        Self::new(share, Effect::Replace(Ending::Status(status)))
+        Self::new(share, Effect::Replace(ResponseKind::Status(status)))
     }
 
     /// A gRPC call is answered trailers-only with this `grpc-status`. Other requests are not affected.
     pub fn grpc_errors(share: f64, status: u8) -> Self {
-        Self::new(share, Effect::Replace(Ending::GrpcError(status)))
+        Self::new(share, Effect::Replace(ResponseKind::GrpcError(status)))
     }
 
     /// A gRPC call is answered with a message and then this `grpc-status` in the trailers. Other requests are not affected.
     pub fn grpc_trailers(share: f64, status: u8) -> Self {
-        Self::new(share, Effect::Replace(Ending::GrpcTrailers(status)))
+        Self::new(share, Effect::Replace(ResponseKind::GrpcTrailers(status)))
     }
 
     /// The answer comes later. Several delays make a tail: all requests 150 ms later, one in ten another 600 ms.
@@ -60,17 +60,17 @@ impl Fault {
 
     /// The TCP connection is reset instead of an answer. Over HTTP/2 that ends all other requests on the connection as well.
     pub fn resets(share: f64) -> Self {
-        Self::new(share, Effect::Replace(Ending::Reset))
+        Self::new(share, Effect::Replace(ResponseKind::Reset))
     }
 
     /// The answer breaks off in mid-body: HTTP/1 sees the connection reset, HTTP/2 the stream.
     pub fn breaks(share: f64) -> Self {
-        Self::new(share, Effect::Replace(Ending::Break))
+        Self::new(share, Effect::Replace(ResponseKind::Break))
     }
 
     /// No answer, ever. The upstream forgets the request when the client gives up.
     pub fn hangs(share: f64) -> Self {
-        Self::new(share, Effect::Replace(Ending::Hang))
+        Self::new(share, Effect::Replace(ResponseKind::Hang))
     }
 
     /// The same, but over after so many requests.
@@ -91,13 +91,13 @@ impl Fault {
 
 /// What the faults in force do to one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Fate {
+pub(super) struct FaultOutcome {
     pub(super) delay: Duration,
-    pub(super) ending: Ending,
+    pub(super) ending: ResponseKind,
 }
 
-impl Fate {
-    const HEALTHY: Self = Self { delay: Duration::ZERO, ending: Ending::Answer };
+impl FaultOutcome {
+    const HEALTHY: Self = Self { delay: Duration::ZERO, ending: ResponseKind::Answer };
 
     /// Rolls the dice once for each fault.
     pub(super) fn roll(faults: &mut [Fault], is_grpc: bool) -> Self {
@@ -108,10 +108,14 @@ impl Fate {
             }
             match fault.effect {
                 Effect::Delay(by) => fate.delay += by,
-                Effect::Replace(Ending::GrpcError(_) | Ending::GrpcTrailers(_)) if !is_grpc => {
+                Effect::Replace(ResponseKind::GrpcError(_) | ResponseKind::GrpcTrailers(_))
+                    if !is_grpc =>
+                {
                     continue;
                 }
-                Effect::Replace(ending) if fate.ending == Ending::Answer => fate.ending = ending,
+                Effect::Replace(ending) if fate.ending == ResponseKind::Answer => {
+                    fate.ending = ending
+                }
                 Effect::Replace(_) => continue,
             }
             fault.left = fault.left.map(|left| left - 1);
@@ -139,19 +143,25 @@ mod tests {
             Fault::delay(1.0, Duration::from_millis(600)),
         ];
         let delay = Duration::from_millis(750);
-        assert_eq!(Fate::roll(&mut faults, false), Fate { delay, ending: Ending::Reset });
-        assert_eq!(Fate::roll(&mut faults, true), Fate { delay, ending: Ending::GrpcError(14) });
+        assert_eq!(
+            FaultOutcome::roll(&mut faults, false),
+            FaultOutcome { delay, ending: ResponseKind::Reset }
+        );
+        assert_eq!(
+            FaultOutcome::roll(&mut faults, true),
+            FaultOutcome { delay, ending: ResponseKind::GrpcError(14) }
+        );
     }
 
     #[test]
     fn a_grpc_fault_leaves_other_requests_alone() {
-        assert!(!Fate::roll(&mut [Fault::grpc_errors(1.0, 14)], false).is_faulty());
+        assert!(!FaultOutcome::roll(&mut [Fault::grpc_errors(1.0, 14)], false).is_faulty());
     }
 
     #[test]
     fn a_fault_can_be_over_after_some_requests() {
         let mut faults = [Fault::errors(1.0).times(2)];
-        let faulty = [(); 4].map(|()| Fate::roll(&mut faults, false).is_faulty());
+        let faulty = [(); 4].map(|()| FaultOutcome::roll(&mut faults, false).is_faulty());
         assert_eq!(faulty, [true, true, false, false]);
     }
 

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use serin_tests::rollout::serin;
-use serin_tests::{Fault, Rollout, until};
+use serin_tests::{Fault, RolloutProcess, until};
 
 use crate::world::World;
 
@@ -12,9 +12,9 @@ use crate::world::World;
 async fn a_second_rollout_is_kept_out_of_the_file() {
     let world = World::new().await;
     let load = world.load();
-    let first = Rollout::start(&world.envoy, &world.spec(), &[]);
+    let first = RolloutProcess::start(&world.envoy, &world.spec(), &[]);
     first.until_live(1).await;
-    let second = Rollout::start(&world.envoy, &world.spec(), &[]).end().await;
+    let second = RolloutProcess::start(&world.envoy, &world.spec(), &[]).end().await;
     assert_eq!(second.code, Some(1));
     assert!(second.stderr.contains("another serin has a rollout under way"), "{}", second.stderr);
     assert_eq!(world.envoy.weight_of_v2(), 50_000);

@@ -137,7 +137,7 @@ fn apply(body: impl Into<Bytes>) -> Ask<'static> {
 /// One byte more than a body may have: the server has read it all when it refuses it, so that its answer always arrives.
 const TOO_LONG: usize = (1 << 20) + 1;
 
-const ORDER: &str = "/v1/rollouts/{id}/{verb}";
+const ORDER: &str = "/v1/rollouts/{id}/{action}";
 
 fn order<'a>(parameters: &'a [(&'a str, &'a str)], body: &Value) -> Ask<'a> {
     let (method, route) = ("post", ORDER);
@@ -190,14 +190,17 @@ async fn failures(contract: &mut Contract<'_>) {
         (apply("a".repeat(TOO_LONG)), 413),
         (Ask { token: READER, ..apply("") }, 403),
         (Ask { token: "guess", ..apply("") }, 401),
-        (order(&[("id", "7"), ("verb", "pause")], by), 404),
-        (order(&[("id", "7"), ("verb", "dance")], by), 404),
-        (order(&[("id", "x"), ("verb", "pause")], by), 400),
-        (order(&[("id", "7"), ("verb", "pause")], &json!({ "bye": 1 })), 422),
-        (order(&[("id", "7"), ("verb", "pause")], &json!({ "by": "a".repeat(TOO_LONG - 9) })), 413),
-        (Ask { content_type: "text/plain", ..order(&[("id", "7"), ("verb", "undo")], by) }, 415),
-        (Ask { token: READER, ..order(&[("id", "7"), ("verb", "undo")], by) }, 403),
-        (Ask { token: "guess", ..order(&[("id", "7"), ("verb", "undo")], by) }, 401),
+        (order(&[("id", "7"), ("action", "pause")], by), 404),
+        (order(&[("id", "7"), ("action", "dance")], by), 404),
+        (order(&[("id", "x"), ("action", "pause")], by), 400),
+        (order(&[("id", "7"), ("action", "pause")], &json!({ "bye": 1 })), 422),
+        (
+            order(&[("id", "7"), ("action", "pause")], &json!({ "by": "a".repeat(TOO_LONG - 9) })),
+            413,
+        ),
+        (Ask { content_type: "text/plain", ..order(&[("id", "7"), ("action", "undo")], by) }, 415),
+        (Ask { token: READER, ..order(&[("id", "7"), ("action", "undo")], by) }, 403),
+        (Ask { token: "guess", ..order(&[("id", "7"), ("action", "undo")], by) }, 401),
     ] {
         let what = format!("{} {}: {:?}", ask.method, ask.route, ask.body.get(..20));
         let (status, answers) = contract.ask(ask).await;
@@ -218,35 +221,35 @@ async fn failures(contract: &mut Contract<'_>) {
 /// A rollout that is promoted and undone, one that is bad, and one that can't begin.
 async fn a_life(contract: &mut Contract<'_>, world: &World) {
     let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
-    let by = &json!({ "by": "ada", "why": "to see" });
+    let by = &json!({ "by": "ada", "reason": "to see" });
     let spec = Spec::new(&world.envoy).interval(Duration::from_millis(300)).without_tripwire();
     let spec = spec.field("rollbackWindow: 1h");
     let led = spec.clone().step("50%", hour, 10).step("100%", second, 10);
     assert_eq!(contract.ask(apply(led.yaml())).await.0, 201);
     assert_eq!(contract.ask(apply(led.yaml())).await.0, 201, "queued");
-    until_shown(contract, FIRST, |shown| shown["status"]["live"] == true).await;
+    until_shown(contract, FIRST, |view| view["status"]["live"] == true).await;
     for verb in ["pause", "resume", "advance", "promote"] {
-        let (status, answer) = contract.ask(order(&[("id", "1"), ("verb", verb)], by)).await;
+        let (status, answer) = contract.ask(order(&[("id", "1"), ("action", verb)], by)).await;
         assert_eq!(status, 200, "{verb}: {answer:?}");
     }
-    until_shown(contract, FIRST, |shown| shown["status"]["step"].is_null()).await;
-    let conflict = contract.ask(order(&[("id", "1"), ("verb", "pause")], by)).await;
+    until_shown(contract, FIRST, |view| view["status"]["step"].is_null()).await;
+    let conflict = contract.ask(order(&[("id", "1"), ("action", "pause")], by)).await;
     assert_eq!(conflict.0, 409, "{conflict:?}");
-    assert_eq!(contract.ask(order(&[("id", "1"), ("verb", "undo")], by)).await.0, 200);
+    assert_eq!(contract.ask(order(&[("id", "1"), ("action", "undo")], by)).await.0, 200);
     let (_, events) = contract.ask(get(EVENTS, FIRST)).await;
-    assert_eq!(events.last().expect("events")["reason"]["kind"], "ordered");
+    assert_eq!(events.last().expect("events")["reason"]["kind"], "command");
 
-    until_shown(contract, SECOND, |shown| shown["status"]["live"] == true).await;
+    until_shown(contract, SECOND, |view| view["status"]["live"] == true).await;
     world.v2.set_faults([Fault::errors(0.5)]);
     let (_, events) = contract.ask(get(EVENTS, SECOND)).await;
     assert_eq!(events.last().expect("events")["reason"]["kind"], "harm");
-    let event = contract.schema("/components/schemas/StampedEvent");
+    let event = contract.schema("/components/schemas/TimedEventEvent");
     assert!(!event.is_valid(&json!({ "at": 1, "event": "rollingBack" })), "it says what is needed");
 
     let gone = led.yaml().replace("filterConfig: /", "filterConfig: /gone/");
     assert_eq!(contract.ask(apply(gone)).await.0, 409);
     let (_, listed) = contract.ask(get("/v1/rollouts", &[])).await;
-    let phases = listed[0].as_array().expect("a list").iter().map(|shown| &shown["phase"]);
+    let phases = listed[0].as_array().expect("a list").iter().map(|view| &view["phase"]);
     assert_eq!(phases.collect::<Vec<_>>(), ["failed", "ended", "ended"]);
 }
 
@@ -257,8 +260,8 @@ async fn until_shown(
 ) {
     until(Duration::from_secs(30), "a status", async || {
         let (_, mut shown) = contract.ask(get(SHOW, rollout)).await;
-        let shown = shown.remove(0);
-        if holds(&shown) { Ok(()) } else { Err(shown) }
+        let view = shown.remove(0);
+        if holds(&view) { Ok(()) } else { Err(view) }
     })
     .await;
 }

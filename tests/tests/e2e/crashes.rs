@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use serin_tests::{Fault, Load, Plan, Server, Spec, http, serin, text, until};
+use serin_tests::{Fault, Load, LoadPlan, Server, Spec, http, serin, text, until};
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -99,10 +99,10 @@ impl Kill {
         // It may be killed before it answers.
         let path = directory.join("serin.yaml");
         server.serin(&["apply", &path.display().to_string()]).await;
-        let end = Instant::now() + if let Self::After(time) = self { *time } else { PATIENCE };
+        let end = Instant::now() + if let Self::After(time) = self { *time } else { TIMEOUT };
         while !server.is_over() && Instant::now() < end {
-            let shown = server.serin(&["status", "shop", "--output", "json"]).await;
-            if text(&shown.stdout).contains("\"phase\":\"ended\"") {
+            let view = server.serin(&["status", "shop", "--output", "json"]).await;
+            if text(&view.stdout).contains("\"phase\":\"ended\"") {
                 break;
             }
             sleep(Duration::from_millis(50)).await;
@@ -112,14 +112,14 @@ impl Kill {
 }
 
 /// No rollout of this test takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Releases one after the other, each of which survives a server that is killed somewhere; of four the last fails and is rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_happened() {
     let crashes = std::env::var("SERIN_CRASHES").map_or(CRASHES, |n| n.parse().expect("a number"));
     let world = World::new().await;
-    let load = Load::start(Plan { max_duration: PATIENCE * crashes, ..world.plan() });
+    let load = Load::start(LoadPlan { max_duration: TIMEOUT * crashes, ..world.plan() });
     let directory = world.envoy.dir();
     let mut v2_serves = false;
     for run in 0..crashes {
@@ -162,7 +162,7 @@ async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_hap
         println!("run {run}: {kill:?}, {}", if bad { "rolled back" } else { "promoted" });
     }
     let report = load.stop().await;
-    let faults = world.v1.account().faults + world.v2.account().faults;
+    let faults = world.v1.stats().faults + world.v2.stats().faults;
     assert!(report.total().failures as u64 <= faults, "only faults failed");
 }
 
@@ -226,7 +226,7 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
     let server = Server::start(world.envoy.dir()).await;
     let (code, events) = server.watch("shop").await;
     assert_eq!((code, world.envoy.weight_of_v2()), (Some(3), 0), "{:?}", events.last());
-    assert_eq!(events.last().map(|end| &end["reason"]["kind"]), Some(&"notKept".into()));
+    assert_eq!(events.last().map(|end| &end["reason"]["kind"]), Some(&"reasonNotPersisted".into()));
     world.assert_only_faults_failed(&load.stop().await);
 }
 
@@ -270,9 +270,9 @@ async fn a_rollout_whose_proxy_is_gone_can_be_given_up() {
     assert_eq!(world.envoy.weight_of_v2(), 0);
     sleep(Duration::from_secs(2)).await;
     assert_eq!(server.status("shop").await["phase"], "running");
-    server.ok(&["abort", "shop", "--force", "--why", "the proxy is gone"]).await;
+    server.ok(&["abort", "shop", "--force", "--reason", "the proxy is gone"]).await;
     let (code, events) = server.watch("shop").await;
     assert_eq!(code, Some(5));
     let end = events.last().expect("an end");
-    assert_eq!((&end["confirmed"], &end["reason"]["kind"]), (&false.into(), &"ordered".into()));
+    assert_eq!((&end["confirmed"], &end["reason"]["kind"]), (&false.into(), &"command".into()));
 }

@@ -84,7 +84,7 @@ async fn a_healthy_set_up_is_all_right() {
         "guard",
         "routes",
         "clusters",
-        "served",
+        "traffic",
         "statistics",
     ] {
         assert!(ok.contains(&check), "{check}");
@@ -105,7 +105,7 @@ async fn a_header_route_that_is_missing_is_told() {
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
     assert!(said.contains("what is for version v2 (prefix /) is led to shop-v1"), "{said}");
     // It shows in what was served, too.
-    assert_eq!(report.wrong("served").0, ["warn"]);
+    assert_eq!(report.wrong("traffic").0, ["warn"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

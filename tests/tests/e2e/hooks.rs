@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use serin_tests::{Fault, Rollout, Server, Spec, until};
+use serin_tests::{Fault, RolloutProcess, Server, Spec, until};
 
 use crate::world::World;
 
@@ -45,9 +45,9 @@ fn hooked(world: &World) -> Spec {
 async fn commands_are_asked_at_each_point() {
     let world = World::new().await;
     let load = world.load();
-    let rollout = Rollout::start(&world.envoy, &hooked(&world), &[]);
-    let (_, no) = rollout.until("a no", |event| event["event"] == "callFailed").await;
-    assert_eq!(no["why"], "it ended with exit status: 1: not open yet");
+    let rollout = RolloutProcess::start(&world.envoy, &hooked(&world), &[]);
+    let (_, no) = rollout.until("a no", |event| event["event"] == "hookFailed").await;
+    assert_eq!(no["reason"], "it ended with exit status: 1: not open yet");
     rollout.until("blocked", |event| event["event"] == "blocked").await;
     assert_eq!(world.envoy.weight_of_v2(), 200_000);
     std::fs::write(world.envoy.dir().join("open"), "").expect("a file");
@@ -69,7 +69,7 @@ async fn a_rollback_is_told() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.5)]);
-    let ended = Rollout::start(&world.envoy, &hooked(&world), &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &hooked(&world), &[]).end().await;
     load.stop().await;
     assert_eq!((ended.code, world.envoy.weight_of_v2()), (Some(3), 0));
     assert_eq!(called(&world).last().map(String::as_str), Some("rollback shop-v2/rollback/0"));

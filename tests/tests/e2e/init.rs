@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serin_tests::{Envoy, Rollout, Server, Setup, Spec, Upstream, ports, serin, text, until};
+use serin_tests::{
+    Envoy, RolloutProcess, Server, Setup, Spec, Upstream, ports, serin, text, until,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 struct World {
     v1: Upstream,
@@ -51,7 +53,7 @@ async fn a_rollout_finds_the_envoy_of_the_bootstrap_for_a_file() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy/rollout.yaml");
     let sample = sample.to_str().expect("a path in UTF-8");
     let envoy = world.envoy(world.printed(&[sample]).await).await;
-    let rollout = Rollout::start(&envoy, &steps(Spec::new(&envoy)), &[]);
+    let rollout = RolloutProcess::start(&envoy, &steps(Spec::new(&envoy)), &[]);
     rollout.until_live(1).await;
     assert_eq!(envoy.weight_of_v2(), 500_000);
 }
@@ -68,7 +70,7 @@ async fn a_rollout_finds_the_envoy_of_the_bootstrap_for_xds() {
     let arguments = ["--xds-listen", &xds, "--xds-filter", &filter];
     let server = Server::started_with(directory.path(), &arguments).await;
     server.apply(&steps(Spec::new(&envoy).xds("west"))).await;
-    until(PATIENCE, "step 1 live", async || {
+    until(TIMEOUT, "step 1 live", async || {
         let status = server.status("shop").await["status"].take();
         if status["step"] == 1 && status["live"] == true { Ok(()) } else { Err(status) }
     })

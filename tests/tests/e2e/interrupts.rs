@@ -1,4 +1,4 @@
-use serin_tests::Rollout;
+use serin_tests::RolloutProcess;
 
 use crate::world::World;
 
@@ -6,7 +6,7 @@ use crate::world::World;
 async fn ctrl_c_gives_all_traffic_back_and_says_so() {
     let world = World::new().await;
     let load = world.load();
-    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &[]);
     rollout.until_live(2).await;
     rollout.interrupt();
     let ended = rollout.end().await;
@@ -21,7 +21,7 @@ async fn ctrl_c_gives_all_traffic_back_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_ctrl_c_does_not_wait_for_the_proxy() {
     let mut world = World::new().await;
-    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &[]);
     rollout.until_live(1).await;
     world.envoy.kill().await;
     rollout.interrupt();

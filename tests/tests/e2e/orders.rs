@@ -45,7 +45,7 @@ async fn a_rollout_is_led_by_hand_and_undone() {
     server.apply(&patient(&world).field("rollbackWindow: 1h")).await;
     until_live(&server, 1).await;
 
-    assert_eq!(server.ok(&["pause", "shop", "--why", "lunch"]).await, "shop-v2: paused\n");
+    assert_eq!(server.ok(&["pause", "shop", "--reason", "lunch"]).await, "shop-v2: paused\n");
     server.ok(&["pause", "shop"]).await;
     until_status(&server, "paused", |status| status["paused"] == true).await;
     assert!(server.ok(&["status"]).await.contains("step 1 of 3, 5 %, paused; v2 failed"));
@@ -72,18 +72,18 @@ async fn a_rollout_is_led_by_hand_and_undone() {
     server.ok(&["promote", "shop"]).await;
     until_status(&server, "promoted", |s| s["weight"] == 1_000_000 && s["step"].is_null()).await;
     assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
-    server.ok(&["undo", "shop", "--why", "a complaint"]).await;
+    server.ok(&["undo", "shop", "--reason", "a complaint"]).await;
 
     let (code, events) = server.watch("shop").await;
     assert_eq!((code, world.envoy.weight_of_v2()), (Some(4), 0));
     let orders: Vec<_> =
-        all(&events, "ordered").iter().map(|o| format!("{} {}", o["verb"], o["by"])).collect();
+        all(&events, "command").iter().map(|o| format!("{} {}", o["action"], o["by"])).collect();
     let expected =
         [r#""pause" "ada""#, r#""advance" "grace""#, r#""promote" "ada""#, r#""undo" "ada""#];
     assert_eq!(orders, expected, "each counts once");
     let ended = all(&events, "ended")[0];
     assert_eq!(
-        (&ended["verdict"], &ended["reason"]["why"]),
+        (&ended["verdict"], &ended["reason"]["reason"]),
         (&"interrupted".into(), &"a complaint".into())
     );
     let refused = server.refused(&["undo", "shop"]).await;
@@ -137,7 +137,7 @@ async fn the_next_release_waits_for_the_one_before() {
     assert!(server.ok(&["status", "2"]).await.contains("queued"));
     // What waits can be withdrawn.
     server.apply(&quick(Spec::new(&world.envoy).next_release())).await;
-    server.ok(&["abort", "3", "--why", "a mistake"]).await;
+    server.ok(&["abort", "3", "--reason", "a mistake"]).await;
     assert_eq!(server.status("3").await["outcome"], "aborted by ada: a mistake");
     let ((first, _), (second, _)) = (server.watch("1").await, server.watch("2").await);
     assert_eq!((first, second), (Some(0), Some(0)));
@@ -173,11 +173,11 @@ async fn releases_follow_one_another() {
     assert_eq!(server.refused(&["retry", "shop"]).await, "serin: rollout 1 is under way\n");
     assert_eq!(server.watch("shop").await.0, Some(3));
     world.v2.set_faults([]);
-    let retried = server.ok(&["retry", "shop", "--why", "mended"]).await;
+    let retried = server.ok(&["retry", "shop", "--reason", "mended"]).await;
     assert_eq!(retried, "shop-v2: retried as rollout 2\n");
     assert_eq!(server.ok(&["retry", "1"]).await, retried, "counts once");
     let (code, events) = server.watch("2").await;
-    assert_eq!((code, &events[0]["why"]), (Some(0), &"mended".into()));
+    assert_eq!((code, &events[0]["reason"]), (Some(0), &"mended".into()));
     assert_eq!(server.refused(&["retry", "2"]).await, "serin: rollout 2 was promoted\n");
 
     // A newer one does not wait: the one under way goes back to its baseline first.
@@ -186,14 +186,14 @@ async fn releases_follow_one_another() {
     let path = world.envoy.dir().join("newer.yaml");
     std::fs::write(&path, quick().next_release().name("shop-v3").yaml()).expect("a file");
     let path = path.display().to_string();
-    assert_eq!(server.ok(&["hold", "shop", "--for", "1h"]).await, "shop-v2: held\n");
+    assert_eq!(server.ok(&["pause-for", "shop", "--for", "1h"]).await, "shop-v2: paused\n");
     server.ok(&["apply", &path, "--replace"]).await;
     let (code, events) = server.watch("3").await;
     assert_eq!(code, Some(4));
-    assert_eq!(all(&events, "ended")[0]["reason"]["why"], "replaced by rollout 4");
+    assert_eq!(all(&events, "ended")[0]["reason"]["reason"], "replaced by rollout 4");
     assert_eq!(all(&events, "ended")[0]["weight"], 0);
     assert_eq!(server.watch("shop-v3").await.0, Some(0));
-    assert_eq!(load.stop().await.total().failures, world.v2.account().faults as usize);
+    assert_eq!(load.stop().await.total().failures, world.v2.stats().faults as usize);
 
     let promoted = server.ok(&["history", "shop", "--promoted", "--output", "json"]).await;
     let promoted = promoted.lines().map(|line| serde_json::from_str(line).expect("JSON"));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use serin_tests::{Ended, Gate, Rollout, Spec};
+use serin_tests::{RolloutProcess, RolloutResult, Spec, TcpRelay};
 use tokio::time::sleep;
 
 use crate::world::World;
@@ -18,13 +18,13 @@ fn spec(world: &World) -> Spec {
 }
 
 /// The events between when something began and when `end` came.
-fn within(ended: &Ended, begin: Instant, end: Instant) -> impl Iterator<Item = &Value> {
+fn within(ended: &RolloutResult, begin: Instant, end: Instant) -> impl Iterator<Item = &Value> {
     let during = move |heard: Instant| heard > begin && heard < end;
     ended.events.iter().filter(move |(heard, _)| during(*heard)).map(|(_, event)| event)
 }
 
 /// Nothing was taken for health or harm while it could not be known, and the rollout went on afterwards.
-fn assert_waited(ended: &Ended, begin: Instant, end: Instant) {
+fn assert_waited(ended: &RolloutResult, begin: Instant, end: Instant) {
     assert_eq!(ended.code, Some(0), "{:?}", ended.events.last());
     let decided = ["gateOpened", "live", "shifting", "rollingBack", "ended"];
     for event in within(ended, begin, end) {
@@ -33,14 +33,14 @@ fn assert_waited(ended: &Ended, begin: Instant, end: Instant) {
 }
 
 fn kind<'e>(kind: &'e str) -> impl Fn(&Value) -> bool + 'e {
-    move |event| event["obstacle"]["kind"] == kind
+    move |event| event["blocker"]["kind"] == kind
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_is_killed_and_started_anew() {
     let mut world = World::new().await;
     let load = world.load();
-    let rollout = Rollout::start(&world.envoy, &spec(&world), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &spec(&world), &[]);
     rollout.until_live(1).await;
     world.envoy.kill().await;
     let killed = Instant::now();
@@ -65,9 +65,9 @@ async fn envoy_is_killed_and_started_anew() {
 async fn the_admin_port_is_unreachable_for_ten_seconds() {
     let world = World::new().await;
     let load = world.load();
-    let mut gate = Gate::start(world.envoy.admin()).await;
+    let mut gate = TcpRelay::start(world.envoy.admin()).await;
     let spec = spec(&world).admin(gate.address());
-    let rollout = Rollout::start(&world.envoy, &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &spec, &[]);
     rollout.until_live(1).await;
     gate.shut().await;
     let shut = Instant::now();
@@ -86,7 +86,7 @@ async fn the_admin_port_is_unreachable_for_ten_seconds() {
 async fn a_configuration_that_envoy_refuses() {
     let world = World::new().await;
     let load = world.load();
-    let rollout = Rollout::start(&world.envoy, &spec(&world), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &spec(&world), &[]);
     rollout.until_live(1).await;
     // Envoy reads the module again for the next configuration, and finds it broken.
     let (module, good) = (world.envoy.module(), world.envoy.dir().join("good.wasm"));

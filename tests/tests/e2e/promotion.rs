@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use serin_tests::{Ended, Load, Plan, Report, Rollout, Spec, http};
+use serin_tests::{Load, LoadPlan, Report, RolloutProcess, RolloutResult, Spec, http};
 
 use crate::world::World;
 
@@ -14,13 +14,13 @@ const MARGIN: Duration = Duration::from_millis(250);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_candidate_is_promoted() {
     let world = World::new().await;
-    let users = Load::start(Plan { users: Some(500), rate: 200, ..world.plan() });
+    let users = Load::start(LoadPlan { users: Some(500), rate: 200, ..world.plan() });
     // Without an identity each request is assigned by itself: exactly what a binomial interval is about.
-    let strangers = Load::start(Plan { users: None, ..world.plan() });
+    let strangers = Load::start(LoadPlan { users: None, ..world.plan() });
     let bake = Duration::from_secs(3);
     let spec =
         STEPS.iter().fold(Spec::new(&world.envoy), |spec, (weight, _)| spec.step(weight, bake, 10));
-    let ended = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     let (users, strangers) = (users.stop().await, strangers.stop().await);
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -34,7 +34,7 @@ async fn a_healthy_candidate_is_promoted() {
     assert_prometheus(&world).await;
 
     // Once more would take everybody back to v1.
-    let again = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let again = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("v2 has 100 % of the users of shop already"), "{}", again.stderr);
     assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
@@ -58,7 +58,7 @@ async fn assert_prometheus(world: &World) {
 }
 
 /// In each step the share of requests that v2 answered is its weight, within the 99.9 % interval.
-fn assert_split(ended: &Ended, report: &Report) {
+fn assert_split(ended: &RolloutResult, report: &Report) {
     let starts: Vec<Instant> = ended.all("live").map(|(heard, _)| *heard).collect();
     let ends: Vec<Instant> = ended.all("gateOpened").map(|(heard, _)| *heard).collect();
     for (((weight, share), start), end) in STEPS.iter().zip(starts).zip(ends) {
@@ -92,7 +92,7 @@ fn tails(n: usize, seen: usize, share: f64) -> (f64, f64) {
 }
 
 /// A user who has met v2 meets nothing else.
-fn assert_sticky(ended: &Ended, report: &Report) {
+fn assert_sticky(ended: &RolloutResult, report: &Report) {
     let shifts: Vec<Instant> = ended.all("shifting").map(|(heard, _)| *heard).collect();
     let settled =
         |at: Instant| !shifts.iter().any(|shift| at + MARGIN > *shift && at < *shift + MARGIN);

@@ -1,5 +1,5 @@
 use serin_tests::rollout::serin;
-use serin_tests::{Fault, Rollout};
+use serin_tests::{Fault, RolloutProcess};
 
 use crate::world::World;
 
@@ -9,7 +9,7 @@ async fn a_recorded_run_is_judged_the_same_at_the_same_block() {
     let load = world.load();
     let counts = world.envoy.dir().join("counts.csv");
     let counts = counts.to_str().expect("UTF-8");
-    let rollout = Rollout::start(&world.envoy, &world.spec(), &["--record", counts]);
+    let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &["--record", counts]);
     rollout.until_live(2).await;
     world.v2.set_faults([Fault::errors(0.1)]);
     let ended = rollout.end().await;

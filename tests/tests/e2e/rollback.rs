@@ -1,15 +1,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Fault, Load, Plan, Protocol, Rollout};
+use serin_tests::{Fault, Load, LoadPlan, Protocol, RolloutProcess};
 use tokio::time::sleep;
 
 use crate::world::World;
 
 /// Makes v2 bad at 50 % and returns the summary of the rollback. By the judge: so many failures might trip the tripwire before.
-async fn roll_back(world: World, plan: Plan, faults: &[Fault]) -> Value {
+async fn roll_back(world: World, plan: LoadPlan, faults: &[Fault]) -> Value {
     let load = Load::start(plan);
-    let rollout = Rollout::start(&world.envoy, &world.spec().without_tripwire(), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &world.spec().without_tripwire(), &[]);
     rollout.until_live(2).await;
     world.v2.set_faults(faults.iter().copied());
     let ended = rollout.end().await;
@@ -52,7 +52,7 @@ async fn resets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_errors() {
     let world = World::new().await;
-    let plan = Plan { protocol: Protocol::Grpc, ..world.plan() };
+    let plan = LoadPlan { protocol: Protocol::Grpc, ..world.plan() };
     assert_cause(&roll_back(world, plan, &[Fault::grpc_errors(0.3, 14)]).await, "errors", "grpc");
 }
 
@@ -67,7 +67,7 @@ async fn hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hangs_that_the_callers_do_not_wait_for() {
     let world = World::new().await;
-    let plan = Plan { patience: Duration::from_millis(700), ..world.plan() };
+    let plan = LoadPlan { timeout: Duration::from_millis(700), ..world.plan() };
     let summary = roll_back(world, plan, &[Fault::hangs(0.3)]).await;
     assert_eq!(summary["reason"]["sli"], "latency");
 }
@@ -78,7 +78,7 @@ async fn a_candidate_that_always_fails_is_cut_off_by_the_proxy() {
     let world = World::new().await;
     let load = world.load();
     let spec = world.spec().interval(Duration::from_secs(10));
-    let rollout = Rollout::start(&world.envoy, &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &spec, &[]);
     rollout.until_live(1).await;
     world.v2.set_faults([Fault::errors(1.0)]);
     let ended = rollout.end().await;
@@ -86,7 +86,7 @@ async fn a_candidate_that_always_fails_is_cut_off_by_the_proxy() {
     assert_eq!(ended.code, Some(3), "{:?}", ended.events.last());
     assert_eq!(ended.summary()["reason"]["kind"], "tripwire", "{:?}", ended.summary());
     // Each of two workers takes twelve failures in a row to be sure; some requests were under way.
-    let faults = world.v2.account().faults;
+    let faults = world.v2.stats().faults;
     assert!((12..=40).contains(&faults), "{faults} requests met the fault");
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serin_tests::{
-    Deployer, Ended, Envoy, Fault, Load, Plan, Rollout, Server, Setup, Spec, ports, until,
+    Deployer, Envoy, Fault, Load, LoadPlan, RolloutProcess, RolloutResult, Server, Setup, Spec,
+    ports, until,
 };
 
 use crate::world::RATE;
@@ -32,10 +33,10 @@ fn rolling(envoy: &Envoy, deployer: &Deployer, bake: &str) -> Spec {
 }
 
 fn load(envoy: &Envoy) -> Load {
-    Load::start(Plan::new(envoy.listener(), RATE))
+    Load::start(LoadPlan::new(envoy.listener(), RATE))
 }
 
-fn weights(ended: &Ended) -> Vec<u64> {
+fn weights(ended: &RolloutResult) -> Vec<u64> {
     ended.all("shifting").filter_map(|(_, event)| event["weight"].as_u64()).collect()
 }
 
@@ -51,7 +52,7 @@ async fn instances_are_replaced_one_by_one_and_nobody_notices() {
     let (envoy, deployer) = world().await;
     let load = load(&envoy);
     let spec = rolling(&envoy, &deployer, "{ time: 1s, requests: 20 }");
-    let ended = Rollout::start(&envoy, &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&envoy, &spec, &[]).end().await;
     load.stop().await.assert_none_failed();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(weights(&ended), [0, 333_333, 500_000, 666_666, 1_000_000, 1_000_000]);
@@ -64,7 +65,7 @@ async fn a_bad_version_is_taken_back_batch_by_batch() {
     let (envoy, deployer) = world().await;
     let load = load(&envoy);
     let spec = rolling(&envoy, &deployer, "{ time: 5s, requests: 200 }");
-    let rollout = Rollout::start(&envoy, &spec, &[]);
+    let rollout = RolloutProcess::start(&envoy, &spec, &[]);
     rollout.until_live(2).await;
     deployer.set_faults([Fault::errors(0.3)]);
     let ended = rollout.end().await;

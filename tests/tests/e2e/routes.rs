@@ -1,4 +1,4 @@
-use serin_tests::Rollout;
+use serin_tests::RolloutProcess;
 
 use crate::world::World;
 
@@ -11,10 +11,10 @@ async fn a_mesh_that_does_not_follow_is_noticed() {
         World::with(|setup| setup.replace(HEADER_MATCH, &HEADER_MATCH.replace("serin", "other")))
             .await;
     let load = world.load();
-    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &[]);
     let (_, blocked) = rollout.until("blocked", |event| event["event"] == "blocked").await;
     let message = blocked["message"].as_str().expect("a message");
-    assert_eq!(blocked["obstacle"]["kind"], "misrouted");
+    assert_eq!(blocked["blocker"]["kind"], "misrouted");
     assert!(message.starts_with("no route for x-serin-version: v2: "), "{message}");
 
     // Longer than the step would take: it does not go on.
@@ -44,7 +44,7 @@ async fn a_candidate_without_any_route_is_rolled_back() {
     })
     .await;
     let load = world.load();
-    let ended = Rollout::start(&world.envoy, &world.spec(), &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &world.spec(), &[]).end().await;
     load.stop().await;
     assert_eq!(ended.code, Some(3), "{:?}", ended.events.last());
     let failures = &ended.summary()["candidateFailures"];

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Load, Plan, Server, Spec};
+use serin_tests::{Load, LoadPlan, Server, Spec};
 
 use crate::world::World;
 
 /// Requests that name the cart, which has the same instances as the shop.
 fn cart(world: &World) -> Load {
-    Load::start(Plan { host: Some("cart.example"), ..world.plan() })
+    Load::start(LoadPlan { host: Some("cart.example"), ..world.plan() })
 }
 
 fn quick(world: &World) -> Spec {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Ended, Fault, Rollout, Spec};
+use serin_tests::{Fault, RolloutProcess, RolloutResult, Spec};
 use tokio::time::sleep;
 
 use crate::world::{PREVIEW, World};
@@ -14,7 +14,7 @@ const BLUE_GREEN: &str =
     "blueGreen: { preview: { time: 1s, requests: 5 }, bake: { time: 2s, requests: 50 } }";
 
 /// The candidate's weights in parts per million, as asked for.
-fn weights(ended: &Ended) -> Vec<u64> {
+fn weights(ended: &RolloutResult) -> Vec<u64> {
     ended.all("shifting").filter_map(|(_, event)| event["weight"].as_u64()).collect()
 }
 
@@ -29,8 +29,8 @@ fn blue_green(world: &World) -> Spec {
 }
 
 /// A blue/green rollout whose preview is live.
-async fn previewed(world: &World) -> Rollout {
-    let rollout = Rollout::start(&world.envoy, &blue_green(world), &[]);
+async fn previewed(world: &World) -> RolloutProcess {
+    let rollout = RolloutProcess::start(&world.envoy, &blue_green(world), &[]);
     rollout.until("a preview", is_live(1)).await;
     rollout
 }
@@ -40,7 +40,7 @@ async fn a_canary_that_is_well_gets_everybody() {
     let world = World::new().await;
     let load = world.load();
     let spec = Spec::new(&world.envoy).strategy(CANARY);
-    let ended = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     load.stop().await.assert_none_failed();
     assert_eq!((ended.code, weights(&ended)), (Some(0), vec![200_000, 1_000_000]));
     assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
@@ -52,7 +52,7 @@ async fn a_canary_that_fails_is_taken_back() {
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.3)]);
     let spec = Spec::new(&world.envoy).strategy(CANARY).without_tripwire();
-    let ended = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     world.assert_only_faults_failed(&load.stop().await);
     assert_eq!((ended.code, weights(&ended)), (Some(3), vec![200_000, 0]));
     assert_eq!(ended.summary()["reason"]["kind"], "harm");
@@ -66,10 +66,10 @@ async fn a_budget_of_failures_is_kept() {
     world.v2.set_faults([Fault::errors(0.2)]);
     let spec =
         Spec::new(&world.envoy).strategy(CANARY).without_tripwire().field("failureBudget: 1");
-    let ended = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     load.stop().await;
     assert_eq!((ended.code, weights(&ended)), (Some(3), vec![200_000, 0]));
-    assert_eq!(ended.summary()["reason"]["kind"], "budget", "{}", ended.summary());
+    assert_eq!(ended.summary()["reason"]["kind"], "failureBudget", "{}", ended.summary());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn blue_green_switches_all_users_at_once_after_its_preview() {
         !rollout.events().iter().any(|(_, event)| is_live(2)(event)),
         "nobody has tried it yet"
     );
-    assert_eq!(world.v2.account().requests, 0, "users stay with v1");
+    assert_eq!(world.v2.stats().requests, 0, "users stay with v1");
     world.preview(8).await;
     let ended = rollout.end().await;
     load.stop().await.assert_none_failed();

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
-use serin_tests::{Rollout, Spec, http};
+use serin_tests::{RolloutProcess, Spec, http};
 
 use crate::world::World;
 
@@ -15,7 +15,7 @@ async fn new_weights_under_load_fail_no_request() {
     let spec = (1..=20).fold(Spec::new(&world.envoy), |spec, step| {
         spec.step(&format!("{}%", step * 5), Duration::ZERO, 1)
     });
-    let ended = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     let report = load.stop().await;
     assert_eq!(ended.code, Some(0), "{:?}", ended.events.last());
     assert_eq!(ended.all("live").count(), 20);
@@ -31,7 +31,7 @@ async fn a_version_that_a_client_asks_for_is_overwritten() {
     let world = World::new().await;
     assert_eq!(answers_of_v2(&world).await, 0, "before any rollout");
     let load = world.load();
-    let rollout = Rollout::start(&world.envoy, &world.spec(), &[]);
+    let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &[]);
     rollout.until_live(1).await;
     // At 5 % there are 2.5 of 50 users on v2; 12 and more come once in 100,000.
     assert!(answers_of_v2(&world).await < 12, "at 5 %");

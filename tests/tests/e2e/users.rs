@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serin_filter::bucket::Bucketing;
-use serin_tests::{Load, Plan, Rollout, Spec};
+use serin_tests::{Load, LoadPlan, RolloutProcess, Spec};
 
 use crate::world::World;
 
@@ -19,17 +19,17 @@ async fn users_who_always_fail_do_not_condemn_a_release_where_users_were_watched
     let world = World::new().await;
     world.v1.fail_users(unfortunate());
     world.v2.fail_users(unfortunate());
-    let load = Load::start(Plan { users: Some(USERS), ..world.plan() });
+    let load = Load::start(LoadPlan { users: Some(USERS), ..world.plan() });
     let seconds = Duration::from_secs;
     let spec = Spec::new(&world.envoy).step("50%", seconds(10), 500).step("100%", seconds(1), 1);
 
-    let blind = Rollout::start(&world.envoy, &spec, &[]).end().await;
+    let blind = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     assert_eq!(blind.code, Some(3), "every 17th request of the slice fails, and none outside");
     assert_eq!(blind.all("saltChosen").count(), 0);
 
     let counts = world.envoy.dir().join("counts.csv");
     let record = ["--record", counts.to_str().expect("UTF-8")];
-    let watched = Rollout::start(&world.envoy, &spec.watch(seconds(5)), &record).end().await;
+    let watched = RolloutProcess::start(&world.envoy, &spec.watch(seconds(5)), &record).end().await;
     load.stop().await;
     let (_, chosen) = watched.all("saltChosen").next().expect("a salt");
     assert_ne!(chosen["salt"], "shop-v2");

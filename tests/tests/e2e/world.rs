@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serin_tests::{Call, Envoy, Load, Plan, Protocol, Report, Setup, Spec, Upstream};
+use serin_tests::{Call, Envoy, Load, LoadPlan, Protocol, Report, Setup, Spec, Upstream};
 
 /// Requests per second of a test's load: plenty for a verdict, and little for two shared cores.
 pub(crate) const RATE: u32 = 300;
@@ -31,8 +31,8 @@ impl World {
         Self { v1, v2, envoy }
     }
 
-    pub(crate) fn plan(&self) -> Plan {
-        Plan::new(self.envoy.listener(), RATE)
+    pub(crate) fn plan(&self) -> LoadPlan {
+        LoadPlan::new(self.envoy.listener(), RATE)
     }
 
     pub(crate) fn load(&self) -> Load {
@@ -62,8 +62,8 @@ impl World {
     pub(crate) fn assert_only_faults_failed(&self, report: &Report) {
         let v1 = report.tally(Some("v1"));
         assert_eq!(v1.failures, 0, "v1 is healthy");
-        assert_eq!(v1.requests as u64, self.v1.account().requests, "v1's answers all arrived");
-        let faults = self.v2.account().faults;
+        assert_eq!(v1.requests as u64, self.v1.stats().requests, "v1's answers all arrived");
+        let faults = self.v2.stats().faults;
         let failures = report.total().failures as u64;
         assert!(failures <= faults, "{failures} requests failed, but only {faults} met a fault");
     }

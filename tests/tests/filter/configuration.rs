@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_tests::{Load, Plan, Protocol, until};
+use serin_tests::{Load, LoadPlan, Protocol, until};
 use tokio::net::UdpSocket;
 use tokio::time::interval;
 
@@ -65,7 +65,7 @@ async fn what_is_no_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_one_every_250_ms_loses_no_count() {
     let world = World::new(only_shop(json!({}))).await;
-    let plan = |protocol| Plan { protocol, ..Plan::new(world.envoy.listener(), 200) };
+    let plan = |protocol| LoadPlan { protocol, ..LoadPlan::new(world.envoy.listener(), 200) };
     let loads = [Protocol::Http1, Protocol::Grpc].map(|protocol| Load::start(plan(protocol)));
     let mut pause = interval(Duration::from_millis(250));
     const LAST: u64 = 20;
@@ -81,7 +81,7 @@ async fn another_one_every_250_ms_loses_no_count() {
     }
     let served = [("v1", &world.v1), ("v2", &world.v2)];
     for (version, upstream) in served {
-        let requests = upstream.account().requests;
+        let requests = upstream.stats().requests;
         assert!(requests > 100, "{version}: {requests}");
         for stat in ["chosen header", "requests", "answers 2xx"] {
             let name = format!("{version} {stat}");
@@ -157,11 +157,11 @@ async fn sigterm_loses_no_count() {
         setup.replace("\nstats_config:", &format!("\n{}", sink.bootstrap()))
     })
     .await;
-    world.load(400, |plan| Plan { rate: 400, ..plan }).await;
+    world.load(400, |plan| LoadPlan { rate: 400, ..plan }).await;
     // The last requests have just ended: they are in the workers' memory only.
     world.envoy.stop().await;
     for (version, upstream) in [("v1", &world.v1), ("v2", &world.v2)] {
-        let requests = upstream.account().requests;
+        let requests = upstream.stats().requests;
         assert!(requests > 100, "{version}: {requests}");
         let name = format!("requests service:shop version:{version}");
         until(SOON, "the last flush", async || match sink.get(&name) {

@@ -56,7 +56,7 @@ async fn the_filter_strips_also_where_the_listener_does_not() {
             }
         }
     }
-    assert_eq!(world.v2.account().requests, 0);
+    assert_eq!(world.v2.stats().requests, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_tests::{Fault, Plan, Protocol, Setup, until};
+use serin_tests::{Fault, LoadPlan, Protocol, Setup, until};
 
 use crate::world::{SOON, World, all, only_shop};
 
@@ -60,7 +60,7 @@ async fn configured_status() {
         world.v2.set_faults([Fault::status(1.0, status)]);
         one_of_each(&world).await;
         until(SOON, "served", async || {
-            let now = world.v2.account().requests;
+            let now = world.v2.stats().requests;
             if now == served { Ok(()) } else { Err(now) }
         })
         .await;
@@ -127,8 +127,9 @@ async fn client_gone() {
     world.v2.set_faults([Fault::hangs(1.0)]);
     // Over HTTP/2 the connection lives on: it is the stream that is reset.
     for protocol in Protocol::ALL {
-        let patience = Duration::from_millis(300);
-        let report = world.load(5, |plan| Plan { protocol, patience, users: None, ..plan }).await;
+        let timeout = Duration::from_millis(300);
+        let report =
+            world.load(5, |plan| LoadPlan { protocol, timeout, users: None, ..plan }).await;
         assert_eq!(report.total().failures, 5);
     }
     world

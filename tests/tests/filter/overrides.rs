@@ -18,7 +18,7 @@ fn refused(calls: u64) -> [(&'static str, u64); 3] {
 }
 
 fn obeyed(calls: u64) -> [(&'static str, u64); 2] {
-    [("v2 chosen override", calls), ("v2 picked", calls)]
+    [("v2 chosen override", calls), ("v2 pinned", calls)]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ async fn shop(rules: Value) -> World {
 }
 
 /// What three calls that a rule sends to v2 are counted as: its own, out of the comparison.
-const PICKED: [(&str, u64); 2] = [("v2 chosen rule", 3), ("v2 picked", 3)];
+const PINNED: [(&str, u64); 2] = [("v2 chosen rule", 3), ("v2 pinned", 3)];
 
 /// What a call is counted as that no rule matches.
 fn others(calls: u64) -> [(&'static str, u64); 3] {
@@ -23,7 +23,7 @@ async fn header() {
     let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
     world.assert_version("v2", |call| call.header("x-beta", "yes")).await;
     world.assert_version("v1", |call| call.header("x-beta", "no")).await;
-    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+    world.assert_counts(&[&PINNED[..], &others(3)[..]].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -32,7 +32,7 @@ async fn cookie() {
     let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
     world.assert_version("v2", |call| call.header("cookie", "a=1; staff=anyone")).await;
     world.assert_version("v1", |call| call.header("cookie", "a=1; xstaff=anyone")).await;
-    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+    world.assert_counts(&[&PINNED[..], &others(3)[..]].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +41,7 @@ async fn path_prefix() {
     let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
     world.assert_version("v2", |call| call.path("/beta/x?y")).await;
     world.assert_version("v1", |call| call.path("/betas")).await;
-    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+    world.assert_counts(&[&PINNED[..], &others(3)[..]].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +50,7 @@ async fn method() {
     let world = shop(json!([{"when": when, "then": {"version": "v2"}}])).await;
     world.assert_version("v2", |call| call.method(Method::PUT)).await;
     world.assert_version("v1", |call| call.method(Method::POST)).await;
-    world.assert_counts(&[&PICKED[..], &others(3)[..]].concat()).await;
+    world.assert_counts(&[&PINNED[..], &others(3)[..]].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,7 @@ async fn all_conditions_must_hold_and_the_first_rule_counts() {
     .await;
     world.assert_version("v1", |call| call.path("/beta/").method(Method::PUT)).await;
     world.assert_version("v2", |call| call.path("/beta/").method(Method::GET)).await;
-    world.assert_counts(&[&PICKED[..], &[("v1 chosen rule", 3), ("v1 picked", 3)]].concat()).await;
+    world.assert_counts(&[&PINNED[..], &[("v1 chosen rule", 3), ("v1 pinned", 3)]].concat()).await;
 }
 
 /// As if serin were not there: the routes decide, and nothing is counted but that it happened.

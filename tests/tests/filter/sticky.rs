@@ -1,7 +1,7 @@
 //! Who a user is, by each source of an identity; and chance for those who have none.
 
 use serde_json::{Value, json};
-use serin_tests::{Plan, Protocol};
+use serin_tests::{LoadPlan, Protocol};
 
 use crate::world::{World, identities, only_shop, version_of};
 
@@ -123,7 +123,7 @@ async fn the_first_source_that_is_present_counts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn chance_for_the_rest() {
     let world = World::new(only_shop(json!({}))).await;
-    let report = world.load(400, |plan| Plan { users: None, ..plan }).await;
+    let report = world.load(400, |plan| LoadPlan { users: None, ..plan }).await;
     let v2 = report.tally(Some("v2")).requests;
     // Outside of this once in 10^9.
     assert!((140..260).contains(&v2), "{v2} of 400");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use serin_filter::histogram::{self, BOUNDARIES_US};
 use serin_filter::stat::Stat;
-use serin_tests::{Fault, Plan, Protocol, until};
+use serin_tests::{Fault, LoadPlan, Protocol, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -29,10 +29,10 @@ async fn a_retried_request_counts_once_by_its_last_try() {
         let answer = world.call(protocol).send().await.expect("an answer");
         assert_eq!(answer.status, 200);
     }
-    assert_eq!(world.v2.account().requests, 6, "each was tried twice");
+    assert_eq!(world.v2.stats().requests, 6, "each was tried twice");
     world.v2.set_faults([Fault::errors(1.0)]);
     assert_eq!(world.get(|call| call).await.status, 500);
-    assert_eq!(world.v2.account().requests, 9, "and the last three times");
+    assert_eq!(world.v2.stats().requests, 9, "and the last three times");
     world
         .assert_counts(&[
             ("v2 chosen random", 4),
@@ -100,17 +100,17 @@ async fn an_upgrade_counts_with_its_time_to_first_byte() {
 async fn overdue_before_the_end() {
     let world = World::new(all_on_v2()).await;
     world.v2.set_faults([Fault::hangs(1.0)]);
-    let load = serin_tests::Load::start(Plan {
+    let load = serin_tests::Load::start(LoadPlan {
         users: None,
         max_duration: Duration::from_millis(50),
-        ..Plan::new(world.envoy.listener(), 100)
+        ..LoadPlan::new(world.envoy.listener(), 100)
     });
-    until(SOON, "five requests hang", async || match world.v2.account().in_flight {
+    until(SOON, "five requests hang", async || match world.v2.stats().in_flight {
         5 => Ok(()),
         other => Err(other),
     })
     .await;
     world.assert_counts(&[("v2 chosen random", 5), ("v2 overdue", 5)]).await;
-    assert_eq!(world.v2.account().in_flight, 5);
+    assert_eq!(world.v2.stats().in_flight, 5);
     drop(load);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_tests::{Fault, Load, Plan, Protocol, until};
+use serin_tests::{Fault, Load, LoadPlan, Protocol, until};
 use tokio::task::JoinSet;
 
 use crate::world::{SOON, World, all, only_shop};
@@ -51,7 +51,7 @@ async fn assert_cut_off(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
     until_tripped(&world, 0).await;
     world.v2.set_faults([fault]);
     call_until_cut_off(&world, protocol).await;
-    let requests = world.v2.account().requests;
+    let requests = world.v2.stats().requests;
     assert!(requests <= 50 * WORKERS + CALLERS, "{requests} before v2 was cut off");
     until_tripped(&world, 1).await;
     until(SOON, "Envoy's log says so", async || {
@@ -65,7 +65,7 @@ async fn assert_cut_off(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
         let answer = world.call(protocol).send().await.expect("an answer");
         assert_eq!(answer.version.as_deref(), Some("v1"));
     }
-    assert_eq!(world.v2.account().requests, requests);
+    assert_eq!(world.v2.stats().requests, requests);
     assert!(world.count("v1 chosen tripwire").await > 0);
 
     // Until the next generation.
@@ -74,7 +74,7 @@ async fn assert_cut_off(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
     until_tripped(&world, 0).await;
     until(SOON, "v2 is used again", async || {
         world.call(protocol).send().await.expect("an answer");
-        let now = world.v2.account().requests;
+        let now = world.v2.stats().requests;
         if now > requests { Ok(()) } else { Err(now) }
     })
     .await;
@@ -101,15 +101,15 @@ async fn cuts_off_what_hangs() {
     let overdue = Duration::from_secs(2);
     let world = World::new(guarded(json!({"overdueMs": 2_000}))).await;
     world.v2.set_faults([Fault::hangs(1.0)]);
-    let plan = Plan {
+    let plan = LoadPlan {
         users: None,
-        patience: Duration::from_secs(1),
-        ..Plan::new(world.envoy.listener(), 100)
+        timeout: Duration::from_secs(1),
+        ..LoadPlan::new(world.envoy.listener(), 100)
     };
     // Callers that go away tell nothing against v2, but that they went without an answer does not hide that it hangs.
-    let patient = Load::start(Plan { patience: Duration::from_secs(30), ..plan });
+    let patient = Load::start(LoadPlan { timeout: Duration::from_secs(30), ..plan });
     until_tripped(&world, 1).await;
-    let account = world.v2.account();
+    let account = world.v2.stats();
     let first = account.first_fault.expect("v2 hangs");
     let last = account.last_request.expect("v2 was used");
     assert!(last - first <= 2 * overdue, "v2 was used for {:?}", last - first);
@@ -125,10 +125,10 @@ async fn leaves_it_where_the_baseline_fails_too() {
     for upstream in [&world.v1, &world.v2] {
         upstream.set_faults([Fault::errors(1.0)]);
     }
-    world.load(300, |plan| Plan { users: None, ..plan }).await;
+    world.load(300, |plan| LoadPlan { users: None, ..plan }).await;
     world.envoy.until_flushed().await;
     until_tripped(&world, 0).await;
-    assert!(world.v2.account().requests > 90);
+    assert!(world.v2.stats().requests > 90);
 }
 
 /// Nobody is taken from the baseline: there is nowhere to go.
@@ -136,7 +136,7 @@ async fn leaves_it_where_the_baseline_fails_too() {
 async fn the_baseline_is_never_cut_off() {
     let world = World::new(guarded(json!({"buckets": all("v1")}))).await;
     world.v1.set_faults([Fault::errors(1.0)]);
-    world.load(200, |plan| Plan { users: None, ..plan }).await;
-    assert_eq!(world.v1.account().requests, 200);
+    world.load(200, |plan| LoadPlan { users: None, ..plan }).await;
+    assert_eq!(world.v1.stats().requests, 200);
     assert_eq!(world.count("v1 failures status").await, 200);
 }

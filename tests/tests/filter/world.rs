@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use serin_filter::bucket::Bucketing;
 use serin_filter::stat::{self, Stat};
-use serin_tests::{Answer, Call, Envoy, Load, Plan, Protocol, Report, Setup, Upstream, until};
+use serin_tests::{Answer, Call, Envoy, Load, LoadPlan, Protocol, Report, Setup, Upstream, until};
 
 /// How long anything may take that takes no time.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -64,10 +64,14 @@ impl World {
     }
 
     /// So many requests at this rate, and what became of each.
-    pub(crate) async fn load(&self, requests: u32, plan: impl FnOnce(Plan) -> Plan) -> Report {
-        let plan = plan(Plan::new(self.envoy.listener(), 200));
+    pub(crate) async fn load(
+        &self,
+        requests: u32,
+        plan: impl FnOnce(LoadPlan) -> LoadPlan,
+    ) -> Report {
+        let plan = plan(LoadPlan::new(self.envoy.listener(), 200));
         let duration = Duration::from_secs(1) * requests / plan.rate;
-        let load = Load::start(Plan { max_duration: duration, ..plan });
+        let load = Load::start(LoadPlan { max_duration: duration, ..plan });
         until(SOON, "the load is over", async || match load.so_far().records().len() {
             ended if ended == requests as usize => Ok(()),
             ended => Err(ended),
@@ -116,13 +120,13 @@ pub(crate) fn counts(stats: &BTreeMap<String, u64>, service: &str) -> BTreeMap<S
                 Stat::Failures(failure) => format!("failures {}", failure.label()),
                 Stat::Answers(class) => format!("answers {class}xx"),
                 Stat::Misrouted => "misrouted".to_owned(),
-                Stat::Elsewhere => "elsewhere".to_owned(),
+                Stat::Unmatched => "unmatched".to_owned(),
                 Stat::Requests => "requests".to_owned(),
                 Stat::Cancelled => "cancelled".to_owned(),
                 Stat::Overdue => "overdue".to_owned(),
                 Stat::Local => "local".to_owned(),
-                Stat::Picked => "picked".to_owned(),
-                Stat::PickedFailures => "picked failures".to_owned(),
+                Stat::Pinned => "pinned".to_owned(),
+                Stat::PinnedFailures => "pinned failures".to_owned(),
             };
             counts.insert(format!("{version} {name}"), *count);
         } else if name == stat::of_service(&service.parse().expect("a name"), stat::BYPASSED) {

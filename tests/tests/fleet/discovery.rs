@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serin_tests::{Rollout, Spec};
+use serin_tests::{RolloutProcess, Spec};
 
 use crate::world::{World, kind, message, stop};
 
@@ -37,11 +37,11 @@ async fn one_that_is_added_takes_part() {
     let loads = world.load();
     let file = list(&world, 2);
     let spec = spec(&world, &file).step("50%", 4 * SECOND, 50).step("100%", SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     list(&world, 3);
     world.envoys[2].kill().await;
-    let (_, blocked) = rollout.until("lost", kind("lost")).await;
+    let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
     let message = message(&blocked);
     assert!(message.starts_with("1 of 3 proxies can't be read"), "{message}");
     assert!(message.contains("edge-2 ("), "{message}");
@@ -58,13 +58,13 @@ async fn a_broken_file_is_told_and_one_taken_off_it_is_not_waited_for() {
     let loads = world.load();
     let file = list(&world, 3);
     let spec = spec(&world, &file).step("50%", 3 * SECOND, 50).step("100%", SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     replace(&world, "[{");
-    let (_, warned) = rollout.until("a warning", |event| event["event"] == "warned").await;
+    let (_, warned) = rollout.until("a warning", |event| event["event"] == "warning").await;
     assert!(message(&warned).contains("its last list stays in force"), "{warned}");
     world.envoys[2].kill().await;
-    rollout.until("lost", kind("lost")).await;
+    rollout.until("lost", kind("proxiesUnreachable")).await;
     list(&world, 2);
     let ended = rollout.end().await;
     stop(loads).await;

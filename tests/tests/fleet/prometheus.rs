@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serin_tests::{Ended, Fault, Prometheus, Rollout, Spec, until};
+use serin_tests::{Fault, Prometheus, RolloutProcess, RolloutResult, Spec, until};
 
 use crate::detour::Detour;
 use crate::world::{World, kind, message, stop};
@@ -35,7 +35,7 @@ async fn scraped(envoys: usize) -> Option<(World, Prometheus)> {
 }
 
 /// Nothing was decided between when something began and when it ended.
-fn assert_waited(ended: &Ended, begin: Instant, end: Instant) {
+fn assert_waited(ended: &RolloutResult, begin: Instant, end: Instant) {
     assert_eq!(ended.code, Some(0), "{:?}", ended.events.last());
     for (heard, event) in &ended.events {
         let decided = ["gateOpened", "live", "shifting", "rollingBack", "ended"];
@@ -50,7 +50,7 @@ async fn prometheus_shows_a_promotion() {
     let loads = world.load();
     let spec = spec(&world, prometheus.address()).step("5%", 4 * SECOND, 20);
     let spec = spec.step("50%", 4 * SECOND, 100).step("100%", 4 * SECOND, 100);
-    let ended = Rollout::start(&world.envoys[0], &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoys[0], &spec, &[]).end().await;
     let reports = stop(loads).await;
     assert_eq!(ended.code, Some(0), "{} {:?}", ended.stderr, ended.events.last());
     assert_eq!((ended.all("gateOpened").count(), ended.all("blocked").count()), (3, 0));
@@ -66,7 +66,7 @@ async fn prometheus_shows_harm() {
     let loads = world.load();
     let spec = spec(&world, prometheus.address()).without_tripwire();
     let spec = spec.step("50%", 30 * SECOND, 100).step("100%", SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     world.v2.set_faults([Fault::errors(0.3)]);
     let ended = rollout.end().await;
@@ -87,11 +87,16 @@ fn held_to(world: &World, prometheus: &Prometheus, limit: &str) -> Spec {
 }
 
 /// A rollout that is held to a limit, under load, whose first step bakes for so long.
-async fn rolled_out(world: &World, prometheus: &Prometheus, limit: &str, bake: Duration) -> Ended {
+async fn rolled_out(
+    world: &World,
+    prometheus: &Prometheus,
+    limit: &str,
+    bake: Duration,
+) -> RolloutResult {
     let loads = world.load();
     let spec = held_to(world, prometheus, limit).step("50%", bake, 50);
     let spec = spec.step("100%", 4 * SECOND, 50);
-    let ended = Rollout::start(&world.envoys[0], &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoys[0], &spec, &[]).end().await;
     stop(loads).await;
     ended
 }
@@ -131,9 +136,9 @@ async fn prometheus_can_be_away_for_metrics() {
     prometheus.kill().await;
     let spec = held_to(&world, &prometheus, "atLeast: 0").step("50%", SECOND, 10);
     let spec = spec.step("100%", SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     let unknown = |event: &serde_json::Value| {
-        kind("unmeasured")(event) && message(event).contains("can't be reached")
+        kind("metricUnavailable")(event) && message(event).contains("can't be reached")
     };
     let (gone, _) = rollout.until("nothing known", unknown).await;
     tokio::time::sleep(3 * SECOND).await;
@@ -150,7 +155,7 @@ async fn prometheus_is_stopped_slow_and_garbled() {
     let (detour, address) = Detour::start(prometheus.address()).await;
     let loads = world.load();
     let spec = spec(&world, address).step("50%", 8 * SECOND, 50).step("100%", SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     let says = |what: &'static str| {
         move |event: &serde_json::Value| kind("unreachable")(event) && message(event).contains(what)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serin_tests::{Fault, Rollout};
+use serin_tests::{Fault, RolloutProcess};
 
 use crate::world::{World, kind, message, stop};
 
@@ -14,7 +14,7 @@ async fn a_healthy_candidate_is_promoted_at_all() {
     let loads = world.load();
     let spec = world.spec().step("5%", 3 * SECOND, 20).step("50%", 3 * SECOND, 100);
     let spec = spec.step("100%", 3 * SECOND, 100);
-    let ended = Rollout::start(&world.envoys[0], &spec, &[]).end().await;
+    let ended = RolloutProcess::start(&world.envoys[0], &spec, &[]).end().await;
     let reports = stop(loads).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.summary()["confirmed"], true);
@@ -37,12 +37,12 @@ async fn one_is_killed_and_started_anew() {
     let mut world = World::new(3).await;
     let loads = world.load();
     let spec = world.spec().step("50%", 3 * SECOND, 50).step("100%", SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     world.envoys[1].kill().await;
     let killed = Instant::now();
     // The others carry the step; the next is not live anywhere before it is live there.
-    let (_, blocked) = rollout.until("lost", kind("lost")).await;
+    let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
     let (message, admin) = (message(&blocked), world.envoys[1].admin());
     assert!(message.starts_with("1 of 3 proxies can't be read"), "{message}");
     assert!(message.contains(&format!("{admin} (")), "{message}");
@@ -62,10 +62,10 @@ async fn a_frozen_one_is_named_and_shields_no_harm_at_the_others() {
     let loads = world.load();
     let spec = world.spec().without_tripwire().step("50%", 3 * SECOND, 50);
     let spec = spec.step("60%", 3 * SECOND, 50).step("100%", 20 * SECOND, 10);
-    let rollout = Rollout::start(&world.envoys[0], &spec, &[]);
+    let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     world.envoys[2].freeze(true);
-    let (_, blocked) = rollout.until("lost", kind("lost")).await;
+    let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
     let frozen = format!("{} (no answer within ", world.envoys[2].admin());
     assert!(message(&blocked).contains(&frozen), "{}", message(&blocked));
     world.v2.set_faults([Fault::errors(0.5)]);

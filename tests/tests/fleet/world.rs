@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use serin_tests::{Ended, Envoy, Load, Plan, Report, Setup, Spec, Upstream, until};
+use serin_tests::{Envoy, Load, LoadPlan, Report, RolloutResult, Setup, Spec, Upstream, until};
 
 /// Requests per second at each Envoy.
 const RATE: u32 = 100;
 
 /// From the end of a rollout to what the last Envoy reports of it.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) v2: Upstream,
@@ -32,7 +32,7 @@ impl World {
     }
 
     pub(crate) fn load(&self) -> Vec<Load> {
-        let plan = |envoy: &Envoy| Plan::new(envoy.listener(), RATE);
+        let plan = |envoy: &Envoy| LoadPlan::new(envoy.listener(), RATE);
         self.envoys.iter().map(|envoy| Load::start(plan(envoy))).collect()
     }
 
@@ -48,10 +48,10 @@ impl World {
     }
 
     /// Every Envoy runs what the rollout ended with.
-    pub(crate) async fn assert_all_follow(&self, ended: &Ended) {
+    pub(crate) async fn assert_all_follow(&self, ended: &RolloutResult) {
         let generation = ended.summary()["generation"].as_u64();
         for envoy in &self.envoys {
-            until(PATIENCE, "the last generation", async || {
+            until(TIMEOUT, "the last generation", async || {
                 let running = envoy.stat("wasmcustom.serin.generation").await;
                 if running == generation { Ok(()) } else { Err((running, generation)) }
             })
@@ -70,7 +70,7 @@ pub(crate) async fn stop(loads: Vec<Load>) -> Vec<Report> {
 
 /// An obstacle of this kind.
 pub(crate) fn kind<'e>(kind: &'e str) -> impl Fn(&Value) -> bool + 'e {
-    move |event| event["obstacle"]["kind"] == kind
+    move |event| event["blocker"]["kind"] == kind
 }
 
 pub(crate) fn message(event: &Value) -> &str {

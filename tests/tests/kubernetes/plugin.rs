@@ -1,7 +1,7 @@
 //! The filter's configuration in a WasmPlugin.
 
 use serde_json::json;
-use serin::kubernetes::patches::wasm_plugin::{self, Phase, Plugin, Scope};
+use serin::kubernetes::patches::wasm_plugin::{self, PluginPhase, Scope, WasmPlugin};
 use serin_filter::config::wire;
 
 use crate::world::{merge, patch, read, world};
@@ -10,12 +10,12 @@ use crate::world::{merge, patch, read, world};
 async fn a_plugin_is_made_and_its_configuration_changed() {
     let Some(server) = world().await else { return };
     let admin = server.admin();
-    let plugin = Plugin {
+    let plugin = WasmPlugin {
         name: "serin".to_owned(),
         namespace: "bookinfo".to_owned(),
         url: "oci://registry.example/serin:1.0.0".to_owned(),
         scope: Scope::Pods([("app".to_owned(), "productpage".to_owned())].into()),
-        phase: Some(Phase::Stats),
+        phase: Some(PluginPhase::Stats),
         priority: Some(-10),
     };
     let rendered = plugin.object(&configuration(1, 10_000)).expect("a plugin");

@@ -1,8 +1,10 @@
 //! The objects in `tests/objects`, and which versions they route to.
 
 use serde_json::Value;
-use serin::kubernetes::patches::{Edits, Missing, Routes, http_route, virtual_service};
-use serin_core::config::mesh::{Backend, Destination, Shares, Versions};
+use serin::kubernetes::patches::{
+    Edits, MissingCandidate, RolloutRoutes, http_route, virtual_service,
+};
+use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
 use serin_filter::table::Weight;
 
 /// An object in a file, and how to find the routes in it.
@@ -50,7 +52,7 @@ impl Sample {
         serde_saphyr::from_str(self.text).expect("YAML")
     }
 
-    pub(crate) fn routes(&self, object: &Value) -> Routes {
+    pub(crate) fn routes(&self, object: &Value) -> RolloutRoutes {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         let [baseline, candidate] = self.versions;
         let found = if object["kind"] == "VirtualService" {
@@ -61,7 +63,7 @@ impl Sample {
             };
             let versions =
                 Versions { baseline: destination(baseline), candidate: destination(candidate) };
-            virtual_service::routes(object, &versions, Missing::Add)
+            virtual_service::routes(object, &versions, MissingCandidate::Add)
         } else {
             let backend = |name: &str| Backend {
                 name: name.to_owned(),
@@ -69,14 +71,14 @@ impl Sample {
                 port: None,
             };
             let versions = Versions { baseline: backend(baseline), candidate: backend(candidate) };
-            http_route::routes(object, &versions, Missing::Add)
+            http_route::routes(object, &versions, MissingCandidate::Add)
         };
         found.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// What gives the candidate this share.
     pub(crate) fn edits(&self, object: &Value, percent: u32) -> Edits {
-        let shares = Shares::percent(weight(percent)).expect("a percentage");
+        let shares = RouteWeights::percent(weight(percent)).expect("a percentage");
         self.routes(object).edits(shares)
     }
 }

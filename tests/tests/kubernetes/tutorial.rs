@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use serin_tests::kube::manifests;
-use serin_tests::{Load, Plan, Proxy, serin};
+use serin_tests::{Load, LoadPlan, Proxy, serin};
 
 use crate::mesh::world::sidecar;
 use crate::operator::world::{ROLLOUT, World};
@@ -36,8 +36,10 @@ async fn promotes(rollout: &str, before: &[&str], proxy: Proxy, host: &'static s
     }
     world.bookinfo.until_answered(|call| call.authority(host), 200, Some("v1")).await;
 
-    let load =
-        Load::start(Plan { host: Some(host), ..Plan::new(world.bookinfo.mesh.listener(), 150) });
+    let load = Load::start(LoadPlan {
+        host: Some(host),
+        ..LoadPlan::new(world.bookinfo.mesh.listener(), 150)
+    });
     let _operator = world.operator("a");
     let object = manifests::documents(&text).remove(0);
     world.server().create(&object).await;

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use serin_tests::{Setup, until};
 
-use crate::world::{GROUP, SOON, Serin, Shop, Way, acknowledged, given, template, version};
+use crate::world::{
+    DiscoveryMode, GROUP, SOON, Serin, Shop, acknowledged, given, template, version,
+};
 
-async fn is_delivered(way: Way) {
+async fn is_delivered(way: DiscoveryMode) {
     let (serin, shop) = (Serin::start(), Shop::open().await);
     let envoy = shop.envoy(&serin, "edge-1", way).await;
     let template = template(&envoy);
@@ -30,18 +32,18 @@ async fn is_delivered(way: Way) {
     // As Envoy writes it.
     let file = file.replace("\"0.05s\"", "\"0.050s\"");
     let file: Value = serde_json::from_str(&file).expect("JSON");
-    let given = given(&envoy).await;
-    assert_eq!(given["configs"][0]["ecds_filter"], file["resources"][0], "{given}");
+    let submitted = given(&envoy).await;
+    assert_eq!(submitted["configs"][0]["ecds_filter"], file["resources"][0], "{submitted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_stream_of_its_own() {
-    is_delivered(Way::Own).await;
+    is_delivered(DiscoveryMode::Ecds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_ads() {
-    is_delivered(Way::Aggregated).await;
+    is_delivered(DiscoveryMode::Ads).await;
 }
 
 /// Ten Envoys, half of them over ADS: a new configuration reaches all of them. How long that takes is printed, not asserted.
@@ -51,7 +53,7 @@ async fn to_all_of_ten() {
     let nodes: Vec<_> = (0..10).map(|number| format!("edge-{number}")).collect();
     let mut envoys = Vec::new();
     for (number, node) in nodes.iter().enumerate() {
-        let way = if number % 2 == 0 { Way::Own } else { Way::Aggregated };
+        let way = if number % 2 == 0 { DiscoveryMode::Ecds } else { DiscoveryMode::Ads };
         // Nobody waits for what is not published yet.
         let change = |setup: Setup| {
             setup.replace("initial_fetch_timeout: 5s", "initial_fetch_timeout: 0.5s")

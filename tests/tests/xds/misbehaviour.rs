@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 use tonic::Code;
 
 use crate::client::{Client, hello, refuses, takes, wants};
-use crate::world::{Serin, Shop, Way, acknowledged, rejected, template};
+use crate::world::{DiscoveryMode, Serin, Shop, acknowledged, rejected, template};
 
 /// While one misbehaves, an Envoy is given new configurations as if nothing were.
 struct Others {
@@ -21,7 +21,7 @@ struct Others {
 impl Others {
     async fn new() -> Self {
         let (serin, shop) = (Serin::start(), Shop::open().await);
-        let envoy = shop.envoy(&serin, "edge-1", Way::Own).await;
+        let envoy = shop.envoy(&serin, "edge-1", DiscoveryMode::Ecds).await;
         let mut others = Self { serin, _shop: shop, envoy, generation: 0 };
         others.are_served().await;
         others
@@ -123,7 +123,7 @@ async fn who_does_not_react_is_noticed() {
     };
     let kept = tokio::task::spawn_blocking(connect).await.expect("a client");
     let connected = |connected: bool| {
-        move |proxies: &[serin::xds::registry::Proxy]| {
+        move |proxies: &[serin::xds::registry::ProxyStatus]| {
             proxies.iter().any(|it| it.node == "frozen" && it.connected() == connected)
         }
     };

@@ -1,11 +1,13 @@
 //! An Envoy that can't run a configuration is named with its reason, and keeps the one it has.
 
-use serin::xds::registry::Proxy;
-use serin::xds::template::Template;
+use serin::xds::registry::ProxyStatus;
+use serin::xds::template::FilterTemplate;
 
-use crate::world::{GROUP, Serin, Shop, Way, acknowledged, everybody, rejected, template, version};
+use crate::world::{
+    DiscoveryMode, GROUP, Serin, Shop, acknowledged, everybody, rejected, template, version,
+};
 
-async fn is_named(way: Way) {
+async fn is_named(way: DiscoveryMode) {
     let (serin, shop) = (Serin::start(), Shop::open().await);
     let envoy = shop.envoy(&serin, "edge-7", way).await;
     let template = template(&envoy);
@@ -13,10 +15,10 @@ async fn is_named(way: Way) {
     serin.until_acknowledged(&["edge-7"], "1").await;
 
     let file = std::fs::read_to_string(envoy.filter_file()).expect("the filter's file");
-    let moduleless = Template::parse(file.replace("serin.wasm", "none.wasm").as_bytes());
+    let moduleless = FilterTemplate::parse(file.replace("serin.wasm", "none.wasm").as_bytes());
     let moduleless = moduleless.expect("a template");
     let refused_by = |version: &'static str, reason: &'static str| {
-        move |proxies: &[Proxy]| {
+        move |proxies: &[ProxyStatus]| {
             proxies.iter().any(|proxy| {
                 proxy.node == "edge-7"
                     && acknowledged(proxy) == Some("1")
@@ -39,10 +41,10 @@ async fn is_named(way: Way) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_stream_of_its_own() {
-    is_named(Way::Own).await;
+    is_named(DiscoveryMode::Ecds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_ads() {
-    is_named(Way::Aggregated).await;
+    is_named(DiscoveryMode::Ads).await;
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serin_tests::{Load, Plan};
+use serin_tests::{Load, LoadPlan};
 
-use crate::world::{Serin, Shop, Way, acknowledged, template, version};
+use crate::world::{DiscoveryMode, Serin, Shop, acknowledged, template, version};
 
-async fn serin_is_gone_for_a_while(way: Way) {
+async fn serin_is_gone_for_a_while(way: DiscoveryMode) {
     let (mut serin, shop) = (Serin::start(), Shop::open().await);
     let envoys = [shop.envoy(&serin, "edge-1", way).await, shop.envoy(&serin, "edge-2", way).await];
     let template = template(&envoys[0]);
@@ -16,9 +16,9 @@ async fn serin_is_gone_for_a_while(way: Way) {
         envoy.until_live(1).await;
     }
 
-    let load = Load::start(Plan {
+    let load = Load::start(LoadPlan {
         max_duration: Duration::from_secs(120),
-        ..Plan::new(envoys[0].listener(), 50)
+        ..LoadPlan::new(envoys[0].listener(), 50)
     });
     serin.stop();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -36,7 +36,7 @@ async fn serin_is_gone_for_a_while(way: Way) {
     serin.until_acknowledged(&["edge-1", "edge-2"], "1").await;
     let report = load.stop().await;
     report.assert_none_failed();
-    assert_eq!(report.total().requests, shop.v2.account().requests as usize - 2);
+    assert_eq!(report.total().requests, shop.v2.stats().requests as usize - 2);
 
     serin.publish(&template, 2, "v1");
     serin.until_acknowledged(&["edge-1", "edge-2"], "2").await;
@@ -48,18 +48,18 @@ async fn serin_is_gone_for_a_while(way: Way) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_stream_of_its_own() {
-    serin_is_gone_for_a_while(Way::Own).await;
+    serin_is_gone_for_a_while(DiscoveryMode::Ecds).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_ads() {
-    serin_is_gone_for_a_while(Way::Aggregated).await;
+    serin_is_gone_for_a_while(DiscoveryMode::Ads).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envoy_that_comes_back_gets_the_present_state() {
     let (serin, shop) = (Serin::start(), Shop::open().await);
-    let mut envoy = shop.envoy(&serin, "edge-1", Way::Own).await;
+    let mut envoy = shop.envoy(&serin, "edge-1", DiscoveryMode::Ecds).await;
     let template = template(&envoy);
     serin.publish(&template, 1, "v1");
     serin.until_acknowledged(&["edge-1"], "1").await;
@@ -80,7 +80,7 @@ async fn an_envoy_that_comes_back_gets_the_present_state() {
 async fn an_envoy_that_starts_while_serin_is_gone_serves_the_baseline() {
     let (mut serin, shop) = (Serin::start(), Shop::open().await);
     serin.stop();
-    let envoy = shop.envoy(&serin, "edge-1", Way::Own).await;
+    let envoy = shop.envoy(&serin, "edge-1", DiscoveryMode::Ecds).await;
     assert_eq!(version(&envoy).await.as_deref(), Some("v1"));
     serin.restart(None);
     serin.publish(&template(&envoy), 1, "v2");

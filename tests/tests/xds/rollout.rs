@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use serin_tests::Fault;
-use serin_tests::xds::Fleet;
+use serin_tests::xds::XdsFleet;
 
 const ENVOYS: usize = 10;
 
@@ -20,7 +20,7 @@ fn end(events: &[Value]) -> &Value {
 /// The server is killed in mid-step and stays away for half a minute, and one Envoy is killed and started anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_candidate_is_promoted_whatever_ends_in_between() {
-    let mut fleet = Fleet::new(ENVOYS).await;
+    let mut fleet = XdsFleet::new(ENVOYS).await;
     let loads = fleet.load(RATE);
     let spec = fleet.spec().step("20%", 4 * SECOND, 50).step("50%", 4 * SECOND, 50);
     fleet.server().apply(&spec.step("100%", 2 * SECOND, 50)).await;
@@ -43,7 +43,7 @@ async fn a_healthy_candidate_is_promoted_whatever_ends_in_between() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
-    let fleet = Fleet::new(ENVOYS).await;
+    let fleet = XdsFleet::new(ENVOYS).await;
     let loads = fleet.load(RATE);
     let spec = fleet.spec().step("20%", 2 * SECOND, 50).step("100%", SECOND, 50);
     let broken = &fleet.envoys[7];
@@ -66,7 +66,7 @@ async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_candidate_is_taken_back_everywhere() {
-    let fleet = Fleet::new(ENVOYS).await;
+    let fleet = XdsFleet::new(ENVOYS).await;
     let loads = fleet.load(RATE);
     let spec = fleet.spec().step("20%", 60 * SECOND, 50).step("100%", SECOND, 50);
     fleet.server().apply(&spec).await;

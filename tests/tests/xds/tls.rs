@@ -10,7 +10,7 @@ use serin_tests::Setup;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::client::{Client, hello};
-use crate::world::{Serin, Shop, Way, acknowledged, bootstrap, template};
+use crate::world::{DiscoveryMode, Serin, Shop, acknowledged, bootstrap, template};
 
 /// An authority.
 struct Authority {
@@ -96,7 +96,7 @@ async fn clients_without_the_right_certificate_are_refused() {
             [("proxy.pem", certificate), ("proxy.key", key), ("ca.pem", servers.pem.clone())];
         with_tls(files.into_iter().fold(setup, |setup, (name, text)| setup.file(name, text)))
     };
-    let envoy = shop.envoy_with(&serin, "edge-1", Way::Own, secured).await;
+    let envoy = shop.envoy_with(&serin, "edge-1", DiscoveryMode::Ecds, secured).await;
     serin.publish(&template(&envoy), 1, "v2");
     serin.until_acknowledged(&["edge-1"], "1").await;
 

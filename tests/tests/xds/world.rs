@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin::xds::protocol::{Rejection, Standing};
+use serin::xds::protocol::{AckState, Rejection};
 use serin::xds::publisher::Publisher;
-use serin::xds::registry::Proxy;
-use serin::xds::server::Server;
-use serin::xds::template::Template;
+use serin::xds::registry::ProxyStatus;
+use serin::xds::server::XdsServer;
+use serin::xds::template::FilterTemplate;
 use serin::xds::tls::TlsFiles;
-pub(crate) use serin_tests::xds::{GROUP, Way, bootstrap};
+pub(crate) use serin_tests::xds::{DiscoveryMode, GROUP, bootstrap};
 use serin_tests::{Call, Envoy, Protocol, Setup, Upstream, ports, until};
 use tokio::runtime::{Builder, Runtime};
 
@@ -44,7 +44,7 @@ impl Serin {
         let runtime = runtime.expect("a runtime");
         let server = {
             let _within = runtime.enter();
-            Server::bind(self.address, tls).expect("the port is free")
+            XdsServer::bind(self.address, tls).expect("the port is free")
         };
         assert_eq!(server.address(), self.address);
         let publisher = self.publisher.clone();
@@ -60,13 +60,17 @@ impl Serin {
     }
 
     /// Everybody gets this version, by this filter.
-    pub(crate) fn publish(&self, template: &Template, generation: u64, version: &str) {
+    pub(crate) fn publish(&self, template: &FilterTemplate, generation: u64, version: &str) {
         let configuration = everybody(generation, version);
         self.publisher.publish(GROUP, template.resource(generation.to_string(), configuration));
     }
 
     /// Waits until the proxies of the group are as they shall be.
-    pub(crate) async fn until(&self, what: &str, right: impl Fn(&[Proxy]) -> bool) -> Vec<Proxy> {
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        right: impl Fn(&[ProxyStatus]) -> bool,
+    ) -> Vec<ProxyStatus> {
         until(SOON, what, async || {
             let proxies = self.publisher.proxies(GROUP);
             if right(&proxies) { Ok(proxies) } else { Err(proxies) }
@@ -76,7 +80,7 @@ impl Serin {
 
     /// Waits until these proxies and no others are connected and have acknowledged this version of the filter's configuration.
     pub(crate) async fn until_acknowledged(&self, nodes: &[&str], version: &str) {
-        let right = |proxy: &Proxy| {
+        let right = |proxy: &ProxyStatus| {
             let rejected = standing(proxy).is_some_and(|standing| standing.rejected.is_some());
             proxy.connected() && acknowledged(proxy) == Some(version) && !rejected
         };
@@ -95,15 +99,15 @@ impl Drop for Serin {
 }
 
 /// Where a proxy stands with the filter's configuration.
-pub(crate) fn standing(proxy: &Proxy) -> Option<&Standing> {
+pub(crate) fn standing(proxy: &ProxyStatus) -> Option<&AckState> {
     proxy.resources.get("serin")
 }
 
-pub(crate) fn acknowledged(proxy: &Proxy) -> Option<&str> {
+pub(crate) fn acknowledged(proxy: &ProxyStatus) -> Option<&str> {
     standing(proxy)?.acknowledged.as_deref()
 }
 
-pub(crate) fn rejected(proxy: &Proxy) -> Option<&Rejection> {
+pub(crate) fn rejected(proxy: &ProxyStatus) -> Option<&Rejection> {
     standing(proxy)?.rejected.as_ref()
 }
 
@@ -119,7 +123,7 @@ impl Shop {
     }
 
     /// An Envoy of this name.
-    pub(crate) async fn envoy(&self, serin: &Serin, node: &str, way: Way) -> Envoy {
+    pub(crate) async fn envoy(&self, serin: &Serin, node: &str, way: DiscoveryMode) -> Envoy {
         self.envoy_with(serin, node, way, |setup| setup).await
     }
 
@@ -128,7 +132,7 @@ impl Shop {
         &self,
         serin: &Serin,
         node: &str,
-        way: Way,
+        way: DiscoveryMode,
         change: impl FnOnce(Setup) -> Setup,
     ) -> Envoy {
         let setup = Setup::new(self.v1.address(), self.v2.address()).xds(serin.address).workers(1);
@@ -138,9 +142,9 @@ impl Shop {
 }
 
 /// The shipped filter as this Envoy has it on its disk.
-pub(crate) fn template(envoy: &Envoy) -> Template {
+pub(crate) fn template(envoy: &Envoy) -> FilterTemplate {
     let text = std::fs::read(envoy.filter_file()).expect("the filter's file");
-    Template::parse(&text).expect("the shipped file")
+    FilterTemplate::parse(&text).expect("the shipped file")
 }
 
 /// A configuration in which everybody gets this version.

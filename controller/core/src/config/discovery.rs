@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 /// Where the list of proxies comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum DiscoveryConfig {
     /// One proxy, by the base address of its admin interface.
-    Lone(String),
+    Single(String),
     /// These, each as `host:port`.
     Addresses(Vec<String>),
     /// All addresses of a name.

@@ -65,14 +65,14 @@ pub struct NotPercent(Weight);
 
 /// Two weights as an object has them: each version's share is its part of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shares {
+pub struct RouteWeights {
     /// The baseline's weight.
     pub baseline: u32,
     /// The candidate's weight.
     pub candidate: u32,
 }
 
-impl Shares {
+impl RouteWeights {
     /// In parts per million.
     #[must_use]
     pub fn ppm(candidate: Weight) -> Self {
@@ -100,7 +100,7 @@ impl Shares {
     }
 }
 
-impl Display for Shares {
+impl Display for RouteWeights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} and {}", self.baseline, self.candidate)
     }

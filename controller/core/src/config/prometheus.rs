@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a Prometheus is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connection {
+pub struct PrometheusConnection {
     /// Base address, such as `https://prometheus.example.com`.
     pub url: String,
     /// Who asks.
@@ -16,9 +16,9 @@ pub struct Connection {
 
 /// A Prometheus, and which of its targets are the proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub struct PrometheusSettings {
     /// Where it is.
-    pub connection: Connection,
+    pub connection: PrometheusConnection,
     /// Labels that all proxies have, and no other target; if there are none, whatever has the filter's statistics is a proxy.
     pub instances: BTreeMap<String, String>,
 }
@@ -29,7 +29,7 @@ pub struct Settings {
 pub enum Auth {
     /// Not at all.
     #[default]
-    Nobody,
+    None,
     /// By name and password.
     Basic {
         /// The name.
@@ -49,7 +49,7 @@ impl Auth {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::Nobody => None,
+            Self::None => None,
             Self::Basic { password_file, .. } => Some(password_file),
             Self::Bearer { token_file } => Some(token_file),
         }
@@ -58,6 +58,6 @@ impl Auth {
 
 /// A statistic's name as the page has it.
 #[must_use]
-pub fn shown(name: &str) -> String {
+pub fn prometheus_name(name: &str) -> String {
     name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_")
 }

@@ -1,13 +1,13 @@
 //! Where evidence comes from.
 
-use super::discovery::Whereabouts;
+use super::discovery::DiscoveryConfig;
 use super::prometheus;
 
 /// Where evidence comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SourceConfig {
     /// The admin interfaces of these proxies.
-    Admin(Whereabouts),
+    Admin(DiscoveryConfig),
     /// A Prometheus that scrapes them.
-    Prometheus(prometheus::Settings),
+    Prometheus(prometheus::PrometheusSettings),
 }

@@ -12,7 +12,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::coin_flip::Direction;
-use crate::judge::wealth::Stake;
+use crate::judge::wealth::Wealth;
 
 /// How many times above the limit (or below it) the share is assumed to be, one bet for each.
 const FACTORS: [f64; 8] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
@@ -22,43 +22,43 @@ const FAR_ABOVE: [f64; 2] = [0.5, 0.999];
 
 /// The state of one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Absolute {
+pub struct AbsoluteTest {
     limit: f64,
     direction: Direction,
-    stake: Stake,
+    wealth: Wealth,
 }
 
-impl Absolute {
+impl AbsoluteTest {
     /// A test of a `limit` above 0 and below 0.999 from now on: for [`Direction::Harm`] of being above it, for [`Direction::Safe`] of being
     /// below.
     #[must_use]
-    pub fn all_in(direction: Direction, limit: f64) -> Self {
-        Self { limit, direction, stake: Stake::all_in(rates(direction, limit).count()) }
+    pub fn fully_invested(direction: Direction, limit: f64) -> Self {
+        Self { limit, direction, wealth: Wealth::fully_invested(rates(direction, limit).count()) }
     }
 
     /// A test that stays quick for a rollout planned to last `slots` slots.
     #[must_use]
     pub fn restarting(direction: Direction, limit: f64, slots: u32) -> Self {
-        let stake = Stake::held_back_for(slots, rates(direction, limit).count());
-        Self { limit, direction, stake }
+        let wealth = Wealth::with_reserve(slots, rates(direction, limit).count());
+        Self { limit, direction, wealth }
     }
 
     /// Takes into account that `bad` of `requests` were bad.
     pub fn add(&mut self, bad: u64, requests: u64) {
         let (k, n, p0) = (bad as f64, requests as f64, self.limit);
         let gain = |p1: f64| k * (p1 / p0).ln() + (n - k) * ((1.0 - p1) / (1.0 - p0)).ln();
-        self.stake.gain(rates(self.direction, p0).map(gain));
+        self.wealth.gain(rates(self.direction, p0).map(gain));
     }
 
     /// ln E. Evidence at level alpha when it reaches `ln(1/alpha)`.
     #[must_use]
     pub fn ln_e(&self) -> f64 {
-        self.stake.ln_e()
+        self.wealth.ln_e()
     }
 
     /// The bets, to be changed.
-    pub(super) fn stake_mut(&mut self) -> &mut Stake {
-        &mut self.stake
+    pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
+        &mut self.wealth
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     /// Against numbers computed apart, from the formula above.
     #[test]
     fn golden_vector() {
-        let mut test = Absolute::all_in(Direction::Harm, 0.01);
+        let mut test = AbsoluteTest::fully_invested(Direction::Harm, 0.01);
         let seen = [(0, 100), (3, 50), (9, 200)].map(|(bad, requests)| {
             test.add(bad, requests);
             test.ln_e()
@@ -104,9 +104,9 @@ mod tests {
                     let mut expectation = 0.0;
                     for first in 0..=n {
                         for second in 0..=n {
-                            let mut test = Absolute::restarting(direction, limit, 3);
+                            let mut test = AbsoluteTest::restarting(direction, limit, 3);
                             test.add(first.into(), n.into());
-                            test.stake_mut().pass_slot();
+                            test.wealth_mut().pass_slot();
                             test.add(second.into(), n.into());
                             let chance = binomial(n, first, rate) * binomial(n, second, rate);
                             expectation += chance * test.ln_e().exp();

@@ -21,7 +21,7 @@ const SHARE_TOLERANCE: f64 = 2.0;
 
 /// What the users of one future slice did while the baseline served everybody, and what the others did.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Observed {
+pub struct SliceObservation {
     /// The users who will meet the candidate.
     pub inside: Arm,
     /// All others.
@@ -30,7 +30,7 @@ pub struct Observed {
 
 /// The slice to take.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice {
+pub struct SaltChoice {
     /// Index of the salt.
     pub salt: usize,
     /// For each step, what is known of the users who will meet the candidate.
@@ -40,10 +40,11 @@ pub struct Choice {
 /// Chooses among salts, each with the slices of all steps in which the baseline still serves. `miss` is the chance, above 0 and below
 /// 1, that any slice differs by more than is said. `None` without salts, or if a slice has not been seen at all.
 #[must_use]
-pub fn choose(salts: &[Vec<Observed>], miss: f64) -> Option<Choice> {
-    let imbalance =
-        |slices: &Vec<Observed>| slices.iter().map(Observed::imbalance).fold(0.0, f64::max);
-    let seen = |slices: &Vec<Observed>| {
+pub fn choose(salts: &[Vec<SliceObservation>], miss: f64) -> Option<SaltChoice> {
+    let imbalance = |slices: &Vec<SliceObservation>| {
+        slices.iter().map(SliceObservation::imbalance).fold(0.0, f64::max)
+    };
+    let seen = |slices: &Vec<SliceObservation>| {
         slices.iter().all(|slice| slice.inside.requests > 0 && slice.outside.requests > 0)
     };
     let eligible = salts.iter().enumerate().filter(|(_, slices)| seen(slices));
@@ -51,10 +52,10 @@ pub fn choose(salts: &[Vec<Observed>], miss: f64) -> Option<Choice> {
     let statements =
         salts.iter().flatten().map(|slice| 1 + slice.inside.slower.len()).sum::<usize>();
     let each = miss / statements.max(1) as f64;
-    Some(Choice { salt, slices: slices.iter().map(|slice| slice.known(each)).collect() })
+    Some(SaltChoice { salt, slices: slices.iter().map(|slice| slice.bounds(each)).collect() })
 }
 
-impl Observed {
+impl SliceObservation {
     /// How far bad requests inside are from their share of all, in standard deviations, whatever the SLI and the sign: a slice that is
     /// better than the rest hides harm.
     fn imbalance(&self) -> f64 {
@@ -76,12 +77,12 @@ impl Observed {
     }
 
     /// What is known of the slice, each statement wrong with a chance of `miss` at the most.
-    fn known(&self, miss: f64) -> Slice {
+    fn bounds(&self, miss: f64) -> Slice {
         let (inside, outside) = (self.inside.requests, self.outside.requests);
         let bias = |(bad_inside, bad_outside): (u64, u64)| {
-            let most = upper(bad_inside, inside, miss / 2.0);
+            let most = upper_bound(bad_inside, inside, miss / 2.0);
             // A share is at least x if its complement is at most 1 - x.
-            let least = 1.0 - upper(outside.saturating_sub(bad_outside), outside, miss / 2.0);
+            let least = 1.0 - upper_bound(outside.saturating_sub(bad_outside), outside, miss / 2.0);
             (most - least).clamp(0.0, 1.0)
         };
         let mut biases = self.slis().map(bias);
@@ -95,7 +96,7 @@ impl Observed {
 }
 
 /// The upper limit of a share of which `bad` of `all` were seen, exceeded with a chance of `miss` at the most.
-fn upper(bad: u64, all: u64, miss: f64) -> f64 {
+fn upper_bound(bad: u64, all: u64, miss: f64) -> f64 {
     if bad >= all {
         return 1.0;
     }
@@ -107,9 +108,9 @@ fn upper(bad: u64, all: u64, miss: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn slice(inside: (u64, u64), outside: (u64, u64)) -> Observed {
+    fn slice(inside: (u64, u64), outside: (u64, u64)) -> SliceObservation {
         let arm = |(requests, failures)| Arm { requests, failures, slower: Vec::new() };
-        Observed { inside: arm(inside), outside: arm(outside) }
+        SliceObservation { inside: arm(inside), outside: arm(outside) }
     }
 
     /// The rule of three: no failure in n requests leaves about 3/n at 95 %.
@@ -118,7 +119,7 @@ mod tests {
         for (bad, all, miss, expected) in
             [(0, 1_000, 0.05, 0.002_991_2), (5, 100, 0.025, 0.112_834_9), (10, 10, 0.05, 1.0)]
         {
-            let limit = upper(bad, all, miss);
+            let limit = upper_bound(bad, all, miss);
             assert!((limit - expected).abs() < 1e-6, "{limit} is not {expected}");
         }
     }
@@ -151,7 +152,7 @@ mod tests {
     fn slow_habits_count_as_failing_ones_do() {
         let slow = |inside: u64| {
             let arm = |requests, slower| Arm { requests, failures: 0, slower: vec![slower] };
-            vec![Observed { inside: arm(1_000, inside), outside: arm(9_000, 450) }]
+            vec![SliceObservation { inside: arm(1_000, inside), outside: arm(9_000, 450) }]
         };
         let choice = choose(&[slow(90), slow(52)], 0.01).unwrap();
         assert_eq!(choice.salt, 1);

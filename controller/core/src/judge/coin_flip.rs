@@ -21,21 +21,22 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use super::{Arm, Block};
-use crate::judge::wealth::Stake;
+use crate::judge::wealth::Wealth;
 
 /// How many bets there are.
 pub(super) const BETS: usize = 13;
 
 /// How many times more often than the margin allows the candidate's requests are assumed to be bad, one bet for each.
-const MORE: [f64; BETS] =
+const HARM_FACTORS: [f64; BETS] =
     [1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0, 128.0, 1024.0];
 
 /// See [`CoinFlip::restarting_where_rare`].
-const MANY_TIMES: f64 = 8.0;
+const RARE_MIN_FACTOR: f64 = 8.0;
 
 /// How many times less often, for the test of safety. A candidate as good as the baseline is not far below its margin: the bets are dense
 /// there.
-const LESS: [f64; BETS] = [1.1, 1.2, 1.4, 1.6, 1.8, 2.1, 2.5, 3.0, 4.0, 6.0, 12.0, 40.0, 1024.0];
+const SAFETY_FACTORS: [f64; BETS] =
+    [1.1, 1.2, 1.4, 1.6, 1.8, 2.1, 2.5, 3.0, 4.0, 6.0, 12.0, 40.0, 1024.0];
 
 /// What a test gathers evidence for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,22 +50,23 @@ pub enum Direction {
 
 /// The factors g of a direction with their logarithms.
 #[derive(Debug)]
-struct Grid {
+struct FactorGrid {
     g: [f64; BETS],
     ln_g: [f64; BETS],
 }
 
-static HARM: LazyLock<Grid> = LazyLock::new(|| Grid::new(MORE));
-static SAFE: LazyLock<Grid> = LazyLock::new(|| Grid::new(LESS.map(f64::recip)));
+static HARM: LazyLock<FactorGrid> = LazyLock::new(|| FactorGrid::new(HARM_FACTORS));
+static SAFE: LazyLock<FactorGrid> =
+    LazyLock::new(|| FactorGrid::new(SAFETY_FACTORS.map(f64::recip)));
 
-impl Grid {
+impl FactorGrid {
     fn new(g: [f64; BETS]) -> Self {
         Self { g, ln_g: g.map(f64::ln) }
     }
 }
 
 impl Direction {
-    fn grid(self) -> &'static Grid {
+    fn grid(self) -> &'static FactorGrid {
         match self {
             Self::Harm => &HARM,
             Self::Safe => &SAFE,
@@ -83,14 +85,14 @@ pub struct Margin {
 
 /// Bad requests of both versions in one block. Whole numbers when observed, any when expected.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Bad {
+pub struct BadCounts {
     /// k_b: the baseline's.
     pub baseline: f64,
     /// k_c: the candidate's.
     pub candidate: f64,
 }
 
-impl Bad {
+impl BadCounts {
     /// The bad requests of a block, of those that `count` counts.
     pub(super) fn of(block: &Block, count: impl Fn(&Arm) -> u64) -> Self {
         Self { baseline: count(&block.baseline) as f64, candidate: count(&block.candidate) as f64 }
@@ -101,7 +103,7 @@ impl Bad {
 /// tolerance.
 #[derive(Debug, Clone)]
 pub struct Odds {
-    grid: &'static Grid,
+    grid: &'static FactorGrid,
     /// ln(1 + x) for each g: what each bad request costs a bet.
     ln_cost: [f64; BETS],
     /// What each unit of d costs a bet.
@@ -124,7 +126,7 @@ impl Odds {
     }
 
     /// What each bet gains by `bad`, but for the absolute tolerance.
-    pub(super) fn gains(&self, bad: Bad) -> impl Iterator<Item = f64> {
+    pub(super) fn gains(&self, bad: BadCounts) -> impl Iterator<Item = f64> {
         let all = bad.candidate + bad.baseline;
         let terms = self.grid.ln_g.iter().zip(&self.ln_cost);
         terms.map(move |(ln_g, ln_cost)| bad.candidate * ln_g - all * ln_cost)
@@ -139,54 +141,54 @@ impl Odds {
 /// The state of one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoinFlip {
-    stake: Stake,
+    wealth: Wealth,
     /// So many bets, those on the smallest differences, are left out.
-    left_out: usize,
+    skipped_bets: usize,
 }
 
 impl CoinFlip {
     /// A test that stays quick for a rollout planned to last `slots` slots.
     #[must_use]
     pub fn restarting(slots: u32) -> Self {
-        Self { stake: Stake::held_back_for(slots, BETS), left_out: 0 }
+        Self { wealth: Wealth::with_reserve(slots, BETS), skipped_bets: 0 }
     }
 
     /// The same where hardly anything is bad usually: whoever is worse there is many times worse, so that the bets on less than
-    /// [`MANY_TIMES`] would be lost.
+    /// [`RARE_MIN_FACTOR`] would be lost.
     #[must_use]
     pub(super) fn restarting_where_rare(slots: u32) -> Self {
-        let left_out = MORE.iter().take_while(|g| **g < MANY_TIMES).count();
-        Self { stake: Stake::held_back_for(slots, BETS - left_out), left_out }
+        let skipped_bets = HARM_FACTORS.iter().take_while(|g| **g < RARE_MIN_FACTOR).count();
+        Self { wealth: Wealth::with_reserve(slots, BETS - skipped_bets), skipped_bets }
     }
 
     /// A test of what is going to happen from now on.
     #[must_use]
-    pub fn all_in() -> Self {
-        Self { stake: Stake::all_in(BETS), left_out: 0 }
+    pub fn fully_invested() -> Self {
+        Self { wealth: Wealth::fully_invested(BETS), skipped_bets: 0 }
     }
 
     /// The bets with what they are worth.
     #[must_use]
-    pub fn stake(&self) -> &Stake {
-        &self.stake
+    pub fn wealth(&self) -> &Wealth {
+        &self.wealth
     }
 
     /// The bets, to be changed.
-    pub(super) fn stake_mut(&mut self) -> &mut Stake {
-        &mut self.stake
+    pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
+        &mut self.wealth
     }
 
     /// Takes a block into account: its odds, its bad requests, the absolute tolerance d, and the dispersion (at least 1): by how much
     /// bad requests come in bursts, as variance / mean. A part of the gain is at most 1 in expectation if the whole is.
-    pub fn add(&mut self, odds: &Odds, bad: Bad, absolute: f64, dispersion: f64) {
-        let gains = odds.gains(bad).zip(odds.allowance()).skip(self.left_out);
-        self.stake.gain(gains.map(|(gain, unit)| (gain - absolute * unit) / dispersion));
+    pub fn add(&mut self, odds: &Odds, bad: BadCounts, absolute: f64, dispersion: f64) {
+        let gains = odds.gains(bad).zip(odds.allowance()).skip(self.skipped_bets);
+        self.wealth.gain(gains.map(|(gain, unit)| (gain - absolute * unit) / dispersion));
     }
 
     /// ln E. Evidence at level alpha when it reaches `ln(1/alpha)`.
     #[must_use]
     pub fn ln_e(&self) -> f64 {
-        self.stake.ln_e()
+        self.wealth.ln_e()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The smallest degradation that a stretch of traffic could have shown.
 
-use super::coin_flip::{Bad, CoinFlip, Direction, Odds};
-use super::margins::History;
+use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
+use super::margins::BaselineHistory;
 use super::{Arm, Block, Judge};
 use crate::judge::non_inferiority::least_requests;
 
@@ -13,14 +13,14 @@ impl Judge {
     #[must_use]
     pub fn detectable_failure_rate(&self, seen: &Block) -> Option<f64> {
         let usual = seen.baseline.failure_rate()?;
-        let shown = |rate: f64| self.shown(&seen.baseline, &seen.candidate, rate);
-        if !shown(1.0) {
+        let view = |rate: f64| self.shown(&seen.baseline, &seen.candidate, rate);
+        if !view(1.0) {
             return None;
         }
         let (mut low, mut high) = (usual, 1.0);
         for _ in 0..50 {
             let middle = f64::midpoint(low, high);
-            if shown(middle) { high = middle } else { low = middle }
+            if view(middle) { high = middle } else { low = middle }
         }
         Some(high)
     }
@@ -40,21 +40,23 @@ impl Judge {
         let usual = self.history.baseline().failure_rate().unwrap_or(0.0);
         least_requests(|candidate| {
             let baseline = candidate as f64 * (1.0 - share) / share;
-            let bad =
-                Bad { baseline: baseline * usual, candidate: candidate as f64 * failure_rate };
+            let bad = BadCounts {
+                baseline: baseline * usual,
+                candidate: candidate as f64 * failure_rate,
+            };
             self.worth(baseline, candidate as f64, bad) >= self.settings.limit()
         })
     }
 
     fn shown(&self, baseline: &Arm, candidate: &Arm, failure_rate: f64) -> bool {
         let (n_b, n_c) = (baseline.requests as f64, candidate.requests as f64);
-        let bad = Bad { baseline: baseline.failures as f64, candidate: n_c * failure_rate };
+        let bad = BadCounts { baseline: baseline.failures as f64, candidate: n_c * failure_rate };
         self.worth(n_b, n_c, bad) >= self.settings.limit()
     }
 
     /// ln E of a fresh test of errors after this one block, as it counts in the whole.
-    fn worth(&self, n_b: f64, n_c: f64, bad: Bad) -> f64 {
-        let margin = History::errors(&self.settings, &self.terms);
+    fn worth(&self, n_b: f64, n_c: f64, bad: BadCounts) -> f64 {
+        let margin = BaselineHistory::errors(&self.settings, &self.context);
         let Some(odds) = Odds::new(Direction::Harm, margin.relative, n_b, n_c) else { return 0.0 };
         let mut test = CoinFlip::restarting(self.settings.slots);
         test.add(&odds, bad, margin.absolute, self.settings.dispersion);

@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Block;
-use super::coin_flip::{BETS, Bad, Direction, Odds};
+use super::coin_flip::{BETS, BadCounts, Direction, Odds};
 
 /// The chance that the interval ever misses the difference.
-const MISS: f64 = 0.05;
+const MISS_PROBABILITY: f64 = 0.05;
 
 /// The candidate's share of bad requests less the baseline's, between these limits with 95 % confidence, at all times together. From
 /// -1 to 1.
@@ -27,20 +27,20 @@ pub struct Interval {
 /// What there is to tell the interval from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Difference {
-    harm: Side,
-    safe: Side,
+    harm: OneSidedBets,
+    safe: OneSidedBets,
 }
 
 /// One direction's bets: each with A0 and B.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Side {
+struct OneSidedBets {
     direction: Direction,
     bets: [(f64, f64); BETS],
 }
 
 impl Difference {
     pub(super) fn new() -> Self {
-        let side = |direction| Side { direction, bets: [(0.0, 0.0); BETS] };
+        let side = |direction| OneSidedBets { direction, bets: [(0.0, 0.0); BETS] };
         Self { harm: side(Direction::Harm), safe: side(Direction::Safe) }
     }
 
@@ -50,7 +50,7 @@ impl Difference {
     }
 
     pub(super) fn interval(&self) -> Interval {
-        let refuted = (2.0 / MISS).ln();
+        let refuted = (2.0 / MISS_PROBABILITY).ln();
         Interval {
             // The more is allowed, the less speaks for harm, and the more for safety.
             low: bisect(|d| self.harm.ln_e(d) < refuted),
@@ -59,13 +59,13 @@ impl Difference {
     }
 }
 
-impl Side {
+impl OneSidedBets {
     fn add(&mut self, block: &Block) {
         let (baseline, candidate) = (block.baseline.requests, block.candidate.requests);
         let Some(odds) = Odds::new(self.direction, 1.0, baseline as f64, candidate as f64) else {
             return;
         };
-        let gains = odds.gains(Bad::of(block, |arm| arm.failures)).zip(odds.allowance());
+        let gains = odds.gains(BadCounts::of(block, |arm| arm.failures)).zip(odds.allowance());
         for ((gained, taken), (gain, unit)) in self.bets.iter_mut().zip(gains) {
             *gained += gain;
             *taken += unit;

@@ -4,7 +4,7 @@ use super::{Arm, Block, Cause, Objective, Settings, Sli, Verdict};
 
 /// The two versions by name.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'n> {
+pub struct VersionLabels<'n> {
     /// The running version.
     pub baseline: &'n str,
     /// The new version.
@@ -14,7 +14,7 @@ pub struct Names<'n> {
 impl Cause {
     /// Why the candidate is to go, from what both versions did in `seen`.
     #[must_use]
-    pub fn explain(self, settings: &Settings, names: Names, seen: &Block) -> String {
+    pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
         match self {
             Self::Worse(sli) => sli.compare(settings, names, seen),
             Self::Misses(objective) => objective.explain(settings, names, seen),
@@ -25,12 +25,12 @@ impl Cause {
 impl Objective {
     /// How the candidate misses the objective.
     #[must_use]
-    pub fn explain(self, settings: &Settings, names: Names, seen: &Block) -> String {
+    pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
         let Self { sli, at_most } = self;
-        let what = sli.what(settings);
+        let what = sli.describe(settings);
         let of = |arm: &Arm| share(arm.bad(sli), arm.requests);
         let limit = percent(at_most);
-        let Names { baseline, candidate } = names;
+        let VersionLabels { baseline, candidate } = names;
         let missed = format!(
             "{} of {candidate}'s requests {what}, at most {limit} may",
             of(&seen.candidate)
@@ -45,7 +45,7 @@ impl Objective {
 
 impl Sli {
     /// What is wrong with a bad request, as in "5 % of the requests ...".
-    fn what(self, settings: &Settings) -> String {
+    fn describe(self, settings: &Settings) -> String {
         match self {
             Self::Errors => "failed".to_owned(),
             Self::Latency { boundary } => {
@@ -55,10 +55,10 @@ impl Sli {
         }
     }
 
-    fn compare(self, settings: &Settings, names: Names, seen: &Block) -> String {
-        let what = self.what(settings);
+    fn compare(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
+        let what = self.describe(settings);
         let of = |arm: &Arm| share(arm.bad(self), arm.requests);
-        let Names { baseline, candidate } = names;
+        let VersionLabels { baseline, candidate } = names;
         format!(
             "{} of {candidate}'s requests {what}, {} of {baseline}'s",
             of(&seen.candidate),
@@ -70,7 +70,7 @@ impl Sli {
 impl Verdict {
     /// The verdict in one sentence, from what both versions did in `seen`.
     #[must_use]
-    pub fn explain(self, settings: &Settings, names: Names, seen: &Block) -> String {
+    pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
         match self {
             Self::Undecided => {
                 format!("no harm shown: {}", Sli::Errors.compare(settings, names, seen))
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn sentences_carry_the_numbers() {
         let settings = Settings { boundaries_ms: vec![100.0, 250.0], ..Settings::default() };
-        let names = Names { baseline: "v1", candidate: "v2" };
+        let names = VersionLabels { baseline: "v1", candidate: "v2" };
         let arm = |requests, failures, slower| Arm { requests, failures, slower };
         let seen = Block { baseline: arm(800, 1, vec![80, 2]), candidate: arm(40, 13, vec![9, 9]) };
         assert_eq!(

@@ -2,101 +2,107 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::absolute::Absolute;
-use super::coin_flip::{Bad, CoinFlip, Direction, Odds};
-use super::margins::History;
-use super::settings::{Settings, Terms};
+use super::absolute::AbsoluteTest;
+use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
+use super::margins::BaselineHistory;
+use super::settings::{Settings, SplitContext};
 use super::{Arm, Block, Objective};
-use crate::judge::latency_tests::Slowness;
-use crate::judge::wealth::{Stake, ln_sum_exp};
+use crate::judge::latency_tests::LatencyTests;
+use crate::judge::wealth::{Wealth, ln_sum_exp};
 
 /// The tests of harm of one rollout. Never reset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Harm {
+pub(super) struct HarmTests {
     errors: CoinFlip,
-    latency: Slowness,
+    latency: LatencyTests,
     /// One for each objective, of what happened without a baseline.
-    objectives: Vec<Absolute>,
-    evidence: Evidence,
+    objectives: Vec<AbsoluteTest>,
+    evidence: HarmEvidence,
 }
 
 /// ln E of everything and of its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Evidence {
+pub(super) struct HarmEvidence {
     pub(super) all: f64,
     pub(super) errors: f64,
     pub(super) latency: Option<f64>,
     pub(super) objectives: Option<f64>,
 }
 
-impl Harm {
+impl HarmTests {
     pub(super) fn new(settings: &Settings) -> Self {
         let objective = |objective: &Objective| {
-            Absolute::restarting(Direction::Harm, objective.at_most, settings.slots)
+            AbsoluteTest::restarting(Direction::Harm, objective.at_most, settings.slots)
         };
         let mut harm = Self {
-            latency: Slowness::default(),
+            latency: LatencyTests::default(),
             errors: CoinFlip::restarting(settings.slots),
             objectives: settings.objectives.iter().map(objective).collect(),
-            evidence: Evidence { all: 0.0, errors: 0.0, latency: None, objectives: None },
+            evidence: HarmEvidence { all: 0.0, errors: 0.0, latency: None, objectives: None },
         };
         harm.evidence = harm.sum(settings);
         harm
     }
 
-    pub(super) fn evidence(&self) -> Evidence {
+    pub(super) fn evidence(&self) -> HarmEvidence {
         self.evidence
     }
 
     pub(super) fn pass_slot(&mut self) {
-        self.errors.stake_mut().pass_slot();
-        self.latency.stakes().for_each(Stake::pass_slot);
-        self.objectives.iter_mut().for_each(|test| test.stake_mut().pass_slot());
+        self.errors.wealth_mut().pass_slot();
+        self.latency.wealths().for_each(Wealth::pass_slot);
+        self.objectives.iter_mut().for_each(|test| test.wealth_mut().pass_slot());
     }
 
     /// Takes a block into account. No block adds more than half of what decides, if the settings have it so.
     pub(super) fn add(
         &mut self,
         settings: &Settings,
-        terms: &Terms,
-        history: &History,
+        terms: &SplitContext,
+        history: &BaselineHistory,
         block: &Block,
     ) {
         let before = self.evidence.all;
-        if terms.alone {
-            self.add_alone(settings, &block.candidate);
+        if terms.single_arm {
+            self.add_single_arm(settings, &block.candidate);
         } else {
             self.compare(settings, terms, history, block);
         }
         self.evidence = self.sum(settings);
         let most = before + settings.limit() / 2.0;
         if settings.cap && self.evidence.all > most {
-            self.forgo_down_to(settings, most);
-            self.evidence = Evidence { all: most, ..self.sum(settings) };
+            self.discount_to(settings, most);
+            self.evidence = HarmEvidence { all: most, ..self.sum(settings) };
         }
     }
 
-    fn compare(&mut self, settings: &Settings, terms: &Terms, history: &History, block: &Block) {
+    fn compare(
+        &mut self,
+        settings: &Settings,
+        terms: &SplitContext,
+        history: &BaselineHistory,
+        block: &Block,
+    ) {
         let (n_b, n_c) = (block.baseline.requests as f64, block.candidate.requests as f64);
-        let margin = History::errors(settings, terms);
+        let margin = BaselineHistory::errors(settings, terms);
         if let Some(odds) = Odds::new(Direction::Harm, margin.relative, n_b, n_c) {
-            let bad = Bad::of(block, |arm| arm.failures);
+            let bad = BadCounts::of(block, |arm| arm.failures);
             self.errors.add(&odds, bad, margin.absolute, settings.dispersion);
         }
         self.latency.add(settings, terms, history, block);
     }
 
-    fn add_alone(&mut self, settings: &Settings, candidate: &Arm) {
+    fn add_single_arm(&mut self, settings: &Settings, candidate: &Arm) {
         for (objective, test) in settings.objectives.iter().zip(&mut self.objectives) {
             test.add(candidate.bad(objective.sli), candidate.requests);
         }
     }
 
-    fn sum(&self, settings: &Settings) -> Evidence {
+    fn sum(&self, settings: &Settings) -> HarmEvidence {
         let weights = settings.weights();
         let errors = self.errors.ln_e();
         let latency = settings.judged_latency().map(|_| self.latency.ln_e());
-        let objectives = mean_ln_e(self.objectives.iter().map(Absolute::ln_e));
+        let objectives = mean_ln_e(self.objectives.iter().map(AbsoluteTest::ln_e));
         let part = |weight: f64, ln_e: Option<f64>| {
             ln_e.map_or(f64::NEG_INFINITY, |ln_e| weight.ln() + ln_e)
         };
@@ -108,43 +114,43 @@ impl Harm {
                 part(weights.objectives, objectives),
             ]),
         };
-        Evidence { all, errors, latency, objectives }
+        HarmEvidence { all, errors, latency, objectives }
     }
 
     /// Every test with the share it has in the evidence.
-    fn shares(&mut self, settings: &Settings) -> impl Iterator<Item = (f64, &mut Stake)> {
+    fn shares(&mut self, settings: &Settings) -> impl Iterator<Item = (f64, &mut Wealth)> {
         let weights = settings.weights();
-        let latency = self.latency.stakes();
+        let latency = self.latency.wealths();
         let each_latency = weights.latency / latency.len().max(1) as f64;
         let each_objective = weights.objectives / self.objectives.len().max(1) as f64;
-        std::iter::once((weights.errors, self.errors.stake_mut()))
-            .chain(latency.map(move |stake| (each_latency, stake)))
-            .chain(self.objectives.iter_mut().map(move |test| (each_objective, test.stake_mut())))
+        std::iter::once((weights.errors, self.errors.wealth_mut()))
+            .chain(latency.map(move |wealth| (each_latency, wealth)))
+            .chain(self.objectives.iter_mut().map(move |test| (each_objective, test.wealth_mut())))
     }
 
     /// Lowers the bets of all tests alike until the evidence is down to `ln_e`.
-    fn forgo_down_to(&mut self, settings: &Settings, ln_e: f64) {
+    fn discount_to(&mut self, settings: &Settings, ln_e: f64) {
         // The stake of latency is whole until it is bet.
-        let latency_waits = self.latency.stakes().len() == 0;
+        let latency_waits = self.latency.wealths().len() == 0;
         let mut held_back = if latency_waits { settings.weights().latency } else { 0.0 };
         let mut ln_at_stake = f64::NEG_INFINITY;
         for (share, stake) in self.shares(settings) {
-            held_back += share * stake.held_back();
-            ln_at_stake = ln_sum_exp([ln_at_stake, share.ln() + stake.ln_at_stake()]);
+            held_back += share * stake.reserved();
+            ln_at_stake = ln_sum_exp([ln_at_stake, share.ln() + stake.ln_invested()]);
         }
         let ln_left = ln_e + (-(held_back.ln() - ln_e).exp()).ln_1p();
         for (_, stake) in self.shares(settings) {
-            stake.forgo(ln_left - ln_at_stake);
+            stake.discount(ln_left - ln_at_stake);
         }
     }
 
     /// The boundary that tells most of latency, and the objective most clearly missed.
     pub(super) fn slowest(&self) -> Option<usize> {
-        self.latency.clearest()
+        self.latency.strongest()
     }
 
     pub(super) fn most_missed(&self) -> Option<usize> {
-        largest(self.objectives.iter().map(Absolute::ln_e))
+        largest(self.objectives.iter().map(AbsoluteTest::ln_e))
     }
 }
 

@@ -7,28 +7,28 @@
 use serde::{Deserialize, Serialize};
 
 use super::Block;
-use super::coin_flip::{Bad, CoinFlip, Direction, Odds};
-use super::likelihood::{LikelihoodRatio, Requests};
-use super::margins::History;
-use super::settings::{Settings, Terms};
-use crate::judge::wealth::Stake;
+use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
+use super::likelihood::{LikelihoodRatio, RequestCounts};
+use super::margins::BaselineHistory;
+use super::settings::{Settings, SplitContext};
+use crate::judge::wealth::Wealth;
 
 /// So many requests of the baseline tell where the boundaries are to be.
-const ENOUGH: u64 = 50;
+const MIN_BASELINE_REQUESTS: u64 = 50;
 
 /// Shares of the baseline's requests that are slower: for each, the lowest boundary that no more exceed is taken.
-const SLOWER: [f64; 3] = [0.5, 0.2, 0.03];
+const TAIL_SHARES: [f64; 3] = [0.5, 0.2, 0.03];
 
 /// Beyond what the baseline does at all: boundaries so many times the lowest that nothing exceeded, or the last one. That one itself
 /// some requests exceed, if few: it tells less.
-const BEYOND: [f64; 3] = [2.0, 4.0, 8.0];
+const TAIL_FACTORS: [f64; 3] = [2.0, 4.0, 8.0];
 
 /// Above this share of bad requests the likelihood ratio tells more than the coin flip.
-const COMMON: f64 = 0.1;
+const COMMON_SHARE: f64 = 0.1;
 
 /// The tests of latency of one rollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Slowness {
+pub(super) struct LatencyTests {
     /// None until boundaries are chosen.
     tests: Vec<BoundaryTest>,
 }
@@ -36,58 +36,58 @@ pub(super) struct Slowness {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct BoundaryTest {
     boundary: usize,
-    test: Test,
+    test: LatencyTest,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Test {
+enum LatencyTest {
     Rare(CoinFlip),
     Common(LikelihoodRatio),
 }
 
 impl BoundaryTest {
-    fn new(settings: &Settings, history: &History, boundary: usize) -> Self {
+    fn new(settings: &Settings, history: &BaselineHistory, boundary: usize) -> Self {
         let (requests, slower) = history.counts(boundary);
-        let test = if slower > COMMON * requests {
-            Test::Common(LikelihoodRatio::restarting(settings.slots, requests, slower))
+        let test = if slower > COMMON_SHARE * requests {
+            LatencyTest::Common(LikelihoodRatio::restarting(settings.slots, requests, slower))
         } else if slower > 0.0 {
-            Test::Rare(CoinFlip::restarting(settings.slots))
+            LatencyTest::Rare(CoinFlip::restarting(settings.slots))
         } else {
-            Test::Rare(CoinFlip::restarting_where_rare(settings.slots))
+            LatencyTest::Rare(CoinFlip::restarting_where_rare(settings.slots))
         };
         Self { boundary, test }
     }
 
-    fn stake(&self) -> &Stake {
+    fn wealth(&self) -> &Wealth {
         match &self.test {
-            Test::Rare(test) => test.stake(),
-            Test::Common(test) => test.stake(),
+            LatencyTest::Rare(test) => test.wealth(),
+            LatencyTest::Common(test) => test.wealth(),
         }
     }
 
-    fn stake_mut(&mut self) -> &mut Stake {
+    fn wealth_mut(&mut self) -> &mut Wealth {
         match &mut self.test {
-            Test::Rare(test) => test.stake_mut(),
-            Test::Common(test) => test.stake_mut(),
+            LatencyTest::Rare(test) => test.wealth_mut(),
+            LatencyTest::Common(test) => test.wealth_mut(),
         }
     }
 }
 
-impl Slowness {
+impl LatencyTests {
     pub(super) fn add(
         &mut self,
         settings: &Settings,
-        terms: &Terms,
-        history: &History,
+        terms: &SplitContext,
+        history: &BaselineHistory,
         block: &Block,
     ) {
         let Some(margin) = settings.judged_latency() else { return };
-        if self.tests.is_empty() && history.baseline().requests >= ENOUGH {
-            let chosen = chosen(settings, history);
+        if self.tests.is_empty() && history.baseline().requests >= MIN_BASELINE_REQUESTS {
+            let chosen = select_boundaries(settings, history);
             let test = |boundary| BoundaryTest::new(settings, history, boundary);
             self.tests = chosen.into_iter().map(test).collect();
         }
-        let n = Requests {
+        let n = RequestCounts {
             baseline: block.baseline.requests as f64,
             candidate: block.candidate.requests as f64,
         };
@@ -95,10 +95,12 @@ impl Slowness {
         let Some(odds) = odds else { return };
         for BoundaryTest { boundary, test } in &mut self.tests {
             let margin = history.latency(margin, terms, *boundary);
-            let bad = Bad::of(block, |arm| arm.slower_than(*boundary));
+            let bad = BadCounts::of(block, |arm| arm.slower_than(*boundary));
             match test {
-                Test::Rare(test) => test.add(&odds, bad, margin.absolute, settings.dispersion),
-                Test::Common(test) => test.add(n, bad, margin, settings.dispersion),
+                LatencyTest::Rare(test) => {
+                    test.add(&odds, bad, margin.absolute, settings.dispersion)
+                }
+                LatencyTest::Common(test) => test.add(n, bad, margin, settings.dispersion),
             }
         }
     }
@@ -109,22 +111,22 @@ impl Slowness {
     }
 
     /// The boundary that tells most.
-    pub(super) fn clearest(&self) -> Option<usize> {
+    pub(super) fn strongest(&self) -> Option<usize> {
         let clearest = self.each().zip(&self.tests).max_by(|(a, _), (b, _)| a.total_cmp(b));
         clearest.map(|(_, test)| test.boundary)
     }
 
-    pub(super) fn stakes(&mut self) -> impl ExactSizeIterator<Item = &mut Stake> {
-        self.tests.iter_mut().map(BoundaryTest::stake_mut)
+    pub(super) fn wealths(&mut self) -> impl ExactSizeIterator<Item = &mut Wealth> {
+        self.tests.iter_mut().map(BoundaryTest::wealth_mut)
     }
 
     fn each(&self) -> impl ExactSizeIterator<Item = f64> + Clone {
-        self.tests.iter().map(|test| test.stake().ln_e())
+        self.tests.iter().map(|test| test.wealth().ln_e())
     }
 }
 
 /// Indices of the boundaries to test, rising.
-fn chosen(settings: &Settings, history: &History) -> Vec<usize> {
+fn select_boundaries(settings: &Settings, history: &BaselineHistory) -> Vec<usize> {
     let all = settings.boundaries_ms.iter().enumerate();
     let no_more_than = |share: f64| {
         all.clone().map(|(index, _)| index).find(|index| {
@@ -132,11 +134,11 @@ fn chosen(settings: &Settings, history: &History) -> Vec<usize> {
             slower <= share * requests
         })
     };
-    let mut chosen: Vec<usize> = SLOWER.into_iter().filter_map(no_more_than).collect();
+    let mut chosen: Vec<usize> = TAIL_SHARES.into_iter().filter_map(no_more_than).collect();
     if let Some((_, quiet)) = no_more_than(0.0).and_then(|index| all.clone().nth(index)) {
         let above = |factor: f64| all.clone().find(|(_, ms)| **ms >= factor * quiet);
         let above = |factor| above(factor).or(all.clone().next_back()).map(|(index, _)| index);
-        chosen.extend(BEYOND.into_iter().filter_map(above));
+        chosen.extend(TAIL_FACTORS.into_iter().filter_map(above));
     }
     chosen.sort_unstable();
     chosen.dedup();
@@ -152,13 +154,13 @@ mod tests {
     fn boundaries_follow_the_baseline() {
         let boundaries_ms = vec![5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0, 1_000.0, 5_000.0];
         let settings = Settings { boundaries_ms, ..Settings::default() };
-        let mut history = History::default();
+        let mut history = BaselineHistory::default();
         let slower = vec![1_000, 1_000, 600, 100, 8, 0, 0, 0, 0];
         let baseline = Arm { requests: 1_000, failures: 0, slower };
         history.add(&baseline);
         // 50 ms has 10 %, 100 ms 0.8 %, 200 ms nothing: two, four and eight times as much.
-        assert_eq!(chosen(&settings, &history), [3, 4, 6, 7, 8]);
+        assert_eq!(select_boundaries(&settings, &history), [3, 4, 6, 7, 8]);
         let few = Settings { boundaries_ms: vec![5.0, 10.0, 20.0, 50.0, 100.0, 200.0], ..settings };
-        assert_eq!(chosen(&few, &history), [3, 4, 5], "beyond the last there is none");
+        assert_eq!(select_boundaries(&few, &history), [3, 4, 5], "beyond the last there is none");
     }
 }

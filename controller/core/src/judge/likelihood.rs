@@ -16,24 +16,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::coin_flip::{Bad, Margin};
-use crate::judge::wealth::Stake;
+use super::coin_flip::{BadCounts, Margin};
+use crate::judge::wealth::Wealth;
 
 /// By what factor the candidate's odds are assumed to be worse, one bet for each.
-const ODDS: [f64; 6] = [1.1, 1.3, 1.8, 3.0, 8.0, 50.0];
+const ODDS_RATIOS: [f64; 6] = [1.1, 1.3, 1.8, 3.0, 8.0, 50.0];
 
 /// The baseline's requests that its rate is told from: older ones are forgotten, so that it follows the time of day.
-const MEMORY: f64 = 10_000.0;
+const MAX_REMEMBERED_REQUESTS: f64 = 10_000.0;
 
 /// How often the nearest point is approached; more makes no difference.
 const ITERATIONS: usize = 2;
 
 /// The largest part of its worth that a bet loses by one request.
-const BOLDEST: f64 = 0.9;
+const MAX_BET_FRACTION: f64 = 0.9;
 
 /// Requests of both versions in one block.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Requests {
+pub(super) struct RequestCounts {
     pub(super) baseline: f64,
     pub(super) candidate: f64,
 }
@@ -41,7 +41,7 @@ pub(super) struct Requests {
 /// The state of one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LikelihoodRatio {
-    stake: Stake,
+    wealth: Wealth,
     /// The baseline's requests that are remembered, and the bad ones.
     remembered: f64,
     remembered_bad: f64,
@@ -50,25 +50,31 @@ pub(super) struct LikelihoodRatio {
 impl LikelihoodRatio {
     /// A test that stays quick for a rollout planned to last `slots` slots, at a baseline that had so many bad among its requests.
     pub(super) fn restarting(slots: u32, requests: f64, bad: f64) -> Self {
-        let stake = Stake::held_back_for(slots, ODDS.len());
-        Self { stake, remembered: requests, remembered_bad: bad }
+        let wealth = Wealth::with_reserve(slots, ODDS_RATIOS.len());
+        Self { wealth, remembered: requests, remembered_bad: bad }
     }
 
-    pub(super) fn stake(&self) -> &Stake {
-        &self.stake
+    pub(super) fn wealth(&self) -> &Wealth {
+        &self.wealth
     }
 
-    pub(super) fn stake_mut(&mut self) -> &mut Stake {
-        &mut self.stake
+    pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
+        &mut self.wealth
     }
 
     /// Takes a block into account, in which both versions have requests.
-    pub(super) fn add(&mut self, n: Requests, bad: Bad, margin: Margin, dispersion: f64) {
+    pub(super) fn add(
+        &mut self,
+        n: RequestCounts,
+        bad: BadCounts,
+        margin: Margin,
+        dispersion: f64,
+    ) {
         // Neither 0 nor 1, whatever was seen.
         let usual = (self.remembered_bad + 0.5) / (self.remembered + 1.0);
         let gain = |odds: f64| Bet::new(odds, usual, n, margin).map_or(0.0, |bet| bet.gain(n, bad));
-        self.stake.gain(ODDS.into_iter().map(|odds| gain(odds) / dispersion));
-        let kept = (-n.baseline / MEMORY).exp();
+        self.wealth.gain(ODDS_RATIOS.into_iter().map(|odds| gain(odds) / dispersion));
+        let kept = (-n.baseline / MAX_REMEMBERED_REQUESTS).exp();
         self.remembered = kept * self.remembered + n.baseline;
         self.remembered_bad = kept * self.remembered_bad + bad.baseline;
     }
@@ -87,7 +93,7 @@ impl Bet {
     fn new(
         odds: f64,
         p_b: f64,
-        n: Requests,
+        n: RequestCounts,
         Margin { relative, absolute }: Margin,
     ) -> Option<Self> {
         let allowed = relative * p_b + absolute;
@@ -112,11 +118,11 @@ impl Bet {
         let c_c = (p_c - q_c) / variance(q_c);
         let c_b = -relative * n.candidate * c_c / n.baseline;
         let boldness = (q_c * c_c).max(-(1.0 - q_b) * c_b);
-        let tame = (BOLDEST / boldness).min(1.0);
+        let tame = (MAX_BET_FRACTION / boldness).min(1.0);
         Some(Self { q_b, q_c, c_b: c_b * tame, c_c: c_c * tame })
     }
 
-    fn gain(&self, n: Requests, bad: Bad) -> f64 {
+    fn gain(&self, n: RequestCounts, bad: BadCounts) -> f64 {
         let Self { q_b, q_c, c_b, c_c } = self;
         let part = |n: f64, k: f64, q: f64, c: f64| {
             k * ((1.0 - q) * c).ln_1p() + (n - k) * (-q * c).ln_1p()
@@ -144,12 +150,12 @@ mod tests {
                 [(9_u32, 3_u32, 0.5, 0.5), (5, 5, 0.3, 0.05), (4, 9, 0.15, 0.6), (9, 2, 0.02, 0.9)]
             {
                 let p_c = relative * p_b + absolute;
-                let n = Requests { baseline: n_b.into(), candidate: n_c.into() };
+                let n = RequestCounts { baseline: n_b.into(), candidate: n_c.into() };
                 let outcomes = || {
                     (0..=n_b).flat_map(move |k_b| (0..=n_c).map(move |k_c| (k_b, k_c))).map(
                         move |(k_b, k_c)| {
                             let chance = binomial(n_b, k_b, p_b) * binomial(n_c, k_c, p_c);
-                            (chance, Bad { baseline: k_b.into(), candidate: k_c.into() })
+                            (chance, BadCounts { baseline: k_b.into(), candidate: k_c.into() })
                         },
                     )
                 };
@@ -157,11 +163,11 @@ mod tests {
                 for (first_chance, first) in outcomes() {
                     let mut test = LikelihoodRatio::restarting(3, 100.0, 100.0 * remembered);
                     test.add(n, first, margin, 1.0);
-                    test.stake_mut().pass_slot();
+                    test.wealth_mut().pass_slot();
                     for (second_chance, second) in outcomes() {
                         let mut test = test.clone();
                         test.add(n, second, margin, 1.0);
-                        expectation += first_chance * second_chance * test.stake().ln_e().exp();
+                        expectation += first_chance * second_chance * test.wealth().ln_e().exp();
                     }
                 }
                 assert!(expectation <= 1.0 + 1e-12, "{margin:?} {p_b}: {expectation}");
@@ -172,8 +178,8 @@ mod tests {
 
     #[test]
     fn where_bad_requests_are_common_it_gathers_more_than_the_coin_flip() {
-        let n = Requests { baseline: 9_500.0, candidate: 500.0 };
-        let bad = Bad { baseline: 4_750.0, candidate: 300.0 };
+        let n = RequestCounts { baseline: 9_500.0, candidate: 500.0 };
+        let bad = BadCounts { baseline: 4_750.0, candidate: 300.0 };
         let margin = Margin { relative: 1.0, absolute: 0.0 };
         let mut ratio = LikelihoodRatio::restarting(30, 1_000.0, 500.0);
         ratio.add(n, bad, margin, 1.0);
@@ -185,7 +191,7 @@ mod tests {
             500.0,
         );
         flip.add(&odds.unwrap(), bad, 0.0, 1.0);
-        let (ratio, flip) = (ratio.stake().ln_e(), flip.ln_e());
+        let (ratio, flip) = (ratio.wealth().ln_e(), flip.ln_e());
         assert!(ratio > 1.5 * flip && flip > 0.0, "{ratio} {flip}");
     }
 }

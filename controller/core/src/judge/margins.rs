@@ -4,20 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Arm;
 use super::coin_flip::Margin;
-use super::settings::{Settings, Terms};
+use super::settings::{Settings, SplitContext};
 
 /// Boundaries that fewer of the baseline's requests than this exceed get [`RARE_MARGIN`] as their absolute margin: the usual one
 /// would be many times what is normal there.
-const RARE: f64 = 0.01;
+const RARE_SHARE: f64 = 0.01;
 const RARE_MARGIN: f64 = 0.001;
 
 /// All that the baseline has done in the blocks so far. Margins follow it, so it never holds the block being judged.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct History {
+pub(super) struct BaselineHistory {
     baseline: Arm,
 }
 
-impl History {
+impl BaselineHistory {
     pub(super) fn add(&mut self, baseline: &Arm) {
         self.baseline.add(baseline);
     }
@@ -32,16 +32,16 @@ impl History {
     }
 
     fn is_rare(&self, boundary: usize) -> bool {
-        (self.baseline.slower_than(boundary) as f64) < RARE * self.baseline.requests as f64
+        (self.baseline.slower_than(boundary) as f64) < RARE_SHARE * self.baseline.requests as f64
     }
 
     /// What the candidate's failures may be.
-    pub(super) fn errors(settings: &Settings, terms: &Terms) -> Margin {
+    pub(super) fn errors(settings: &Settings, terms: &SplitContext) -> Margin {
         widened(settings.errors, terms.slice.bias.errors)
     }
 
     /// What its requests slower than a boundary may be.
-    pub(super) fn latency(&self, margin: Margin, terms: &Terms, boundary: usize) -> Margin {
+    pub(super) fn latency(&self, margin: Margin, terms: &SplitContext, boundary: usize) -> Margin {
         let usual = margin.absolute;
         let absolute = if self.is_rare(boundary) { usual.min(RARE_MARGIN) } else { usual };
         let bias = terms.slice.bias.latency.get(boundary).copied().unwrap_or(0.0);

@@ -5,23 +5,26 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::coin_flip::{Bad, CoinFlip, Direction, Margin, Odds};
-use super::margins::History;
-use super::settings::{Settings, Terms};
+use super::coin_flip::{BadCounts, CoinFlip, Direction, Margin, Odds};
+use super::margins::BaselineHistory;
+use super::settings::{Settings, SplitContext};
 use super::{Arm, Block};
 
 /// The tests of safety under one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Safety {
+pub(super) struct NonInferiority {
     errors: CoinFlip,
     /// One for each boundary.
     latency: Vec<CoinFlip>,
 }
 
-impl Safety {
+impl NonInferiority {
     pub(super) fn new(settings: &Settings) -> Self {
         let boundaries = settings.judged_latency().map_or(0, |_| settings.boundaries_ms.len());
-        Self { errors: CoinFlip::all_in(), latency: vec![CoinFlip::all_in(); boundaries] }
+        Self {
+            errors: CoinFlip::fully_invested(),
+            latency: vec![CoinFlip::fully_invested(); boundaries],
+        }
     }
 
     /// ln E of the SLI for which least is shown.
@@ -32,23 +35,23 @@ impl Safety {
     pub(super) fn add(
         &mut self,
         settings: &Settings,
-        terms: &Terms,
-        history: &History,
+        terms: &SplitContext,
+        history: &BaselineHistory,
         block: &Block,
     ) {
         let odds = |relative: f64| {
             let (n_b, n_c) = (block.baseline.requests as f64, block.candidate.requests as f64);
             Odds::new(Direction::Safe, relative, n_b, n_c)
         };
-        let margin = History::errors(settings, terms);
+        let margin = BaselineHistory::errors(settings, terms);
         let Some(for_errors) = odds(margin.relative) else { return };
-        let bad = Bad::of(block, |arm| arm.failures);
+        let bad = BadCounts::of(block, |arm| arm.failures);
         self.errors.add(&for_errors, bad, margin.absolute, settings.dispersion);
         let Some(margin) = settings.judged_latency() else { return };
         let Some(for_latency) = odds(margin.relative) else { return };
         for (boundary, test) in self.latency.iter_mut().enumerate() {
             let absolute = history.latency(margin, terms, boundary).absolute;
-            let bad = Bad::of(block, |arm| arm.slower_than(boundary));
+            let bad = BadCounts::of(block, |arm| arm.slower_than(boundary));
             test.add(&for_latency, bad, absolute, settings.dispersion);
         }
     }
@@ -59,14 +62,14 @@ impl Safety {
 /// not do: where the margin is nothing, no number of requests shows that it is kept.
 pub(super) fn requests_needed(
     settings: &Settings,
-    terms: &Terms,
-    history: &History,
+    terms: &SplitContext,
+    history: &BaselineHistory,
     usual: &Arm,
     share: f64,
 ) -> Option<u64> {
     let enough = settings.safe_at()?;
     let rate = |bad: u64| bad as f64 / usual.requests.max(1) as f64;
-    let mut slis = vec![(History::errors(settings, terms), rate(usual.failures))];
+    let mut slis = vec![(BaselineHistory::errors(settings, terms), rate(usual.failures))];
     if let Some(margin) = settings.judged_latency() {
         slis.extend((0..settings.boundaries_ms.len()).map(|boundary| {
             (history.latency(margin, terms, boundary), rate(usual.slower_than(boundary)))
@@ -99,8 +102,8 @@ fn expected_ln_e(margin: Margin, rate: f64, candidate: f64, share: f64, dispersi
     let Some(odds) = Odds::new(Direction::Safe, margin.relative, baseline, candidate) else {
         return 0.0;
     };
-    let bad = Bad { baseline: baseline * rate, candidate: candidate * rate };
-    let mut test = CoinFlip::all_in();
+    let bad = BadCounts { baseline: baseline * rate, candidate: candidate * rate };
+    let mut test = CoinFlip::fully_invested();
     test.add(&odds, bad, margin.absolute, dispersion);
     test.ln_e()
 }
@@ -113,7 +116,13 @@ mod tests {
         let settings =
             Settings { errors, latency: None, confidence: Some(0.95), ..Settings::default() };
         let usual = Arm { requests: 100_000, failures, slower: Vec::new() };
-        requests_needed(&settings, &Terms::default(), &History::default(), &usual, share)
+        requests_needed(
+            &settings,
+            &SplitContext::default(),
+            &BaselineHistory::default(),
+            &usual,
+            share,
+        )
     }
 
     /// The figures of the design, from a simulation: 1,093 requests at 0.1 % errors, a margin of 0.5 % and a split of 5 %; by the

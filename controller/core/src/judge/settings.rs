@@ -96,9 +96,9 @@ impl Settings {
 
 /// What the blocks of one split are judged by, besides the settings.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Terms {
+pub struct SplitContext {
     /// Whether the candidate serves everybody. Then there is nothing to compare with, and only objectives are judged.
-    pub alone: bool,
+    pub single_arm: bool,
     /// What is known of the candidate's users.
     pub slice: Slice,
 }

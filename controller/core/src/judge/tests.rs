@@ -118,7 +118,7 @@ fn counts_from_before_a_change_of_the_split_are_not_mixed_with_those_after() {
     let mut judge = Judge::new(errors_only());
     let few = block(arm(99, 0, &[]), arm(4, 0, &[]));
     assert_eq!(judge.observe(1.0, &few), None);
-    judge.split_changes(Terms::default());
+    judge.split_changes(SplitContext::default());
     assert_eq!(judge.observe(2.0, &few), None);
 }
 
@@ -131,7 +131,7 @@ fn a_stored_judge_goes_on_as_if_never_stopped() {
         ..Settings::default()
     });
     let slice = Slice { share: Some((0.01, 0.5)), ..Slice::default() };
-    judge.split_changes(Terms { slice, ..Terms::default() });
+    judge.split_changes(SplitContext { slice, ..SplitContext::default() });
     let block = block(arm(94, 1, &[80, 3]), arm(6, 1, &[6, 0]));
     for second in 1..200 {
         let stored = serde_json::to_string(&judge).unwrap();
@@ -168,7 +168,7 @@ fn an_objective_missed_by_both_is_the_services_fault_until_it_is_kept_again() {
 #[test]
 fn an_objective_missed_without_a_baseline_is_harm() {
     let mut judge = with_objective();
-    judge.split_changes(Terms { alone: true, ..Terms::default() });
+    judge.split_changes(SplitContext { single_arm: true, ..SplitContext::default() });
     let good = block(arm(0, 0, &[]), arm(1_000, 2, &[]));
     assert_eq!(verdict_after(&mut judge, 1, 60, &good), Verdict::Undecided);
     let bad = block(arm(0, 0, &[]), arm(1_000, 50, &[]));
@@ -179,7 +179,7 @@ fn an_objective_missed_without_a_baseline_is_harm() {
 #[test]
 fn without_a_baseline_and_objectives_nothing_is_shown() {
     let mut judge = Judge::new(errors_only());
-    judge.split_changes(Terms { alone: true, ..Terms::default() });
+    judge.split_changes(SplitContext { single_arm: true, ..SplitContext::default() });
     let failing = block(arm(0, 0, &[]), arm(1_000, 1_000, &[]));
     assert_eq!(verdict_after(&mut judge, 1, 600, &failing), Verdict::Undecided);
     assert!(judge.ln_e() <= 0.0);
@@ -192,7 +192,7 @@ fn safety_is_shown_for_each_split_anew_and_by_every_sli() {
     let mut judge = Judge::new(settings);
     let healthy = block(arm(900, 0, &[18]), arm(100, 0, &[2]));
     assert_eq!(verdict_after(&mut judge, 1, 120, &healthy), Verdict::Safe);
-    judge.split_changes(Terms::default());
+    judge.split_changes(SplitContext::default());
     assert_eq!(verdict_after(&mut judge, 121, 5, &healthy), Verdict::Undecided);
     let slower = block(arm(900, 0, &[18]), arm(100, 0, &[3]));
     assert_eq!(verdict_after(&mut judge, 126, 200, &slower), Verdict::Undecided);
@@ -201,9 +201,9 @@ fn safety_is_shown_for_each_split_anew_and_by_every_sli() {
 #[test]
 fn a_known_bias_of_the_slice_is_no_harm_and_hides_none() {
     let biased = block(arm(900, 9, &[]), arm(100, 3, &[]));
-    let terms = |errors| Terms {
+    let terms = |errors| SplitContext {
         slice: Slice { bias: Bias { errors, latency: Vec::new() }, share: None },
-        ..Terms::default()
+        ..SplitContext::default()
     };
     for (bias, expected) in [(0.0, true), (0.02, false)] {
         let mut judge = Judge::new(errors_only());
@@ -221,9 +221,9 @@ fn a_known_bias_of_the_slice_is_no_harm_and_hides_none() {
 fn a_share_that_contradicts_the_weight_is_noticed() {
     let mut judge = Judge::new(errors_only());
     let slice = Slice { share: Some((0.05, 0.2)), ..Slice::default() };
-    judge.split_changes(Terms { slice, ..Terms::default() });
+    judge.split_changes(SplitContext { slice, ..SplitContext::default() });
     verdict_after(&mut judge, 1, 60, &block(arm(92, 0, &[]), arm(8, 0, &[])));
-    assert!(!judge.share_contradicts());
+    assert!(!judge.share_mismatch());
     verdict_after(&mut judge, 61, 60, &block(arm(995, 0, &[]), arm(5, 0, &[])));
-    assert!(judge.share_contradicts());
+    assert!(judge.share_mismatch());
 }

@@ -7,32 +7,32 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::absolute::Absolute;
+use super::absolute::AbsoluteTest;
 use super::coin_flip::Direction;
 
 /// How sure to be that the share is back, as E.
-const RECOVERED: f64 = 20.0;
+const RECOVERY_EVIDENCE: f64 = 20.0;
 
 /// A watch over one share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Watch {
+pub(super) struct ThresholdAlarm {
     /// The side of the limit that is bad.
     bad: Direction,
     limit: f64,
     slots: u32,
-    test: Absolute,
+    test: AbsoluteTest,
     raised: bool,
 }
 
-impl Watch {
+impl ThresholdAlarm {
     /// A watch over a share that may not be above `limit` ([`Direction::Harm`]), or not below ([`Direction::Safe`]).
     pub(super) fn new(bad: Direction, limit: f64, slots: u32) -> Self {
-        let test = Absolute::restarting(bad, limit, slots);
+        let test = AbsoluteTest::restarting(bad, limit, slots);
         Self { bad, limit, slots, test, raised: false }
     }
 
     pub(super) fn pass_slot(&mut self) {
-        self.test.stake_mut().pass_slot();
+        self.test.wealth_mut().pass_slot();
     }
 
     /// Takes a block into account; the alarm is raised at evidence of `ln_limit`.
@@ -41,18 +41,18 @@ impl Watch {
         let ln_e = self.test.ln_e();
         if !self.raised && ln_e >= ln_limit {
             self.raised = true;
-            self.test = self.of_recovery();
-        } else if self.raised && ln_e >= RECOVERED.ln() {
+            self.test = self.recovery_test();
+        } else if self.raised && ln_e >= RECOVERY_EVIDENCE.ln() {
             self.raised = false;
-            self.test = Absolute::restarting(self.bad, self.limit, self.slots);
+            self.test = AbsoluteTest::restarting(self.bad, self.limit, self.slots);
         } else if self.raised && ln_e < 0.0 {
             // However long it was bad: what counts is since when it has been good.
-            self.test = self.of_recovery();
+            self.test = self.recovery_test();
         }
     }
 
-    fn of_recovery(&self) -> Absolute {
-        Absolute::all_in(opposite(self.bad), self.limit)
+    fn recovery_test(&self) -> AbsoluteTest {
+        AbsoluteTest::fully_invested(opposite(self.bad), self.limit)
     }
 
     /// Whether the alarm is raised.
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_alarm_is_raised_and_called_off_by_evidence() {
-        let mut watch = Watch::new(Direction::Harm, 0.01, 30);
+        let mut watch = ThresholdAlarm::new(Direction::Harm, 0.01, 30);
         let mut seconds_until = |raised: bool, bad: u64| {
             let before = (1..=600).take_while(|second| {
                 if second % 60 == 0 {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_share_can_be_too_low() {
-        let mut watch = Watch::new(Direction::Safe, 0.05, 30);
+        let mut watch = ThresholdAlarm::new(Direction::Safe, 0.05, 30);
         (0..20).for_each(|_| watch.add(0, 100, 100_f64.ln()));
         assert!(watch.raised());
     }

@@ -11,53 +11,53 @@
 use serde::{Deserialize, Serialize};
 
 /// The part of the stake that is held back at the start, where any is.
-const HELD_BACK: f64 = 0.5;
+const RESERVED_SHARE: f64 = 0.5;
 
 /// The state of a test. That of harm is never reset within a rollout: to start anew would be to spend alpha again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stake {
+pub struct Wealth {
     /// ln of what each bet is worth by now.
-    ln_worth: Vec<f64>,
+    ln_bets: Vec<f64>,
     /// What is held back, and how it is put in.
-    restart: Option<Restart>,
+    reserve: Option<Reserve>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Restart {
+struct Reserve {
     /// How many slots are planned, at least 2.
     slots: u32,
     /// How many have passed.
     passed: u32,
 }
 
-impl Stake {
+impl Wealth {
     /// A stake of 1, all of it on `bets` bets alike.
     #[must_use]
-    pub fn all_in(bets: usize) -> Self {
-        Self { ln_worth: vec![-(bets as f64).ln(); bets], restart: None }
+    pub fn fully_invested(bets: usize) -> Self {
+        Self { ln_bets: vec![-(bets as f64).ln(); bets], reserve: None }
     }
 
     /// A stake of 1 on `bets` bets, half of it held back for a time planned to last `slots` slots.
     #[must_use]
-    pub fn held_back_for(slots: u32, bets: usize) -> Self {
-        let ln_worth = vec![((1.0 - HELD_BACK) / bets as f64).ln(); bets];
-        Self { ln_worth, restart: Some(Restart { slots: slots.max(2), passed: 0 }) }
+    pub fn with_reserve(slots: u32, bets: usize) -> Self {
+        let ln_bets = vec![((1.0 - RESERVED_SHARE) / bets as f64).ln(); bets];
+        Self { ln_bets, reserve: Some(Reserve { slots: slots.max(2), passed: 0 }) }
     }
 
     /// A slot has passed: puts the next part of the stake in, if any is held back.
     pub fn pass_slot(&mut self) {
-        let before = self.held_back();
-        let Some(restart) = &mut self.restart else { return };
+        let before = self.reserved();
+        let Some(restart) = &mut self.reserve else { return };
         restart.passed = restart.passed.saturating_add(1);
-        let ln_stake = ((before - self.held_back()) / self.ln_worth.len() as f64).ln();
-        for ln_worth in &mut self.ln_worth {
+        let ln_stake = ((before - self.reserved()) / self.ln_bets.len() as f64).ln();
+        for ln_worth in &mut self.ln_bets {
             *ln_worth = ln_sum_exp([*ln_worth, ln_stake]);
         }
     }
 
     /// Multiplies the worth of each bet by `exp` of its gain, in the order of the bets.
     pub fn gain(&mut self, gains: impl Iterator<Item = f64>) {
-        for (ln_worth, gain) in self.ln_worth.iter_mut().zip(gains) {
+        for (ln_worth, gain) in self.ln_bets.iter_mut().zip(gains) {
             *ln_worth += gain;
         }
     }
@@ -65,30 +65,30 @@ impl Stake {
     /// ln E: what everything is worth.
     #[must_use]
     pub fn ln_e(&self) -> f64 {
-        ln_sum_exp([self.ln_at_stake(), self.held_back().ln()])
+        ln_sum_exp([self.ln_invested(), self.reserved().ln()])
     }
 
     /// ln of what all bets are worth, without what is held back.
-    pub(super) fn ln_at_stake(&self) -> f64 {
+    pub(super) fn ln_invested(&self) -> f64 {
         // What is this far below the largest is lost in rounding; not to compute it saves most of the time of a long healthy run.
-        const NOTHING: f64 = -40.0;
-        let largest = self.ln_worth.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let below = self.ln_worth.iter().map(|worth| worth - largest);
-        largest + below.filter(|below| *below > NOTHING).map(f64::exp).sum::<f64>().ln()
+        const NEGLIGIBLE: f64 = -40.0;
+        let largest = self.ln_bets.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let below = self.ln_bets.iter().map(|worth| worth - largest);
+        largest + below.filter(|below| *below > NEGLIGIBLE).map(f64::exp).sum::<f64>().ln()
     }
 
     /// What is held back, 0 to 0.5.
-    pub(super) fn held_back(&self) -> f64 {
-        self.restart.map_or(0.0, |Restart { slots, passed }| {
+    pub(super) fn reserved(&self) -> f64 {
+        self.reserve.map_or(0.0, |Reserve { slots, passed }| {
             let planned = f64::from(slots) - 1.0;
-            HELD_BACK * planned / (planned + f64::from(passed))
+            RESERVED_SHARE * planned / (planned + f64::from(passed))
         })
     }
 
     /// Takes away from every bet: multiplies its worth by `exp(ln_factor)`, a factor below 1. A process that gives something away
     /// stays valid.
-    pub(super) fn forgo(&mut self, ln_factor: f64) {
-        for ln_worth in &mut self.ln_worth {
+    pub(super) fn discount(&mut self, ln_factor: f64) {
+        for ln_worth in &mut self.ln_bets {
             *ln_worth += ln_factor;
         }
     }
@@ -109,21 +109,21 @@ mod tests {
 
     #[test]
     fn the_stake_is_put_in_bit_by_bit_and_never_runs_out() {
-        let mut stake = Stake::held_back_for(30, 13);
-        let mut before = stake.held_back();
+        let mut wealth = Wealth::with_reserve(30, 13);
+        let mut before = wealth.reserved();
         for _ in 0..10_000 {
-            stake.pass_slot();
-            assert!(stake.held_back() < before && stake.held_back() > 0.0);
-            assert!(stake.ln_e().abs() < 1e-9, "what is put in was held back");
-            before = stake.held_back();
+            wealth.pass_slot();
+            assert!(wealth.reserved() < before && wealth.reserved() > 0.0);
+            assert!(wealth.ln_e().abs() < 1e-9, "what is put in was held back");
+            before = wealth.reserved();
         }
     }
 
     #[test]
     fn what_was_never_held_back_is_not_put_in() {
-        let mut stake = Stake::all_in(4);
-        stake.gain([-1.0; 4].into_iter());
-        stake.pass_slot();
-        assert!((stake.ln_e() + 1.0).abs() < 1e-12, "{}", stake.ln_e());
+        let mut wealth = Wealth::fully_invested(4);
+        wealth.gain([-1.0; 4].into_iter());
+        wealth.pass_slot();
+        assert!((wealth.ln_e() + 1.0).abs() < 1e-12, "{}", wealth.ln_e());
     }
 }

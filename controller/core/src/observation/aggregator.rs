@@ -12,19 +12,19 @@ use std::time::Duration;
 use serin_filter::names::Generation;
 use serin_filter::stat::FLUSH_INTERVAL;
 
-use super::{Differ, Look, Sighting, Snapshot};
-use crate::observation::health::{Behind, Lost, Name, Roster};
+use super::{DeltaTracker, FleetDelta, Observation, Snapshot};
+use crate::observation::health::{FleetHealth, Outdated, ProxyName, Unreachable};
 
 /// Workers report every [`FLUSH_INTERVAL`]; not one of them for this long is not for being busy.
-pub const SILENCE: Duration = FLUSH_INTERVAL.saturating_mul(5);
+pub const SILENT_AFTER: Duration = FLUSH_INTERVAL.saturating_mul(5);
 
 /// Names in a message, at the most.
-const NAMED: usize = 5;
+const MAX_LISTED_NAMES: usize = 5;
 
 /// What a proxy showed.
 #[derive(Debug, Clone)]
-pub struct Reading {
-    /// As of when, on the clock of [`Merge::look`].
+pub struct Scrape {
+    /// As of when, on the clock of [`FleetAggregator::look`].
     pub at: Duration,
     /// Its counters.
     pub snapshot: Snapshot,
@@ -32,151 +32,158 @@ pub struct Reading {
 
 /// What is known of several proxies.
 #[derive(Debug, Default)]
-pub struct Merge {
-    proxies: BTreeMap<Name, Seen>,
+pub struct FleetAggregator {
+    proxies: BTreeMap<ProxyName, TrackedProxy>,
     /// Number of this look.
-    looks: u64,
+    polls: u64,
     /// Number of the last look that showed anything.
-    sighted: u64,
+    last_successful_poll: u64,
 }
 
 /// What is known of one proxy.
 #[derive(Debug)]
-struct Seen {
-    differ: Differ,
+struct TrackedProxy {
+    delta_tracker: DeltaTracker,
     /// Number of the last look that had it in its list.
-    listed: u64,
+    last_listed: u64,
     /// Number of the last look that could read it, 0 at first.
-    read: u64,
+    last_scraped: u64,
     /// When it was last read, or first looked for.
-    reached: Duration,
+    last_reachable: Duration,
     /// Why it can't be read, if it can't.
-    lost: Option<String>,
+    scrape_error: Option<String>,
     generation: Option<Generation>,
     /// Whether it has refused a configuration since it took this generation.
     rejected: bool,
     /// Whether workers have said that they run this generation, and none that it does not.
     confirmed: bool,
     /// When a worker last reported.
-    heard: Duration,
+    last_worker_report: Duration,
 }
 
-impl Merge {
+impl FleetAggregator {
     /// What these proxies did since the last look, which are all that there are. `now` never goes back.
-    pub fn look(
+    pub fn aggregate(
         &mut self,
         now: Duration,
-        readings: impl IntoIterator<Item = (Name, Result<Reading, String>)>,
-    ) -> Look {
-        self.looks += 1;
-        let mut all: Option<Sighting> = None;
+        readings: impl IntoIterator<Item = (ProxyName, Result<Scrape, String>)>,
+    ) -> Observation {
+        self.polls += 1;
+        let mut all: Option<FleetDelta> = None;
         for (name, reading) in readings {
-            let seen = self.proxies.entry(name).or_insert_with(|| Seen::new(now));
-            seen.listed = self.looks;
-            let reading = match reading {
+            let seen = self.proxies.entry(name).or_insert_with(|| TrackedProxy::new(now));
+            seen.last_listed = self.polls;
+            let scrape = match reading {
                 Ok(reading) => reading,
                 Err(why) => {
-                    seen.lost = Some(why);
+                    seen.scrape_error = Some(why);
                     continue;
                 }
             };
-            let mut sighting = seen.take(now, reading);
-            if std::mem::replace(&mut seen.read, self.looks) != self.sighted {
-                sighting.versions.clear();
+            let mut delta = seen.record(now, scrape);
+            if std::mem::replace(&mut seen.last_scraped, self.polls) != self.last_successful_poll {
+                delta.versions.clear();
             }
             match &mut all {
-                Some(all) => all.add(&sighting),
-                None => all = Some(sighting),
+                Some(all) => all.add(&delta),
+                None => all = Some(delta),
             }
         }
-        self.proxies.retain(|_, seen| seen.listed == self.looks);
+        self.proxies.retain(|_, seen| seen.last_listed == self.polls);
         let Some(mut all) = all else {
-            return Look::Unreachable { why: self.why_none() };
+            return Observation::Unreachable { reason: self.unreachable_reason() };
         };
-        self.sighted = self.looks;
-        all.roster = Box::new(self.roster(now, all.newest));
-        Look::Seen(all)
+        self.last_successful_poll = self.polls;
+        all.health = Box::new(self.health(now, all.newest_generation));
+        Observation::Delta(all)
     }
 
-    fn roster(&self, now: Duration, newest: Option<Generation>) -> Roster {
-        let mut roster = Roster { proxies: self.proxies.len(), ..Roster::default() };
-        if roster.proxies == 1 {
-            return roster;
+    fn health(&self, now: Duration, newest: Option<Generation>) -> FleetHealth {
+        let mut health = FleetHealth { proxies: self.proxies.len(), ..FleetHealth::default() };
+        if health.proxies == 1 {
+            return health;
         }
         for (name, seen) in &self.proxies {
             let name = || name.clone();
             let generation = seen.generation;
-            if let Some(why) = &seen.lost {
-                let since = now.saturating_sub(seen.reached);
-                roster.lost.push(Lost { name: name(), why: why.clone(), since, generation });
+            if let Some(reason) = &seen.scrape_error {
+                let since = now.saturating_sub(seen.last_reachable);
+                health.unreachable.push(Unreachable {
+                    name: name(),
+                    reason: reason.clone(),
+                    since,
+                    generation,
+                });
                 continue;
             }
             if generation < newest || seen.rejected {
                 let rejected = seen.rejected;
-                roster.behind.push(Behind { name: name(), generation, rejected });
+                health.outdated.push(Outdated { name: name(), generation, rejected });
             } else if !seen.confirmed {
-                roster.unconfirmed.push(name());
+                health.unconfirmed.push(name());
             }
-            if seen.reached > seen.heard + SILENCE {
-                roster.silent.push(name());
+            if seen.last_reachable > seen.last_worker_report + SILENT_AFTER {
+                health.silent.push(name());
             }
         }
-        roster
+        health
     }
 
     /// Why there is nothing to be seen.
-    fn why_none(&self) -> String {
-        let mut lost =
-            self.proxies.iter().filter_map(|(name, seen)| Some((name, seen.lost.as_ref()?)));
+    fn unreachable_reason(&self) -> String {
+        let mut lost = self
+            .proxies
+            .iter()
+            .filter_map(|(name, seen)| Some((name, seen.scrape_error.as_ref()?)));
         match (self.proxies.len(), lost.next()) {
             (_, None) => "there is no proxy".to_owned(),
             (1, Some((_, why))) => why.clone(),
             (all, Some(first)) => {
                 let lost = std::iter::once(first).chain(lost);
-                let named = named(lost.map(|(name, why)| format!("{name} ({why})")));
+                let named = join_names(lost.map(|(name, why)| format!("{name} ({why})")));
                 format!("none of {all} proxies can be read: {named}")
             }
         }
     }
 }
 
-impl Seen {
+impl TrackedProxy {
     fn new(now: Duration) -> Self {
         Self {
-            differ: Differ::default(),
-            listed: 0,
-            read: 0,
-            reached: now,
-            lost: None,
+            delta_tracker: DeltaTracker::default(),
+            last_listed: 0,
+            last_scraped: 0,
+            last_reachable: now,
+            scrape_error: None,
             generation: None,
             rejected: false,
             confirmed: false,
-            heard: now,
+            last_worker_report: now,
         }
     }
 
-    fn take(&mut self, now: Duration, Reading { at, snapshot }: Reading) -> Sighting {
-        let mut sighting = self.differ.difference(snapshot);
+    fn record(&mut self, now: Duration, Scrape { at, snapshot }: Scrape) -> FleetDelta {
+        let mut sighting = self.delta_tracker.delta(snapshot);
         sighting.age = now.saturating_sub(at);
-        let first = self.read == 0;
+        let first = self.last_scraped == 0;
         let other = sighting.restarted || sighting.generation != self.generation;
         self.generation = sighting.generation;
         self.rejected = sighting.rejected || self.rejected && !other;
         self.confirmed =
-            !sighting.workers_behind && !other && (self.confirmed || sighting.workers_on);
-        if sighting.workers_on || first {
-            self.heard = at;
+            !sighting.workers_behind && !other && (self.confirmed || sighting.workers_current);
+        if sighting.workers_current || first {
+            self.last_worker_report = at;
         }
-        self.lost = None;
-        self.reached = at.min(now);
+        self.scrape_error = None;
+        self.last_reachable = at.min(now);
         sighting
     }
 }
 
 /// The first few of these, and how many more there are.
-pub fn named<T: std::fmt::Display>(all: impl IntoIterator<Item = T>) -> String {
+pub fn join_names<T: std::fmt::Display>(all: impl IntoIterator<Item = T>) -> String {
     let mut all = all.into_iter();
-    let first: Vec<_> = all.by_ref().take(NAMED).map(|one| one.to_string()).collect();
+    let first: Vec<_> = all.by_ref().take(MAX_LISTED_NAMES).map(|one| one.to_string()).collect();
     let first = first.join(", ");
     match all.count() {
         0 => first,

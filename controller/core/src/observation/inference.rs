@@ -15,52 +15,52 @@ use serin_filter::stat::Stat;
 use serin_filter::table::Weight;
 
 use super::Snapshot;
-use crate::observation::health::Name;
+use crate::observation::health::ProxyName;
 
 /// After this time a mesh has told all its proxies: Istio may gather changes for 10 s before it does.
-pub const SETTLED: Duration = Duration::from_secs(12);
+pub const PROPAGATION_TIME: Duration = Duration::from_secs(12);
 
 /// How many times likelier the one split than the other has to make what was served.
-const CLEAR: f64 = 50.0;
+const DECISIVE_ODDS: f64 = 50.0;
 
 /// No split is taken to be kept more exactly than this: requests under way end after it has changed.
-const ACCURACY: f64 = 1e-4;
+const WEIGHT_TOLERANCE: f64 = 1e-4;
 
 /// A split that the mesh was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub struct SplitRequest {
     /// The rollout's number for it.
     pub generation: Generation,
     /// The candidate's share.
     pub weight: Weight,
     /// Its share before; `None` if it is not known.
-    pub before: Option<Weight>,
+    pub previous_weight: Option<Weight>,
     /// When the mesh was told, on the clock of [`Served::infer`]; `None` if it was not, or does not say so any more.
-    pub told: Option<Duration>,
+    pub sent_at: Option<Duration>,
 }
 
 /// Infers which split proxies follow.
 #[derive(Debug)]
-pub struct Served {
+pub struct SplitInference {
     baseline: VersionName,
     candidate: VersionName,
-    proxies: HashMap<Name, Proxy>,
+    proxies: HashMap<ProxyName, ProxyInference>,
 }
 
 /// What is known of a proxy.
 #[derive(Debug, Default)]
-struct Proxy {
+struct ProxyInference {
     /// What it had served of baseline and candidate.
     served: [u64; 2],
-    asked: Option<Generation>,
+    generation: Option<Generation>,
     /// Logarithm of how many times likelier the split asked for is than the one before, since it was least so.
-    newer: f64,
+    ln_odds_requested: f64,
     /// The same for the one before.
-    older: f64,
+    ln_odds_previous: f64,
     follows: bool,
 }
 
-impl Served {
+impl SplitInference {
     /// Nothing is known of any proxy.
     #[must_use]
     pub fn new(baseline: VersionName, candidate: VersionName) -> Self {
@@ -68,13 +68,19 @@ impl Served {
     }
 
     /// Puts in the place of the filter's generation that of the split which this proxy follows. A proxy without a filter has none.
-    pub fn infer(&mut self, now: Duration, name: &Name, snapshot: &mut Snapshot, asked: Asked) {
+    pub fn infer(
+        &mut self,
+        now: Duration,
+        name: &ProxyName,
+        snapshot: &mut Snapshot,
+        asked: SplitRequest,
+    ) {
         let served = [&self.baseline, &self.candidate].map(|version| {
             snapshot.versions.get(version).map_or(0, |counters| counters.count(Stat::Requests))
         });
         let proxy = self.proxies.entry(name.clone()).or_default();
-        proxy.take(now, served, asked);
-        let Asked { generation, .. } = asked;
+        proxy.update(now, served, asked);
+        let SplitRequest { generation, .. } = asked;
         let before = Generation(generation.0.saturating_sub(1));
         if snapshot.generation.is_some() {
             snapshot.generation = Some(if proxy.follows { generation } else { before });
@@ -82,23 +88,23 @@ impl Served {
     }
 
     /// Forgets all proxies but these.
-    pub fn retain(&mut self, listed: impl Fn(&Name) -> bool) {
+    pub fn retain(&mut self, listed: impl Fn(&ProxyName) -> bool) {
         self.proxies.retain(|name, _| listed(name));
     }
 }
 
-impl Proxy {
-    fn take(&mut self, now: Duration, served: [u64; 2], asked: Asked) {
+impl ProxyInference {
+    fn update(&mut self, now: Duration, served: [u64; 2], asked: SplitRequest) {
         let last = std::mem::replace(&mut self.served, served);
-        if self.asked.replace(asked.generation) != Some(asked.generation) {
+        if self.generation.replace(asked.generation) != Some(asked.generation) {
             // What was served until now may be of either.
-            (self.newer, self.older, self.follows) = (0.0, 0.0, false);
-            if asked.before == Some(asked.weight) {
-                self.follows = asked.told.is_some();
+            (self.ln_odds_requested, self.ln_odds_previous, self.follows) = (0.0, 0.0, false);
+            if asked.previous_weight == Some(asked.weight) {
+                self.follows = asked.sent_at.is_some();
             }
             return;
         }
-        let Some(told) = asked.told else {
+        let Some(told) = asked.sent_at else {
             self.follows = false;
             return;
         };
@@ -109,16 +115,17 @@ impl Proxy {
             if now < last { now } else { now - last }
         };
         let (baseline, candidate) = (since(0) as f64, since(1) as f64);
-        if let Some(before) = asked.before {
-            let share = |weight: Weight| weight.share().clamp(ACCURACY, 1.0 - ACCURACY);
+        if let Some(before) = asked.previous_weight {
+            let share =
+                |weight: Weight| weight.share().clamp(WEIGHT_TOLERANCE, 1.0 - WEIGHT_TOLERANCE);
             let (new, old) = (share(asked.weight), share(before));
             let ratio = candidate * (new / old).ln() + baseline * ((1.0 - new) / (1.0 - old)).ln();
-            self.newer = (self.newer + ratio).max(0.0);
-            self.older = (self.older - ratio).max(0.0);
+            self.ln_odds_requested = (self.ln_odds_requested + ratio).max(0.0);
+            self.ln_odds_previous = (self.ln_odds_previous - ratio).max(0.0);
         }
-        let limit = CLEAR.ln();
-        self.follows |= self.newer >= limit;
-        self.follows |= now >= told + SETTLED && self.older < limit;
+        let limit = DECISIVE_ODDS.ln();
+        self.follows |= self.ln_odds_requested >= limit;
+        self.follows |= now >= told + PROPAGATION_TIME && self.ln_odds_previous < limit;
     }
 }
 
@@ -135,29 +142,29 @@ mod tests {
         Weight::from_ppm(percent * 10_000).unwrap()
     }
 
-    fn asked(generation: u64, before: u32, percent: u32, told: u64) -> Asked {
-        Asked {
+    fn asked(generation: u64, before: u32, percent: u32, told: u64) -> SplitRequest {
+        SplitRequest {
             generation: Generation(generation),
             weight: weight(percent),
-            before: Some(weight(before)),
-            told: Some(at(told)),
+            previous_weight: Some(weight(before)),
+            sent_at: Some(at(told)),
         }
     }
 
     /// One proxy and what it has served so far.
     struct World {
-        served: Served,
+        served: SplitInference,
         counts: [u64; 2],
     }
 
     impl World {
         fn new() -> Self {
-            let served = Served::new("v1".parse().unwrap(), "v2".parse().unwrap());
+            let served = SplitInference::new("v1".parse().unwrap(), "v2".parse().unwrap());
             Self { served, counts: [0, 0] }
         }
 
         /// The generation that it seems to follow after it has served so many more.
-        fn after(&mut self, now: u64, baseline: u64, candidate: u64, asked: Asked) -> u64 {
+        fn after(&mut self, now: u64, baseline: u64, candidate: u64, asked: SplitRequest) -> u64 {
             self.counts = [self.counts[0] + baseline, self.counts[1] + candidate];
             let counters = self
                 .counts
@@ -215,7 +222,7 @@ mod tests {
     #[test]
     fn nobody_follows_what_the_mesh_was_not_told() {
         let mut world = World::new();
-        let untold = Asked { told: None, ..asked(4, 0, 50, 0) };
+        let untold = SplitRequest { sent_at: None, ..asked(4, 0, 50, 0) };
         assert_eq!(world.after(10, 10, 10, untold), 3);
         assert_eq!(world.after(90, 10, 10, untold), 3);
         // Not even if they did before somebody took it back.

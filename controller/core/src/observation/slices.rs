@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serin_filter::stat::Watched;
+use serin_filter::stat::SliceStat;
 use serin_filter::table::Weight;
 
 use crate::judge::Arm;
-use crate::judge::balance::Observed;
+use crate::judge::balance::SliceObservation;
 
 /// Counts by number of the salt and by slice in parts per million; 1,000,000 is everybody.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Slices(BTreeMap<u32, BTreeMap<u32, Arm>>);
+pub struct SliceCounts(BTreeMap<u32, BTreeMap<u32, Arm>>);
 
-impl Slices {
+impl SliceCounts {
     /// Sets a count.
-    pub fn set(&mut self, salt: u32, slice: u32, watched: Watched, count: u64) {
+    pub fn set(&mut self, salt: u32, slice: u32, watched: SliceStat, count: u64) {
         let arm = self.0.entry(salt).or_default().entry(slice).or_default();
         match watched {
-            Watched::Requests => arm.requests = count,
-            Watched::Failures => arm.failures = count,
+            SliceStat::Requests => arm.requests = count,
+            SliceStat::Failures => arm.failures = count,
         }
     }
 
@@ -54,7 +54,7 @@ impl Slices {
 
     /// The slices of these weights for each of so many salts, as far as they have been seen.
     #[must_use]
-    pub fn observed(&self, salts: usize, weights: &[Weight]) -> Vec<Vec<Observed>> {
+    pub fn observed(&self, salts: usize, weights: &[Weight]) -> Vec<Vec<SliceObservation>> {
         let observed = |salt, weight: &Weight| {
             let (inside, all) =
                 (self.count(salt, weight.ppm()), self.count(salt, Weight::ALL.ppm()));
@@ -63,7 +63,7 @@ impl Slices {
                 failures: failures.min(requests),
                 slower: Vec::new(),
             };
-            Observed {
+            SliceObservation {
                 outside: arm(
                     all.requests.saturating_sub(inside.requests),
                     all.failures.saturating_sub(inside.failures),
@@ -86,17 +86,17 @@ mod tests {
 
     #[test]
     fn who_is_not_inside_is_outside() {
-        let mut slices = Slices::default();
+        let mut slices = SliceCounts::default();
         for (slice, requests, failures) in [(10_000, 10, 1), (1_000_000, 100, 5)] {
-            slices.set(0, slice, Watched::Requests, requests);
-            slices.set(0, slice, Watched::Failures, failures);
+            slices.set(0, slice, SliceStat::Requests, requests);
+            slices.set(0, slice, SliceStat::Failures, failures);
         }
         let [seen, unseen] = &slices.observed(2, &[Weight::from_ppm(10_000).unwrap()])[..] else {
             panic!("two salts")
         };
         assert_eq!((seen[0].inside.requests, seen[0].inside.failures), (10, 1));
         assert_eq!((seen[0].outside.requests, seen[0].outside.failures), (90, 4));
-        assert_eq!(unseen[0], Observed::default());
+        assert_eq!(unseen[0], SliceObservation::default());
         assert_eq!(slices.requests(), 100);
         let more = slices.clone();
         slices.add(&more);

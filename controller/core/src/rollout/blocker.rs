@@ -7,33 +7,86 @@ use serde::{Deserialize, Serialize};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::{VERSION_HEADER, stat};
 
-use super::call::Point;
+use super::call::HookPoint;
 use crate::judge::explain::share;
 
 /// What keeps a rollout from going on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[allow(missing_docs)] // the messages say it
-pub enum Obstacle {
-    Unreachable { why: String },
-    NotWritten { why: String },
-    Rejected { generation: Generation, said: Option<String> },
+pub enum Blocker {
+    Unreachable {
+        reason: String,
+    },
+    WriteFailed {
+        reason: String,
+    },
+    Rejected {
+        generation: Generation,
+        detail: Option<String>,
+    },
     NoFilter,
-    NotRunning { wanted: Generation, running: Generation },
-    WorkersBehind { generation: Generation },
+    NotRunning {
+        wanted: Generation,
+        running: Generation,
+    },
+    WorkersBehind {
+        generation: Generation,
+    },
     WorkersSilent,
-    Lost { lost: usize, proxies: String, all: usize },
-    RejectedBy { generation: Generation, proxies: String, all: usize, said: Option<String> },
-    Lagging { generation: Generation, proxies: String, all: usize },
-    WorkersBehindAt { generation: Generation, proxies: String, all: usize },
-    SilentAt { proxies: String, all: usize },
-    Misrouted { version: VersionName, misrouted: u64, chosen: u64 },
-    NoRequests { service: ServiceName },
-    NobodyWatched { service: ServiceName },
-    Unhealthy { why: String },
-    ShareContradicts { version: VersionName, requests: u64, all: u64 },
-    Refused { point: Point, hook: String, why: String },
-    Unmeasured { metric: String, why: String },
+    ProxiesUnreachable {
+        unreachable: usize,
+        proxies: String,
+        total: usize,
+    },
+    RejectedByProxies {
+        generation: Generation,
+        proxies: String,
+        total: usize,
+        detail: Option<String>,
+    },
+    Lagging {
+        generation: Generation,
+        proxies: String,
+        total: usize,
+    },
+    WorkersBehindOnProxies {
+        generation: Generation,
+        proxies: String,
+        total: usize,
+    },
+    WorkersSilentOnProxies {
+        proxies: String,
+        total: usize,
+    },
+    Misrouted {
+        version: VersionName,
+        misrouted: u64,
+        chosen: u64,
+    },
+    NoRequests {
+        service: ServiceName,
+    },
+    NoUsersSampled {
+        service: ServiceName,
+    },
+    Unhealthy {
+        reason: String,
+    },
+    TrafficShareMismatch {
+        version: VersionName,
+        requests: u64,
+        total: u64,
+    },
+    HookRejected {
+        point: HookPoint,
+        hook: String,
+        reason: String,
+    },
+    MetricUnavailable {
+        metric: String,
+        reason: String,
+    },
 }
 
 /// Why a configuration was refused.
@@ -44,15 +97,15 @@ fn reason(said: Option<&str>) -> String {
     )
 }
 
-impl fmt::Display for Obstacle {
+impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { why } => write!(f, "{why}; nothing is known of either version"),
-            Self::NotWritten { why } => write!(f, "the split could not be written: {why}"),
-            Self::Rejected { generation, said } => write!(
+            Self::Unreachable { reason } => write!(f, "{reason}; nothing is known of either version"),
+            Self::WriteFailed { reason: why } => write!(f, "the split could not be written: {why}"),
+            Self::Rejected { generation, detail } => write!(
                 f,
                 "Envoy refused generation {generation} of the filter's configuration and keeps the split before it; {}",
-                reason(said.as_deref())
+                reason(detail.as_deref())
             ),
             Self::NoFilter => f.write_str(
                 "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load?",
@@ -70,25 +123,25 @@ impl fmt::Display for Obstacle {
                 "none of Envoy's workers has reported ({}) since the last look",
                 stat::TICKS
             ),
-            Self::Lost { lost, proxies, all } => write!(
+            Self::ProxiesUnreachable { unreachable, proxies, total } => write!(
                 f,
-                "{lost} of {all} proxies can't be read, and nothing is known of either version there: {proxies}"
+                "{unreachable} of {total} proxies can't be read, and nothing is known of either version there: {proxies}"
             ),
-            Self::RejectedBy { generation, proxies, all, said } => write!(
+            Self::RejectedByProxies { generation, proxies, total: all, detail: said } => write!(
                 f,
                 "of {all} proxies some refused generation {generation} of the filter's configuration and keep the split before it: \
                  {proxies}; {}",
                 reason(said.as_deref())
             ),
-            Self::Lagging { generation, proxies, all } => write!(
+            Self::Lagging { generation, proxies, total: all } => write!(
                 f,
                 "of {all} proxies some do not run generation {generation} of the filter's configuration: {proxies}"
             ),
-            Self::WorkersBehindAt { generation, proxies, all } => write!(
+            Self::WorkersBehindOnProxies { generation, proxies, total: all } => write!(
                 f,
                 "of {all} proxies some have workers that do not run generation {generation} yet: {proxies}"
             ),
-            Self::SilentAt { proxies, all } => write!(
+            Self::WorkersSilentOnProxies { proxies, total: all } => write!(
                 f,
                 "of {all} proxies some have workers none of which has reported ({}) for a while: {proxies}",
                 stat::TICKS
@@ -98,19 +151,19 @@ impl fmt::Display for Obstacle {
                 "no route for {VERSION_HEADER}: {version}: {misrouted} of the {chosen} requests chosen for {version} were \
                  served by a cluster that is not its own; add a route that matches this header and leads to {version}'s cluster"
             ),
-            Self::Unhealthy { why } => f.write_str(why),
-            Self::ShareContradicts { version, requests, all } => write!(
+            Self::Unhealthy { reason: why } => f.write_str(why),
+            Self::TrafficShareMismatch { version, requests, total: all } => write!(
                 f,
                 "{} of the requests were {version}'s, which contradicts its weight: are its instances there, and do they answer?",
                 share(*requests, *all)
             ),
-            Self::Refused { point, hook, why } => {
+            Self::HookRejected { point, hook, reason: why } => {
                 write!(f, "the {point} hook {hook} has not said yes: {why}; it is asked again")
             }
-            Self::Unmeasured { metric, why } => {
+            Self::MetricUnavailable { metric, reason: why } => {
                 write!(f, "nothing is known of the metric {metric}: {why}")
             }
-            Self::NobodyWatched { service } => write!(
+            Self::NoUsersSampled { service } => write!(
                 f,
                 "no user of {service} has called of whom the candidate would have in some step: do clients send what spec.sticky names, \
                  and are there enough of them for the smallest step?"

@@ -16,7 +16,7 @@ use super::plan::ppm;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
     /// What is called.
-    pub target: Target,
+    pub target: HookTarget,
     /// How long one attempt may take.
     pub timeout: Duration,
     /// How often it is tried again when there is no answer, or one that says that it failed.
@@ -28,14 +28,14 @@ pub struct Hook {
 /// What is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Target {
+pub enum HookTarget {
     /// An address, with a POST request. Any status of 2xx says yes.
     Url(String),
     /// A program with its arguments. An exit code of 0 says yes.
     Command(Vec<String>),
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for HookTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // What comes before the host, or behind the path, may be a secret; so may arguments.
@@ -53,7 +53,7 @@ impl fmt::Display for Target {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
-pub enum Point {
+pub enum HookPoint {
     /// Before anything is asked for. A no ends the rollout.
     Before,
     /// When a step's gate would open. A no keeps it shut; it is asked again.
@@ -70,21 +70,21 @@ pub enum Point {
     Rollback,
 }
 
-impl Point {
+impl HookPoint {
     /// Whether it is about instances.
     #[must_use]
-    pub fn is_work(self) -> bool {
+    pub fn replaces_instances(self) -> bool {
         matches!(self, Self::Drain | Self::Replace | Self::Ready)
     }
 
     /// Whether the answer decides nothing.
     #[must_use]
-    pub fn is_notice(self) -> bool {
+    pub fn is_notification(self) -> bool {
         matches!(self, Self::After | Self::Rollback)
     }
 }
 
-impl fmt::Display for Point {
+impl fmt::Display for HookPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Before => "before",
@@ -100,21 +100,21 @@ impl fmt::Display for Point {
 
 /// A call to be made, or made again: then it is the same to the letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
+pub struct HookCall {
     /// What is called.
     pub hook: Hook,
     /// What it is told.
-    pub message: Message,
+    pub message: HookMessage,
 }
 
 /// What a hook is told, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Message {
+pub struct HookMessage {
     /// Of this transition of this rollout: who gets a message twice has got the same one.
     pub id: String,
     /// When in the rollout.
-    pub point: Point,
+    pub point: HookPoint,
     /// Name of the rollout.
     pub rollout: String,
     /// The service.
@@ -168,9 +168,9 @@ pub struct Replacement {
 
 impl Replacement {
     /// What is called for each batch, in order.
-    pub fn calls(&self) -> impl Iterator<Item = (Point, &Hook)> {
-        let drain = self.drain.iter().map(|hook| (Point::Drain, hook));
-        let ready = self.ready.iter().map(|hook| (Point::Ready, hook));
-        drain.chain([(Point::Replace, &self.replace)]).chain(ready)
+    pub fn calls(&self) -> impl Iterator<Item = (HookPoint, &Hook)> {
+        let drain = self.drain.iter().map(|hook| (HookPoint::Drain, hook));
+        let ready = self.ready.iter().map(|hook| (HookPoint::Ready, hook));
+        drain.chain([(HookPoint::Replace, &self.replace)]).chain(ready)
     }
 }

@@ -10,14 +10,14 @@ use thiserror::Error;
 /// An order, with who gave it and why: it is kept in the rollout's history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Order {
+pub struct Command {
     /// What is to be done.
-    pub verb: Verb,
+    pub action: Action,
     /// Who wants it.
     pub by: String,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
+    pub reason: Option<String>,
     /// At which step, from 1; `None`: at the present one. An order that is given twice by mistake then counts once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
@@ -29,33 +29,33 @@ pub struct Order {
     pub force: bool,
 }
 
-impl Order {
+impl Command {
     /// Whether it ends a rollout whatever is known of the proxies.
     #[must_use]
-    pub fn gives_up(&self) -> bool {
-        self.verb == Verb::Abort && self.force
+    pub fn skips_confirmation(&self) -> bool {
+        self.action == Action::Abort && self.force
     }
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.verb.done())?;
+        write!(f, "{}", self.action.past_tense())?;
         if let Some(seconds) = self.seconds {
             write!(f, " for {}", humantime::format_duration(Duration::from_secs(seconds)))?;
         }
         write!(f, " by {}", self.by)?;
-        self.why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+        self.reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
     }
 }
 
 /// What can be ordered. To order what is so already changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Verb {
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
     /// Stay where it is. Harm still takes everything back.
     Pause,
     /// The same for a time, after which it goes on by itself.
-    Hold,
+    PauseFor,
     /// Go on.
     Resume,
     /// Approve of the step: its gate opens when all else it wants is there.
@@ -72,11 +72,11 @@ pub enum Verb {
     Retry,
 }
 
-impl Verb {
+impl Action {
     /// Every verb.
     pub const ALL: [Self; 9] = [
         Self::Pause,
-        Self::Hold,
+        Self::PauseFor,
         Self::Resume,
         Self::Approve,
         Self::Advance,
@@ -88,10 +88,10 @@ impl Verb {
 
     /// What has been done, once it is.
     #[must_use]
-    pub fn done(self) -> &'static str {
+    pub fn past_tense(self) -> &'static str {
         match self {
             Self::Pause => "paused",
-            Self::Hold => "held",
+            Self::PauseFor => "paused",
             Self::Resume => "resumed",
             Self::Approve => "approved",
             Self::Advance => "advanced",
@@ -106,4 +106,4 @@ impl Verb {
 /// Why an order makes no sense. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
-pub struct Refused(pub String);
+pub struct Rejected(pub String);

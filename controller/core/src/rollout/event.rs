@@ -10,12 +10,12 @@ use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::outcome::Failure;
 use serin_filter::table::Weight;
 
-use super::call::Point;
-use super::plan::{Overrun, ppm};
+use super::call::HookPoint;
+use super::plan::{TimeoutAction, ppm};
 use crate::judge::Interval;
 use crate::judge::explain::share;
-use crate::rollout::blocker::Obstacle;
-use crate::rollout::command::Order;
+use crate::rollout::blocker::Blocker;
+use crate::rollout::command::Command;
 
 /// Something that happened in a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,13 +37,13 @@ pub enum Event {
         breaking: bool,
     },
     /// The users of the future slices are going to be watched while the baseline serves everybody.
-    Watching {
+    AaTesting {
         /// The generation from which on they are.
         generation: Generation,
         /// How many salts there are to choose from.
         salts: usize,
         /// For how many seconds at least.
-        time: f64,
+        duration: f64,
         /// How many requests with an identity it takes at least.
         requests: u64,
     },
@@ -80,7 +80,7 @@ pub enum Event {
     /// Something keeps the rollout from going on. Until it is gone, time does not count.
     Blocked {
         /// What it is and what to do.
-        obstacle: Obstacle,
+        blocker: Blocker,
         /// The same as a sentence.
         message: String,
     },
@@ -89,27 +89,27 @@ pub enum Event {
     /// The proxy was started anew; its counters began again from zero.
     ProxyRestarted,
     /// Something that the user should know, and that keeps nothing from going on.
-    Warned {
+    Warning {
         /// What.
         message: String,
     },
     /// Where the rollout stands, after each look at the proxy and whatever followed from it.
-    Progress(Status),
+    Progress(RolloutStatus),
     /// A step has passed its gate.
     GateOpened {
         /// Number of the step, from 1.
         step: usize,
         /// How the step went.
-        status: Status,
+        status: RolloutStatus,
     },
     /// A step has taken longer than it may.
-    Overrun {
+    StepTimeout {
         /// Number of the step, from 1.
         step: usize,
         /// How many seconds it may take.
         at_most: f64,
         /// What happens now.
-        then: Overrun,
+        then: TimeoutAction,
     },
     /// Every gate has opened: the candidate serves everybody, and is watched for the rollback window.
     Promoted {
@@ -122,20 +122,20 @@ pub enum Event {
         step: usize,
     },
     /// A freeze has begun: no gate opens before it is over.
-    Frozen {
+    FreezeStarted {
         /// When that is, with the time zone.
         until: String,
     },
     /// It is over.
-    Thawed,
+    FreezeEnded,
     /// The time is over for which somebody had it held.
-    Released,
+    PauseExpired,
     /// A hook is called.
-    Calling {
+    HookCalled {
         /// Of the call.
         id: String,
         /// When in the rollout.
-        point: Point,
+        point: HookPoint,
         /// The address or the command.
         hook: String,
         /// The instances that it is about.
@@ -143,31 +143,31 @@ pub enum Event {
         instances: Vec<String>,
     },
     /// A hook has said yes.
-    Called {
+    HookSucceeded {
         /// Of the call.
         id: String,
         /// When in the rollout.
-        point: Point,
+        point: HookPoint,
         /// The address or the command.
         hook: String,
     },
     /// A hook has said no, or nothing. Told again only when the reason changes.
-    CallFailed {
+    HookFailed {
         /// Of the call.
         id: String,
         /// When in the rollout.
-        point: Point,
+        point: HookPoint,
         /// The address or the command.
         hook: String,
         /// What it said.
-        why: String,
+        reason: String,
     },
     /// Somebody has given an order.
-    Ordered(Order),
+    Command(Command),
     /// All traffic goes back to the baseline.
     RollingBack {
         /// Why.
-        reason: Reason,
+        reason: RollbackReason,
     },
     /// The rollout is over.
     Ended(Summary),
@@ -175,8 +175,8 @@ pub enum Event {
 
 /// An event as JSON has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "Stamped{E}")]
-pub struct Stamped<E> {
+#[schemars(rename = "TimedEvent{E}")]
+pub struct TimedEvent<E> {
     /// Seconds since the rollout began.
     pub at: f64,
     /// The event, or a reference to it.
@@ -207,7 +207,7 @@ mod ppms {
 /// Why all traffic goes back to the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Reason {
+pub enum RollbackReason {
     /// The candidate is worse.
     Harm {
         /// By what: `errors` or `latency`.
@@ -227,7 +227,7 @@ pub enum Reason {
         sentence: String,
     },
     /// A step took longer than it may, and was to be rolled back then.
-    Overrun {
+    StepTimeout {
         /// Number of the step, from 1.
         step: usize,
         /// How many seconds it may take.
@@ -243,7 +243,7 @@ pub enum Reason {
         requests: u64,
     },
     /// More of the candidate's requests have failed than the rollout may cost.
-    Budget {
+    FailureBudget {
         /// So many.
         failures: u64,
         /// How many it may.
@@ -264,23 +264,23 @@ pub enum Reason {
         consecutive: u32,
     },
     /// A hook that is called before the rollout has said no.
-    Refused {
+    HookRejected {
         /// When in the rollout.
-        point: Point,
+        point: HookPoint,
         /// The address or the command.
         hook: String,
         /// What it said.
-        why: String,
+        reason: String,
     },
     /// It had been rolled back before the controller was started anew, but the store could not be written.
-    NotKept,
+    ReasonNotPersisted,
     /// Somebody has ordered it.
-    Ordered(Order),
+    Command(Command),
     /// The user asked to stop.
     Interrupted,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for RollbackReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Harm { sentence, evidence, limit, block, .. } => {
@@ -289,7 +289,7 @@ impl fmt::Display for Reason {
             Self::Tripwire { sentence } => {
                 write!(f, "the tripwire: the proxy has cut it off by itself; {sentence}")
             }
-            Self::Overrun { step, at_most } => {
+            Self::StepTimeout { step, at_most } => {
                 let at_most = humantime::format_duration(Duration::from_secs_f64(*at_most));
                 write!(f, "step {step} has not passed its gate within {at_most}")
             }
@@ -300,7 +300,7 @@ impl fmt::Display for Reason {
                     share(*failures, *requests)
                 )
             }
-            Self::Budget { failures, budget } => {
+            Self::FailureBudget { failures, budget } => {
                 write!(
                     f,
                     "{failures} requests have failed at the candidate; spec.failureBudget is {budget}"
@@ -313,13 +313,13 @@ impl fmt::Display for Reason {
                 }
                 write!(f, " and has to be {limit}: {consecutive} bad in a row")
             }
-            Self::Refused { point, hook, why } => {
-                write!(f, "the {point} hook {hook} has not said yes: {why}")
+            Self::HookRejected { point, hook, reason } => {
+                write!(f, "the {point} hook {hook} has not said yes: {reason}")
             }
-            Self::NotKept => f.write_str(
+            Self::ReasonNotPersisted => f.write_str(
                 "it was rolled back before serin was started anew; why could not be stored",
             ),
-            Self::Ordered(order) => order.fmt(f),
+            Self::Command(order) => order.fmt(f),
             Self::Interrupted => f.write_str("stopped by Ctrl-C or SIGTERM"),
         }
     }
@@ -328,7 +328,7 @@ impl fmt::Display for Reason {
 /// Where a rollout stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Status {
+pub struct RolloutStatus {
     /// What is being done.
     pub stage: Stage,
     /// Number of the step, from 1; `None` while users are watched, in the rollback window, and while all traffic goes back.
@@ -355,7 +355,7 @@ pub struct Status {
     pub difference: Interval,
     /// How far the step is from showing that there is no harm, if its gate asks for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub safety: Option<Safety>,
+    pub non_inferiority: Option<NonInferiorityStatus>,
     /// How long the step has been live, of how long it has to be.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
@@ -369,10 +369,10 @@ pub struct Status {
     /// Time to promotion if nothing goes wrong, once it can be told.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "some_seconds")]
     #[schemars(with = "Option<f64>")]
-    pub left: Option<Duration>,
+    pub time_left: Option<Duration>,
     /// Requests with an identity so far, while users are watched; `baked`, `bake` and `requests_needed` are about that then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watched: Option<u64>,
+    pub aa_test_requests: Option<u64>,
     /// The plan's metrics, once they have been measured in the step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricStatus>,
@@ -383,10 +383,10 @@ pub struct Status {
     pub paused: bool,
     /// The end of the freeze that it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frozen: Option<String>,
+    pub freeze_end: Option<String>,
     /// What keeps the rollout from going on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub obstacle: Option<String>,
+    pub blocker: Option<String>,
 }
 
 /// What is being done in a rollout.
@@ -396,13 +396,13 @@ pub enum Stage {
     /// Hooks are called before anything is asked for.
     Preparing,
     /// Users are watched before the candidate has any.
-    Watching,
+    AaTesting,
     /// A step.
     Step,
     /// The candidate serves everybody, in the rollback window.
     Promoted,
     /// Traffic goes back to the baseline.
-    GoingBack,
+    RollingBack,
     /// Hooks are told of the end, or it has ended.
     Ending,
 }
@@ -432,7 +432,7 @@ pub enum Sensitivity {
 /// How far a step is from showing that the candidate is no worse than its margins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Safety {
+pub struct NonInferiorityStatus {
     /// E: at `limit` it is shown.
     pub evidence: f64,
     /// 1 / (1 - confidence).
@@ -483,10 +483,10 @@ pub struct ArmStatus {
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: RolloutVerdict,
     /// Why, unless promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason>,
+    pub reason: Option<RollbackReason>,
     /// The service.
     pub service: ServiceName,
     /// The version that ran.
@@ -514,7 +514,7 @@ pub struct Summary {
 /// How a rollout can end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Verdict {
+pub enum RolloutVerdict {
     /// The candidate has all traffic.
     Promoted,
     /// The candidate was worse, or a limit was reached; the baseline has all traffic.

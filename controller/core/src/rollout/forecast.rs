@@ -25,13 +25,13 @@ pub struct Forecast {
     /// About how many requests of the candidate the gate of evidence needs; `None` if it does not ask for any, or no number suffices.
     pub requests_to_safety: Option<u64>,
     /// What each failure rate of the candidate takes to be seen. Empty where there is no baseline to compare with.
-    pub faults: Vec<Sight>,
+    pub faults: Vec<DetectionForecast>,
 }
 
 /// What it takes to see a failure rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sight {
+pub struct DetectionForecast {
     /// The candidate's failure rate, 0 to 1.
     pub failure_rate: f64,
     /// About how many of its requests; `None` if no number suffices.
@@ -49,7 +49,7 @@ impl Plan {
             let share = step.weight.share();
             let mut judge = Judge::new(self.judge.clone());
             judge.learn(0.0, usual.clone());
-            judge.split_changes(step.terms());
+            judge.split_changes(step.split_context());
             let time = |requests: u64| requests as f64 / (rate * share);
             let compared = step.is_compared();
             let asks = compared && step.gate == Gate::Evidence;
@@ -72,7 +72,7 @@ impl Plan {
                 faults: faults
                     .map(|failure_rate| {
                         let requests = judge.requests_to_harm(*failure_rate, share);
-                        Sight {
+                        DetectionForecast {
                             failure_rate: *failure_rate,
                             requests,
                             seconds: requests.map(|n| time(n).max(self.interval.as_secs_f64())),
@@ -118,7 +118,7 @@ mod tests {
             judge: Settings { latency: None, confidence: Some(0.95), ..Settings::default() },
             interval: Duration::from_secs(1),
             sticky: false,
-            watch: None,
+            aa_test: None,
             hooks: Default::default(),
             replacement: None,
             metrics: None,

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 /// Freezes, by the clocks of one time zone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Freezes {
+pub struct FreezeSchedule {
     /// IANA name of the time zone; empty for UTC.
     pub time_zone: String,
     /// When nothing may advance.
-    pub windows: Vec<Window>,
+    pub windows: Vec<FreezeWindow>,
 }
 
 /// One freeze.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Window {
+pub enum FreezeWindow {
     /// Once, from one time to another, which is not in it any more.
     Once {
         /// When it begins.
@@ -64,7 +64,7 @@ impl From<Day> for Weekday {
     }
 }
 
-impl Freezes {
+impl FreezeSchedule {
     /// The time zone, if there is one of that name.
     #[must_use]
     pub fn zone(&self) -> Option<TimeZone> {
@@ -84,7 +84,7 @@ impl Freezes {
     }
 }
 
-impl Window {
+impl FreezeWindow {
     /// When it ends, if this time is in it.
     fn end(&self, now: DateTime) -> Option<DateTime> {
         match self {
@@ -106,15 +106,19 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn freezes(zone: &str) -> Freezes {
+    fn freezes(zone: &str) -> FreezeSchedule {
         let at = |text: &str| text.parse::<DateTime>().unwrap();
         let time = |text: &str| text.parse::<Time>().unwrap();
         let windows = vec![
-            Window::Once { from: at("2026-12-24T12:00"), to: at("2026-12-27T00:00") },
-            Window::Weekly { days: vec![Day::Sat], from: Time::midnight(), to: None },
-            Window::Weekly { days: vec![Day::Fri], from: time("15:00"), to: Some(time("18:00")) },
+            FreezeWindow::Once { from: at("2026-12-24T12:00"), to: at("2026-12-27T00:00") },
+            FreezeWindow::Weekly { days: vec![Day::Sat], from: Time::midnight(), to: None },
+            FreezeWindow::Weekly {
+                days: vec![Day::Fri],
+                from: time("15:00"),
+                to: Some(time("18:00")),
+            },
         ];
-        Freezes { time_zone: zone.to_owned(), windows }
+        FreezeSchedule { time_zone: zone.to_owned(), windows }
     }
 
     fn until(zone: &str, now: &str) -> Option<String> {

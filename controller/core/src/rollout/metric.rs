@@ -1,5 +1,5 @@
 //! Metrics that are not counts of requests: values of a query, such as the memory of an instance or the length of a queue. What is asked
-//! and what it is held to is decided here; [`serin::sources::prometheus::Surveyor`] asks.
+//! and what it is held to is decided here; [`serin::sources::prometheus::MetricProvider`] asks.
 
 mod rule;
 mod template;
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::rule::Rule;
-pub use self::template::{Names, Template, TemplateError};
-use crate::config::prometheus::Connection;
+pub use self::rule::MetricRule;
+pub use self::template::{QueryTemplate, QueryTemplateError, TemplateVariables};
+use crate::config::prometheus::PrometheusConnection;
 
 /// The metrics of a rollout, and where they are asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
+pub struct MetricsPlan {
     /// Who is asked.
-    pub prometheus: Connection,
+    pub prometheus: PrometheusConnection,
     /// How often.
-    pub every: Duration,
+    pub interval: Duration,
     /// What; at least one.
     pub all: Vec<Metric>,
 }
@@ -29,18 +29,18 @@ pub struct Metric {
     /// What people call it.
     pub name: String,
     /// Gives one value; about each version if it has the variable `{{version}}`, else about the candidate.
-    pub query: Template,
+    pub query: QueryTemplate,
     /// The values that are good.
-    pub rule: Rule,
+    pub rule: MetricRule,
 }
 
 /// What was measured of one metric at one time. A query that is not answered, or with none or several values, has no value.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Measured {
+pub struct MetricSample {
     /// The baseline's value, if one was asked for and there is one.
     pub baseline: Option<f64>,
     /// The candidate's value, if there is one.
     pub candidate: Option<f64>,
     /// Why a value is missing.
-    pub why: Option<String>,
+    pub reason: Option<String>,
 }

@@ -8,10 +8,10 @@ use serin_filter::config::wire;
 use serin_filter::names::{ServiceName, VersionName};
 use serin_filter::table::Weight;
 
-use super::call::{Hook, Hooks, Replacement, Target};
-use super::freeze::Freezes;
-use super::metric::Metrics;
-use crate::judge::{self, Slice, Terms};
+use super::call::{Hook, HookTarget, Hooks, Replacement};
+use super::freeze::FreezeSchedule;
+use super::metric::MetricsPlan;
+use crate::judge::{self, Slice, SplitContext};
 
 /// A plan that needs no second check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct Plan {
     /// Whether clients of the one version can't be served by the other.
     pub breaking: bool,
     /// When it may not advance.
-    pub freezes: Freezes,
+    pub freezes: FreezeSchedule,
     /// What the judge goes by.
     pub judge: judge::Settings,
     /// Time from one look at the proxy to the next.
@@ -41,27 +41,27 @@ pub struct Plan {
     /// Whether users stay with their version.
     pub sticky: bool,
     /// How users are watched before the first step, if they are.
-    pub watch: Option<Watch>,
+    pub aa_test: Option<AaTest>,
     /// What is called, and when.
     pub hooks: Hooks,
     /// How the instances of the steps are replaced; `None` if none are.
     pub replacement: Option<Replacement>,
     /// What else the candidate is held to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<MetricsPlan>,
 }
 
 /// How users are watched while the baseline still serves all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Watch {
+pub struct AaTest {
     /// For how long at least.
-    pub time: Duration,
+    pub duration: Duration,
     /// How many requests with an identity it takes at least.
     pub requests: u64,
     /// Salts to choose from.
     pub salts: Vec<String>,
     /// The chance, above 0 and below 1, that a slice differs by more than is found. The judge's alpha comes on top of it.
-    pub miss: f64,
+    pub miss_probability: f64,
 }
 
 impl Plan {
@@ -72,9 +72,9 @@ impl Plan {
 
     /// What the filter has to watch, if anything.
     #[must_use]
-    pub fn watched(&self) -> Option<wire::Watch> {
+    pub fn filter_aa_test(&self) -> Option<wire::Watch> {
         let slices = self.compared_weights().map(Weight::ppm).collect();
-        self.watch.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
+        self.aa_test.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
     }
 
     /// Everything that carrying it out calls.
@@ -88,27 +88,27 @@ impl Plan {
     /// The commands among that.
     pub fn commands(&self) -> impl Iterator<Item = &[String]> {
         self.all_hooks().filter_map(|hook| match &hook.target {
-            Target::Command(command) => Some(&command[..]),
-            Target::Url(_) => None,
+            HookTarget::Command(command) => Some(&command[..]),
+            HookTarget::Url(_) => None,
         })
     }
 
     /// Whether carrying it out calls and asks the same as another.
     #[must_use]
-    pub fn calls_as(&self, other: &Self) -> bool {
+    pub fn calls_same_as(&self, other: &Self) -> bool {
         let asked = |plan: &Self| plan.metrics.as_ref().map(|metrics| metrics.prometheus.clone());
         (&self.hooks, &self.replacement, asked(self))
             == (&other.hooks, &other.replacement, asked(other))
     }
 
     /// Leaves the preview out, for where nobody can ask for it.
-    pub fn forgo_preview(&mut self) {
+    pub fn drop_preview(&mut self) {
         self.steps.retain(|step| !step.is_preview());
     }
 
     /// Leaves the watching out: the judge may use all of the chance of a false rollback.
-    pub fn forgo_watch(&mut self) {
-        self.judge.alpha += self.watch.take().map_or(0.0, |watch| watch.miss);
+    pub fn drop_aa_test(&mut self) {
+        self.judge.alpha += self.aa_test.take().map_or(0.0, |watch| watch.miss_probability);
     }
 }
 
@@ -141,13 +141,13 @@ pub struct Limit {
     /// How long.
     pub at_most: Duration,
     /// What happens then.
-    pub then: Overrun,
+    pub then: TimeoutAction,
 }
 
 /// What happens when a step has taken too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub enum Overrun {
+pub enum TimeoutAction {
     /// The rollout stays where it is. Harm still takes it back.
     #[default]
     Pause,
@@ -205,8 +205,11 @@ impl Step {
 
     /// What its blocks are judged by.
     #[must_use]
-    pub fn terms(&self) -> Terms {
-        Terms { alone: !self.has_baseline(), slice: self.slice.clone().unwrap_or_default() }
+    pub fn split_context(&self) -> SplitContext {
+        SplitContext {
+            single_arm: !self.has_baseline(),
+            slice: self.slice.clone().unwrap_or_default(),
+        }
     }
 }
 

@@ -8,29 +8,29 @@ use serin_filter::config::limit;
 use serin_filter::histogram::BOUNDARIES_US;
 
 use super::metrics::MetricsSpec;
-use super::value::{Count, Number, Percent, Span};
+use super::value::{Percent, SpecCount, SpecDuration, SpecNumber};
 use super::{SpecError, at};
 use crate::judge::coin_flip::Margin;
 use crate::judge::{self, Objective, Sli};
-use crate::rollout::plan::{Gate, Step, Watch};
+use crate::rollout::plan::{AaTest, Gate, Step};
 
 #[derive(Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Analysis {
     /// Time between looks at the proxies. Default: 1s.
-    pub(super) interval: Span,
+    pub(super) interval: SpecDuration,
     /// The chance of a false rollback to accept, over the whole rollout. Default: 0.01.
-    alpha: Number,
+    alpha: SpecNumber,
     /// How sure a gate of evidence has to be. Default: 95%.
     confidence: Percent,
     /// By how much the candidate may fail more often. Default: 1.2 times as often, and 0.1% of its requests on top.
     errors: Tolerance,
     /// By how much more of its requests may be slow. Default: 1.1 times as many, and 0.5% of its requests on top.
-    latency: Latency,
+    latency: LatencyTolerance,
     /// Limits that hold whatever the baseline does.
     objectives: Objectives,
     /// Watches the users of the future slices before the first step.
-    watch: Option<WatchSpec>,
+    aa_test: Option<AaTestSpec>,
     /// Other metrics of the candidate, and their limits.
     pub(super) metrics: Option<MetricsSpec>,
 }
@@ -38,23 +38,27 @@ pub(super) struct Analysis {
 /// How users are watched before the first step.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct WatchSpec {
+struct AaTestSpec {
     /// For how long. Default: 10m.
-    time: Span,
+    time: SpecDuration,
     /// How many requests with an identity it takes. Default: 10000.
-    requests: Count,
+    requests: SpecCount,
     /// How many ways to divide the users there are to choose from. Default: 16.
-    salts: Count,
+    salts: SpecCount,
 }
 
-impl Default for WatchSpec {
+impl Default for AaTestSpec {
     fn default() -> Self {
-        Self { time: Span(Duration::from_secs(600)), requests: Count(10_000), salts: Count(16) }
+        Self {
+            time: SpecDuration(Duration::from_secs(600)),
+            requests: SpecCount(10_000),
+            salts: SpecCount(16),
+        }
     }
 }
 
 /// The part of alpha that may go wrong in what is known of the users; the judge has the rest.
-const MISS: f64 = 0.2;
+const MISS_SHARE: f64 = 0.2;
 
 /// What the candidate has to keep to, whatever the baseline does.
 #[derive(Deserialize, JsonSchema, Default)]
@@ -71,7 +75,7 @@ struct Objectives {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LatencyObjective {
     /// What counts as slow: one of the boundaries of the histogram.
-    longer_than: Span,
+    longer_than: SpecDuration,
     /// The share.
     at_most: Percent,
 }
@@ -79,13 +83,13 @@ struct LatencyObjective {
 impl Default for Analysis {
     fn default() -> Self {
         Self {
-            interval: Span(Duration::from_secs(1)),
-            alpha: Number(judge::Settings::default().alpha),
+            interval: SpecDuration(Duration::from_secs(1)),
+            alpha: SpecNumber(judge::Settings::default().alpha),
             confidence: Percent::whole(95),
             errors: Tolerance::default(),
-            latency: Latency::default(),
+            latency: LatencyTolerance::default(),
             objectives: Objectives::default(),
-            watch: None,
+            aa_test: None,
             metrics: None,
         }
     }
@@ -93,22 +97,22 @@ impl Default for Analysis {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-struct Latency {
+struct LatencyTolerance {
     /// So many times as many as at the baseline.
-    relative: Option<Number>,
+    relative: Option<SpecNumber>,
     /// A share of its requests on top.
     absolute: Option<Percent>,
     /// Latencies below are not judged: callers hardly notice, and a version with fewer requests has colder caches.
-    above: Span,
+    above: SpecDuration,
 }
 
-impl Default for Latency {
+impl Default for LatencyTolerance {
     fn default() -> Self {
-        Self { relative: None, absolute: None, above: Span(Duration::from_millis(5)) }
+        Self { relative: None, absolute: None, above: SpecDuration(Duration::from_millis(5)) }
     }
 }
 
-impl Latency {
+impl LatencyTolerance {
     fn boundaries_ms(&self) -> Vec<f64> {
         let above = self.above.0.as_micros();
         let judged = BOUNDARIES_US.iter().filter(|us| u128::from(**us) >= above);
@@ -120,13 +124,13 @@ impl Latency {
 #[serde(default, deny_unknown_fields)]
 struct Tolerance {
     /// So many times as often as the baseline.
-    relative: Option<Number>,
+    relative: Option<SpecNumber>,
     /// A share of its requests on top.
     absolute: Option<Percent>,
 }
 
 impl Analysis {
-    pub(super) fn checked(&self, steps: &[Step]) -> Result<judge::Settings, SpecError> {
+    pub(super) fn parse(&self, steps: &[Step]) -> Result<judge::Settings, SpecError> {
         let default = judge::Settings::default();
         let (alpha, interval) = (self.alpha.0, self.interval.0);
         if !(alpha > 0.0 && alpha <= 0.5) {
@@ -149,8 +153,8 @@ impl Analysis {
         let slots = (planned.as_secs_f64() / default.slot_seconds).ceil() as u32;
         Ok(judge::Settings {
             alpha,
-            errors: self.errors.checked("spec.analysis.errors", default.errors)?,
-            latency: Some(tolerated.checked("spec.analysis.latency", latency)?),
+            errors: self.errors.parse("spec.analysis.errors", default.errors)?,
+            latency: Some(tolerated.parse("spec.analysis.latency", latency)?),
             boundaries_ms: self.latency.boundaries_ms(),
             objectives: self.objectives()?,
             confidence: wanted.then_some(confidence),
@@ -161,15 +165,15 @@ impl Analysis {
 }
 
 impl Analysis {
-    pub(super) fn watch(
+    pub(super) fn aa_test(
         &self,
         name: &str,
         alpha: f64,
         steps: &[Step],
         sticky: bool,
-    ) -> Result<Option<Watch>, SpecError> {
-        const PATH: &str = "spec.analysis.watch";
-        let Some(WatchSpec { time, requests, salts }) = &self.watch else { return Ok(None) };
+    ) -> Result<Option<AaTest>, SpecError> {
+        const PATH: &str = "spec.analysis.aaTest";
+        let Some(AaTestSpec { time, requests, salts }) = &self.aa_test else { return Ok(None) };
         if !sticky {
             return at(
                 PATH,
@@ -190,7 +194,12 @@ impl Analysis {
         // The first is what it would be otherwise.
         let salt = |n| if n == 0 { name.to_owned() } else { format!("{name}/{n}") };
         let salts = (0..salts.0).map(salt).collect();
-        Ok(Some(Watch { time: time.0, requests: requests.0, salts, miss: MISS * alpha }))
+        Ok(Some(AaTest {
+            duration: time.0,
+            requests: requests.0,
+            salts,
+            miss_probability: MISS_SHARE * alpha,
+        }))
     }
 
     fn objectives(&self) -> Result<Vec<Objective>, SpecError> {
@@ -221,7 +230,7 @@ impl Analysis {
 }
 
 impl Tolerance {
-    fn checked(&self, path: &str, default: Margin) -> Result<Margin, SpecError> {
+    fn parse(&self, path: &str, default: Margin) -> Result<Margin, SpecError> {
         let relative = self.relative.map_or(default.relative, |relative| relative.0);
         if !(1.0..=100.0).contains(&relative) {
             return at(

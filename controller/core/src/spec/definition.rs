@@ -7,7 +7,8 @@ use super::Body;
 
 /// Keywords that a structural schema has no use for. What is not known is pruned without being forbidden; defaults stay where they are
 /// applied, as an object that a server had filled in would differ from the one in a repository.
-const DROPPED: [&str; 5] = ["$schema", "title", "default", "additionalProperties", "format"];
+const UNSUPPORTED_KEYWORDS: [&str; 5] =
+    ["$schema", "title", "default", "additionalProperties", "format"];
 
 /// The schema of `spec`.
 #[must_use]
@@ -33,7 +34,7 @@ fn structural(schema: &mut Value) {
     };
     let values_of_a_map = fields.get("additionalProperties").filter(|values| values.is_object());
     let values_of_a_map = values_of_a_map.cloned();
-    fields.retain(|name, _| !DROPPED.contains(&name.as_str()));
+    fields.retain(|name, _| !UNSUPPORTED_KEYWORDS.contains(&name.as_str()));
     fields.extend(values_of_a_map.map(|values| ("additionalProperties".to_owned(), values)));
     not_null(fields);
     one_of_several(fields);

@@ -16,7 +16,7 @@ pub struct Deployments {
 }
 
 /// Checks what is said of Deployments; `None` where nothing is said. Either all versions have one, or none has.
-pub(super) fn checked(
+pub(super) fn parse(
     versions: &[VersionSpec],
     baseline: &VersionName,
     candidate: &VersionName,

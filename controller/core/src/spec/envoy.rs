@@ -6,20 +6,20 @@ use serde::Deserialize;
 
 use super::prometheus::PrometheusSpec;
 use super::{SpecError, at};
-use crate::config::discovery::{Whereabouts, host_and_port};
-use crate::config::sink::Place;
-use crate::config::source::Origin;
+use crate::config::discovery::{DiscoveryConfig, host_and_port};
+use crate::config::sink::SinkLocation;
+use crate::config::source::SourceConfig;
 
 /// Where a Prometheus is named.
 pub(super) const PROMETHEUS: &str = "spec.envoy.prometheus";
 
 /// The proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envoy {
+pub struct EnvoyProxies {
     /// Where evidence of them comes from.
-    pub evidence: Origin,
+    pub source: SourceConfig,
     /// Where they take the filter's configuration from.
-    pub place: Place,
+    pub sink: SinkLocation,
 }
 
 #[derive(Deserialize)]
@@ -47,8 +47,8 @@ struct ProxiesSpec {
 }
 
 impl EnvoySpec {
-    pub(super) fn checked(self) -> Result<Envoy, SpecError> {
-        let place = match (self.filter_config, self.xds) {
+    pub(super) fn parse(self) -> Result<EnvoyProxies, SpecError> {
+        let sink = match (self.filter_config, self.xds) {
             (Some(path), None) if path.as_os_str().is_empty() => {
                 return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
             }
@@ -58,14 +58,18 @@ impl EnvoySpec {
                     "empty; the node.cluster of the proxies is needed",
                 );
             }
-            (Some(path), None) => Place::File(path),
-            (None, Some(XdsSpec { group })) => Place::Group(group),
+            (Some(path), None) => SinkLocation::File(path),
+            (None, Some(XdsSpec { group })) => SinkLocation::Group(group),
             _ => return at("spec.envoy", "exactly one of filterConfig and xds is needed"),
         };
-        let evidence = match (self.admin, self.proxies, self.prometheus) {
-            (Some(address), None, None) => Origin::Admin(Whereabouts::Lone(admin(address)?)),
-            (None, Some(proxies), None) => Origin::Admin(proxies.checked()?),
-            (None, None, Some(prometheus)) => Origin::Prometheus(prometheus.checked(PROMETHEUS)?),
+        let source = match (self.admin, self.proxies, self.prometheus) {
+            (Some(address), None, None) => {
+                SourceConfig::Admin(DiscoveryConfig::Single(admin(address)?))
+            }
+            (None, Some(proxies), None) => SourceConfig::Admin(proxies.parse()?),
+            (None, None, Some(prometheus)) => {
+                SourceConfig::Prometheus(prometheus.parse(PROMETHEUS)?)
+            }
             (None, None, None) => {
                 return at(
                     "spec.envoy",
@@ -74,7 +78,7 @@ impl EnvoySpec {
             }
             _ => return at("spec.envoy", "more than one of: admin, proxies, prometheus"),
         };
-        Ok(Envoy { evidence, place })
+        Ok(EnvoyProxies { source, sink })
     }
 }
 
@@ -90,11 +94,11 @@ fn admin(address: String) -> Result<String, SpecError> {
 }
 
 impl ProxiesSpec {
-    fn checked(self) -> Result<Whereabouts, SpecError> {
+    fn parse(self) -> Result<DiscoveryConfig, SpecError> {
         match (self.addresses, self.dns, self.file) {
             (Some(addresses), None, None) => listed(addresses),
             (None, Some(name), None) => match host_and_port(&name) {
-                Some((host, port)) => Ok(Whereabouts::Dns { host: host.to_owned(), port }),
+                Some((host, port)) => Ok(DiscoveryConfig::Dns { host: host.to_owned(), port }),
                 None => at(
                     "spec.envoy.proxies.dns",
                     format!("{name:?} is not a name with a port, such as edge.example.com:9901"),
@@ -103,7 +107,7 @@ impl ProxiesSpec {
             (None, None, Some(path)) if path.as_os_str().is_empty() => {
                 at("spec.envoy.proxies.file", "empty; the path of a file is needed")
             }
-            (None, None, Some(path)) => Ok(Whereabouts::File(path)),
+            (None, None, Some(path)) => Ok(DiscoveryConfig::File(path)),
             (None, None, None) => {
                 at("spec.envoy.proxies", "one of these is needed: addresses, dns, file")
             }
@@ -112,7 +116,7 @@ impl ProxiesSpec {
     }
 }
 
-fn listed(addresses: Vec<String>) -> Result<Whereabouts, SpecError> {
+fn listed(addresses: Vec<String>) -> Result<DiscoveryConfig, SpecError> {
     const PATH: &str = "spec.envoy.proxies.addresses";
     if addresses.is_empty() {
         return at(PATH, "empty; at least one proxy is needed");
@@ -128,7 +132,7 @@ fn listed(addresses: Vec<String>) -> Result<Whereabouts, SpecError> {
             return at(format!("{PATH}[{index}]"), format!("{address:?} is there twice"));
         }
     }
-    Ok(Whereabouts::Addresses(addresses))
+    Ok(DiscoveryConfig::Addresses(addresses))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{SpecError, at};
-use crate::rollout::freeze::{Day, Freezes, Window};
+use crate::rollout::freeze::{Day, FreezeSchedule, FreezeWindow};
 
 /// One freeze: `{ from: 2026-12-24T12:00, to: 2026-12-27T00:00 }`, or `{ days: [sat, sun] }`, with `from` and `to` as times of these days.
 #[derive(Deserialize, JsonSchema)]
@@ -20,13 +20,13 @@ pub(super) struct FreezeSpec {
 }
 
 /// All freezes of a specification.
-pub(super) fn checked(
+pub(super) fn parse(
     freezes: &[FreezeSpec],
     time_zone: Option<String>,
-) -> Result<Freezes, SpecError> {
-    let windows = freezes.iter().enumerate().map(|(index, freeze)| freeze.checked(index));
+) -> Result<FreezeSchedule, SpecError> {
+    let windows = freezes.iter().enumerate().map(|(index, freeze)| freeze.parse(index));
     let windows = windows.collect::<Result<_, _>>()?;
-    let freezes = Freezes { time_zone: time_zone.unwrap_or_default(), windows };
+    let freezes = FreezeSchedule { time_zone: time_zone.unwrap_or_default(), windows };
     match freezes.zone() {
         Some(_) => Ok(freezes),
         None => at(
@@ -37,7 +37,7 @@ pub(super) fn checked(
 }
 
 impl FreezeSpec {
-    fn checked(&self, index: usize) -> Result<Window, SpecError> {
+    fn parse(&self, index: usize) -> Result<FreezeWindow, SpecError> {
         let path = format!("spec.freeze[{index}]");
         match &self.days {
             None => self.once(&path),
@@ -51,13 +51,13 @@ impl FreezeSpec {
                     Some(to) if to <= from => {
                         at(format!("{path}.to"), format!("{to} is not after {from}"))
                     }
-                    _ => Ok(Window::Weekly { days: days.clone(), from, to }),
+                    _ => Ok(FreezeWindow::Weekly { days: days.clone(), from, to }),
                 }
             }
         }
     }
 
-    fn once(&self, path: &str) -> Result<Window, SpecError> {
+    fn once(&self, path: &str) -> Result<FreezeWindow, SpecError> {
         let parse = |field: &str, text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default();
             text.parse::<DateTime>().or_else(|_| {
@@ -69,7 +69,7 @@ impl FreezeSpec {
         };
         let (from, to) = (parse("from", &self.from)?, parse("to", &self.to)?);
         match to > from {
-            true => Ok(Window::Once { from, to }),
+            true => Ok(FreezeWindow::Once { from, to }),
             false => at(format!("{path}.to"), format!("{to} is not after {from}")),
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{Count, Span};
+use super::value::{SpecCount, SpecDuration};
 use super::{SpecError, at};
-use crate::rollout::call::{Hook, Hooks, Target};
+use crate::rollout::call::{Hook, HookTarget, Hooks};
 
 /// No hook is tried more often.
-const MOST_RETRIES: u32 = 20;
+const MAX_RETRIES: u32 = 20;
 
 /// Who is called, and when.
 #[derive(Deserialize, JsonSchema, Default)]
@@ -37,28 +37,28 @@ pub(super) struct HookSpec {
     command: Option<Vec<String>>,
     /// How long the answer may take. Default: 10s.
     #[serde(default = "timeout")]
-    timeout: Span,
+    timeout: SpecDuration,
     /// How often it is tried again. Default: 3.
     #[serde(default = "retries")]
-    retries: Count,
+    retries: SpecCount,
     /// A file with the key of the signature (Standard Webhooks).
     secret_file: Option<PathBuf>,
 }
 
-fn timeout() -> Span {
-    Span(Duration::from_secs(10))
+fn timeout() -> SpecDuration {
+    SpecDuration(Duration::from_secs(10))
 }
 
-fn retries() -> Count {
-    Count(3)
+fn retries() -> SpecCount {
+    SpecCount(3)
 }
 
 impl HooksSpec {
-    pub(super) fn checked(self) -> Result<Hooks, SpecError> {
+    pub(super) fn parse(self) -> Result<Hooks, SpecError> {
         let all = |point: &str, hooks: Vec<HookSpec>| {
             let hooks = hooks.into_iter().enumerate();
             hooks
-                .map(|(index, hook)| hook.checked(&format!("spec.hooks.{point}[{index}]")))
+                .map(|(index, hook)| hook.parse(&format!("spec.hooks.{point}[{index}]")))
                 .collect::<Result<_, _>>()
         };
         Ok(Hooks {
@@ -71,11 +71,11 @@ impl HooksSpec {
 }
 
 impl HookSpec {
-    pub(super) fn checked(self, path: &str) -> Result<Hook, SpecError> {
+    pub(super) fn parse(self, path: &str) -> Result<Hook, SpecError> {
         let target = match (self.url, self.command) {
-            (Some(url), None) => Target::Url(address(&format!("{path}.url"), url)?),
+            (Some(url), None) => HookTarget::Url(address(&format!("{path}.url"), url)?),
             (None, Some(command)) => match command.first() {
-                Some(program) if !program.is_empty() => Target::Command(command),
+                Some(program) if !program.is_empty() => HookTarget::Command(command),
                 _ => return at(format!("{path}.command"), "empty; a program is needed"),
             },
             _ => return at(path, "exactly one of url and command is needed"),
@@ -83,12 +83,12 @@ impl HookSpec {
         if self.timeout.0.is_zero() {
             return at(format!("{path}.timeout"), "0 leaves no time to answer");
         }
-        if self.secret_file.is_some() && matches!(target, Target::Command(_)) {
+        if self.secret_file.is_some() && matches!(target, HookTarget::Command(_)) {
             return at(format!("{path}.secretFile"), "a command needs no signature");
         }
-        let retries = u32::try_from(self.retries.0).ok().filter(|retries| *retries <= MOST_RETRIES);
+        let retries = u32::try_from(self.retries.0).ok().filter(|retries| *retries <= MAX_RETRIES);
         let Some(retries) = retries else {
-            let message = format!("{} is more than {MOST_RETRIES}", self.retries.0);
+            let message = format!("{} is more than {MAX_RETRIES}", self.retries.0);
             return at(format!("{path}.retries"), message);
         };
         Ok(Hook { target, timeout: self.timeout.0, retries, secret_file: self.secret_file })

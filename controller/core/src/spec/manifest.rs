@@ -56,7 +56,7 @@ impl Manifest {
     ///
     /// # Errors
     /// What is wrong with it, and where.
-    pub fn checked(
+    pub fn parse(
         mut self,
         baseline: VersionName,
         candidate: VersionName,
@@ -64,8 +64,8 @@ impl Manifest {
         (self.0.spec.baseline, self.0.spec.candidate) = (baseline, candidate);
         let Document { metadata, spec, .. } = self.0;
         let secrets = Path::new(SECRETS).join(metadata.namespace.as_deref().unwrap_or_default());
-        let spec = spec.checked(metadata)?;
-        spec.keeps_to(Some(&secrets))?;
+        let spec = spec.parse(metadata)?;
+        spec.confine_secrets_to(Some(&secrets))?;
         if let Proxies::Envoy(_) = spec.proxies {
             return at(
                 "spec.envoy",

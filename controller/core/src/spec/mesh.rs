@@ -10,8 +10,8 @@ use serin_filter::config::wire;
 
 use super::prometheus::PrometheusSpec;
 use super::{SpecError, at};
-use crate::config::mesh::{Backend, Destination, Shares, Versions};
-use crate::config::prometheus::{Connection, Settings};
+use crate::config::mesh::{Backend, Destination, RouteWeights, Versions};
+use crate::config::prometheus::{PrometheusConnection, PrometheusSettings};
 use crate::rollout::plan::Step;
 
 /// Where a rollout on Istio has its proxies.
@@ -25,7 +25,7 @@ const ISTIO_STATISTICS: u16 = 15_090;
 
 /// Proxies of Istio.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Istio {
+pub struct IstioProxies {
     /// Who splits, and by which object it is told.
     pub splitter: Splitter,
     /// The proxies that run the filter.
@@ -53,7 +53,7 @@ pub enum Splitter {
 
 /// Proxies behind a route of the Gateway API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GatewayApi {
+pub struct GatewayApiProxies {
     /// The route's kind.
     pub kind: RouteKind,
     /// Its name.
@@ -74,16 +74,16 @@ pub struct Pods {
     /// Labels that all of them have; at least one.
     pub labels: BTreeMap<String, String>,
     /// Where statistics are read.
-    pub statistics: Statistics,
+    pub statistics: StatisticsSource,
 }
 
 /// Where the statistics of proxies are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Statistics {
+pub enum StatisticsSource {
     /// From each of them, at `/stats/prometheus` on this port.
     Port(u16),
     /// From a Prometheus that scrapes them.
-    Prometheus(Settings),
+    Prometheus(PrometheusSettings),
 }
 
 /// A kind of route that has weights.
@@ -116,7 +116,7 @@ pub(super) struct IstioSpec {
     /// Who splits. With filter, serin's filter chooses, users stay with their version, and weights are as fine as 0.0001%; the WasmPlugin has to
     /// carry the filter and routes have to match its header. With mesh, Istio chooses by the weights of a VirtualService, in whole percent, and
     /// the filter only observes.
-    mode: Mode,
+    mode: SplitMode,
     /// The WasmPlugin that gives the proxies the filter and, with mode filter, is told the split. Default: serin.
     plugin: Option<String>,
     /// The VirtualService whose weights change; with mode mesh.
@@ -132,7 +132,7 @@ pub(super) struct IstioSpec {
 /// Who splits.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-enum Mode {
+enum SplitMode {
     /// serin's filter.
     Filter,
     /// Istio.
@@ -184,46 +184,46 @@ impl IstioSpec {
     /// Who splits, in the filter's words.
     pub(super) fn split(&self) -> wire::Split {
         match self.mode {
-            Mode::Filter => wire::Split::Filter,
-            Mode::Mesh => wire::Split::Mesh,
+            SplitMode::Filter => wire::Split::Filter,
+            SplitMode::Mesh => wire::Split::Mesh,
         }
     }
 
-    pub(super) fn checked(self, versions: Versions<Destination>) -> Result<Istio, SpecError> {
-        let pods = self.proxies.checked(ISTIO)?;
+    pub(super) fn parse(self, versions: Versions<Destination>) -> Result<IstioProxies, SpecError> {
+        let pods = self.proxies.parse(ISTIO)?;
         let splitter = match (self.mode, self.virtual_service) {
-            (Mode::Filter, Some(_)) => {
+            (SplitMode::Filter, Some(_)) => {
                 return at(
                     "spec.istio.virtualService",
                     "with mode filter no VirtualService is changed; its routes match the filter's header",
                 );
             }
-            (Mode::Filter, None) if self.drift.is_some() => {
+            (SplitMode::Filter, None) if self.drift.is_some() => {
                 return at("spec.istio.drift", "with mode filter there are no weights in routes");
             }
-            (Mode::Filter, None) => {
+            (SplitMode::Filter, None) => {
                 let plugin = self.plugin.unwrap_or_else(|| "serin".to_owned());
                 Splitter::Filter { plugin: name("spec.istio.plugin", plugin)? }
             }
-            (Mode::Mesh, Some(_)) if self.plugin.is_some() => {
+            (SplitMode::Mesh, Some(_)) if self.plugin.is_some() => {
                 return at("spec.istio.plugin", "with mode mesh no WasmPlugin is changed");
             }
-            (Mode::Mesh, Some(object)) => Splitter::Mesh {
+            (SplitMode::Mesh, Some(object)) => Splitter::Mesh {
                 virtual_service: name("spec.istio.virtualService", object)?,
                 versions,
                 drift: self.drift.unwrap_or_default(),
             },
-            (Mode::Mesh, None) => {
+            (SplitMode::Mesh, None) => {
                 return at("spec.istio.virtualService", "missing; mode mesh changes its weights");
             }
         };
-        Ok(Istio { splitter, pods })
+        Ok(IstioProxies { splitter, pods })
     }
 }
 
-impl Istio {
+impl IstioProxies {
     /// The Prometheus that is asked, if one is, and where it is named.
-    pub(super) fn prometheus(&self) -> Option<(String, &Connection)> {
+    pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
         self.pods.prometheus(ISTIO)
     }
 
@@ -231,7 +231,7 @@ impl Istio {
     pub(super) fn can_carry(&self, steps: &[Step]) -> Result<(), SpecError> {
         let Splitter::Mesh { .. } = self.splitter else { return Ok(()) };
         for step in steps {
-            if let Err(error) = Shares::percent(step.weight) {
+            if let Err(error) = RouteWeights::percent(step.weight) {
                 return at("spec.strategy", error.to_string());
             }
         }
@@ -240,29 +240,29 @@ impl Istio {
 }
 
 impl GatewayApiSpec {
-    pub(super) fn checked(self, versions: Versions<Backend>) -> Result<GatewayApi, SpecError> {
-        Ok(GatewayApi {
+    pub(super) fn parse(self, versions: Versions<Backend>) -> Result<GatewayApiProxies, SpecError> {
+        Ok(GatewayApiProxies {
             kind: self.route.kind.unwrap_or(RouteKind::Http),
             route: name("spec.gatewayApi.route.name", self.route.name)?,
             versions,
-            pods: self.proxies.checked(GATEWAY_API)?,
+            pods: self.proxies.parse(GATEWAY_API)?,
             drift: self.drift,
         })
     }
 }
 
-impl GatewayApi {
+impl GatewayApiProxies {
     /// The Prometheus that is asked, if one is, and where it is named.
-    pub(super) fn prometheus(&self) -> Option<(String, &Connection)> {
+    pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
         self.pods.prometheus(GATEWAY_API)
     }
 }
 
 impl Pods {
-    fn prometheus(&self, path: &str) -> Option<(String, &Connection)> {
+    fn prometheus(&self, path: &str) -> Option<(String, &PrometheusConnection)> {
         match &self.statistics {
-            Statistics::Port(_) => None,
-            Statistics::Prometheus(settings) => {
+            StatisticsSource::Port(_) => None,
+            StatisticsSource::Prometheus(settings) => {
                 Some((format!("{path}.prometheus"), &settings.connection))
             }
         }
@@ -270,7 +270,7 @@ impl Pods {
 }
 
 impl PodsSpec {
-    fn checked(self, path: &str) -> Result<Pods, SpecError> {
+    fn parse(self, path: &str) -> Result<Pods, SpecError> {
         if self.match_labels.is_empty() {
             return at(
                 format!("{path}.matchLabels"),
@@ -278,17 +278,17 @@ impl PodsSpec {
             );
         }
         let statistics = match (self.port, self.prometheus) {
-            (port, None) => Statistics::Port(port.unwrap_or(ISTIO_STATISTICS)),
+            (port, None) => StatisticsSource::Port(port.unwrap_or(ISTIO_STATISTICS)),
             (None, Some(prometheus)) => {
                 let path = format!("{path}.prometheus");
-                let settings = prometheus.checked(&path)?;
+                let settings = prometheus.parse(&path)?;
                 if settings.instances.is_empty() {
                     return at(
                         format!("{path}.instances"),
                         "empty; at least one label is needed that tells these proxies from its other targets",
                     );
                 }
-                Statistics::Prometheus(settings)
+                StatisticsSource::Prometheus(settings)
             }
             (Some(_), Some(_)) => return at(path, "more than one of: port, prometheus"),
         };

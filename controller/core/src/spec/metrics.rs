@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::prometheus::ConnectionSpec;
-use super::value::{Count, Number, Span};
+use super::value::{SpecCount, SpecDuration, SpecNumber};
 use super::{SpecError, at};
-use crate::config::prometheus::Connection;
-use crate::rollout::metric::{Metric, Metrics, Rule, Template};
+use crate::config::prometheus::PrometheusConnection;
+use crate::rollout::metric::{Metric, MetricRule, MetricsPlan, QueryTemplate};
 
 /// Where they are in a rollout.
 pub(super) const PATH: &str = "spec.analysis.metrics";
@@ -22,7 +22,7 @@ pub(super) struct MetricsSpec {
     prometheus: Option<ConnectionSpec>,
     /// How often. Default: 15s.
     #[serde(default = "every")]
-    every: Span,
+    every: SpecDuration,
     /// What is asked.
     queries: Vec<QuerySpec>,
 }
@@ -35,37 +35,40 @@ struct QuerySpec {
     /// PromQL, in which {{version}} stands for the version that it is about.
     query: String,
     /// The greatest value that the candidate may have.
-    at_most: Option<Number>,
+    at_most: Option<SpecNumber>,
     /// The least.
-    at_least: Option<Number>,
+    at_least: Option<SpecNumber>,
     /// So many times the baseline's, at most.
-    at_most_times: Option<Number>,
+    at_most_times: Option<SpecNumber>,
     /// So many times in a row it has to be missed. Default: 3.
     #[serde(default = "consecutive")]
-    consecutive: Count,
+    consecutive: SpecCount,
 }
 
-fn every() -> Span {
-    Span(Duration::from_secs(15))
+fn every() -> SpecDuration {
+    SpecDuration(Duration::from_secs(15))
 }
 
-fn consecutive() -> Count {
-    Count(3)
+fn consecutive() -> SpecCount {
+    SpecCount(3)
 }
 
 impl MetricsSpec {
     /// Where no Prometheus is named, that is asked which the evidence comes from.
-    pub(super) fn checked(self, asked: Option<&Connection>) -> Result<Metrics, SpecError> {
+    pub(super) fn parse(
+        self,
+        asked: Option<&PrometheusConnection>,
+    ) -> Result<MetricsPlan, SpecError> {
         let prometheus = match (self.prometheus, asked) {
-            (Some(prometheus), _) => prometheus.checked(&format!("{PATH}.prometheus"))?,
+            (Some(prometheus), _) => prometheus.parse(&format!("{PATH}.prometheus"))?,
             (None, Some(asked)) => asked.clone(),
             (None, None) => {
                 return at(format!("{PATH}.prometheus"), "missing; who is to be asked?");
             }
         };
-        let every = self.every.0;
-        if every < Duration::from_secs(1) {
-            let every = humantime::format_duration(every);
+        let interval = self.every.0;
+        if interval < Duration::from_secs(1) {
+            let every = humantime::format_duration(interval);
             return at(format!("{PATH}.every"), format!("{every} is less than 1s"));
         }
         if self.queries.is_empty() {
@@ -74,34 +77,34 @@ impl MetricsSpec {
         let mut all = Vec::<Metric>::new();
         for (index, query) in self.queries.into_iter().enumerate() {
             let path = format!("{PATH}.queries[{index}]");
-            let metric = query.checked(&path)?;
+            let metric = query.parse(&path)?;
             if all.iter().any(|other| other.name == metric.name) {
                 return at(format!("{path}.name"), format!("{:?} is there twice", metric.name));
             }
             all.push(metric);
         }
-        Ok(Metrics { prometheus, every, all })
+        Ok(MetricsPlan { prometheus, interval, all })
     }
 }
 
 impl QuerySpec {
-    fn checked(self, path: &str) -> Result<Metric, SpecError> {
+    fn parse(self, path: &str) -> Result<Metric, SpecError> {
         if self.name.trim().is_empty() {
             return at(format!("{path}.name"), "empty");
         }
         if self.query.trim().is_empty() {
             return at(format!("{path}.query"), "empty");
         }
-        let query = Template::parse(&self.query);
+        let query = QueryTemplate::parse(&self.query);
         let query = query.or_else(|error| at(format!("{path}.query"), error.to_string()))?;
-        let limit = |name: &str, limit: Option<Number>| match limit {
-            Some(Number(limit)) if !limit.is_finite() => {
+        let limit = |name: &str, limit: Option<SpecNumber>| match limit {
+            Some(SpecNumber(limit)) if !limit.is_finite() => {
                 at(format!("{path}.{name}"), "not a finite number")
             }
             limit => Ok(limit.map(|limit| limit.0)),
         };
         let at_most_times = limit("atMostTimes", self.at_most_times)?;
-        let rule = Rule {
+        let rule = MetricRule {
             at_most: limit("atMost", self.at_most)?,
             at_least: limit("atLeast", self.at_least)?,
             at_most_times,
@@ -152,13 +155,18 @@ mod tests {
         - { name: memory, query: 'mem{v=\"{{version}}\"}', atMost: 2e9, atMostTimes: 1.5 }
         - { name: orders, query: orders, atLeast: 3, consecutive: 1 }",
         );
-        let Metrics { prometheus, every, all } = spec.unwrap().plan.metrics.unwrap();
+        let MetricsPlan { prometheus, interval, all } = spec.unwrap().plan.metrics.unwrap();
         assert_eq!(prometheus.auth, Auth::Bearer { token_file: "/t".into() });
-        assert_eq!(every, Duration::from_secs(5));
+        assert_eq!(interval, Duration::from_secs(5));
         let rules: Vec<_> = all.iter().map(|metric| (&*metric.name, metric.rule)).collect();
-        let none = Rule { at_most: None, at_least: None, at_most_times: None, consecutive: 1 };
-        let memory = Rule { at_most: Some(2e9), at_most_times: Some(1.5), consecutive: 3, ..none };
-        assert_eq!(rules, [("memory", memory), ("orders", Rule { at_least: Some(3.0), ..none })]);
+        let none =
+            MetricRule { at_most: None, at_least: None, at_most_times: None, consecutive: 1 };
+        let memory =
+            MetricRule { at_most: Some(2e9), at_most_times: Some(1.5), consecutive: 3, ..none };
+        assert_eq!(
+            rules,
+            [("memory", memory), ("orders", MetricRule { at_least: Some(3.0), ..none })]
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{SpecError, at};
-use crate::config::prometheus::{Auth, Connection, Settings};
+use crate::config::prometheus::{Auth, PrometheusConnection, PrometheusSettings};
 
 /// One that scrapes the proxies.
 #[derive(Deserialize, JsonSchema)]
@@ -46,21 +46,21 @@ struct BasicAuth {
 }
 
 impl PrometheusSpec {
-    pub(super) fn checked(self, path: &str) -> Result<Settings, SpecError> {
+    pub(super) fn parse(self, path: &str) -> Result<PrometheusSettings, SpecError> {
         let Self { url, basic_auth, bearer_token_file, instances } = self;
-        let connection = ConnectionSpec { url, basic_auth, bearer_token_file }.checked(path)?;
+        let connection = ConnectionSpec { url, basic_auth, bearer_token_file }.parse(path)?;
         for label in instances.keys() {
             let first = label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             if !first || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 return at(format!("{path}.instances"), format!("{label:?} is not a label's name"));
             }
         }
-        Ok(Settings { connection, instances })
+        Ok(PrometheusSettings { connection, instances })
     }
 }
 
 impl ConnectionSpec {
-    pub(super) fn checked(self, path: &str) -> Result<Connection, SpecError> {
+    pub(super) fn parse(self, path: &str) -> Result<PrometheusConnection, SpecError> {
         let url = url::Url::parse(&self.url).ok();
         let good = |url: &url::Url| {
             let nobody = url.username().is_empty() && url.password().is_none();
@@ -76,7 +76,7 @@ impl ConnectionSpec {
             );
         }
         let auth = match (self.basic_auth, self.bearer_token_file) {
-            (None, None) => Auth::Nobody,
+            (None, None) => Auth::None,
             (Some(BasicAuth { username, password_file }), None) => {
                 Auth::Basic { username, password_file }
             }
@@ -85,6 +85,6 @@ impl ConnectionSpec {
                 return at(path, "more than one of: basicAuth, bearerTokenFile");
             }
         };
-        Ok(Connection { url: self.url, auth })
+        Ok(PrometheusConnection { url: self.url, auth })
     }
 }

@@ -19,11 +19,11 @@ use crate::rollout::call::Replacement;
 use crate::rollout::plan::{Gate, Step};
 
 /// No rollout takes more batches.
-const MOST_BATCHES: usize = 50;
+const MAX_BATCHES: usize = 50;
 
 /// What a rolling release moves.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Moves {
+pub(super) enum RollingUnit {
     /// The instances that it names.
     Instances,
     /// The replicas of Deployments.
@@ -69,11 +69,11 @@ enum Batch {
 }
 
 impl Rolling {
-    pub(super) fn steps(&self, moves: Moves) -> Result<Vec<Step>, SpecError> {
+    pub(super) fn steps(&self, moves: RollingUnit) -> Result<Vec<Step>, SpecError> {
         let path = format!("{PATH}.rolling");
         match moves {
-            Moves::Instances => self.of_instances(&path),
-            Moves::Replicas { scale } => self.of_replicas(&path, scale),
+            RollingUnit::Instances => self.of_instances(&path),
+            RollingUnit::Replicas { scale } => self.of_replicas(&path, scale),
         }
     }
 
@@ -85,7 +85,7 @@ impl Rolling {
         let instances = self.instances.as_deref().unwrap_or_default();
         let all = instances.len();
         let batch = self.batch(path, instances)?;
-        let bake = self.bake.checked(&format!("{path}.bake"))?;
+        let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = limit(path, self.limit, bake)?;
         let mut steps = Vec::new();
         let mut replaced = 0;
@@ -101,13 +101,13 @@ impl Rolling {
 
     /// The candidate's replicas come batch by batch, and its weight is what they are of the baseline's.
     fn of_replicas(&self, path: &str, scale: bool) -> Result<Vec<Step>, SpecError> {
-        let given = [
+        let submitted = [
             ("instances", self.instances.is_some()),
             ("drain", self.drain.is_some()),
             ("replace", self.replace.is_some()),
             ("ready", self.ready.is_some()),
         ];
-        if let Some((name, _)) = given.iter().find(|(_, given)| *given) {
+        if let Some((name, _)) = submitted.iter().find(|(_, given)| *given) {
             let message = "is not for a mesh, where the replicas of Deployments move (spec.scale)";
             return at(format!("{path}.{name}"), message);
         }
@@ -117,7 +117,7 @@ impl Rolling {
                 "in a mesh it moves the replicas of Deployments: spec.scale: true is needed, and a deployment at each of spec.versions",
             );
         }
-        let bake = self.bake.checked(&format!("{path}.bake"))?;
+        let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = limit(path, self.limit, bake)?;
         let weights = self.weights(&format!("{path}.batch"))?;
         let step = |weight| Step {
@@ -143,8 +143,8 @@ impl Rolling {
             return at(path, format!("{batch} is no batch; above 0 % and below 100 %"));
         }
         let batches = Weight::ALL.ppm().div_ceil(batch.ppm());
-        if batches as usize > MOST_BATCHES {
-            return at(path, format!("{batches} batches are more than {MOST_BATCHES}"));
+        if batches as usize > MAX_BATCHES {
+            return at(path, format!("{batches} batches are more than {MAX_BATCHES}"));
         }
         let weight = |n: u32| Weight::from_ppm(n * batch.ppm()).unwrap_or(Weight::ALL);
         Ok((1..=batches).map(weight).collect())
@@ -152,8 +152,7 @@ impl Rolling {
 
     /// How instances are replaced; `None` where replicas move.
     pub(super) fn replacement(&self) -> Result<Option<Replacement>, SpecError> {
-        let checked =
-            |hook: &HookSpec, name| hook.clone().checked(&format!("{PATH}.rolling.{name}"));
+        let checked = |hook: &HookSpec, name| hook.clone().parse(&format!("{PATH}.rolling.{name}"));
         let Some(replace) = &self.replace else { return Ok(None) };
         Ok(Some(Replacement {
             drain: self.drain.as_ref().map(|hook| checked(hook, "drain")).transpose()?,
@@ -187,8 +186,8 @@ impl Rolling {
             let message = format!("{batch} of {all} instances; at least 1, and not all of them");
             return at(format!("{path}.batch"), message);
         }
-        if all.div_ceil(batch) > MOST_BATCHES {
-            let message = format!("{} batches are more than {MOST_BATCHES}", all.div_ceil(batch));
+        if all.div_ceil(batch) > MAX_BATCHES {
+            let message = format!("{} batches are more than {MAX_BATCHES}", all.div_ceil(batch));
             return at(format!("{path}.batch"), message);
         }
         Ok(batch)

@@ -11,7 +11,7 @@ use serin_filter::config::{self, ConfigError, SCHEMA, wire};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::table::BUCKETS;
 
-use super::value::{Percent, Span};
+use super::value::{Percent, SpecDuration};
 use super::{SpecError, at};
 
 /// What the filter does with requests, besides which split it has.
@@ -31,8 +31,8 @@ impl Default for Tripwire {
 }
 
 /// A request without an answer for so long is overdue, unless the specification says otherwise.
-pub(super) fn overdue() -> Span {
-    Span(Duration::from_secs(5))
+pub(super) fn overdue() -> SpecDuration {
+    SpecDuration(Duration::from_secs(5))
 }
 
 /// What stands for an identity, unless the specification says otherwise.
@@ -48,7 +48,7 @@ pub(super) fn every_authority() -> Vec<wire::Authority> {
 }
 
 /// Milliseconds of `spec.overdue`.
-pub(super) fn overdue_ms(overdue: Span) -> Result<u32, SpecError> {
+pub(super) fn overdue_ms(overdue: SpecDuration) -> Result<u32, SpecError> {
     let allowed = config::limit::OVERDUE_MS;
     let ms = u32::try_from(overdue.0.as_millis()).ok().filter(|ms| allowed.contains(ms));
     ms.map_or_else(
@@ -62,10 +62,10 @@ pub(super) fn overdue_ms(overdue: Span) -> Result<u32, SpecError> {
 
 /// The tripwire, which there is where the filter splits, unless the specification says otherwise.
 pub(super) fn tripwire(
-    given: Option<Tripwire>,
+    submitted: Option<Tripwire>,
     split: wire::Split,
 ) -> Result<Option<wire::Tripwire>, SpecError> {
-    let tripwire = match (given, split) {
+    let tripwire = match (submitted, split) {
         (Some(given), _) => given,
         (None, wire::Split::Filter) => Tripwire::default(),
         (None, wire::Split::Mesh) => return Ok(None),
@@ -86,11 +86,11 @@ pub(super) fn check(service: &wire::Service) -> Result<(), SpecError> {
     let buckets = buckets.into_iter().collect();
     let services = vec![wire::Service { buckets, ..service.clone() }];
     let wire = wire::Config { schema: SCHEMA, generation: Generation::default(), services };
-    config::Config::try_from(wire).map(drop).map_err(|error| in_words(&error, &service.name))
+    config::Config::try_from(wire).map(drop).map_err(|error| user_message(&error, &service.name))
 }
 
 /// The filter's paths lead into its own configuration, which has the service under `services[0]`.
-fn in_words(error: &ConfigError, service: &ServiceName) -> SpecError {
+fn user_message(error: &ConfigError, service: &ServiceName) -> SpecError {
     let message = error.to_string();
     match message.strip_prefix("services[0]").and_then(|rest| rest.split_once(": ")) {
         Some((path, message)) => {

@@ -10,18 +10,18 @@ impl Spec {
     ///
     /// # Errors
     /// A file that is not, and where it is named.
-    pub fn keeps_to(&self, directory: Option<&Path>) -> Result<(), SpecError> {
+    pub fn confine_secrets_to(&self, directory: Option<&Path>) -> Result<(), SpecError> {
         for (path, file) in self.secrets() {
-            let shown = file.display();
+            let view = file.display();
             let Some(directory) = directory else {
                 let message =
-                    format!("{shown}: serin serve reads it only if --secrets names its directory");
+                    format!("{view}: serin serve reads it only if --secrets names its directory");
                 return at(path, message);
             };
             let climbs = file.components().any(|part| part == Component::ParentDir);
             if climbs || !file.starts_with(directory) {
                 let directory = directory.display();
-                let message = format!("{shown} is not in {directory}: no others are read for it");
+                let message = format!("{view} is not in {directory}: no others are read for it");
                 return at(path, message);
             }
         }
@@ -82,7 +82,7 @@ mod tests {
 
     fn refused(file: &str, directory: Option<&str>) -> bool {
         let all = named(file).map(|(path, spec)| {
-            let kept = spec.keeps_to(directory.map(Path::new));
+            let kept = spec.confine_secrets_to(directory.map(Path::new));
             kept.map_err(|error| assert!(error.to_string().starts_with(&format!("{path}: {file}"))))
         });
         assert!(all.windows(2).all(|two| two[0] == two[1]), "{file} in {directory:?}");
@@ -104,14 +104,14 @@ mod tests {
     #[test]
     fn plans_that_name_other_files_call_others() {
         for ((path, one), (_, other)) in named("/secrets/a").into_iter().zip(named("/secrets/b")) {
-            assert!(one.plan.calls_as(&one.plan.clone()));
+            assert!(one.plan.calls_same_as(&one.plan.clone()));
             // Evidence is no part of a plan: it is taken from the specification.
-            assert_eq!(one.plan.calls_as(&other.plan), path.contains("proxies"), "{path}");
+            assert_eq!(one.plan.calls_same_as(&other.plan), path.contains("proxies"), "{path}");
         }
     }
 
     #[test]
     fn who_names_no_file_needs_no_directory() {
-        changed(|_| {}).unwrap().keeps_to(None).unwrap();
+        changed(|_| {}).unwrap().confine_secrets_to(None).unwrap();
     }
 }

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::table::Weight;
 
-use super::rolling::{Moves, Rolling};
-use super::value::{Count, Percent, Span};
+use super::rolling::{Rolling, RollingUnit};
+use super::value::{Percent, SpecCount, SpecDuration};
 use super::{SpecError, at};
 use crate::rollout::call::Replacement;
-use crate::rollout::plan::{Gate, Limit, Overrun, Step};
+use crate::rollout::plan::{Gate, Limit, Step, TimeoutAction};
 
 /// Where the strategy is in a specification.
 pub(super) const PATH: &str = "spec.strategy";
@@ -120,7 +120,7 @@ struct BlueGreen {
 }
 
 fn preview() -> Bake {
-    Bake { requests: Count(10), ..Bake::default() }
+    Bake { requests: SpecCount(10), ..Bake::default() }
 }
 
 /// What has to pass in a step: time, and requests.
@@ -128,19 +128,19 @@ fn preview() -> Bake {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Bake {
     /// How long the step has to be live. Default: 60s.
-    time: Span,
+    time: SpecDuration,
     /// How many requests the candidate has to answer. Default: 100; of a preview 10.
-    requests: Count,
+    requests: SpecCount,
 }
 
 impl Default for Bake {
     fn default() -> Self {
-        Self { time: Span(Duration::from_secs(60)), requests: Count(100) }
+        Self { time: SpecDuration(Duration::from_secs(60)), requests: SpecCount(100) }
     }
 }
 
 impl Bake {
-    pub(super) fn checked(self, path: &str) -> Result<Self, SpecError> {
+    pub(super) fn parse(self, path: &str) -> Result<Self, SpecError> {
         match self.requests.0 {
             0 => at(
                 format!("{path}.requests"),
@@ -161,14 +161,14 @@ impl Bake {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct LimitSpec {
     /// How long.
-    at_most: Span,
+    at_most: SpecDuration,
     /// What happens then. Default: pause.
     #[serde(default)]
-    then: Overrun,
+    then: TimeoutAction,
 }
 
 impl LimitSpec {
-    fn checked(self, path: &str, bake: Bake) -> Result<Limit, SpecError> {
+    fn parse(self, path: &str, bake: Bake) -> Result<Limit, SpecError> {
         let (at_most, least) = (self.at_most.0, bake.time.0);
         if at_most <= least {
             let format = humantime::format_duration;
@@ -188,20 +188,20 @@ pub(super) fn limit(
     limit: Option<LimitSpec>,
     bake: Bake,
 ) -> Result<Option<Limit>, SpecError> {
-    limit.map(|limit| limit.checked(&format!("{path}.limit"), bake)).transpose()
+    limit.map(|limit| limit.parse(&format!("{path}.limit"), bake)).transpose()
 }
 
 impl Strategy {
     /// The steps of the one strategy that is given.
-    pub(super) fn checked(
+    pub(super) fn parse(
         &self,
         compatibility: Compatibility,
         preview: &wire::Override,
-        moves: Moves,
+        moves: RollingUnit,
     ) -> Result<Vec<Step>, SpecError> {
         let breaking = compatibility == Compatibility::Breaking;
         match (&self.traffic_shifting, &self.canary, &self.blue_green, &self.rolling) {
-            (None, None, Some(blue_green), None) => blue_green.checked(preview),
+            (None, None, Some(blue_green), None) => blue_green.parse(preview),
             (Some(_), None, None, None)
             | (None, Some(_), None, None)
             | (None, None, None, Some(_))
@@ -213,8 +213,8 @@ impl Strategy {
                  switches all users at once",
                 )
             }
-            (Some(shifting), None, None, None) => shifting.checked(),
-            (None, Some(canary), None, None) => canary.checked(),
+            (Some(shifting), None, None, None) => shifting.parse(),
+            (None, Some(canary), None, None) => canary.parse(),
             (None, None, None, Some(rolling)) => rolling.steps(moves),
             _ => {
                 at(PATH, "exactly one of trafficShifting, canary, blueGreen and rolling is needed")
@@ -228,8 +228,8 @@ impl Strategy {
     }
 
     /// How long the release can be taken back, unless the user says otherwise.
-    pub(super) fn rollback_window(&self) -> Span {
-        Span(match self.blue_green {
+    pub(super) fn rollback_window(&self) -> SpecDuration {
+        SpecDuration(match self.blue_green {
             Some(_) => Duration::from_secs(600),
             None => Duration::ZERO,
         })
@@ -237,7 +237,7 @@ impl Strategy {
 }
 
 impl TrafficShifting {
-    fn checked(&self) -> Result<Vec<Step>, SpecError> {
+    fn parse(&self) -> Result<Vec<Step>, SpecError> {
         let all = format!("{PATH}.trafficShifting.steps");
         let mut before = Weight::ZERO;
         let mut steps = Vec::new();
@@ -251,7 +251,7 @@ impl TrafficShifting {
                 };
                 return at(format!("{path}.weight"), message);
             }
-            let bake = step.bake.unwrap_or(self.bake).checked(&format!("{path}.bake"))?;
+            let bake = step.bake.unwrap_or(self.bake).parse(&format!("{path}.bake"))?;
             let limit = limit(&path, step.limit.or(self.limit), bake)?;
             let approval = step.approval.unwrap_or(self.approval);
             let step = bake.step(weight, step.gate.unwrap_or(self.gate), limit);
@@ -264,12 +264,12 @@ impl TrafficShifting {
                 format!("{all}[{}].weight", n - 1),
                 format!("the last step is {before}; it has to be 100%"),
             ),
-            _ => self.hold_back(steps),
+            _ => self.with_holdback(steps),
         }
     }
 
     /// Bakes the last step with some users left at the baseline, and gives them to the candidate when it has passed.
-    fn hold_back(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
+    fn with_holdback(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
         let Some(held_back) = self.holdback.map(Percent::weight) else { return Ok(steps) };
         let Some(last) = steps.pop() else { return Ok(steps) };
         let before = steps.last().map_or(Weight::ZERO, |step| step.weight);
@@ -278,28 +278,28 @@ impl TrafficShifting {
             let message = format!("{held_back} is not above 0 % and below {}", before.rest());
             return at(format!("{PATH}.trafficShifting.holdback"), message);
         }
-        steps.extend([Step { weight, ..last }, the_rest()]);
+        steps.extend([Step { weight, ..last }, final_step()]);
         Ok(steps)
     }
 }
 
 impl Canary {
-    fn checked(&self) -> Result<Vec<Step>, SpecError> {
+    fn parse(&self) -> Result<Vec<Step>, SpecError> {
         let path = format!("{PATH}.canary");
         let weight = self.weight.weight();
         if weight == Weight::ZERO || weight == Weight::ALL {
             let message = format!("{weight} is no slice of the users; above 0 % and below 100 %");
             return at(format!("{path}.weight"), message);
         }
-        let bake = self.bake.checked(&format!("{path}.bake"))?;
+        let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = limit(&path, self.limit, bake)?;
         let slice = Step { approval: self.approval, ..bake.step(weight, self.gate, limit) };
-        Ok(vec![slice, the_rest()])
+        Ok(vec![slice, final_step()])
     }
 }
 
 impl BlueGreen {
-    fn checked(&self, preview: &wire::Override) -> Result<Vec<Step>, SpecError> {
+    fn parse(&self, preview: &wire::Override) -> Result<Vec<Step>, SpecError> {
         let path = format!("{PATH}.blueGreen");
         if preview.header.is_none() && preview.cookie.is_none() {
             return at(
@@ -307,8 +307,8 @@ impl BlueGreen {
                 "blueGreen needs a header or a cookie by which the preview can be asked for, such as { header: x-version }",
             );
         }
-        let tried = self.preview.checked(&format!("{path}.preview"))?;
-        let bake = self.bake.checked(&format!("{path}.bake"))?;
+        let tried = self.preview.parse(&format!("{path}.preview"))?;
+        let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = |bake| limit(&path, self.limit, bake);
         let preview = tried.step(Weight::ZERO, Gate::Bake, limit(tried)?);
         let switch = bake.step(Weight::ALL, Gate::Bake, limit(bake)?);
@@ -317,6 +317,6 @@ impl BlueGreen {
 }
 
 /// The last step after one that has shown what there is to be seen.
-fn the_rest() -> Step {
+fn final_step() -> Step {
     Step::at(Weight::ALL)
 }

@@ -2,10 +2,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::sink::Place;
+use crate::config::sink::SinkLocation;
 use crate::judge::coin_flip::Margin;
 use crate::judge::{Objective, Sli};
-use crate::rollout::plan::{Gate, Limit, Overrun};
+use crate::rollout::plan::{Gate, Limit, TimeoutAction};
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1
@@ -50,14 +50,14 @@ fn a_good_specification() {
     assert_eq!(plan.interval, Duration::from_secs(1));
     assert_eq!(service.salt, "shop-v2");
     assert_eq!(service.authorities, [wire::Authority("*".to_owned())]);
-    assert_eq!(envoy.place, Place::File("/etc/envoy/serin/filter.json".into()));
+    assert_eq!(envoy.sink, SinkLocation::File("/etc/envoy/serin/filter.json".into()));
 }
 
 /// What the shipped sample shows as defaults are the defaults.
 #[test]
 fn the_shipped_sample() {
     let sample = include_str!("../../../../envoy/rollout.yaml");
-    let shown = Spec::parse(sample).unwrap();
+    let view = Spec::parse(sample).unwrap();
     let without = |text: String, section: &str| {
         let (before, after) = text.split_once(section).unwrap();
         let rest = after.find("\n\n").map_or("", |end| &after[end..]);
@@ -69,30 +69,32 @@ fn the_shipped_sample() {
         .fold(sample, |sample, field| without(sample, &format!("  {field}: ")))
         .replace("bake: { time: 60s, requests: 100 }", "");
     // Not given, the filter has them by itself.
-    let mut shown = shown;
-    assert_eq!(shown.service.failures.grpc.take(), Some(vec![2, 4, 13, 14, 15]));
-    assert_eq!(shown.service.failures.status.take(), Some(vec!["5xx".to_owned()]));
+    let mut view = view;
+    assert_eq!(view.service.failures.grpc.take(), Some(vec![2, 4, 13, 14, 15]));
+    assert_eq!(view.service.failures.status.take(), Some(vec!["5xx".to_owned()]));
     let sample = without(sample, "  failures: ");
     let sample = sample.replace("      gate: bake\n", "");
-    assert_eq!(Spec::parse(&sample).unwrap(), shown);
+    assert_eq!(Spec::parse(&sample).unwrap(), view);
 }
 
 #[test]
 fn users_are_watched_if_that_is_asked_for() {
-    assert_eq!(Spec::parse(GOOD).unwrap().plan.watch, None);
-    let watched = GOOD.replace("  analysis:", "  analysis:\n    watch: { time: 5m, salts: 3 }");
+    assert_eq!(Spec::parse(GOOD).unwrap().plan.aa_test, None);
+    let watched = GOOD.replace("  analysis:", "  analysis:\n    aaTest: { time: 5m, salts: 3 }");
     let mut plan = Spec::parse(&watched).unwrap().plan;
-    let watch = plan.watch.clone().unwrap();
-    assert_eq!((watch.time, watch.requests), (Duration::from_secs(300), 10_000));
+    let watch = plan.aa_test.clone().unwrap();
+    assert_eq!((watch.duration, watch.requests), (Duration::from_secs(300), 10_000));
     assert_eq!(watch.salts, ["shop-v2", "shop-v2/1", "shop-v2/2"]);
-    assert_eq!(plan.watched().unwrap().slices, [2_500, 50_000]);
+    assert_eq!(plan.filter_aa_test().unwrap().slices, [2_500, 50_000]);
     // What the choice may err by is not the judge's.
-    assert!((watch.miss - 0.002).abs() < 1e-12 && (plan.judge.alpha - 0.008).abs() < 1e-12);
-    plan.forgo_watch();
+    assert!(
+        (watch.miss_probability - 0.002).abs() < 1e-12 && (plan.judge.alpha - 0.008).abs() < 1e-12
+    );
+    plan.drop_aa_test();
     assert!((plan.judge.alpha - 0.01).abs() < 1e-12);
     let strangers = watched.replace("  sticky:\n    - header: x-user-id\n", "");
     let error = Spec::parse(&strangers).unwrap_err().to_string();
-    assert!(error.starts_with("spec.analysis.watch: spec.sticky names no source"), "{error}");
+    assert!(error.starts_with("spec.analysis.aaTest: spec.sticky names no source"), "{error}");
 }
 
 #[test]
@@ -162,13 +164,13 @@ fn bad_specifications_say_where_and_what() {
         ("relative: 1.5", "relative: .nan", "spec.analysis.errors.relative: not a number".into()),
         (
             "analysis:",
-            "analysis:\n    watch: { salts: 17 }",
-            "spec.analysis.watch.salts: 17 is not from 1 to 16".into(),
+            "analysis:\n    aaTest: { salts: 17 }",
+            "spec.analysis.aaTest.salts: 17 is not from 1 to 16".into(),
         ),
         (
             "analysis:",
-            "analysis:\n    watch: { slats: 3 }",
-            "spec.analysis.watch.slats: unknown field".into(),
+            "analysis:\n    aaTest: { slats: 3 }",
+            "spec.analysis.aaTest.slats: unknown field".into(),
         ),
         ("analysis:", "analysis:\n    alpha: 0", "spec.analysis.alpha: 0 is not above 0".into()),
         (
@@ -313,7 +315,7 @@ fn a_canary_is_one_slice_and_then_all() {
     );
     let plan = plan.unwrap().plan;
     assert_eq!(steps(&plan), [(10_000, 300, 100), (1_000_000, 0, 0)]);
-    let limit = Limit { at_most: Duration::from_secs(3_600), then: Overrun::RollBack };
+    let limit = Limit { at_most: Duration::from_secs(3_600), then: TimeoutAction::RollBack };
     assert_eq!((plan.steps[0].limit, plan.steps[0].gate), (Some(limit), Gate::Evidence));
     assert_eq!((plan.budget, plan.window), (Some(50), Duration::from_secs(120)));
 }

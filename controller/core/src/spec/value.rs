@@ -68,19 +68,19 @@ impl TryFrom<Scalar> for Percent {
 }
 
 /// No span is longer. Sums of a few are times still.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A span of time, such as `90s` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Scalar")]
-pub(super) struct Span(pub(super) Duration);
+pub(super) struct SpecDuration(pub(super) Duration);
 
-impl TryFrom<Scalar> for Span {
+impl TryFrom<Scalar> for SpecDuration {
     type Error = String;
 
     fn try_from(value: Scalar) -> Result<Self, String> {
         let text = if let Scalar::Text(text) = &value { text } else { "" };
-        let span = humantime::parse_duration(text).ok().filter(|span| *span <= LONGEST);
+        let span = humantime::parse_duration(text).ok().filter(|span| *span <= MAX_DURATION);
         span.map(Self).ok_or_else(|| {
             format!("{value} is not a span of time with its unit, such as 500ms, 90s, 5m or 1h 30m, of at most 10 years")
         })
@@ -90,9 +90,9 @@ impl TryFrom<Scalar> for Span {
 /// A whole number, 0 or more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Scalar")]
-pub(super) struct Count(pub(super) u64);
+pub(super) struct SpecCount(pub(super) u64);
 
-impl TryFrom<Scalar> for Count {
+impl TryFrom<Scalar> for SpecCount {
     type Error = String;
 
     fn try_from(value: Scalar) -> Result<Self, String> {
@@ -105,9 +105,9 @@ impl TryFrom<Scalar> for Count {
 /// A number, whole or not.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "Scalar")]
-pub(super) struct Number(pub(super) f64);
+pub(super) struct SpecNumber(pub(super) f64);
 
-impl TryFrom<Scalar> for Number {
+impl TryFrom<Scalar> for SpecNumber {
     type Error = String;
 
     fn try_from(value: Scalar) -> Result<Self, String> {
@@ -139,6 +139,6 @@ macro_rules! schema {
 }
 
 schema!(Percent, { "type": "string", "pattern": r"^[0-9.eE+-]+ *%$" });
-schema!(Span, { "type": "string", "minLength": 1 });
-schema!(Count, { "type": "integer", "minimum": 0 });
-schema!(Number, { "type": "number" });
+schema!(SpecDuration, { "type": "string", "minLength": 1 });
+schema!(SpecCount, { "type": "integer", "minimum": 0 });
+schema!(SpecNumber, { "type": "number" });

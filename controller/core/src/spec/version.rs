@@ -58,7 +58,7 @@ struct BackendSpec {
 }
 
 /// A version's name and cluster, and its target in a mesh.
-pub(super) struct Version<T> {
+pub(super) struct VersionTarget<T> {
     wire: wire::Version,
     target: T,
 }
@@ -69,7 +69,7 @@ pub(super) fn pair<T: Clone>(
     baseline: &VersionName,
     candidate: &VersionName,
     reached: impl Fn(&VersionSpec, &str) -> Result<(String, T), SpecError>,
-) -> Result<Versions<Version<T>>, SpecError> {
+) -> Result<Versions<VersionTarget<T>>, SpecError> {
     let mut checked: Vec<(&VersionName, String, T)> = Vec::with_capacity(versions.len());
     for (index, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{index}]");
@@ -91,7 +91,7 @@ pub(super) fn pair<T: Clone>(
         .iter()
         .find(|(name, ..)| *name == wanted)
     {
-        Some((name, cluster, target)) => Ok(Version {
+        Some((name, cluster, target)) => Ok(VersionTarget {
             wire: wire::Version { name: (*name).clone(), cluster: cluster.clone() },
             target: target.clone(),
         }),
@@ -107,9 +107,9 @@ pub(super) fn pair<T: Clone>(
     }
 }
 
-impl<T> Versions<Version<T>> {
+impl<T> Versions<VersionTarget<T>> {
     /// What the filter is given of both, the baseline first, and their targets.
-    pub(super) fn divided(self) -> (Vec<wire::Version>, Versions<T>) {
+    pub(super) fn split_targets(self) -> (Vec<wire::Version>, Versions<T>) {
         let Versions { baseline, candidate } = self;
         let targets = Versions { baseline: baseline.target, candidate: candidate.target };
         (vec![baseline.wire, candidate.wire], targets)

@@ -4,7 +4,7 @@
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rayon::prelude::*;
-use serin_core::judge::coin_flip::{Bad, CoinFlip, Direction, Margin, Odds};
+use serin_core::judge::coin_flip::{BadCounts, CoinFlip, Direction, Margin, Odds};
 use serin_core::judge::{Arm, Block, Judge, Settings};
 use serin_simulator::users::binomial;
 
@@ -64,7 +64,7 @@ fn by_judge(seed: u64, p: (f64, f64), split: f64, settings: &Settings) -> f64 {
 /// The same by the bare test, without restart.
 fn by_test(seed: u64, p: (f64, f64), split: f64) -> f64 {
     let Settings { block_min, .. } = Settings::default();
-    let mut test = CoinFlip::all_in();
+    let mut test = CoinFlip::fully_invested();
     let mut pending = Block::default();
     until(seed, p, split, |_, block| {
         pending.add(block);
@@ -73,7 +73,8 @@ fn by_test(seed: u64, p: (f64, f64), split: f64) -> f64 {
         }
         let Block { baseline, candidate } = std::mem::take(&mut pending);
         let (n_b, n_c) = (baseline.requests as f64, candidate.requests as f64);
-        let bad = Bad { baseline: baseline.failures as f64, candidate: candidate.failures as f64 };
+        let bad =
+            BadCounts { baseline: baseline.failures as f64, candidate: candidate.failures as f64 };
         let odds = Odds::new(Direction::Harm, 1.0, n_b, n_c).expect("both have requests");
         test.add(&odds, bad, 0.0, 1.0);
         test.ln_e() >= LIMIT

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serin_core::judge::Settings;
 use serin_core::judge::coin_flip::Margin;
-use serin_core::rollout::event::Verdict;
-use serin_simulator::peers::Rule;
-use serin_simulator::traffic::{Bursts, Incident, Latency, Traffic};
+use serin_core::rollout::event::RolloutVerdict;
+use serin_simulator::peers::DecisionRule;
+use serin_simulator::traffic::{Bursts, Incident, LatencyModel, Traffic};
 use serin_simulator::trial::Trial;
-use serin_simulator::users::Users;
+use serin_simulator::users::UserPopulation;
 use statrs::distribution::{Beta, ContinuousCDF};
 
 use crate::peers::plan;
@@ -41,7 +41,7 @@ pub(crate) fn table(runs: u32) {
     let skewed = Traffic { scrape_skew: Duration::from_secs(1), ..shared.clone() };
     let changing = [1, 5, 25, 50];
     let bursts = Bursts { every: minutes(5), lasts: Duration::from_secs(2), errors: 0.2 };
-    let latency = Latency { median_ms: 2_000.0, p99_ms: 6_000.0 };
+    let latency = LatencyModel { median_ms: 2_000.0, p99_ms: 6_000.0 };
     let slow = Traffic { latency, errors: 0.05, ..Traffic::default() };
     for (name, splits, traffic) in [
         ("shared incident of 50 %, split 5 %", &[5][..], shared.clone()),
@@ -76,7 +76,7 @@ pub(crate) fn table(runs: u32) {
     {
         for (hours, salts) in [(0, 1), (1, 16), (3, 16)] {
             for split in [1, 5, 50] {
-                let users = Users {
+                let users = UserPopulation {
                     count,
                     zipf,
                     failing,
@@ -105,13 +105,14 @@ fn row(name: &str, splits: &[u32], traffic: &Traffic, settings: &Settings, runs:
     }
     print!("  {name:<44}");
     for rule in RULES {
-        let rule: Rule = rule.parse().expect("a rule");
-        let runs = if rule == Rule::Serin { runs } else { runs.div_ceil(10) };
+        let rule: DecisionRule = rule.parse().expect("a rule");
+        let runs = if rule == DecisionRule::Serin { runs } else { runs.div_ceil(10) };
         let trial = Trial { plan: plan.clone(), traffic: traffic.clone(), rule, horizon: LONG * 2 };
         let outcomes = trial.run(runs, 1, || {});
-        let back = outcomes.iter().filter(|o| o.verdict == Some(Verdict::RolledBack)).count();
+        let back =
+            outcomes.iter().filter(|o| o.verdict == Some(RolloutVerdict::RolledBack)).count();
         let share = 100.0 * back as f64 / f64::from(runs);
-        if rule == Rule::Serin {
+        if rule == DecisionRule::Serin {
             let (low, high) = interval(back, runs as usize);
             print!(" {:>24}", format!("{share:.2} % ({:.2}-{:.2})", low * 100.0, high * 100.0));
         } else {

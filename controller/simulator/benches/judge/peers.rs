@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serin_core::judge::Settings;
-use serin_core::rollout::event::Verdict;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::{Plan, Step};
 use serin_filter::histogram::BOUNDARIES_US;
 use serin_filter::table::Weight;
@@ -44,7 +44,7 @@ pub(crate) fn plan(percents: &[u32], bake: Duration) -> Plan {
         },
         interval: Duration::from_secs(1),
         sticky: false,
-        watch: None,
+        aa_test: None,
         hooks: Default::default(),
         replacement: None,
         metrics: None,
@@ -89,7 +89,7 @@ pub(crate) fn table(runs: u32) {
 }
 
 fn cell(outcomes: &[Outcome]) -> String {
-    let back = || outcomes.iter().filter(|o| o.verdict == Some(Verdict::RolledBack));
+    let back = || outcomes.iter().filter(|o| o.verdict == Some(RolloutVerdict::RolledBack));
     let share = 100.0 * back().count() as f64 / outcomes.len() as f64;
     let met = quantile(outcomes.iter().map(|o| o.met_bad as f64), 0.5);
     if share == 0.0 {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use serin_core::judge::{Arm, Block, Judge, Settings};
-use serin_simulator::peers::Rule;
+use serin_simulator::peers::DecisionRule;
 use serin_simulator::traffic::Traffic;
 use serin_simulator::trial::Trial;
 
@@ -36,7 +36,7 @@ pub(crate) fn table(runs: u32) {
     let trial = Trial {
         plan: plan(&[1, 5, 25, 50, 100], Duration::from_secs(360)),
         traffic: Traffic::default(),
-        rule: Rule::Serin,
+        rule: DecisionRule::Serin,
         horizon: Duration::from_secs(7_200),
     };
     let began = Instant::now();

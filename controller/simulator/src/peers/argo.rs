@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serin_core::rollout::event::Verdict;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::{Plan, Step};
 use serin_filter::table::Weight;
 
 use super::flagger::split;
-use super::window::{Answer, Window};
-use crate::Controller;
-use crate::fleet::Fleet;
+use super::window::{MetricWindow, WindowVerdict};
+use crate::SimulatedController;
+use crate::fleet::SimulatedFleet;
 
 /// After a measurement that could not be made, the next comes so soon.
 const AFTER_ERROR: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ pub(super) struct Argo {
     next_measurement: Duration,
     failed: u32,
     errors: u32,
-    window: Window,
+    window: MetricWindow,
 }
 
 impl Argo {
@@ -41,20 +41,20 @@ impl Argo {
             next_measurement: Duration::ZERO,
             failed: 0,
             errors: 0,
-            window: Window::default(),
+            window: MetricWindow::default(),
         }
     }
 
     /// Whether the analysis ends the rollout.
     fn measure(&mut self, now: Duration) -> bool {
         match self.window.query() {
-            Answer::NoData => {
+            WindowVerdict::NoData => {
                 self.errors += 1;
                 self.next_measurement = now + AFTER_ERROR;
                 return self.errors > ERRORS_IN_A_ROW;
             }
-            Answer::Bad => self.failed += 1,
-            Answer::Good => {}
+            WindowVerdict::Bad => self.failed += 1,
+            WindowVerdict::Good => {}
         }
         self.errors = 0;
         self.next_measurement = now + self.interval;
@@ -62,21 +62,23 @@ impl Argo {
     }
 }
 
-impl Controller for Argo {
-    fn next_look(&self) -> Duration {
+impl SimulatedController for Argo {
+    fn next_poll(&self) -> Duration {
         self.window.next().min(self.next_step).min(self.next_measurement)
     }
 
-    fn look(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
+    fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
         if now >= self.window.next() {
             self.window.scrape(now, fleet);
         }
         if now >= self.next_measurement && self.measure(now) {
             fleet.apply(now, split(Weight::ZERO));
-            return Some(Verdict::RolledBack);
+            return Some(RolloutVerdict::RolledBack);
         }
         if now >= self.next_step {
-            let Some(step) = self.steps.get(self.begun) else { return Some(Verdict::Promoted) };
+            let Some(step) = self.steps.get(self.begun) else {
+                return Some(RolloutVerdict::Promoted);
+            };
             // Its weights are whole percent.
             let percent = (step.weight.share() * 100.0).round().max(1.0) / 100.0;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0.01 to 1

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use serin_core::rollout::event::Verdict;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::Plan;
-use serin_core::split::{Split, Users};
+use serin_core::split::{Split, UserAssignment};
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
-use super::window::{Answer, Window};
-use crate::Controller;
-use crate::fleet::Fleet;
+use super::window::{MetricWindow, WindowVerdict};
+use crate::SimulatedController;
+use crate::fleet::SimulatedFleet;
 
 /// Flagger ticks no more often.
-pub(super) const SHORTEST: Duration = Duration::from_secs(10);
+pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A canary as Flagger sees it.
 pub(super) struct Flagger {
@@ -25,7 +25,7 @@ pub(super) struct Flagger {
     ticks: u32,
     /// Never reset by a success.
     failed: u32,
-    window: Window,
+    window: MetricWindow,
 }
 
 impl Flagger {
@@ -38,7 +38,7 @@ impl Flagger {
             set: 0,
             ticks: 0,
             failed: 0,
-            window: Window::default(),
+            window: MetricWindow::default(),
         }
     }
 
@@ -46,7 +46,7 @@ impl Flagger {
         self.interval * self.ticks
     }
 
-    fn tick(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
+    fn tick(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
         self.ticks += 1;
         // At the first tick the new revision is only found.
         if self.ticks == 1 {
@@ -54,10 +54,10 @@ impl Flagger {
         }
         if self.failed >= self.threshold {
             fleet.apply(now, split(Weight::ZERO));
-            return Some(Verdict::RolledBack);
+            return Some(RolloutVerdict::RolledBack);
         }
         // At weight 0 there is nothing to analyse.
-        if self.set > 0 && self.window.query() != Answer::Good {
+        if self.set > 0 && self.window.query() != WindowVerdict::Good {
             self.failed += 1;
             return None;
         }
@@ -69,18 +69,18 @@ impl Flagger {
             }
             None => {
                 fleet.apply(now, split(Weight::ALL));
-                Some(Verdict::Promoted)
+                Some(RolloutVerdict::Promoted)
             }
         }
     }
 }
 
-impl Controller for Flagger {
-    fn next_look(&self) -> Duration {
+impl SimulatedController for Flagger {
+    fn next_poll(&self) -> Duration {
         self.next_tick().min(self.window.next())
     }
 
-    fn look(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
+    fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
         if now >= self.window.next() {
             self.window.scrape(now, fleet);
         }
@@ -90,5 +90,5 @@ impl Controller for Flagger {
 
 /// Generations mean nothing to it.
 pub(super) fn split(candidate: Weight) -> Split {
-    Split { generation: Generation(0), candidate, users: Users::Usual }
+    Split { generation: Generation(0), candidate, assignment: UserAssignment::ServiceSalt }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serin_core::observation::Counters;
-use serin_core::rollout::event::Verdict;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::{Plan, Step};
 use serin_filter::histogram::BOUNDARIES;
 use serin_filter::outcome::Failure;
@@ -12,8 +12,8 @@ use serin_filter::table::Weight;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::flagger::split;
-use crate::Controller;
-use crate::fleet::Fleet;
+use crate::SimulatedController;
+use crate::fleet::SimulatedFleet;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,7 @@ pub(super) struct ZTest {
     steps: Vec<Step>,
     begun: usize,
     next_step: Duration,
-    looked: Duration,
+    last_poll: Duration,
 }
 
 impl ZTest {
@@ -34,25 +34,27 @@ impl ZTest {
             steps: plan.steps.clone(),
             begun: 0,
             next_step: Duration::ZERO,
-            looked: Duration::ZERO,
+            last_poll: Duration::ZERO,
         }
     }
 }
 
-impl Controller for ZTest {
-    fn next_look(&self) -> Duration {
-        if self.begun == 0 { Duration::ZERO } else { self.looked + INTERVAL }
+impl SimulatedController for ZTest {
+    fn next_poll(&self) -> Duration {
+        if self.begun == 0 { Duration::ZERO } else { self.last_poll + INTERVAL }
     }
 
-    fn look(&mut self, now: Duration, fleet: &mut Fleet) -> Option<Verdict> {
-        self.looked = now;
+    fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
+        self.last_poll = now;
         let [baseline, candidate] = fleet.totals(now);
         if z(&baseline, &candidate) > self.limit {
             fleet.apply(now, split(Weight::ZERO));
-            return Some(Verdict::RolledBack);
+            return Some(RolloutVerdict::RolledBack);
         }
         if now >= self.next_step {
-            let Some(step) = self.steps.get(self.begun) else { return Some(Verdict::Promoted) };
+            let Some(step) = self.steps.get(self.begun) else {
+                return Some(RolloutVerdict::Promoted);
+            };
             fleet.apply(now, split(step.weight));
             self.next_step = now + step.bake;
             self.begun += 1;

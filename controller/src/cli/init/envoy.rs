@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use serin_core::config::discovery::{Whereabouts, host_and_port};
-use serin_core::config::sink::Place;
-use serin_core::config::source::Origin;
+use serin_core::config::discovery::{DiscoveryConfig, host_and_port};
+use serin_core::config::sink::SinkLocation;
+use serin_core::config::source::SourceConfig;
 use serin_core::spec::{Proxies, Spec};
 use serin_filter::config::wire;
 
-use super::super::{Exit, fail};
+use super::super::{ExitStatus, fail};
 use super::{scalar, substitute};
 use crate::cli::spec_file;
 
@@ -27,14 +27,14 @@ const CLUSTER_HEADER: &str = include_str!("../../../../envoy/routes-cluster-head
 /// for. Names, clusters and addresses are those of ROLLOUT.yaml, if there is one.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Envoy {
+pub(super) struct InitEnvoyArgs {
     /// The rollout that Envoy shall be ready for
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: Option<PathBuf>,
 
     /// Where Envoy has the filter's configuration from. (Default: as the rollout has it, or a file)
     #[arg(long, value_enum)]
-    mode: Option<Mode>,
+    mode: Option<ConfigMode>,
 
     /// Where Envoy listens for requests
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10000")]
@@ -71,7 +71,7 @@ Example:
   serin init envoy rollout.yaml --upstream v1=10.0.0.7:8080 --upstream v2=10.0.0.8:8080 > bootstrap.yaml";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Mode {
+enum ConfigMode {
     /// A file that serin rewrites: for one Envoy, or several that share it
     File,
     /// serin's xDS server: for fleets
@@ -93,38 +93,38 @@ struct Upstream {
 }
 
 /// What of a rollout the bootstrap is about.
-struct Subject {
+struct BootstrapSubject {
     service: String,
     /// Baseline and candidate.
     versions: [wire::Version; 2],
     route: wire::Route,
     admin: Option<SocketAddr>,
-    place: Option<Place>,
+    place: Option<SinkLocation>,
 }
 
-impl Envoy {
-    pub(super) fn execute(self) -> Exit {
+impl InitEnvoyArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         match self.subject().and_then(|subject| self.bootstrap(&subject)) {
             Ok(text) => print!("{text}"),
-            Err(why) => return fail(Exit::Invalid, why),
+            Err(why) => return fail(ExitStatus::Invalid, why),
         }
-        Exit::Good
+        ExitStatus::Success
     }
 
-    fn subject(&self) -> Result<Subject, String> {
+    fn subject(&self) -> Result<BootstrapSubject, String> {
         let (spec, path) = match &self.rollout {
             Some(path) => (spec_file::read(path), path.display().to_string()),
             None => (Spec::parse(ROLLOUT), "the sample".to_owned()),
         };
-        let subject = spec.map_err(|error| error.to_string()).and_then(Subject::of);
-        let subject = subject.map_err(|why| format!("{path}: {why}"))?;
+        let subject = spec.map_err(|error| error.to_string()).and_then(BootstrapSubject::of);
+        let subject = subject.map_err(|reason| format!("{path}: {reason}"))?;
         Ok(match self.rollout {
             Some(_) => subject,
-            None => Subject { place: None, ..subject },
+            None => BootstrapSubject { place: None, ..subject },
         })
     }
 
-    fn bootstrap(&self, subject: &Subject) -> Result<String, String> {
+    fn bootstrap(&self, subject: &BootstrapSubject) -> Result<String, String> {
         let [baseline, candidate] = &subject.versions;
         let known = |name: &str| [baseline, candidate].iter().any(|v| v.name.as_str() == name);
         if let Some(other) = self.upstreams.iter().find(|upstream| !known(&upstream.version)) {
@@ -134,8 +134,8 @@ impl Envoy {
             ));
         }
         let sample = match self.mode(subject) {
-            Mode::File => FILE,
-            Mode::Xds => XDS,
+            ConfigMode::File => FILE,
+            ConfigMode::Xds => XDS,
         };
         let sample = match subject.route {
             wire::Route::VersionHeader => sample.to_owned(),
@@ -145,15 +145,15 @@ impl Envoy {
     }
 
     /// What of the samples is the user's, and what the user has.
-    fn pairs(&self, subject: &Subject) -> Result<Vec<(&'static str, String)>, String> {
+    fn pairs(&self, subject: &BootstrapSubject) -> Result<Vec<(&'static str, String)>, String> {
         let [_, candidate] = &subject.versions;
         let directory = self.directory.to_str().ok_or("--directory: not a path in UTF-8")?;
         let filter = match &subject.place {
-            Some(Place::File(path)) => path.display().to_string(),
+            Some(SinkLocation::File(path)) => path.display().to_string(),
             _ => format!("{directory}/filter.json"),
         };
         let group = match (&self.group, &subject.place) {
-            (Some(group), _) | (None, Some(Place::Group(group))) => group,
+            (Some(group), _) | (None, Some(SinkLocation::Group(group))) => group,
             _ => "edge",
         };
         let admin = self
@@ -202,15 +202,15 @@ impl Envoy {
         Ok(pairs)
     }
 
-    fn mode(&self, subject: &Subject) -> Mode {
+    fn mode(&self, subject: &BootstrapSubject) -> ConfigMode {
         self.mode.unwrap_or(match subject.place {
-            Some(Place::Group(_)) => Mode::Xds,
-            _ => Mode::File,
+            Some(SinkLocation::Group(_)) => ConfigMode::Xds,
+            _ => ConfigMode::File,
         })
     }
 }
 
-impl Subject {
+impl BootstrapSubject {
     fn of(spec: Spec) -> Result<Self, String> {
         let service = spec.service;
         let Proxies::Envoy(envoy) = spec.proxies else {
@@ -219,8 +219,8 @@ impl Subject {
             );
         };
         let versions = service.versions.try_into();
-        let admin = match envoy.evidence {
-            Origin::Admin(Whereabouts::Lone(address)) => listening(&address),
+        let admin = match envoy.source {
+            SourceConfig::Admin(DiscoveryConfig::Single(address)) => listening(&address),
             _ => None,
         };
         Ok(Self {
@@ -228,7 +228,7 @@ impl Subject {
             versions: versions.map_err(|_| "not two versions")?,
             route: service.route,
             admin,
-            place: Some(envoy.place),
+            place: Some(envoy.sink),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::{Exit, fail};
+use super::super::{ExitStatus, fail};
 use super::substitute;
 
 const SAMPLE: &str = include_str!("../../../../envoy/filter.json");
@@ -18,7 +18,7 @@ const MODULE: &str = "/etc/envoy/serin/serin.wasm";
 /// `serin serve --xds-filter` takes. Which module and how it fails are yours to change; the configuration text in it is serin's.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Filter {
+pub(super) struct InitFilterArgs {
     /// The filter's module, as Envoy finds it
     #[arg(long, value_name = "FILE", default_value = MODULE)]
     module: PathBuf,
@@ -28,13 +28,13 @@ const EXAMPLE: &str = "\
 Example:
   serin init filter > /etc/envoy/serin/filter.json";
 
-impl Filter {
-    pub(super) fn execute(self) -> Exit {
+impl InitFilterArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         let Some(module) = self.module.to_str() else {
-            return fail(Exit::Invalid, "--module: not a path in UTF-8");
+            return fail(ExitStatus::Invalid, "--module: not a path in UTF-8");
         };
         print!("{}", filter(module));
-        Exit::Good
+        ExitStatus::Success
     }
 }
 
@@ -46,12 +46,12 @@ fn filter(module: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::xds::template::Template;
+    use crate::xds::template::FilterTemplate;
 
     #[test]
     fn it_is_a_filter_that_can_be_served() {
         let filter = filter("/opt/\"serin\".wasm");
         assert!(!filter.contains(MODULE));
-        Template::parse(filter.as_bytes()).unwrap();
+        FilterTemplate::parse(filter.as_bytes()).unwrap();
     }
 }

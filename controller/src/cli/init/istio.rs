@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use serin_core::spec::{GatewayApi, Istio as Mesh, Pods, Proxies, Spec, Splitter};
+use serin_core::spec::{GatewayApiProxies, IstioProxies as Mesh, Pods, Proxies, Spec, Splitter};
 use serin_filter::config::{SCHEMA, wire};
 use serin_filter::names::Generation;
 
-use self::cluster::Cluster;
-use super::super::{Exit, fail};
-use crate::kubernetes::patches::wasm_plugin::{Phase, Plugin, Scope};
+use self::cluster::IstioCluster;
+use super::super::{ExitStatus, fail};
+use crate::kubernetes::patches::wasm_plugin::{PluginPhase, Scope, WasmPlugin};
 
 mod cluster;
 
@@ -25,7 +25,7 @@ const VERSION_HEADER: &str = "x-serin-version";
 /// versions, the routes, and the plugin that puts the filter into the proxies. For spec.gatewayApi: the plugin; the route is yours.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
-pub(super) struct Istio {
+pub(super) struct InitIstioArgs {
     /// The rollout that the mesh shall be ready for
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
@@ -40,16 +40,16 @@ Example:
   serin init istio rollout.yaml --module oci://registry.example/serin-filter:0.1.0 > mesh.yaml
   kubectl apply -f mesh.yaml";
 
-impl Istio {
-    pub(super) fn execute(self) -> Exit {
+impl InitIstioArgs {
+    pub(super) fn execute(self) -> ExitStatus {
         match documents(&self.rollout, &self.module) {
             Ok(documents) => print!("{}", documents.join("---\n")),
             Err(why) => {
                 let path = self.rollout.display();
-                return fail(Exit::Invalid, format_args!("{path}: {why}"));
+                return fail(ExitStatus::Invalid, format_args!("{path}: {why}"));
             }
         }
-        Exit::Good
+        ExitStatus::Success
     }
 }
 
@@ -59,7 +59,7 @@ fn documents(path: &Path, module: &str) -> Result<Vec<String>, String> {
     let namespace = namespace(&text)?;
     let (pods, routes) = match &spec.proxies {
         Proxies::Istio(mesh) => (&mesh.pods, routes(&spec, mesh, &namespace)?),
-        Proxies::GatewayApi(GatewayApi { pods, .. }) => (pods, Vec::new()),
+        Proxies::GatewayApi(GatewayApiProxies { pods, .. }) => (pods, Vec::new()),
         Proxies::Envoy(_) => {
             return Err("spec.envoy: not in a mesh; `serin init envoy` is for this".to_owned());
         }
@@ -96,7 +96,8 @@ const BY_WEIGHT: &str = "\
 serin changes the two weights. For a gateway add spec.gateways, and the host that it serves.";
 
 fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, String> {
-    let clusters = spec.service.versions.iter().map(|version| Cluster::parse(&version.cluster));
+    let clusters =
+        spec.service.versions.iter().map(|version| IstioCluster::parse(&version.cluster));
     let clusters: Vec<_> = clusters.collect::<Result<_, _>>()?;
     let [baseline, candidate] = clusters.as_slice() else {
         return Err("spec.versions: two are needed, the baseline and the candidate".to_owned());
@@ -114,7 +115,7 @@ fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, S
         let metadata = json!({ "name": name, "namespace": namespace });
         json!({ "apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec })
     };
-    let subsets: Vec<_> = clusters.iter().filter_map(Cluster::subset).collect();
+    let subsets: Vec<_> = clusters.iter().filter_map(IstioCluster::subset).collect();
     let rule = object("DestinationRule", name, json!({ "host": host, "subsets": subsets }));
     let (name, explained, http) = match &mesh.splitter {
         Splitter::Filter { .. } => {
@@ -129,7 +130,7 @@ fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, S
     Ok(vec![(SUBSETS, rule), (explained, service)])
 }
 
-fn by_header(version: &str, baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> Value {
+fn by_header(version: &str, baseline: &IstioCluster<'_>, candidate: &IstioCluster<'_>) -> Value {
     let matched = json!([{ "headers": { VERSION_HEADER: { "exact": version } } }]);
     json!([
         { "match": matched, "route": [{ "destination": candidate.destination() }] },
@@ -137,8 +138,8 @@ fn by_header(version: &str, baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> 
     ])
 }
 
-fn by_weight(baseline: &Cluster<'_>, candidate: &Cluster<'_>) -> Value {
-    let share = |cluster: &Cluster<'_>, weight: u32| json!({ "destination": cluster.destination(), "weight": weight });
+fn by_weight(baseline: &IstioCluster<'_>, candidate: &IstioCluster<'_>) -> Value {
+    let share = |cluster: &IstioCluster<'_>, weight: u32| json!({ "destination": cluster.destination(), "weight": weight });
     json!([{ "route": [share(baseline, 100), share(candidate, 0)] }])
 }
 
@@ -157,13 +158,13 @@ fn plugin(spec: &Spec, pods: &Pods, namespace: &str, module: &str) -> Result<Exp
         Proxies::Istio(Mesh { splitter: Splitter::Filter { plugin }, .. }) => plugin.clone(),
         _ => "serin".to_owned(),
     };
-    let plugin = Plugin {
+    let plugin = WasmPlugin {
         name,
         // A plugin is for proxies of its own namespace.
         namespace: pods.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
         url: module.to_owned(),
         scope: Scope::Pods(pods.labels.clone()),
-        phase: Some(Phase::Stats),
+        phase: Some(PluginPhase::Stats),
         priority: None,
     };
     let config = wire::Config {

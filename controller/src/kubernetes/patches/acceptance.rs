@@ -48,20 +48,20 @@ impl Acceptance {
         let parents = object.required("spec")?.required("parentRefs")?;
         let mut waiting = None;
         for parent in parents.list()? {
-            let parent = Parent::of(&parent, namespace)?;
+            let parent = ParentRef::of(&parent, namespace)?;
             match parent.acceptance(&statuses, namespace, generation)? {
                 Self::Accepted => {}
                 Self::Waiting { why } => waiting = waiting.or(Some(why)),
                 refused @ Self::Refused { .. } => return Ok(refused),
             }
         }
-        Ok(waiting.map_or(Self::Accepted, |why| Self::Waiting { why }))
+        Ok(waiting.map_or(Self::Accepted, |reason| Self::Waiting { why: reason }))
     }
 }
 
 /// What a `parentRef` names, with the defaults in place of what it leaves out.
 #[derive(PartialEq, Eq)]
-struct Parent<'o> {
+struct ParentRef<'o> {
     group: &'o str,
     kind: &'o str,
     namespace: Option<&'o str>,
@@ -70,7 +70,7 @@ struct Parent<'o> {
     port: Option<u32>,
 }
 
-impl<'o> Parent<'o> {
+impl<'o> ParentRef<'o> {
     fn of(reference: &Field<'o>, namespace: Option<&'o str>) -> Result<Self, FieldError> {
         let text = |name| reference.get(name).map(|field| field.text()).transpose();
         Ok(Self {
@@ -93,7 +93,7 @@ impl<'o> Parent<'o> {
         let mut waiting =
             Some(format!("{} has not said anything about the route yet", self.name()));
         for status in statuses {
-            if Parent::of(&status.required("parentRef")?, namespace)? != *self {
+            if ParentRef::of(&status.required("parentRef")?, namespace)? != *self {
                 continue;
             }
             let conditions = status.get("conditions");
@@ -106,7 +106,7 @@ impl<'o> Parent<'o> {
             }
             waiting = None;
         }
-        Ok(waiting.map_or(Acceptance::Accepted, |why| Acceptance::Waiting { why }))
+        Ok(waiting.map_or(Acceptance::Accepted, |reason| Acceptance::Waiting { why: reason }))
     }
 
     fn condition(

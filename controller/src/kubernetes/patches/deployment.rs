@@ -12,14 +12,14 @@ use super::{Edits, FieldError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
     /// How many it is asked to have.
-    pub wanted: u32,
+    pub desired: u32,
     /// How many of those that run what it says are sure to be ready.
     pub ready: u32,
 }
 
 /// How many replicas take this share, where the baseline has so many; a preview takes one.
 #[must_use]
-pub fn needed(share: Weight, baseline: u32) -> u32 {
+pub fn required_replicas(share: Weight, baseline: u32) -> u32 {
     let ppm = u64::from(share.ppm()) * u64::from(baseline);
     // No share is more than all of them.
     u32::try_from(ppm.div_ceil(u64::from(Weight::ALL.ppm()))).unwrap_or(baseline).max(1)
@@ -31,7 +31,7 @@ pub fn needed(share: Weight, baseline: u32) -> u32 {
 /// The object is none.
 pub fn replicas(object: &Value) -> Result<Replicas, FieldError> {
     let root = Field::root(object);
-    let wanted = root.required("spec")?.get("replicas").map_or(Ok(1), |field| field.number())?;
+    let desired = root.required("spec")?.get("replicas").map_or(Ok(1), |field| field.number())?;
     let status = root.get("status");
     let count = |name| {
         let field = status.as_ref().and_then(|status| status.get(name));
@@ -44,26 +44,26 @@ pub fn replicas(object: &Value) -> Result<Replicas, FieldError> {
     let observed = status.as_ref().and_then(|status| status.value.get("observedGeneration"));
     let observed = observed.and_then(Value::as_i64).unwrap_or(0);
     let present = object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
-    Ok(Replicas { wanted, ready: if observed < present { 0 } else { ready } })
+    Ok(Replicas { desired, ready: if observed < present { 0 } else { ready } })
 }
 
 /// What gives a Deployment, by its `scale`, at least so many replicas.
 ///
 /// # Errors
 /// The object is no scale.
-pub fn at_least(scale: &Value, replicas: u32) -> Result<Edits, FieldError> {
-    scaled(scale, |present| present.max(replicas))
+pub fn scale_up(scale: &Value, replicas: u32) -> Result<Edits, FieldError> {
+    scale_edits(scale, |present| present.max(replicas))
 }
 
 /// What takes a Deployment all its replicas, by its `scale`.
 ///
 /// # Errors
 /// The object is no scale.
-pub fn none(scale: &Value) -> Result<Edits, FieldError> {
-    scaled(scale, |_| 0)
+pub fn scale_to_zero(scale: &Value) -> Result<Edits, FieldError> {
+    scale_edits(scale, |_| 0)
 }
 
-fn scaled(scale: &Value, wanted: impl Fn(u32) -> u32) -> Result<Edits, FieldError> {
+fn scale_edits(scale: &Value, wanted: impl Fn(u32) -> u32) -> Result<Edits, FieldError> {
     let root = Field::root(scale);
     let spec = root.required("spec")?;
     // Of a scale, 0 is not written out.
@@ -81,16 +81,16 @@ mod tests {
     use super::*;
 
     fn takes(percent: u32, baseline: u32) -> u32 {
-        needed(Weight::from_ppm(percent * 10_000).unwrap(), baseline)
+        required_replicas(Weight::from_ppm(percent * 10_000).unwrap(), baseline)
     }
 
     #[test]
     fn a_share_takes_so_many_of_the_baselines_replicas_and_never_less_than_one() {
         assert_eq!((takes(50, 4), takes(50, 5), takes(1, 100), takes(100, 7)), (2, 3, 1, 7));
-        assert_eq!(needed(Weight::from_ppm(1).unwrap(), 10), 1);
-        assert_eq!(needed(Weight::from_ppm(500_001).unwrap(), 10), 6);
+        assert_eq!(required_replicas(Weight::from_ppm(1).unwrap(), 10), 1);
+        assert_eq!(required_replicas(Weight::from_ppm(500_001).unwrap(), 10), 6);
         assert_eq!((takes(0, 10), takes(50, 0), takes(100, 0)), (1, 1, 1));
-        assert_eq!(needed(Weight::ALL, u32::MAX), u32::MAX);
+        assert_eq!(required_replicas(Weight::ALL, u32::MAX), u32::MAX);
     }
 
     fn deployment(status: Value) -> Value {
@@ -113,14 +113,14 @@ mod tests {
         assert_eq!(ready(status(1, 3, 3, 3)), 0);
         assert_eq!((ready(json!({})), ready(Value::Null)), (0, 0));
         let one = json!({"spec": {}, "status": {}});
-        assert_eq!(replicas(&one).unwrap(), Replicas { wanted: 1, ready: 0 });
+        assert_eq!(replicas(&one).unwrap(), Replicas { desired: 1, ready: 0 });
     }
 
     #[test]
     fn what_is_no_deployment_says_where() {
         let error = replicas(&json!({"spec": {"replicas": "many"}})).unwrap_err().to_string();
         assert_eq!(error, "spec.replicas: not a whole number from 0 on");
-        assert_eq!(at_least(&json!({}), 1).unwrap_err().to_string(), "spec: missing");
+        assert_eq!(scale_up(&json!({}), 1).unwrap_err().to_string(), "spec: missing");
     }
 
     #[test]
@@ -129,14 +129,14 @@ mod tests {
         let written =
             |edits: Edits, scale: &Value| edits.applied(scale).unwrap()["spec"]["replicas"].clone();
         let (empty, three) = (scale(json!({})), scale(json!({"replicas": 3})));
-        assert_eq!(written(at_least(&empty, 2).unwrap(), &empty), 2);
-        assert_eq!(written(at_least(&three, 5).unwrap(), &three), 5);
-        assert!(at_least(&three, 2).unwrap().is_empty());
-        assert_eq!(written(none(&three).unwrap(), &three), 0);
-        assert!(none(&empty).unwrap().is_empty());
+        assert_eq!(written(scale_up(&empty, 2).unwrap(), &empty), 2);
+        assert_eq!(written(scale_up(&three, 5).unwrap(), &three), 5);
+        assert!(scale_up(&three, 2).unwrap().is_empty());
+        assert_eq!(written(scale_to_zero(&three).unwrap(), &three), 0);
+        assert!(scale_to_zero(&empty).unwrap().is_empty());
         // Somebody else was quicker.
         let mut changed = three.clone();
         changed["metadata"]["resourceVersion"] = "8".into();
-        none(&three).unwrap().applied(&changed).unwrap_err();
+        scale_to_zero(&three).unwrap().applied(&changed).unwrap_err();
     }
 }

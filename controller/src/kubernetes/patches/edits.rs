@@ -16,11 +16,11 @@ use super::field::Field;
 pub struct Edits {
     /// What must still be so.
     read: Vec<(PointerBuf, Value)>,
-    changes: Vec<Change>,
+    changes: Vec<FieldChange>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Change {
+struct FieldChange {
     path: PointerBuf,
     value: Value,
     /// Whether there is nothing yet in its place.
@@ -42,12 +42,12 @@ impl Edits {
 
     /// The value at a place becomes this one.
     pub(super) fn replace(&mut self, path: PointerBuf, value: Value) {
-        self.changes.push(Change { path, value, new: false });
+        self.changes.push(FieldChange { path, value, new: false });
     }
 
     /// A field that was not there, or an entry behind the last one of a list.
     pub(super) fn add(&mut self, path: PointerBuf, value: Value) {
-        self.changes.push(Change { path, value, new: true });
+        self.changes.push(FieldChange { path, value, new: true });
     }
 
     /// Whether nothing has to be written.
@@ -65,7 +65,7 @@ impl Edits {
         let tests = self.read.iter().map(|(path, value)| {
             PatchOperation::Test(TestOperation { path: path.clone(), value: value.clone() })
         });
-        let changes = self.changes.iter().cloned().map(|Change { path, value, new }| {
+        let changes = self.changes.iter().cloned().map(|FieldChange { path, value, new }| {
             if new {
                 PatchOperation::Add(AddOperation { path, value })
             } else {

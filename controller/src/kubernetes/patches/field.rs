@@ -64,11 +64,11 @@ impl<'o> Field<'o> {
 }
 
 fn fault(path: &Pointer, problem: impl Into<String>) -> FieldError {
-    FieldError { path: in_words(path), problem: problem.into() }
+    FieldError { path: user_message(path), problem: problem.into() }
 }
 
 /// A path as people write it: `spec.http[0].route`.
-pub(super) fn in_words(path: &Pointer) -> String {
+pub(super) fn user_message(path: &Pointer) -> String {
     let mut words = String::new();
     for token in path.tokens() {
         let token = token.decoded();

@@ -9,12 +9,12 @@ use std::fmt::Display;
 use serde_json::{Map, Value};
 use serin_core::config::mesh::Versions;
 
-use super::field::{Field, in_words};
-use super::routes::{Candidate, Entry, Route, Routes, WEIGHT};
+use super::field::{Field, user_message};
+use super::routes::{CandidateEntry, RolloutRoute, RolloutRoutes, WEIGHT, WeightEntry};
 use super::{Edits, FieldError};
 
 /// How a kind of object names where a version is reached.
-pub(super) trait Target: Display {
+pub(super) trait WeightedBackend: Display {
     /// What comes before the slash in its `apiVersion`.
     const GROUP: &'static str;
     /// Which of the group's kinds have such routes.
@@ -24,12 +24,12 @@ pub(super) trait Target: Display {
     /// The field of a route that has the weighted entries.
     const ENTRIES: &'static str;
     /// The weight of an entry that says none and is not alone.
-    const UNSAID: u32;
+    const DEFAULT_WEIGHT: u32;
     /// Fields of an entry that another one can be made after. With any other (a filter, say) serin would have to guess.
-    const PLAIN: &'static [&'static str];
+    const COPIED_FIELDS: &'static [&'static str];
 
     /// Whether an entry is this version's, in an object of this namespace.
-    fn serves(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError>;
+    fn matches(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError>;
 
     /// An entry of this version, without weight, to stand beside the baseline's.
     fn entry(&self, baseline: &Field<'_>) -> Map<String, Value>;
@@ -37,19 +37,19 @@ pub(super) trait Target: Display {
 
 /// What to do about a candidate that is in none of the routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingCandidate {
     /// Refuse: the user adds it, with weight 0.
-    Refuse,
+    Reject,
     /// Add it wherever the baseline is alone, once it is to have a weight.
     Add,
 }
 
 /// Finds the routes of a rollout.
-pub(super) fn find<T: Target>(
+pub(super) fn find_routes<T: WeightedBackend>(
     object: &Value,
     versions: &Versions<T>,
-    missing: Missing,
-) -> Result<Routes, FieldError> {
+    missing: MissingCandidate,
+) -> Result<RolloutRoutes, FieldError> {
     let object = Field::root(object);
     check_kind::<T>(&object)?;
     let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace"));
@@ -58,23 +58,25 @@ pub(super) fn find<T: Target>(
     let (mut pairs, mut alone) = (Vec::new(), Vec::new());
     for route in list.list()? {
         let Some(entries) = route.get(T::ENTRIES) else { continue };
-        match Found::of(&entries, versions, namespace)? {
-            Found::Pair(pair) => pairs.push(pair),
-            Found::Baseline => alone.push(entries),
-            Found::Other => {}
+        match RouteMatch::of(&entries, versions, namespace)? {
+            RouteMatch::Pair(pair) => pairs.push(pair),
+            RouteMatch::Baseline => alone.push(entries),
+            RouteMatch::Other => {}
         }
     }
-    if pairs.is_empty() && missing == Missing::Add {
-        pairs =
-            alone.iter().map(|entries| to_be_added(entries, versions)).collect::<Result<_, _>>()?;
+    if pairs.is_empty() && missing == MissingCandidate::Add {
+        pairs = alone
+            .iter()
+            .map(|entries| route_without_candidate(entries, versions))
+            .collect::<Result<_, _>>()?;
     }
     if pairs.is_empty() {
-        return Err(list.fault(nothing(versions, &alone)));
+        return Err(list.fault(no_route_message(versions, &alone)));
     }
-    Ok(Routes { edits: Edits::of(&object), routes: pairs })
+    Ok(RolloutRoutes { edits: Edits::of(&object), routes: pairs })
 }
 
-fn check_kind<T: Target>(object: &Field<'_>) -> Result<(), FieldError> {
+fn check_kind<T: WeightedBackend>(object: &Field<'_>) -> Result<(), FieldError> {
     let version = object.required("apiVersion")?;
     let text = version.text()?;
     if text.split_once('/').is_none_or(|(group, _)| group != T::GROUP) {
@@ -89,16 +91,16 @@ fn check_kind<T: Target>(object: &Field<'_>) -> Result<(), FieldError> {
 }
 
 /// What the entries of a route say about a rollout.
-enum Found {
-    Pair(Route),
+enum RouteMatch {
+    Pair(RolloutRoute),
     /// Nothing but the baseline.
     Baseline,
     /// Somebody else's. A route with the candidate and without the baseline is one for testers.
     Other,
 }
 
-impl Found {
-    fn of<T: Target>(
+impl RouteMatch {
+    fn of<T: WeightedBackend>(
         entries: &Field<'_>,
         versions: &Versions<T>,
         namespace: Option<&str>,
@@ -111,8 +113,8 @@ impl Found {
             ([_], []) if list.len() == 1 => return Ok(Self::Baseline),
             ([], _) | (_, []) => return Ok(Self::Other),
             ([first], [second]) => (*first, *second),
-            ([_, second, ..], _) => return Err(twice(baseline, second)),
-            (_, [_, second, ..]) => return Err(twice(candidate, second)),
+            ([_, second, ..], _) => return Err(duplicate_entry(baseline, second)),
+            (_, [_, second, ..]) => return Err(duplicate_entry(candidate, second)),
         };
         if first.0 == second.0 {
             let problem = format!("{baseline} and {candidate} are both this. Name them apart");
@@ -124,11 +126,11 @@ impl Found {
                 "neither {baseline} nor {candidate}: a rollout has two versions. Give the others a route of their own"
             )));
         }
-        Ok(Self::Pair(Route {
+        Ok(Self::Pair(RolloutRoute {
             path: entries.path.clone(),
             read: entries.value.clone(),
-            baseline: weighed::<T>(first)?,
-            candidate: Candidate::There(weighed::<T>(second)?),
+            baseline: weight_entry::<T>(first)?,
+            candidate: CandidateEntry::Present(weight_entry::<T>(second)?),
         }))
     }
 }
@@ -137,59 +139,66 @@ impl Found {
 type Indexed<'l, 'o> = (usize, &'l Field<'o>);
 
 /// The entries of a version.
-fn serving<'l, 'o, T: Target>(
+fn serving<'l, 'o, T: WeightedBackend>(
     entries: &'l [Field<'o>],
     version: &T,
     namespace: Option<&str>,
 ) -> Result<Vec<Indexed<'l, 'o>>, FieldError> {
     let mut serving = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        if version.serves(entry, namespace)? {
+        if version.matches(entry, namespace)? {
             serving.push((index, entry));
         }
     }
     Ok(serving)
 }
 
-fn twice(version: &impl Target, second: &Indexed<'_, '_>) -> FieldError {
+fn duplicate_entry(version: &impl WeightedBackend, second: &Indexed<'_, '_>) -> FieldError {
     second.1.fault(format!("{version} is there twice. Make one entry of the two"))
 }
 
-fn weighed<T: Target>((index, entry): Indexed<'_, '_>) -> Result<Entry, FieldError> {
+fn weight_entry<T: WeightedBackend>(
+    (index, entry): Indexed<'_, '_>,
+) -> Result<WeightEntry, FieldError> {
     let weight = entry.get(WEIGHT).map(|weight| weight.number()).transpose()?;
-    Ok(Entry { index, weight: weight.unwrap_or(T::UNSAID), said: weight.is_some() })
+    Ok(WeightEntry {
+        index,
+        weight: weight.unwrap_or(T::DEFAULT_WEIGHT),
+        explicit: weight.is_some(),
+    })
 }
 
 /// A route with the baseline alone, to which the candidate is to be added.
-fn to_be_added<T: Target>(
+fn route_without_candidate<T: WeightedBackend>(
     entries: &Field<'_>,
     versions: &Versions<T>,
-) -> Result<Route, FieldError> {
+) -> Result<RolloutRoute, FieldError> {
     let list = entries.list()?;
     let baseline = list.first().ok_or_else(|| entries.fault("empty"))?;
     let mut names = baseline.value.as_object().into_iter().flat_map(Map::keys);
-    let special = |name: &String| baseline.get(name).filter(|_| !T::PLAIN.contains(&&**name));
+    let special =
+        |name: &String| baseline.get(name).filter(|_| !T::COPIED_FIELDS.contains(&&**name));
     if let Some(field) = names.find_map(special) {
         return Err(field.fault(format!(
             "whether it is for {} too only you know. Add an entry for it, with weight 0",
             versions.candidate
         )));
     }
-    Ok(Route {
+    Ok(RolloutRoute {
         path: entries.path.clone(),
         read: entries.value.clone(),
-        baseline: weighed::<T>((0, baseline))?,
-        candidate: Candidate::Missing(versions.candidate.entry(baseline)),
+        baseline: weight_entry::<T>((0, baseline))?,
+        candidate: CandidateEntry::Absent(versions.candidate.entry(baseline)),
     })
 }
 
 /// Why there is nothing to do, and what to do about it.
-fn nothing<T: Target>(versions: &Versions<T>, alone: &[Field<'_>]) -> String {
+fn no_route_message<T: WeightedBackend>(versions: &Versions<T>, alone: &[Field<'_>]) -> String {
     let Versions { baseline, candidate } = versions;
     match alone.first() {
         Some(route) => format!(
             "no route has both {baseline} and {candidate}. Add {candidate} to {}, with weight 0, or let serin add it",
-            in_words(&route.path)
+            user_message(&route.path)
         ),
         None => format!(
             "no route has both {baseline} and {candidate}. Is this the object, and are these their names in it?"

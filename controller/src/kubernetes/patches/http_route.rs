@@ -4,19 +4,19 @@
 //! [`super::acceptance`].
 
 use serde_json::{Map, Value, json};
-use serin_core::config::mesh::{Backend, Shares, Versions};
+use serin_core::config::mesh::{Backend, RouteWeights, Versions};
 use serin_filter::table::Weight;
 
 use super::field::Field;
-use super::find::{Target, find};
+use super::find::{WeightedBackend, find_routes};
 use super::routes::WEIGHT;
-use super::{FieldError, Missing, Routes};
+use super::{FieldError, MissingCandidate, RolloutRoutes};
 
 /// The weights by which a candidate gets this share: of 100 if it is a whole percentage, for people read it, or else of the
 /// 1,000,000 that the Gateway API allows.
 #[must_use]
-pub fn shares(candidate: Weight) -> Shares {
-    Shares::percent(candidate).unwrap_or_else(|_| Shares::ppm(candidate))
+pub fn route_weights(candidate: Weight) -> RouteWeights {
+    RouteWeights::percent(candidate).unwrap_or_else(|_| RouteWeights::ppm(candidate))
 }
 
 /// The rules of an HTTPRoute or GRPCRoute that are a rollout's.
@@ -26,21 +26,21 @@ pub fn shares(candidate: Weight) -> Shares {
 pub fn routes(
     object: &Value,
     versions: &Versions<Backend>,
-    missing: Missing,
-) -> Result<Routes, FieldError> {
-    find(object, versions, missing)
+    missing: MissingCandidate,
+) -> Result<RolloutRoutes, FieldError> {
+    find_routes(object, versions, missing)
 }
 
-impl Target for Backend {
+impl WeightedBackend for Backend {
     const GROUP: &'static str = "gateway.networking.k8s.io";
     const KINDS: &'static [&'static str] = &["HTTPRoute", "GRPCRoute"];
     const ROUTES: &'static str = "rules";
     const ENTRIES: &'static str = "backendRefs";
-    const UNSAID: u32 = 1;
-    const PLAIN: &'static [&'static str] =
+    const DEFAULT_WEIGHT: u32 = 1;
+    const COPIED_FIELDS: &'static [&'static str] =
         &["group", "kind", "name", "namespace", "port", "weight"];
 
-    fn serves(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError> {
+    fn matches(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError> {
         let text = |name| entry.get(name).map(|field| field.text()).transpose();
         let port = entry.get("port").map(|port| port.number()).transpose()?;
         let its = text("namespace")?.or(namespace);

@@ -4,46 +4,46 @@ use std::fmt::{self, Display};
 
 use json_patch::jsonptr::PointerBuf;
 use serde_json::{Map, Value};
-use serin_core::config::mesh::Shares;
+use serin_core::config::mesh::RouteWeights;
 use serin_filter::table::Weight;
 
 use super::Edits;
-use super::field::in_words;
+use super::field::user_message;
 
 pub(super) const WEIGHT: &str = "weight";
 
 /// The routes of an object that are a rollout's; at least one.
 #[derive(Debug, Clone)]
-pub struct Routes {
+pub struct RolloutRoutes {
     /// What was read of the object besides.
     pub(super) edits: Edits,
-    pub(super) routes: Vec<Route>,
+    pub(super) routes: Vec<RolloutRoute>,
 }
 
 /// One of them.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub struct RolloutRoute {
     /// The list of weighted entries.
     pub(super) path: PointerBuf,
     /// The whole of it, as it was read.
     pub(super) read: Value,
-    pub(super) baseline: Entry,
-    pub(super) candidate: Candidate,
+    pub(super) baseline: WeightEntry,
+    pub(super) candidate: CandidateEntry,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct WeightEntry {
     pub(super) index: usize,
     pub(super) weight: u32,
     /// Whether the weight is written there.
-    pub(super) said: bool,
+    pub(super) explicit: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Candidate {
-    There(Entry),
+pub(super) enum CandidateEntry {
+    Present(WeightEntry),
     /// Not there yet; this would be added.
-    Missing(Map<String, Value>),
+    Absent(Map<String, Value>),
 }
 
 /// A route whose weights somebody else has changed.
@@ -52,9 +52,9 @@ pub struct Drift {
     /// Path of the route, such as `spec.http[0].route`.
     pub route: String,
     /// What serin wrote.
-    pub written: Shares,
+    pub written: RouteWeights,
     /// What is there; `None` if the candidate is not there any more.
-    pub found: Option<Shares>,
+    pub found: Option<RouteWeights>,
 }
 
 impl Display for Drift {
@@ -72,48 +72,48 @@ impl Display for Drift {
     }
 }
 
-impl Route {
+impl RolloutRoute {
     /// Its path, such as `spec.http[0].route`.
     #[must_use]
     pub fn path(&self) -> String {
-        in_words(&self.path)
+        user_message(&self.path)
     }
 
     /// The share of its requests that the candidate gets now; `None` if no version gets any.
     #[must_use]
     pub fn candidate(&self) -> Option<Weight> {
-        self.shares().map_or(Some(Weight::ZERO), Shares::candidate_weight)
+        self.weights().map_or(Some(Weight::ZERO), RouteWeights::candidate_weight)
     }
 
     /// The weights in it, if the candidate is there.
-    fn shares(&self) -> Option<Shares> {
+    fn weights(&self) -> Option<RouteWeights> {
         match self.candidate {
-            Candidate::Missing(_) => None,
-            Candidate::There(candidate) => {
-                Some(Shares { baseline: self.baseline.weight, candidate: candidate.weight })
+            CandidateEntry::Absent(_) => None,
+            CandidateEntry::Present(candidate) => {
+                Some(RouteWeights { baseline: self.baseline.weight, candidate: candidate.weight })
             }
         }
     }
 
     /// Whether these weights would change nothing.
-    fn has(&self, shares: Shares) -> bool {
-        self.shares().map_or(shares.candidate == 0, |present| present == shares)
+    fn has(&self, shares: RouteWeights) -> bool {
+        self.weights().map_or(shares.candidate == 0, |present| present == shares)
     }
 
-    fn drift(&self, written: Shares) -> Option<Drift> {
-        let drift = || Drift { route: self.path(), written, found: self.shares() };
+    fn drift(&self, written: RouteWeights) -> Option<Drift> {
+        let drift = || Drift { route: self.path(), written, found: self.weights() };
         (!self.has(written)).then(drift)
     }
 
-    fn edit(&self, shares: Shares, edits: &mut Edits) {
+    fn edit(&self, shares: RouteWeights, edits: &mut Edits) {
         if self.has(shares) {
             return;
         }
         // Every entry counts: one more would make the weights mean something else.
         edits.expect(self.path.clone(), self.read.clone());
-        let mut weigh = |entry: Entry, weight: u32| {
+        let mut weigh = |entry: WeightEntry, weight: u32| {
             let path = self.path.with_trailing_token(entry.index).with_trailing_token(WEIGHT);
-            match entry.said {
+            match entry.explicit {
                 _ if entry.weight == weight => {}
                 true => edits.replace(path, weight.into()),
                 false => edits.add(path, weight.into()),
@@ -121,8 +121,8 @@ impl Route {
         };
         weigh(self.baseline, shares.baseline);
         match &self.candidate {
-            Candidate::There(entry) => weigh(*entry, shares.candidate),
-            Candidate::Missing(entry) => {
+            CandidateEntry::Present(entry) => weigh(*entry, shares.candidate),
+            CandidateEntry::Absent(entry) => {
                 let mut entry = entry.clone();
                 entry.insert(WEIGHT.to_owned(), shares.candidate.into());
                 // The baseline is alone.
@@ -132,30 +132,30 @@ impl Route {
     }
 }
 
-impl Routes {
+impl RolloutRoutes {
     /// The routes, in the object's order.
     #[must_use]
-    pub fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[RolloutRoute] {
         &self.routes
     }
 
     /// The candidate's present share, if all routes agree on one.
     #[must_use]
     pub fn candidate(&self) -> Option<Weight> {
-        let mut shares = self.routes.iter().map(Route::candidate);
+        let mut shares = self.routes.iter().map(RolloutRoute::candidate);
         let first = shares.next()??;
         shares.all(|share| share == Some(first)).then_some(first)
     }
 
     /// Where the weights are not those that serin wrote last.
     #[must_use]
-    pub fn drift(&self, written: Shares) -> Vec<Drift> {
+    pub fn drift(&self, written: RouteWeights) -> Vec<Drift> {
         self.routes.iter().filter_map(|route| route.drift(written)).collect()
     }
 
     /// What has to change for the versions to have these shares in every route.
     #[must_use]
-    pub fn edits(&self, shares: Shares) -> Edits {
+    pub fn edits(&self, shares: RouteWeights) -> Edits {
         let mut edits = self.edits.clone();
         for route in &self.routes {
             route.edit(shares, &mut edits);

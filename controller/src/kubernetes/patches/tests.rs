@@ -8,7 +8,7 @@ use serde_json::Value;
 use serin_filter::table::Weight;
 
 use self::samples::*;
-use super::{Missing, http_route, virtual_service};
+use super::{MissingCandidate, http_route, virtual_service};
 
 fn weight(ppm: u32) -> Weight {
     Weight::from_ppm(ppm).unwrap()
@@ -41,7 +41,7 @@ fn changes(sample: &Sample, percent: u32) -> Vec<String> {
     let edits = sample.edits(&object, percent);
     let edited = edits.applied(&object).unwrap();
     assert_eq!(
-        sample.routes(&edited, Missing::Refuse).unwrap().candidate(),
+        sample.routes(&edited, MissingCandidate::Reject).unwrap().candidate(),
         Some(weight(percent * 10_000))
     );
     assert!(sample.edits(&edited, percent).is_empty());
@@ -93,7 +93,7 @@ fn the_candidate_is_added_where_the_baseline_is_alone() {
 fn nothing_is_added_before_the_candidate_is_to_have_a_weight() {
     for sample in [first(), first_rule()] {
         let object = sample.object();
-        let routes = sample.routes(&object, Missing::Add).unwrap();
+        let routes = sample.routes(&object, MissingCandidate::Add).unwrap();
         assert_eq!(routes.candidate(), Some(Weight::ZERO));
         assert!(routes.edits(sample.shares(0)).is_empty());
         assert_eq!(routes.drift(sample.shares(0)), []);
@@ -102,7 +102,8 @@ fn nothing_is_added_before_the_candidate_is_to_have_a_weight() {
 
 #[test]
 fn the_present_split_is_told() {
-    let routes = |sample: &Sample| sample.routes(&sample.object(), Missing::Refuse).unwrap();
+    let routes =
+        |sample: &Sample| sample.routes(&sample.object(), MissingCandidate::Reject).unwrap();
     assert_eq!(routes(&inventory()).candidate(), Some(weight(100_000)));
     let store = routes(&store());
     assert_eq!(store.candidate(), None);
@@ -119,16 +120,16 @@ fn the_present_split_is_told() {
     for index in [0, 1] {
         nobody["spec"]["http"][1]["route"][index]["weight"] = 0.into();
     }
-    let nobody = reviews().routes(&nobody, Missing::Refuse).unwrap();
+    let nobody = reviews().routes(&nobody, MissingCandidate::Reject).unwrap();
     assert_eq!(nobody.routes()[0].candidate(), None);
 }
 
 #[test]
 fn parts_per_million_are_for_the_gateway_api_alone() {
     let fine = weight(2_500);
-    assert_eq!(http_route::shares(fine).to_string(), "997500 and 2500");
-    assert_eq!(http_route::shares(weight(250_000)).to_string(), "75 and 25");
-    let error = serin_core::config::mesh::Shares::percent(fine).unwrap_err().to_string();
+    assert_eq!(http_route::route_weights(fine).to_string(), "997500 and 2500");
+    assert_eq!(http_route::route_weights(weight(250_000)).to_string(), "75 and 25");
+    let error = serin_core::config::mesh::RouteWeights::percent(fine).unwrap_err().to_string();
     assert_eq!(
         error,
         "0.25 % is not a whole percentage, and Istio's weights are. Choose one, or let the filter split"
@@ -139,14 +140,18 @@ fn parts_per_million_are_for_the_gateway_api_alone() {
 fn drift_is_told_by_route() {
     let sample = storefront();
     let mut object = sample.object();
-    assert_eq!(sample.routes(&object, Missing::Refuse).unwrap().drift(sample.shares(5)), []);
+    assert_eq!(
+        sample.routes(&object, MissingCandidate::Reject).unwrap().drift(sample.shares(5)),
+        []
+    );
     object["spec"]["http"][2]["route"][0]["weight"] = 100.into();
-    let drift = sample.routes(&object, Missing::Refuse).unwrap().drift(sample.shares(5));
+    let drift = sample.routes(&object, MissingCandidate::Reject).unwrap().drift(sample.shares(5));
     assert_eq!(
         drift.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["spec.http[2].route: the weights 95 and 5 were written, but 100 and 5 are there"]
     );
-    let gone = first().routes(&first().object(), Missing::Add).unwrap().drift(first().shares(5));
+    let gone =
+        first().routes(&first().object(), MissingCandidate::Add).unwrap().drift(first().shares(5));
     assert_eq!(gone.len(), 2);
     assert!(gone[0].to_string().ends_with("but the candidate is not there any more"));
 }
@@ -168,7 +173,12 @@ fn a_patch_fails_on_what_has_changed_since() {
     }
     // Nothing to write asks nothing of the object.
     assert_eq!(
-        sample.routes(&object, Missing::Refuse).unwrap().edits(sample.shares(5)).patch().len(),
+        sample
+            .routes(&object, MissingCandidate::Reject)
+            .unwrap()
+            .edits(sample.shares(5))
+            .patch()
+            .len(),
         0
     );
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use serin_core::config::mesh::{Destination, Versions};
 
 use super::field::Field;
-use super::find::{Target, find};
-use super::{FieldError, Missing, Routes};
+use super::find::{WeightedBackend, find_routes};
+use super::{FieldError, MissingCandidate, RolloutRoutes};
 
 /// The routes of a VirtualService that are a rollout's.
 ///
@@ -17,20 +17,20 @@ use super::{FieldError, Missing, Routes};
 pub fn routes(
     object: &Value,
     versions: &Versions<Destination>,
-    missing: Missing,
-) -> Result<Routes, FieldError> {
-    find(object, versions, missing)
+    missing: MissingCandidate,
+) -> Result<RolloutRoutes, FieldError> {
+    find_routes(object, versions, missing)
 }
 
-impl Target for Destination {
+impl WeightedBackend for Destination {
     const GROUP: &'static str = "networking.istio.io";
     const KINDS: &'static [&'static str] = &["VirtualService"];
     const ROUTES: &'static str = "http";
     const ENTRIES: &'static str = "route";
-    const UNSAID: u32 = 0;
-    const PLAIN: &'static [&'static str] = &["destination", "weight"];
+    const DEFAULT_WEIGHT: u32 = 0;
+    const COPIED_FIELDS: &'static [&'static str] = &["destination", "weight"];
 
-    fn serves(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError> {
+    fn matches(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError> {
         let destination = entry.required("destination")?;
         let host = destination.required("host")?.text()?;
         let subset = destination.get("subset").map(|subset| subset.text()).transpose()?;

@@ -21,9 +21,9 @@ const SCHEMES: [&str; 4] = ["http", "https", "oci", "file"];
 /// The most objects that a plugin can be attached to.
 const MAX_TARGETS: usize = 16;
 /// The annotation that tells which generation of each rollout a plugin carries.
-const CARRIED: &str = "serin.dev/carried";
+const GENERATIONS_ANNOTATION: &str = "serin.dev/carried";
 /// The greatest whole number up to which a double tells all from their neighbours.
-const MAX_WHOLE: u64 = 1 << 53;
+const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
 /// Why there is no plugin to be written.
 #[derive(Debug, Error)]
@@ -34,7 +34,7 @@ pub enum PluginError {
     #[error("spec.pluginConfig: {0}")]
     Config(#[from] ConfigError),
     #[error(
-        "spec.pluginConfig.generation: {0} is more than the {MAX_WHOLE} that Istio hands on exactly"
+        "spec.pluginConfig.generation: {0} is more than the {MAX_EXACT_INTEGER} that Istio hands on exactly"
     )]
     Generation(u64),
     #[error("spec.url: {0:?} is not an address such as oci://registry.example/serin:1.0.0")]
@@ -49,7 +49,7 @@ pub enum PluginError {
 
 /// A plugin as it is made the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plugin {
+pub struct WasmPlugin {
     /// Its name.
     pub name: String,
     /// Its namespace. In Istio's root namespace it is every namespace's.
@@ -59,7 +59,7 @@ pub struct Plugin {
     /// Which proxies load it.
     pub scope: Scope,
     /// Where among the filters it stands; before the router if absent.
-    pub phase: Option<Phase>,
+    pub phase: Option<PluginPhase>,
     /// The order among plugins of one phase: the highest first.
     pub priority: Option<i32>,
 }
@@ -88,7 +88,7 @@ pub struct TargetRef {
 /// Where among a proxy's filters a plugin stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Phase {
+pub enum PluginPhase {
     /// Before those that authenticate.
     Authn,
     /// After those, before those that authorize.
@@ -97,7 +97,7 @@ pub enum Phase {
     Stats,
 }
 
-impl Plugin {
+impl WasmPlugin {
     /// The object to be created, with this configuration.
     ///
     /// # Errors
@@ -183,31 +183,35 @@ pub fn edits(object: &Value, config: &wire::Config) -> Result<Edits, PluginError
 
 /// Which generations it says that it carries.
 #[must_use]
-pub fn carried(object: &Value) -> Option<&str> {
-    object.get("metadata")?.get("annotations")?.get(CARRIED)?.as_str()
+pub fn generations_annotation(object: &Value) -> Option<&str> {
+    object.get("metadata")?.get("annotations")?.get(GENERATIONS_ANNOTATION)?.as_str()
 }
 
 /// What has to change for a plugin to have this configuration, and to say that it carries these generations.
 ///
 /// # Errors
 /// As of [`edits`].
-pub fn carrying(object: &Value, config: &wire::Config, says: &str) -> Result<Edits, PluginError> {
+pub fn with_generations(
+    object: &Value,
+    config: &wire::Config,
+    says: &str,
+) -> Result<Edits, PluginError> {
     let mut edits = edits(object, config)?;
-    if carried(object) == Some(says) {
+    if generations_annotation(object) == Some(says) {
         return Ok(edits);
     }
     let metadata = Field::root(object).required("metadata")?;
     match metadata.get("annotations") {
         Some(annotations) => {
-            let place = annotations.path.with_trailing_token(CARRIED);
-            match carried(object) {
+            let place = annotations.path.with_trailing_token(GENERATIONS_ANNOTATION);
+            match generations_annotation(object) {
                 Some(_) => edits.replace(place, says.into()),
                 None => edits.add(place, says.into()),
             }
         }
         None => {
             let place = metadata.path.with_trailing_token("annotations");
-            edits.add(place, json!({ CARRIED: says }));
+            edits.add(place, json!({ GENERATIONS_ANNOTATION: says }));
         }
     }
     Ok(edits)
@@ -223,7 +227,7 @@ fn present<'o>(object: &Field<'o>) -> Result<Field<'o>, FieldError> {
 
 fn plugin_config(config: &wire::Config) -> Result<Value, PluginError> {
     Config::try_from(config.clone())?;
-    if config.generation.0 > MAX_WHOLE {
+    if config.generation.0 > MAX_EXACT_INTEGER {
         return Err(PluginError::Generation(config.generation.0));
     }
     Ok(serde_json::to_value(config).map_err(ConfigError::from)?)

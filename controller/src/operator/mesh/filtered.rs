@@ -13,29 +13,29 @@ use serin_filter::table::Weight;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::{Cluster, Mesh, MeshRouter, proxies};
-use crate::kubernetes::objects::{ClusterError, Subject, kind};
+use super::{ClusterContext, MeshHandles, MeshRouter, proxy_source};
+use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource};
 use crate::kubernetes::patches::wasm_plugin::PluginError;
-use crate::operator::reconcile_error::{Stuck, invalid};
-use crate::routers::capacity_gate::Guarded;
+use crate::operator::reconcile_error::{ReconcileError, invalid};
+use crate::routers::capacity_gate::CapacityGate;
 use crate::routers::filter::FilterRouter;
 use crate::routers::plugin::PluginConfig;
 
 /// The plugins of an operator, by namespace and name. Each is opened once.
-pub(crate) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<Plugin>>>>;
+pub(crate) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<ManagedPlugin>>>>;
 
 /// One plugin.
 #[derive(Debug)]
-pub(crate) struct Plugin {
-    subject: Subject,
+pub(crate) struct ManagedPlugin {
+    object: ManagedObject,
     config: PluginConfig,
     /// Held while it is written.
     writing: Mutex<()>,
 }
 
-impl Plugin {
+impl ManagedPlugin {
     async fn open(
-        cluster: &Cluster,
+        cluster: &ClusterContext,
         namespace: &str,
         name: &str,
     ) -> Result<Arc<Self>, ClusterError> {
@@ -45,12 +45,12 @@ impl Plugin {
         if let Some(plugin) = plugins.get(&key).and_then(Weak::upgrade) {
             return Ok(plugin);
         }
-        let resource = kind("extensions.istio.io", "v1alpha1", "WasmPlugin");
+        let resource = api_resource("extensions.istio.io", "v1alpha1", "WasmPlugin");
         let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
-        let subject = Subject::new(client, &resource, namespace, name, fence);
+        let subject = ManagedObject::new(client, &resource, namespace, name, fence);
         let object = subject.read().await?;
-        let config = PluginConfig::read(&object).map_err(|error| (subject.what(), error))?;
-        let plugin = Arc::new(Self { subject, config, writing: Mutex::default() });
+        let config = PluginConfig::read(&object).map_err(|error| (subject.describe(), error))?;
+        let plugin = Arc::new(Self { object: subject, config, writing: Mutex::default() });
         plugins.insert(key, Arc::downgrade(&plugin));
         Ok(plugin)
     }
@@ -58,34 +58,34 @@ impl Plugin {
     /// Has the object carry what it shall.
     async fn write(&self) -> Result<(), ClusterError> {
         let _one_after_the_other = self.writing.lock().await;
-        self.subject.change::<PluginError>(|object| self.config.edits(object)).await?;
+        self.object.change::<PluginError>(|object| self.config.edits(object)).await?;
         Ok(())
     }
 }
 
 /// Where one service is split by a plugin.
 #[derive(Debug)]
-pub(crate) struct Filtered {
-    plugin: Arc<Plugin>,
+pub(crate) struct PluginTarget {
+    plugin: Arc<ManagedPlugin>,
     filter: FilterRouter,
 }
 
-impl Filtered {
+impl PluginTarget {
     /// The service in the plugin of this name. Nothing is written.
     pub(crate) async fn open(
-        cluster: &Cluster,
+        cluster: &ClusterContext,
         namespace: &str,
         plugin: &str,
         service: &wire::Service,
-    ) -> Result<Self, Stuck> {
-        let plugin = Plugin::open(cluster, namespace, plugin).await?;
+    ) -> Result<Self, ReconcileError> {
+        let plugin = ManagedPlugin::open(cluster, namespace, plugin).await?;
         let filter = plugin.config.router(service).map_err(invalid)?;
         Ok(Self { plugin, filter })
     }
 
     /// The candidate's present share, and that of versions that take no part.
-    pub(crate) fn present(&self) -> (Weight, Weight) {
-        (self.filter.candidate(), self.filter.others())
+    pub(crate) fn current_weight(&self) -> (Weight, Weight) {
+        (self.filter.candidate(), self.filter.others_weight())
     }
 
     /// The rollout's generation that is carried.
@@ -94,8 +94,10 @@ impl Filtered {
     }
 
     /// Lets splits ask for what the plan watches.
-    pub(crate) fn allow(&mut self, plan: &Plan) -> Result<(), Stuck> {
-        plan.watched().map_or(Ok(()), |watch| self.filter.allow(watch)).map_err(invalid)
+    pub(crate) fn allow_aa_test(&mut self, plan: &Plan) -> Result<(), ReconcileError> {
+        plan.filter_aa_test()
+            .map_or(Ok(()), |watch| self.filter.allow_aa_test(watch))
+            .map_err(invalid)
     }
 
     /// Whether the plugin is ahead of this split, without more users at the candidate.
@@ -106,24 +108,24 @@ impl Filtered {
     /// Follows the proxies.
     pub(crate) fn follow(
         self,
-        cluster: &Cluster,
+        cluster: &ClusterContext,
         namespace: &str,
         pods: Pods,
         plan: &Plan,
-    ) -> Mesh {
+    ) -> MeshHandles {
         let mut watches = JoinSet::new();
-        let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
+        let (source, proxies) = proxy_source(cluster, namespace, pods, plan, &mut watches);
         let Self { plugin, filter } = self;
         let share = filter.candidate();
         let router = MeshRouter::Plugin(Box::new(PluginRouter { plugin, filter }));
-        Mesh { router: Guarded::new(router, share), source, watches, listing }
+        MeshHandles { router: CapacityGate::new(router, share), source, watches, proxies }
     }
 }
 
 /// Splits in a plugin.
 #[derive(Debug)]
 pub(crate) struct PluginRouter {
-    plugin: Arc<Plugin>,
+    plugin: Arc<ManagedPlugin>,
     filter: FilterRouter,
 }
 

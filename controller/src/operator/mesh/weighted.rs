@@ -5,68 +5,72 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use serde_json::{Value, json};
 use serin_core::config::mesh::{Destination, Versions};
-use serin_core::observation::inference::Served;
+use serin_core::observation::inference::SplitInference;
 use serin_core::rollout::machine::Rollout;
 use serin_core::rollout::plan::Plan;
-use serin_core::spec::{DriftPolicy, GatewayApi, Pods, RouteKind};
+use serin_core::spec::{DriftPolicy, GatewayApiProxies, Pods, RouteKind};
 use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::task::JoinSet;
 
-use super::{Cluster, Mesh, MeshRouter, proxies};
+use super::{ClusterContext, MeshHandles, MeshRouter, proxy_source};
 use crate::kubernetes::destinations;
-use crate::kubernetes::objects::{ClusterError, Subject, kind};
-use crate::operator::reconcile_error::Stuck;
-use crate::routers::capacity_gate::Guarded;
-use crate::routers::weights::{WeightRouter, Weighted, version};
-use crate::sources::requested_split::Board;
-use crate::sources::split_tracker::Told;
+use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource};
+use crate::operator::reconcile_error::ReconcileError;
+use crate::routers::capacity_gate::CapacityGate;
+use crate::routers::weights::{WeightRouter, WeightedVersions, version};
+use crate::sources::requested_split::RequestedSplit;
+use crate::sources::split_tracker::SplitTracker;
 
 /// Where the weights of a rollout are.
 #[derive(Debug)]
-pub(crate) struct WeightedPlace {
-    subject: Subject,
-    weighted: Weighted,
+pub(crate) struct WeightedRoute {
+    object: ManagedObject,
+    weighted: WeightedVersions,
     drift: DriftPolicy,
 }
 
-impl WeightedPlace {
+impl WeightedRoute {
     /// In a VirtualService.
     pub(crate) fn virtual_service(
-        cluster: &Cluster,
+        cluster: &ClusterContext,
         namespace: &str,
         name: &str,
         versions: &Versions<Destination>,
         drift: DriftPolicy,
     ) -> Self {
-        let resource = kind("networking.istio.io", "v1", "VirtualService");
+        let resource = api_resource("networking.istio.io", "v1", "VirtualService");
         let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
-        let subject = Subject::new(client, &resource, namespace, name, fence);
-        Self { subject, weighted: Weighted::VirtualService(versions.clone()), drift }
+        let object = ManagedObject::new(client, &resource, namespace, name, fence);
+        Self { object, weighted: WeightedVersions::VirtualService(versions.clone()), drift }
     }
 
     /// In a route of the Gateway API.
-    pub(crate) fn route(cluster: &Cluster, namespace: &str, route: &GatewayApi) -> Self {
+    pub(crate) fn route(
+        cluster: &ClusterContext,
+        namespace: &str,
+        route: &GatewayApiProxies,
+    ) -> Self {
         let named = match route.kind {
             RouteKind::Http => "HTTPRoute",
             RouteKind::Grpc => "GRPCRoute",
         };
-        let resource = kind("gateway.networking.k8s.io", "v1", named);
+        let resource = api_resource("gateway.networking.k8s.io", "v1", named);
         let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
-        let subject = Subject::new(client, &resource, namespace, &route.route, fence);
-        let weighted = Weighted::Route(route.versions.clone());
-        Self { subject, weighted, drift: route.drift }
+        let object = ManagedObject::new(client, &resource, namespace, &route.route, fence);
+        let weighted = WeightedVersions::Route(route.versions.clone());
+        Self { object, weighted, drift: route.drift }
     }
 
     /// The candidate's present share.
-    pub(crate) async fn present(&self) -> Result<Weight, ClusterError> {
-        let object = self.subject.read().await?;
-        let what = || self.subject.what();
+    pub(crate) async fn current_weight(&self) -> Result<Weight, ClusterError> {
+        let object = self.object.read().await?;
+        let what = || self.object.describe();
         let routes = self.weighted.routes(&object).map_err(|error| (what(), error))?;
-        routes.candidate().ok_or_else(|| ClusterError::Refused {
+        routes.candidate().ok_or_else(|| ClusterError::Rejected {
             what: what(),
-            why: "its routes give the versions different shares: give all the same".to_owned(),
+            reason: "its routes give the versions different shares: give all the same".to_owned(),
         })
     }
 
@@ -74,44 +78,48 @@ impl WeightedPlace {
     ///
     /// # Errors
     /// It can't, as far as can be known.
-    pub(crate) async fn check(&self, cluster: &Cluster, namespace: &str) -> Result<(), Stuck> {
+    pub(crate) async fn check(
+        &self,
+        cluster: &ClusterContext,
+        namespace: &str,
+    ) -> Result<(), ReconcileError> {
         destinations::check(cluster, namespace, &self.weighted).await
     }
 
     /// Follows the mesh, which was told this split last, by whomever.
     pub(crate) fn follow(
         self,
-        cluster: &Cluster,
+        cluster: &ClusterContext,
         namespace: &str,
         pods: Pods,
         plan: &Plan,
         generation: Generation,
         present: Weight,
-    ) -> Mesh {
-        let Self { subject, weighted, drift } = self;
-        let board = Board::new(generation, present);
+    ) -> MeshHandles {
+        let Self { object, weighted, drift } = self;
+        let requested_split = RequestedSplit::new(generation, present);
         let mut watches = JoinSet::new();
-        watches.spawn(follow_object(subject.clone(), weighted.clone(), board.clone()));
-        let served = Served::new(plan.baseline.clone(), plan.candidate.clone());
-        let (source, listing) = proxies(cluster, namespace, pods, plan, &mut watches);
-        let source = source.told(Told::new(board.clone(), served));
-        let router = WeightRouter::new(subject, weighted, drift, board);
-        let router = Guarded::new(MeshRouter::Weights(Box::new(router)), present);
-        Mesh { router, source, watches, listing }
+        watches.spawn(follow_object(object.clone(), weighted.clone(), requested_split.clone()));
+        let served = SplitInference::new(plan.baseline.clone(), plan.candidate.clone());
+        let (source, proxies) = proxy_source(cluster, namespace, pods, plan, &mut watches);
+        let source = source.with_split_tracker(SplitTracker::new(requested_split.clone(), served));
+        let router = WeightRouter::new(object, weighted, drift, requested_split);
+        let router = CapacityGate::new(MeshRouter::Weights(Box::new(router)), present);
+        MeshHandles { router, source, watches, proxies }
     }
 
     /// Follows it for a rollout that was left under way; whether that had been rolled back: the candidate has less than what was live.
     pub(crate) async fn resume(
         self,
-        cluster: &Cluster,
+        cluster: &ClusterContext,
         namespace: &str,
         pods: Pods,
         rollout: &Rollout,
-    ) -> (Mesh, bool) {
+    ) -> (MeshHandles, bool) {
         let Split { generation, candidate, .. } = rollout.split();
         let live = rollout.status().live;
         // What can't be read now is written all the same, as soon as it can be.
-        let present = self.present().await.ok();
+        let present = self.current_weight().await.ok();
         let (told, weight) = match present {
             Some(weight) if live && weight == candidate => (generation, weight),
             other => (Generation(generation.0.saturating_sub(1)), other.unwrap_or(Weight::ZERO)),
@@ -123,20 +131,28 @@ impl WeightedPlace {
 }
 
 /// Notes what becomes of the object that tells the mesh.
-async fn follow_object(subject: Subject, weighted: Weighted, board: Board) {
+async fn follow_object(
+    subject: ManagedObject,
+    weighted: WeightedVersions,
+    requested_split: RequestedSplit,
+) {
     let (api, name) = subject.api();
     let mut changes = watch_object(api, name).default_backoff().boxed();
     loop {
         match changes.try_next().await {
             Ok(Some(Some(object))) => {
                 let object: Value = json!(object);
-                let trouble = weighted.trouble(&object, board.read().weight);
-                let waiting = trouble.as_ref().is_some_and(|trouble| trouble.waiting);
-                board.see(version(&object), trouble.map(|trouble| trouble.message), waiting);
+                let trouble = weighted.problem(&object, requested_split.read().weight);
+                let waiting = trouble.as_ref().is_some_and(|trouble| trouble.transient);
+                requested_split.update(
+                    version(&object),
+                    trouble.map(|trouble| trouble.message),
+                    waiting,
+                );
             }
             Ok(Some(None)) => {
-                let gone = format!("{} is not there any more", subject.what());
-                board.see(u64::MAX, Some(gone), false);
+                let gone = format!("{} is not there any more", subject.describe());
+                requested_split.update(u64::MAX, Some(gone), false);
             }
             Ok(None) => return,
             // It is tried again; what is known is still so, as far as is known.

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use serin_core::observation::Look;
-use serin_core::rollout::command::{Order, Verb};
+use serin_core::observation::Observation;
+use serin_core::rollout::command::{Action, Command};
 use serin_core::rollout::machine::Input;
 use serin_core::spec::manifest::Manifest;
 use serin_core::split::Split;
@@ -11,8 +11,8 @@ use serin_filter::table::Weight;
 
 use super::*;
 
-fn moment(second: i64) -> Moment {
-    Moment { generation: 3, now: Timestamp::from_second(second).unwrap() }
+fn moment(second: i64) -> StatusContext {
+    StatusContext { generation: 3, now: Timestamp::from_second(second).unwrap() }
 }
 
 /// A rollout from v1 to v2 that has just begun.
@@ -31,7 +31,7 @@ fn begun() -> (Rollout, Vec<Output>) {
         },
     });
     let manifest = Manifest::read("shop", "default", &spec).unwrap();
-    let spec = manifest.checked("v1".parse().unwrap(), "v2".parse().unwrap()).unwrap();
+    let spec = manifest.parse("v1".parse().unwrap(), "v2".parse().unwrap()).unwrap();
     Rollout::start(spec.plan, Split::baseline(Generation(7)), "1".to_owned())
 }
 
@@ -41,7 +41,7 @@ fn condition<'s>(status: &'s ObjectStatus, type_: &str) -> (&'s str, &'s str) {
 }
 
 fn after(rollout: &Rollout, outputs: &[Output], before: &ObjectStatus) -> ObjectStatus {
-    let began = Began { spec: "{}", scales: true };
+    let began = StartedWith { spec: "{}", scales: true };
     progressed(before, moment(60), began, Duration::from_secs(5), rollout, outputs).unwrap()
 }
 
@@ -49,7 +49,10 @@ fn after(rollout: &Rollout, outputs: &[Output], before: &ObjectStatus) -> Object
 fn a_rollout_under_way_can_be_gone_on_with() {
     let (rollout, outputs) = begun();
     let status = after(&rollout, &outputs, &ObjectStatus::default());
-    assert_eq!((status.phase, &*status.step, &*status.weight), (Phase::Progressing, "1/2", "10 %"));
+    assert_eq!(
+        (status.phase, &*status.step, &*status.weight),
+        (RolloutPhase::Progressing, "1/2", "10 %")
+    );
     assert_eq!(status.weights.values().collect::<Vec<_>>(), ["90 %", "10 %"]);
     assert_eq!((status.generation, status.observed_generation), (8, 3));
     assert_eq!(condition(&status, READY), ("False", "Progressing"));
@@ -58,15 +61,15 @@ fn a_rollout_under_way_can_be_gone_on_with() {
     let text = serde_json::to_string(&status).unwrap();
     let read: ObjectStatus = serde_json::from_str(&text).unwrap();
     assert_eq!(read, status);
-    let kept: Rollout = serde_json::from_str(&read.under_way.unwrap().state).unwrap();
+    let kept: Rollout = serde_json::from_str(&read.checkpoint.unwrap().state).unwrap();
     assert_eq!(kept, rollout);
 }
 
 #[test]
 fn what_is_in_the_way_is_a_word_and_a_sentence() {
     let (mut rollout, _) = begun();
-    let look = Look::Unreachable { why: "there is no proxy".to_owned() };
-    let outputs = rollout.step(Duration::from_secs(5), Input::Look(look));
+    let observation = Observation::Unreachable { reason: "there is no proxy".to_owned() };
+    let outputs = rollout.step(Duration::from_secs(5), Input::Observation(observation));
     let status = after(&rollout, &outputs, &ObjectStatus::default());
     assert_eq!(condition(&status, DEGRADED), ("True", "Unreachable"));
     assert!(status.message.contains("waiting: there is no proxy"), "{}", status.message);
@@ -76,33 +79,33 @@ fn what_is_in_the_way_is_a_word_and_a_sentence() {
 fn an_end_is_remembered_and_says_what_runs() {
     let (mut rollout, outputs) = begun();
     let before = after(&rollout, &outputs, &ObjectStatus::default());
-    let order = Order {
-        verb: Verb::Abort,
+    let command = Command {
+        action: Action::Abort,
         by: "ann".to_owned(),
-        why: None,
+        reason: None,
         step: None,
         seconds: None,
         force: true,
     };
-    let outputs = rollout.order(Duration::from_secs(9), order).unwrap();
+    let outputs = rollout.execute(Duration::from_secs(9), command).unwrap();
     let mut status = after(&rollout, &outputs, &before);
-    assert_eq!((status.phase, &status.under_way), (Phase::Stopped, &None));
+    assert_eq!((status.phase, &status.checkpoint), (RolloutPhase::Stopped, &None));
     assert_eq!(status.stable.as_ref().unwrap().as_str(), "v1");
     assert_eq!(status.rejected.as_ref().unwrap().as_str(), "v2");
     assert_eq!(condition(&status, DEGRADED), ("True", "Stopped"));
     assert_eq!(status.history[0].reason.as_deref(), Some("aborted by ann"));
-    for _ in 0..2 * HISTORY {
+    for _ in 0..2 * MAX_HISTORY {
         status = after(&rollout, &outputs, &status);
     }
-    assert_eq!(status.history.len(), HISTORY);
+    assert_eq!(status.history.len(), MAX_HISTORY);
     // What is told of it stays until something else is the case.
-    let rest = rested(&status, moment(90), Phase::Stopped);
+    let rest = idle_status(&status, moment(90), RolloutPhase::Stopped);
     assert_eq!(rest.message, status.message);
-    let stable = rested(&rest, moment(99), Phase::Stable);
+    let stable = idle_status(&rest, moment(99), RolloutPhase::Stable);
     assert_eq!(condition(&stable, READY), ("True", "Stable"));
     // So it may be tried again.
     assert_eq!((&rest.rejected, &stable.rejected), (&status.rejected, &None));
-    assert_eq!(rested(&stable, moment(120), Phase::Stable), stable);
+    assert_eq!(idle_status(&stable, moment(120), RolloutPhase::Stable), stable);
 }
 
 #[test]
@@ -122,37 +125,38 @@ fn whoever_serves_nobody_at_the_end_is_to_have_no_replicas() {
         candidate_failures: BTreeMap::new(),
     };
     let retired = |verdict, confirmed, scales| {
-        let ended = Output::Tell(Box::new(Event::Ended(summary(verdict, confirmed))));
+        let ended = Output::Emit(Box::new(Event::Ended(summary(verdict, confirmed))));
         let (before, at) = (ObjectStatus::default(), Duration::from_secs(5));
-        let began = Began { spec: "{}", scales };
+        let began = StartedWith { spec: "{}", scales };
         let status = progressed(&before, moment(60), began, at, &rollout, &[ended]).unwrap();
-        status.retiring.map(|retiring| retiring.version.to_string())
+        status.pending_scale_down.map(|pending| pending.version.to_string())
     };
-    assert_eq!(retired(Verdict::Promoted, true, true).as_deref(), Some("v1"));
-    assert_eq!(retired(Verdict::RolledBack, true, true).as_deref(), Some("v2"));
-    assert_eq!(retired(Verdict::Interrupted, true, true).as_deref(), Some("v2"));
+    assert_eq!(retired(RolloutVerdict::Promoted, true, true).as_deref(), Some("v1"));
+    assert_eq!(retired(RolloutVerdict::RolledBack, true, true).as_deref(), Some("v2"));
+    assert_eq!(retired(RolloutVerdict::Interrupted, true, true).as_deref(), Some("v2"));
     // It may serve somebody where that is not confirmed.
-    assert_eq!(retired(Verdict::RolledBack, false, true), None);
-    assert_eq!(retired(Verdict::Promoted, true, false), None);
+    assert_eq!(retired(RolloutVerdict::RolledBack, false, true), None);
+    assert_eq!(retired(RolloutVerdict::Promoted, true, false), None);
     // A rollout under way may need whatever it was.
     let version = "v1".parse().unwrap();
-    let retiring = Some(Retiring { version, trouble: None });
-    let before = ObjectStatus { retiring, ..ObjectStatus::default() };
-    assert_eq!(after(&rollout, &[], &before).retiring, None);
+    let pending_scale_down = Some(PendingScaleDown { version, problem: None });
+    let before = ObjectStatus { pending_scale_down, ..ObjectStatus::default() };
+    assert_eq!(after(&rollout, &[], &before).pending_scale_down, None);
 }
 
 #[test]
 fn what_can_not_begin_says_why() {
-    let status = stuck(&ObjectStatus::default(), moment(1), "ObjectMissing", "it is not there");
-    assert_eq!((status.phase, &*status.message), (Phase::Pending, "it is not there"));
+    let status =
+        error_status(&ObjectStatus::default(), moment(1), "ObjectMissing", "it is not there");
+    assert_eq!((status.phase, &*status.message), (RolloutPhase::Pending, "it is not there"));
     assert_eq!(condition(&status, DEGRADED), ("True", "ObjectMissing"));
-    assert_eq!(stuck(&status, moment(2), "ObjectMissing", "it is not there"), status);
+    assert_eq!(error_status(&status, moment(2), "ObjectMissing", "it is not there"), status);
 }
 
 #[test]
 fn a_state_that_is_too_long_is_not_stored() {
     let (rollout, outputs) = begun();
     let state = serde_json::to_string(&rollout).unwrap();
-    assert!(state.len() < LONGEST_STATE / 8, "{}", state.len());
+    assert!(state.len() < MAX_STATE_BYTES / 8, "{}", state.len());
     after(&rollout, &outputs, &ObjectStatus::default());
 }

@@ -17,11 +17,11 @@ fn service(name: &str, authority: &str, candidate: &str) -> wire::Service {
 }
 
 fn open(path: &Path, name: &str, candidate: &str) -> Result<FilterRouter, RouteError> {
-    open_in(&Carriers::default(), path, name, candidate)
+    open_in(&ConfigSinks::default(), path, name, candidate)
 }
 
 fn open_in(
-    carriers: &Carriers,
+    carriers: &ConfigSinks,
     path: &Path,
     name: &str,
     candidate: &str,
@@ -29,14 +29,14 @@ fn open_in(
     let authority = if name == "shop" { "*" } else { name };
     FilterRouter::open(
         carriers,
-        &Place::File(path.to_owned()),
+        &SinkLocation::File(path.to_owned()),
         &service(name, authority, candidate),
     )
 }
 
 fn split(generation: u64, ppm: u32) -> Split {
     let candidate = Weight::from_ppm(ppm).unwrap();
-    Split { generation: Generation(generation), candidate, users: Users::Usual }
+    Split { generation: Generation(generation), candidate, assignment: UserAssignment::ServiceSalt }
 }
 
 fn config(path: &Path) -> Config {
@@ -89,13 +89,13 @@ fn a_new_controller_goes_on_from_the_table_it_finds() {
     drop(first);
     let second = open(&path, "shop", "v2").unwrap();
     assert_eq!(
-        (&second.table, second.candidate().ppm(), second.others()),
+        (&second.table, second.candidate().ppm(), second.others_weight()),
         (&table, 300_000, Weight::ZERO)
     );
     drop(second);
     // Another candidate: the old one's users count as the baseline's.
     let third = open(&path, "shop", "v3").unwrap();
-    assert_eq!((third.table, third.others.ppm()), (Table::all(0), 300_000));
+    assert_eq!((third.table, third.others_weight.ppm()), (Table::all(0), 300_000));
 }
 
 #[test]
@@ -103,10 +103,10 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
     let (_directory, path) = shipped();
     let mut file = open(&path, "shop", "v2").unwrap();
     let salts = ["s".to_owned(), "t".to_owned()].to_vec();
-    file.allow(wire::Watch { salts, slices: vec![10_000] }).unwrap();
-    file.put(Split { users: Users::Watched, ..split(1, 0) }).unwrap();
+    file.allow_aa_test(wire::Watch { salts, slices: vec![10_000] }).unwrap();
+    file.put(Split { assignment: UserAssignment::AaTest, ..split(1, 0) }).unwrap();
     assert_eq!(config(&path).services[0].watch.as_ref().unwrap().salts.len(), 2);
-    file.put(Split { users: Users::Salted(1), ..split(2, 10_000) }).unwrap();
+    file.put(Split { assignment: UserAssignment::TestedSalt(1), ..split(2, 10_000) }).unwrap();
     let salted = |path| {
         let service = config(path).services.remove(0);
         assert_eq!(service.watch, None);
@@ -128,7 +128,7 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
 #[test]
 fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     let (_directory, path) = shipped();
-    let carriers = Carriers::default();
+    let carriers = ConfigSinks::default();
     let mut shop = open_in(&carriers, &path, "shop", "v2").unwrap();
     let mut cart = open_in(&carriers, &path, "cart", "v2").unwrap();
     let other = open(&path, "third", "v2").unwrap_err().to_string();
@@ -156,7 +156,7 @@ fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     let again = open_in(&carriers, &path, "shop", "v2").unwrap();
     assert_eq!((again.generation(), again.candidate().ppm()), (Generation(2), 20_000));
     let cart = open_in(&carriers, &path, "cart", "v2").unwrap();
-    assert_eq!((cart.generation(), cart.carrier_generation()), (Generation(1), Generation(3)));
+    assert_eq!((cart.generation(), cart.sink_generation()), (Generation(1), Generation(3)));
 }
 
 #[test]
@@ -169,10 +169,13 @@ fn a_service_is_not_hidden_by_one_that_takes_every_request() {
         config.services[config.service(|| Some(authority.to_vec())).unwrap()].name.as_str()
     };
     assert_eq!([owner(b"cart:80"), owner(b"anything")], ["cart", "shop"]);
-    let error =
-        FilterRouter::open(&Carriers::default(), &Place::File(path), &service("other", "*", "v2"))
-            .unwrap_err()
-            .to_string();
+    let error = FilterRouter::open(
+        &ConfigSinks::default(),
+        &SinkLocation::File(path),
+        &service("other", "*", "v2"),
+    )
+    .unwrap_err()
+    .to_string();
     assert!(error.contains("\"*\" is service shop's already"), "{error}");
 }
 
@@ -181,13 +184,13 @@ fn owner_rights_and_links_stay() {
     let (directory, path) = shipped();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     // Only root can give a file away.
-    let given = std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok();
+    let submitted = std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok();
     let link = directory.path().join("link.json");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     open(&link, "shop", "v2").unwrap().put(split(1, 5)).unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!(metadata.mode() & 0o777, 0o640);
-    assert_eq!(metadata.uid() == 65_534, given);
+    assert_eq!(metadata.uid() == 65_534, submitted);
     assert!(link.is_symlink());
     assert_eq!(config(&path).generation, Generation(1));
 }

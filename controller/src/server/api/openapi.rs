@@ -8,11 +8,11 @@ use schemars::Schema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value, json};
-use serin_core::rollout::command::Verb;
-use serin_core::rollout::event::{Event, Stamped};
+use serin_core::rollout::command::Action;
+use serin_core::rollout::event::{Event, TimedEvent};
 
-pub(super) use self::route::Route;
-use super::{Problem, Reasons, Shown};
+pub(super) use self::route::ApiRoute;
+use super::{CommandBody, Problem, RolloutView};
 
 mod route;
 
@@ -20,16 +20,16 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 
 /// Every route.
-pub(super) fn routes() -> Vec<Route> {
+pub(super) fn routes() -> Vec<ApiRoute> {
     vec![
-        Route::get("/v1/rollouts", super::list, "list", "All rollouts, the last first")
+        ApiRoute::get("/v1/rollouts", super::list, "list", "All rollouts, the last first")
             .query::<String>("service", "Only those of this service.")
             .query::<bool>("promoted", "Whether only those that were promoted.")
             .fails(400, "The query has another field, or a value that is none.")
-            .answers::<Vec<Shown>>(200, JSON, "What is in the store.")
+            .answers::<Vec<RolloutView>>(200, JSON, "What is in the store.")
             .fails(500, "The store can't be read."),
-        Route::post("/v1/rollouts", super::apply, "apply", "Take a rollout on")
-            .tells(
+        ApiRoute::post("/v1/rollouts", super::apply, "apply", "Take a rollout on")
+            .describe(
                 "It is begun at once, or queued behind the rollout that has its service. What it says is checked as a \
                  whole first.",
             )
@@ -37,54 +37,54 @@ pub(super) fn routes() -> Vec<Route> {
                 "replace",
                 "Whether what is under way or queued for the service is aborted for it: that goes back to its baseline first.",
             )
-            .takes::<String>("application/yaml", "The rollout, in YAML (or JSON, which is YAML).")
-            .answers::<Shown>(201, JSON, "Taken on: begun or queued, or ended already.")
+            .body::<String>("application/yaml", "The rollout, in YAML (or JSON, which is YAML).")
+            .answers::<RolloutView>(201, JSON, "Taken on: begun or queued, or ended already.")
             .fails(400, "The body is not UTF-8, or the query has a field that is none of these.")
             .fails(409, "It could not begin. It is kept as failed, with the reason.")
             .fails(422, "It is not valid: what is wrong, and where. Nothing was changed.")
             .fails(500, "The store can't be written."),
-        Route::get("/v1/rollouts/{id}", super::show, "show", "Where a rollout stands")
+        ApiRoute::get("/v1/rollouts/{id}", super::show, "show", "Where a rollout stands")
             .parameter::<i64>("id", "Its number.")
-            .answers::<Shown>(200, JSON, "What is kept of it, and its status while it is under way.")
+            .answers::<RolloutView>(200, JSON, "What is kept of it, and its status while it is under way.")
             .fails(400, "The number is none.")
             .fails(404, "There is no such rollout.")
             .fails(500, "The store can't be read."),
-        Route::get("/v1/rollouts/{id}/events", super::events, "events", "What happens in a rollout")
-            .tells(
+        ApiRoute::get("/v1/rollouts/{id}/events", super::events, "events", "What happens in a rollout")
+            .describe(
                 "Server-sent events: everything that was told of the rollout, from the beginning or from where the client was, and then \
                  what is, until it has ended. The data of each is JSON of this schema, its id the sequence number.",
             )
             .parameter::<i64>("id", "Its number.")
             .header::<i64>("last-event-id", "The id of the last event that the client has heard.")
-            .answers::<Stamped<Event>>(200, "text/event-stream", "The events, each once and in order.")
+            .answers::<TimedEvent<Event>>(200, "text/event-stream", "The events, each once and in order.")
             .fails(400, "The number is none.")
             .fails(404, "There is no such rollout.")
             .fails(500, "The store can't be read."),
-        Route::post("/v1/rollouts/{id}/{verb}", super::order, "order", "Give an order")
-            .tells("To order what is so already changes nothing.")
+        ApiRoute::post("/v1/rollouts/{id}/{action}", super::execute, "command", "Give an order")
+            .describe("To order what is so already changes nothing.")
             .parameter::<i64>("id", "The rollout's number.")
-            .parameter::<Verb>("verb", "What is to be done.")
-            .takes::<Reasons>(JSON, "Who wants it, and why.")
-            .answers::<Shown>(200, JSON, "Done, or so already.")
+            .parameter::<Action>("action", "What is to be done.")
+            .body::<CommandBody>(JSON, "Who wants it, and why.")
+            .answers::<RolloutView>(200, JSON, "Done, or so already.")
             .fails(400, "The number is none, or the body is not JSON.")
             .fails(404, "There is no such rollout, or no such order.")
             .fails(409, "It makes no sense now: the reason. Nothing was changed.")
             .fails(415, "The body is not said to be JSON.")
             .fails(422, "The body's fields are not those of an order.")
             .fails(500, "The store can't be read."),
-        Route::get("/metrics", super::metrics, "metrics", "Where all rollouts stand, for Prometheus")
+        ApiRoute::get("/metrics", super::metrics, "metrics", "Where all rollouts stand, for Prometheus")
             .answers::<String>(200, "text/plain; version=0.0.4", "Prometheus's text format.")
             .fails(500, "The store can't be read."),
-        Route::get("/healthz", async || "ok\n", "healthz", "Whether the server lives")
-            .open()
+        ApiRoute::get("/healthz", async || "ok\n", "healthz", "Whether the server lives")
+            .without_token()
             .answers::<String>(200, TEXT, "It answers: that is all it says."),
-        Route::get("/readyz", super::ready, "readyz", "Whether the server can take rollouts on")
-            .tells("Asked often, it writes to the store every ten seconds at most.")
-            .open()
+        ApiRoute::get("/readyz", super::ready, "readyz", "Whether the server can take rollouts on")
+            .describe("Asked often, it writes to the store every ten seconds at most.")
+            .without_token()
             .answers::<String>(200, TEXT, "It goes on with what was in its store, and can write it.")
             .fails(503, "It does not yet, or can't: the reason."),
-        Route::get("/openapi.json", super::openapi, "openapi", "This document")
-            .open()
+        ApiRoute::get("/openapi.json", super::openapi, "openapi", "This document")
+            .without_token()
             .answers::<Map<String, Value>>(200, JSON, "OpenAPI 3.1."),
     ]
 }

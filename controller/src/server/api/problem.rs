@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest explanation, in bytes, that is handed on.
-const LONGEST: usize = 10_000;
+const MAX_PROBLEM_BYTES: usize = 10_000;
 
 /// What is answered instead of what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub(super) async fn in_json(answer: Response) -> Response {
     let (mut head, body) = answer.into_parts();
     head.headers.remove(header::CONTENT_TYPE);
     head.headers.remove(header::CONTENT_LENGTH);
-    let said = to_bytes(body, LONGEST).await.unwrap_or_default();
+    let said = to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();
     let error = match String::from_utf8_lossy(&said).trim() {
         "" => status.canonical_reason().unwrap_or_default().to_lowercase(),
         said => said.to_owned(),

@@ -11,12 +11,12 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
 /// A connection is closed that sends no complete head of a request for so long; one that is kept for the next request too.
-const SILENCE: Duration = Duration::from_secs(10);
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves all that connect, for as long as the future is polled. Connections that are open go on after that, until the process ends.
 pub async fn serve(mut listener: TcpListener, router: Router) -> Infallible {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(SILENCE);
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     loop {
         // axum's: waits out what can't be accepted now, such as for want of file descriptors.
         let (stream, _) = Listener::accept(&mut listener).await;

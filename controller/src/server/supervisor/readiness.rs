@@ -8,16 +8,16 @@ use crate::storage::sqlite::Store;
 
 /// That the store could be written, or not, holds for so long. While rollouts are under way it is known from what they keep; else it is
 /// tried, which gives the disk little to do however often somebody asks.
-const KNOWN: Duration = Duration::from_secs(10);
+const CACHE_TTL: Duration = Duration::from_secs(10);
 
 /// When something was to be written last, and what came of it.
-type Written = Option<(Instant, Result<(), String>)>;
+type LastWrite = Option<(Instant, Result<(), String>)>;
 
 /// What is known of it.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
     taken_over: AtomicBool,
-    written: Mutex<Written>,
+    written: Mutex<LastWrite>,
 }
 
 impl Readiness {
@@ -27,11 +27,11 @@ impl Readiness {
     }
 
     /// Something was to be written, and was or was not.
-    pub(super) fn wrote(&self, result: Result<(), String>) {
+    pub(super) fn record_write(&self, result: Result<(), String>) {
         *self.written() = Some((Instant::now(), result));
     }
 
-    fn written(&self) -> MutexGuard<'_, Written> {
+    fn written(&self) -> MutexGuard<'_, LastWrite> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -43,7 +43,7 @@ impl Readiness {
         }
         let mut written = self.written();
         match &*written {
-            Some((at, result)) if at.elapsed() < KNOWN => result.clone(),
+            Some((at, result)) if at.elapsed() < CACHE_TTL => result.clone(),
             _ => {
                 let result = store.try_to_write().map_err(|error| error.to_string());
                 written.insert((Instant::now(), result)).1.clone()

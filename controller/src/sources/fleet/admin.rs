@@ -18,10 +18,10 @@ use crate::http::root_cause;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A page is as long as there are services; longer than this it is none. In bytes.
-const LONGEST: usize = 64 << 20;
+const MAX_PAGE_BYTES: usize = 64 << 20;
 
 /// What of a page is read at once, in bytes. Each connection has so much; pages are longer.
-const BUFFER: usize = 8 << 10;
+const READ_BUFFER_BYTES: usize = 8 << 10;
 
 /// Why a page could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,9 +30,9 @@ pub enum ScrapeError {
     #[error("{0}")]
     Unreachable(String),
     #[error("no answer within {}", humantime::format_duration(*.0))]
-    Late(Duration),
+    Timeout(Duration),
     #[error("answered {0}")]
-    Garbage(String),
+    InvalidResponse(String),
 }
 
 impl ScrapeError {
@@ -42,15 +42,15 @@ impl ScrapeError {
         let interface = format!("Envoy's admin interface at {address}");
         match self {
             Self::Unreachable(cause) => format!("{interface} can't be reached: {cause}"),
-            Self::Late(_) => format!("{interface} can't be reached: {self}"),
-            Self::Garbage(_) => format!("{interface} {self}"),
+            Self::Timeout(_) => format!("{interface} can't be reached: {self}"),
+            Self::InvalidResponse(_) => format!("{interface} {self}"),
         }
     }
 }
 
 /// A page.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct AdminResponse {
     /// When it was made, by the proxy's clock, in the form of HTTP.
     pub(crate) date: Option<String>,
     /// What is on it.
@@ -62,7 +62,7 @@ pub(crate) struct Answer {
 /// Of what a controller does for a fleet most is to read pages, so this has nothing between it and the connection: no pool, no redirects, no
 /// address to be parsed anew for each page. The connection is kept from one page to the next.
 #[derive(Debug)]
-pub(crate) struct Admin {
+pub(crate) struct AdminClient {
     /// Host and port, as the address has them.
     authority: String,
     connection: Option<SendRequest<Empty<Bytes>>>,
@@ -70,7 +70,7 @@ pub(crate) struct Admin {
     length: usize,
 }
 
-impl Admin {
+impl AdminClient {
     /// That at this base address, such as `http://127.0.0.1:9901`. Nobody is asked yet.
     #[must_use]
     pub(crate) fn at(address: &str) -> Self {
@@ -82,14 +82,14 @@ impl Admin {
     ///
     /// # Errors
     /// The interface can't be reached, is late, or answers something else.
-    pub(crate) async fn fetch(&mut self, path: &str) -> Result<Answer, ScrapeError> {
+    pub(crate) async fn fetch(&mut self, path: &str) -> Result<AdminResponse, ScrapeError> {
         match timeout(TIMEOUT, self.read(path)).await {
             Ok(answer) => answer,
-            Err(_) => Err(ScrapeError::Late(TIMEOUT)),
+            Err(_) => Err(ScrapeError::Timeout(TIMEOUT)),
         }
     }
 
-    async fn read(&mut self, path: &str) -> Result<Answer, ScrapeError> {
+    async fn read(&mut self, path: &str) -> Result<AdminResponse, ScrapeError> {
         // Until the page has been read to its end, nothing else can be asked on its connection.
         if let Some(mut kept) = self.connection.take()
             && kept.ready().await.is_ok()
@@ -108,7 +108,7 @@ impl Admin {
         let stream = TcpStream::connect(&self.authority).await.map_err(unreachable)?;
         stream.set_nodelay(true).map_err(unreachable)?;
         let mut builder = http1::Builder::new();
-        builder.read_buf_exact_size(Some(BUFFER));
+        builder.read_buf_exact_size(Some(READ_BUFFER_BYTES));
         let (send, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
         // It ends with what sends, and whoever waits for an answer hears why.
@@ -125,23 +125,23 @@ impl Admin {
         &mut self,
         connection: SendRequest<Empty<Bytes>>,
         mut answer: Response<Incoming>,
-    ) -> Result<Answer, ScrapeError> {
+    ) -> Result<AdminResponse, ScrapeError> {
         if !answer.status().is_success() {
-            return Err(ScrapeError::Garbage(format!("with status {}", answer.status())));
+            return Err(ScrapeError::InvalidResponse(format!("with status {}", answer.status())));
         }
         let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
         let date = date.map(str::to_owned);
         let mut body = Vec::with_capacity(self.length);
         while let Some(frame) = answer.frame().await {
             let Ok(chunk) = frame.map_err(unreachable)?.into_data() else { continue };
-            if body.len() + chunk.len() > LONGEST {
-                return Err(ScrapeError::Garbage("with more than any page has".to_owned()));
+            if body.len() + chunk.len() > MAX_PAGE_BYTES {
+                return Err(ScrapeError::InvalidResponse("with more than any page has".to_owned()));
             }
             body.extend_from_slice(&chunk);
         }
         self.length = body.len();
         self.connection = Some(connection);
-        Ok(Answer { date, body })
+        Ok(AdminResponse { date, body })
     }
 }
 
@@ -183,7 +183,7 @@ mod tests {
 
     async fn connections_for(fetches: usize, pages: usize) -> usize {
         let (address, connections) = serve(pages).await;
-        let mut admin = Admin::at(&address);
+        let mut admin = AdminClient::at(&address);
         for _ in 0..fetches {
             assert_eq!(admin.fetch("/stats").await.unwrap().body, b"page");
         }
@@ -199,7 +199,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_that_is_not_read_to_its_end_takes_its_connection_with_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut admin = Admin::at(&format!("http://{}", listener.local_addr().unwrap()));
+        let mut admin = AdminClient::at(&format!("http://{}", listener.local_addr().unwrap()));
         tokio::spawn(async move {
             for body in ["half", "whole page"] {
                 let (mut stream, _) = listener.accept().await.unwrap();

@@ -5,64 +5,68 @@ mod file;
 
 use std::sync::Arc;
 
-use serin_core::config::discovery::Whereabouts;
-use serin_core::observation::health::Name;
+use serin_core::config::discovery::DiscoveryConfig;
+use serin_core::observation::health::ProxyName;
 use tokio::sync::watch;
 
-use self::dns::Dns;
-use self::file::File;
+use self::dns::DnsDiscovery;
+use self::file::FileDiscovery;
 
 /// A proxy's admin interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
+pub struct ProxyEndpoint {
     /// What the proxy is called.
-    pub name: Name,
+    pub name: ProxyName,
     /// Base address, such as `http://10.0.0.7:9901`.
     pub address: String,
 }
 
 /// A list of proxies, no two of one name.
-pub type Proxies = Arc<[Proxy]>;
+pub type ProxyEndpoints = Arc<[ProxyEndpoint]>;
 
 /// Knows the proxies, and follows changes.
 #[derive(Debug)]
-pub struct Discovery(Kind);
+pub struct ProxyDiscovery(DiscoverySource);
 
 #[derive(Debug)]
-enum Kind {
-    Listed(Proxies),
-    Dns(Dns),
-    File(File),
-    Followed { proxies: Proxies, changes: watch::Receiver<Listing> },
+enum DiscoverySource {
+    Static(ProxyEndpoints),
+    Dns(DnsDiscovery),
+    File(FileDiscovery),
+    Watched { proxies: ProxyEndpoints, changes: watch::Receiver<ProxyList> },
 }
 
 /// A list of proxies as somebody else keeps it up to date.
 #[derive(Debug, Clone, Default)]
-pub struct Listing {
+pub struct ProxyList {
     /// The list.
-    pub proxies: Vec<Proxy>,
+    pub proxies: Vec<ProxyEndpoint>,
     /// What keeps it from being renewed, if anything does.
     pub warning: Option<String>,
 }
 
-impl Discovery {
+impl ProxyDiscovery {
     /// A discovery of what somebody else lists.
     #[must_use]
-    pub fn follow(changes: watch::Receiver<Listing>) -> Self {
-        Self(Kind::Followed { proxies: Proxies::from([]), changes })
+    pub fn follow(changes: watch::Receiver<ProxyList>) -> Self {
+        Self(DiscoverySource::Watched { proxies: ProxyEndpoints::from([]), changes })
     }
 
     /// A discovery that has not looked yet.
     #[must_use]
-    pub fn new(whereabouts: Whereabouts) -> Self {
-        Self(match whereabouts {
-            Whereabouts::Lone(address) => {
-                let name = Name::from(address.as_str());
-                Kind::Listed(Arc::new([Proxy { name, address }]))
+    pub fn new(discovery: DiscoveryConfig) -> Self {
+        Self(match discovery {
+            DiscoveryConfig::Single(address) => {
+                let name = ProxyName::from(address.as_str());
+                DiscoverySource::Static(Arc::new([ProxyEndpoint { name, address }]))
             }
-            Whereabouts::Addresses(all) => Kind::Listed(listed(all.iter().map(|one| at(one)))),
-            Whereabouts::Dns { host, port } => Kind::Dns(Dns::new(host, port)),
-            Whereabouts::File(path) => Kind::File(File::new(path)),
+            DiscoveryConfig::Addresses(all) => {
+                DiscoverySource::Static(listed(all.iter().map(|one| at(one))))
+            }
+            DiscoveryConfig::Dns { host, port } => {
+                DiscoverySource::Dns(DnsDiscovery::new(host, port))
+            }
+            DiscoveryConfig::File(path) => DiscoverySource::File(FileDiscovery::new(path)),
         })
     }
 
@@ -71,10 +75,10 @@ impl Discovery {
     /// To drop the future before it ends loses nothing.
     pub async fn refresh(&mut self) -> Option<String> {
         match &mut self.0 {
-            Kind::Listed(_) => None,
-            Kind::Dns(dns) => dns.refresh().await,
-            Kind::File(file) => file.refresh(),
-            Kind::Followed { proxies, changes } => {
+            DiscoverySource::Static(_) => None,
+            DiscoverySource::Dns(dns) => dns.refresh().await,
+            DiscoverySource::File(file) => file.refresh(),
+            DiscoverySource::Watched { proxies, changes } => {
                 let listing = changes.borrow_and_update();
                 if proxies[..] != listing.proxies[..] {
                     *proxies = listed(listing.proxies.iter().cloned());
@@ -86,23 +90,23 @@ impl Discovery {
 
     /// The proxies. It is the same list, and not only an equal one, until something has changed.
     #[must_use]
-    pub fn proxies(&self) -> &Proxies {
+    pub fn proxies(&self) -> &ProxyEndpoints {
         match &self.0 {
-            Kind::Listed(proxies) => proxies,
-            Kind::Dns(dns) => dns.proxies(),
-            Kind::File(file) => file.proxies(),
-            Kind::Followed { proxies, .. } => proxies,
+            DiscoverySource::Static(proxies) => proxies,
+            DiscoverySource::Dns(dns) => dns.proxies(),
+            DiscoverySource::File(file) => file.proxies(),
+            DiscoverySource::Watched { proxies, .. } => proxies,
         }
     }
 }
 
 /// A proxy that is called by its address.
-fn at(address: &str) -> Proxy {
-    Proxy { name: Name::from(address), address: format!("http://{address}") }
+fn at(address: &str) -> ProxyEndpoint {
+    ProxyEndpoint { name: ProxyName::from(address), address: format!("http://{address}") }
 }
 
 /// These by name, each once.
-fn listed(proxies: impl Iterator<Item = Proxy>) -> Proxies {
+fn listed(proxies: impl Iterator<Item = ProxyEndpoint>) -> ProxyEndpoints {
     let mut proxies: Vec<_> = proxies.collect();
     proxies.sort_by(|one, other| one.name.cmp(&other.name));
     proxies.dedup_by(|one, other| one.name == other.name);
@@ -116,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_names_each_proxy_once() {
         let all = ["b:1", "a:1", "b:1"].map(str::to_owned).to_vec();
-        let mut discovery = Discovery::new(Whereabouts::Addresses(all));
+        let mut discovery = ProxyDiscovery::new(DiscoveryConfig::Addresses(all));
         assert_eq!(discovery.refresh().await, None);
         assert_eq!(discovery.proxies()[..], [at("a:1"), at("b:1")]);
         assert_eq!(discovery.proxies()[0].address, "http://a:1");

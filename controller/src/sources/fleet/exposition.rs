@@ -6,26 +6,26 @@
 
 use std::collections::HashMap;
 
-use serin_core::config::prometheus::shown;
+use serin_core::config::prometheus::prometheus_name;
 use serin_core::observation::Snapshot;
 use serin_core::rollout::plan::Plan;
 use serin_filter::names::{Generation, ServiceName, VersionName};
-use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::stat::{self, SliceStat, Stat};
 use serin_filter::table::BUCKETS;
 
 /// Where the page is, below the base address.
 pub(super) const PATH: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 
 /// The values on a page by the name of the statistic; those with labels summed up.
-pub type Values = HashMap<String, u64>;
+pub type MetricValues = HashMap<String, u64>;
 
 /// Reads a page.
 ///
 /// # Errors
 /// It has a line that is none of the format.
-pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
+pub(super) fn parse(text: &[u8]) -> Result<MetricValues, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let mut values = Values::new();
+    let mut values = MetricValues::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if line.starts_with('#') {
             continue;
@@ -48,39 +48,40 @@ pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
 
 /// The names on the page of what the filter counts of one service.
 #[derive(Debug)]
-pub struct Names {
+pub struct MetricIndex {
     counters: Vec<(String, VersionName, Stat)>,
     tripped: Vec<(String, VersionName)>,
-    watched: Vec<(String, u32, u32, Watched)>,
+    slices: Vec<(String, u32, u32, SliceStat)>,
 }
 
-impl Names {
+impl MetricIndex {
     /// Those of a rollout's versions, and of the slices that it watches.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
         let (service, versions) = (&plan.service, [&plan.baseline, &plan.candidate]);
         let counters = versions.into_iter().flat_map(|version| {
-            let named =
-                move |stat: Stat| (shown(&stat.name(service, version)), version.clone(), stat);
+            let named = move |stat: Stat| {
+                (prometheus_name(&stat.name(service, version)), version.clone(), stat)
+            };
             Stat::all().map(named)
         });
         let tripped = versions.map(|version| {
             let name = stat::of_version(service, version, stat::TRIPPED);
-            (shown(&name), version.clone())
+            (prometheus_name(&name), version.clone())
         });
-        let watched = plan.watched().into_iter().flat_map(|mut watch| {
+        let watched = plan.filter_aa_test().into_iter().flat_map(|mut watch| {
             watch.slices.push(BUCKETS);
             let salts = (0..).zip(&watch.salts).map(|(number, _)| number);
             salts.flat_map(|salt| watched(service, salt, &watch.slices)).collect::<Vec<_>>()
         });
-        Self { counters: counters.collect(), tripped: tripped.into(), watched: watched.collect() }
+        Self { counters: counters.collect(), tripped: tripped.into(), slices: watched.collect() }
     }
 
     /// What a page says of the service.
     #[must_use]
-    pub fn snapshot(&self, values: &Values) -> Snapshot {
+    pub fn snapshot(&self, values: &MetricValues) -> Snapshot {
         let value = |name: &str| values.get(name).copied();
-        let own = |name: &str| value(&shown(name));
+        let own = |name: &str| value(&prometheus_name(name));
         let mut snapshot = Snapshot {
             generation: own(stat::GENERATION).map(Generation),
             started: own(stat::START_TIME).unwrap_or(0),
@@ -96,7 +97,7 @@ impl Names {
         }
         let cut_off = self.tripped.iter().filter(|(name, _)| value(name).is_some_and(|on| on > 0));
         snapshot.tripped.extend(cut_off.map(|(_, version)| version.clone()));
-        for (name, salt, slice, watched) in &self.watched {
+        for (name, salt, slice, watched) in &self.slices {
             if let Some(count) = value(name) {
                 snapshot.slices.set(*salt, *slice, *watched, count);
             }
@@ -110,11 +111,12 @@ fn watched(
     service: &ServiceName,
     salt: u32,
     slices: &[u32],
-) -> impl Iterator<Item = (String, u32, u32, Watched)> {
+) -> impl Iterator<Item = (String, u32, u32, SliceStat)> {
     let one = move |slice: &u32| {
         let slice = *slice;
-        Watched::ALL
-            .map(|watched| (shown(&watched.name(service, salt, slice)), salt, slice, watched))
+        SliceStat::ALL.map(|watched| {
+            (prometheus_name(&watched.name(service, salt, slice)), salt, slice, watched)
+        })
     };
     slices.iter().flat_map(one)
 }
@@ -143,7 +145,7 @@ serin_service___shop___version___v1___requests{pod=\"a\"} 2
     #[test]
     fn known_names_are_found_on_the_page() {
         let spec = include_str!("../../../../envoy/rollout.yaml");
-        let names = Names::of(&Spec::parse(spec).unwrap().plan);
+        let names = MetricIndex::of(&Spec::parse(spec).unwrap().plan);
         let snapshot = names.snapshot(&parse(PAGE.as_bytes()).unwrap());
         let (v1, v2): (VersionName, VersionName) = ("v1".parse().unwrap(), "v2".parse().unwrap());
         assert_eq!((snapshot.generation, snapshot.ticks), (Some(Generation(7)), 90));

@@ -5,61 +5,61 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
-use serin_core::observation::{Counters, Slices, Snapshot};
+use serin_core::observation::{Counters, SliceCounts, Snapshot};
 use serin_filter::names::{Generation, ServiceName, VersionName};
-use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::stat::{self, SliceStat, Stat};
 
 /// Where the page is, below the base address of the admin interface. Statistics that were never used are zero.
 pub(super) const PATH: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.)";
 
 /// What Envoy puts before the name of each statistic that a filter defines.
-const CUSTOM: &str = "wasmcustom.";
+const CUSTOM_STAT_PREFIX: &str = "wasmcustom.";
 
 /// What Envoy puts before the statistics about following a filter's configuration.
-const DISCOVERY: &str = "extension_config_discovery.http_filter.";
+const CONFIG_DISCOVERY_PREFIX: &str = "extension_config_discovery.http_filter.";
 
 /// What ends the names of those that count refused configurations.
-const REJECTIONS: [&str; 3] = ["config_fail", "update_rejected", "update_failure"];
+const REJECTION_COUNTERS: [&str; 3] = ["config_fail", "update_rejected", "update_failure"];
 
 /// The filter's statistics at one proxy.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct AdminPage {
     generation: Option<Generation>,
     started: u64,
     ticks: u64,
     ticks_behind: u64,
     /// Refused configurations by the name that the filter's configuration has.
     rejections: HashMap<String, u64>,
-    services: HashMap<String, Service>,
+    services: HashMap<String, ServiceStats>,
 }
 
 #[derive(Debug, Default)]
-struct Service {
+struct ServiceStats {
     tripped: BTreeSet<VersionName>,
     versions: Vec<(VersionName, Counters)>,
-    slices: Slices,
+    slices: SliceCounts,
 }
 
 #[derive(serde::Deserialize)]
-struct Stats<'p> {
+struct RawStats<'p> {
     #[serde(borrow)]
-    stats: Vec<Statistic<'p>>,
+    stats: Vec<RawStat<'p>>,
 }
 
 /// The page has histograms too, without a name; they are none of the filter's.
 #[derive(serde::Deserialize)]
-struct Statistic<'p> {
+struct RawStat<'p> {
     #[serde(borrow, default)]
     name: Cow<'p, str>,
     #[serde(default)]
-    value: Count,
+    value: StatValue,
 }
 
 /// The value of a counter or a gauge, if it is one.
 #[derive(Default)]
-struct Count(Option<u64>);
+struct StatValue(Option<u64>);
 
-impl Page {
+impl AdminPage {
     /// Reads the page.
     ///
     /// # Errors
@@ -67,41 +67,41 @@ impl Page {
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
         // Looked through once, and not each name by itself.
         let text = std::str::from_utf8(text).map_err(serde::de::Error::custom)?;
-        let stats: Stats = serde_json::from_str(text)?;
+        let stats: RawStats = serde_json::from_str(text)?;
         let mut page = Self::default();
-        for Statistic { name, value } in &stats.stats {
-            if let Count(Some(value)) = value {
-                page.take(name, *value);
+        for RawStat { name, value } in &stats.stats {
+            if let StatValue(Some(value)) = value {
+                page.add(name, *value);
             }
         }
         Ok(page)
     }
 
-    fn take(&mut self, name: &str, value: u64) {
-        if let Some(name) = name.strip_prefix(DISCOVERY) {
+    fn add(&mut self, name: &str, value: u64) {
+        if let Some(name) = name.strip_prefix(CONFIG_DISCOVERY_PREFIX) {
             if let Some((filter, what)) = name.rsplit_once('.')
-                && REJECTIONS.contains(&what)
+                && REJECTION_COUNTERS.contains(&what)
             {
                 *self.rejections.entry(filter.to_owned()).or_default() += value;
             }
             return;
         }
-        match name.strip_prefix(CUSTOM) {
+        match name.strip_prefix(CUSTOM_STAT_PREFIX) {
             Some(stat::GENERATION) => self.generation = Some(Generation(value)),
             Some(stat::START_TIME) => self.started = value,
             Some(stat::TICKS) => self.ticks = value,
             Some(stat::TICKS_BEHIND) => self.ticks_behind = value,
-            Some(name) => self.take_of_service(name, value),
+            Some(name) => self.add_service_stat(name, value),
             None => {}
         }
     }
 
-    fn take_of_service(&mut self, name: &str, value: u64) {
+    fn add_service_stat(&mut self, name: &str, value: u64) {
         if let Some((service, version, stat)) = Stat::parse(name) {
             if let Some(counters) = self.service(service).version(version) {
                 counters.set(stat, value);
             }
-        } else if let Some((service, salt, slice, watched)) = Watched::parse(name) {
+        } else if let Some((service, salt, slice, watched)) = SliceStat::parse(name) {
             self.service(service).slices.set(salt, slice, watched, value);
         } else if let Some((service, version, stat::TRIPPED)) = stat::parse_labels(name)
             && value > 0
@@ -110,7 +110,7 @@ impl Page {
         }
     }
 
-    fn service(&mut self, name: &str) -> &mut Service {
+    fn service(&mut self, name: &str) -> &mut ServiceStats {
         self.services.entry(name.to_owned()).or_default()
     }
 
@@ -131,7 +131,7 @@ impl Page {
     }
 }
 
-impl Service {
+impl ServiceStats {
     /// The counters of a version; `None` if that is no name of one. Few enough to be looked through.
     fn version(&mut self, name: &str) -> Option<&mut Counters> {
         let known = self.versions.iter().position(|(version, _)| version.as_str() == name);
@@ -146,25 +146,25 @@ impl Service {
     }
 }
 
-impl<'de> Deserialize<'de> for Count {
+impl<'de> Deserialize<'de> for StatValue {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct AnyValue;
         impl Visitor<'_> for AnyValue {
-            type Value = Count;
+            type Value = StatValue;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("the value of a statistic")
             }
-            fn visit_u64<E>(self, value: u64) -> Result<Count, E> {
-                Ok(Count(Some(value)))
+            fn visit_u64<E>(self, value: u64) -> Result<StatValue, E> {
+                Ok(StatValue(Some(value)))
             }
-            fn visit_i64<E>(self, _: i64) -> Result<Count, E> {
-                Ok(Count(None))
+            fn visit_i64<E>(self, _: i64) -> Result<StatValue, E> {
+                Ok(StatValue(None))
             }
-            fn visit_f64<E>(self, _: f64) -> Result<Count, E> {
-                Ok(Count(None))
+            fn visit_f64<E>(self, _: f64) -> Result<StatValue, E> {
+                Ok(StatValue(None))
             }
-            fn visit_str<E>(self, _: &str) -> Result<Count, E> {
-                Ok(Count(None))
+            fn visit_str<E>(self, _: &str) -> Result<StatValue, E> {
+                Ok(StatValue(None))
             }
         }
         from.deserialize_any(AnyValue)
@@ -195,10 +195,10 @@ mod tests {
             {"name": "wasmcustom.serin.service=.=shop;.;salt=.=3;.;slice=.=10000;.;watched_requests", "value": 6},
             {"name": "wasmcustom.serin.service=.=cart;.;salt=.=3;.;slice=.=10000;.;watched_requests", "value": 9},
             {"histograms": {"supported_quantiles": [0.5]}}]}"#;
-        let page = Page::parse(page.as_bytes()).unwrap();
+        let page = AdminPage::parse(page.as_bytes()).unwrap();
         let failures = [(Stat::Failures(Failure::Reset), 4)].into_iter().collect();
-        let mut slices = Slices::default();
-        slices.set(3, 10_000, Watched::Requests, 6);
+        let mut slices = SliceCounts::default();
+        slices.set(3, 10_000, SliceStat::Requests, 6);
         let expected = Snapshot {
             slices,
             generation: Some(Generation(7)),
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn what_is_no_page_is_refused() {
         for text in ["", "<html>", "[]", "{}", r#"{"stats": [{"name": 3}]}"#, r#"{"stats": 7}"#] {
-            assert!(Page::parse(text.as_bytes()).is_err(), "{text}");
+            assert!(AdminPage::parse(text.as_bytes()).is_err(), "{text}");
         }
     }
 }

@@ -10,42 +10,42 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::admin::{Admin, ScrapeError};
-use super::exposition::{self, Values};
-use super::page::{self, Page};
+use super::admin::{AdminClient, ScrapeError};
+use super::exposition::{self, MetricValues};
+use super::page::{self, AdminPage};
 
 /// How long a proxy may take to answer that has answered before. Envoy's admin interface runs in its main thread and is quick even under
 /// load.
-pub const DEADLINE: Duration = Duration::from_secs(1);
+pub const SCRAPE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a proxy is waited for that has not answered last time: enough for one that is well again.
-pub const CATCH_UP: Duration = Duration::from_millis(100);
+pub const RECOVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How often the page is read for one reading at the most.
-const READINGS: usize = 8;
+const MAX_READS: usize = 8;
 
 /// What came of reading a page.
-pub(super) type Scraped = Result<Arc<Shown>, ScrapeError>;
+pub(super) type ScrapeResult = Result<Arc<StatsPage>, ScrapeError>;
 
 /// What a proxy shows, by where it is asked.
 #[derive(Debug)]
-pub enum Shown {
+pub enum StatsPage {
     /// By its admin interface.
-    Admin(Page),
+    Admin(AdminPage),
     /// As Prometheus sees it.
-    Exposition(Values),
+    Exposition(MetricValues),
 }
 
 /// Where a proxy is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum StatsFormat {
     /// At its admin interface.
     Admin,
     /// At the page for Prometheus.
     Exposition,
 }
 
-impl Form {
+impl StatsFormat {
     fn path(self) -> &'static str {
         match self {
             Self::Admin => page::PATH,
@@ -53,52 +53,54 @@ impl Form {
         }
     }
 
-    fn parse(self, text: &[u8]) -> Result<Shown, String> {
+    fn parse(self, text: &[u8]) -> Result<StatsPage, String> {
         match self {
-            Self::Admin => Page::parse(text).map(Shown::Admin).map_err(|error| error.to_string()),
-            Self::Exposition => exposition::parse(text).map(Shown::Exposition),
+            Self::Admin => {
+                AdminPage::parse(text).map(StatsPage::Admin).map_err(|error| error.to_string())
+            }
+            Self::Exposition => exposition::parse(text).map(StatsPage::Exposition),
         }
     }
 }
 
 /// Reads pages. Clones share what they read.
 #[derive(Debug, Clone, Default)]
-pub struct Scraper(Arc<Mutex<Targets>>);
+pub struct Scraper(Arc<Mutex<ScrapeTargets>>);
 
 /// Those that somebody wants, by address.
-type Targets = HashMap<(String, Form), Weak<Target>>;
+type ScrapeTargets = HashMap<(String, StatsFormat), Weak<ScrapeTarget>>;
 
 /// An Envoy's statistics.
 #[derive(Debug)]
-pub struct Target {
+pub struct ScrapeTarget {
     /// Whoever reads has it; no two do at a time.
-    admin: Arc<AsyncMutex<Admin>>,
-    form: Form,
-    last: Mutex<Option<Read>>,
+    admin: Arc<AsyncMutex<AdminClient>>,
+    format: StatsFormat,
+    last: Mutex<Option<LastScrape>>,
 }
 
 /// The last reading, which may be under way.
 #[derive(Debug)]
-struct Read {
+struct LastScrape {
     began: Instant,
-    page: watch::Receiver<Option<Scraped>>,
+    page: watch::Receiver<Option<ScrapeResult>>,
     /// Whether the one before was answered, if there was one.
-    trusted: bool,
+    previous_succeeded: bool,
 }
 
 /// A page that is being read.
 #[derive(Debug)]
-pub struct Pending {
-    page: watch::Receiver<Option<Scraped>>,
+pub struct PendingScrape {
+    page: watch::Receiver<Option<ScrapeResult>>,
     deadline: Instant,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Scraper {
     /// The statistics at `address`, such as `http://127.0.0.1:9901`. Whoever asks for the same shares the pages.
     #[must_use]
-    pub fn target(&self, address: &str, form: Form) -> Arc<Target> {
-        let key = (address.trim_end_matches('/').to_owned(), form);
+    pub fn target(&self, address: &str, format: StatsFormat) -> Arc<ScrapeTarget> {
+        let key = (address.trim_end_matches('/').to_owned(), format);
         let mut targets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(target) = targets.get(&key).and_then(Weak::upgrade) {
             return target;
@@ -107,9 +109,9 @@ impl Scraper {
         if targets.len() == targets.capacity() {
             targets.retain(|_, target| target.strong_count() > 0);
         }
-        let target = Arc::new(Target {
-            admin: Arc::new(AsyncMutex::new(Admin::at(&key.0))),
-            form,
+        let target = Arc::new(ScrapeTarget {
+            admin: Arc::new(AsyncMutex::new(AdminClient::at(&key.0))),
+            format,
             last: Mutex::default(),
         });
         targets.insert(key, Arc::downgrade(&target));
@@ -117,62 +119,62 @@ impl Scraper {
     }
 }
 
-impl Target {
+impl ScrapeTarget {
     /// Has the page read, unless it is being read already or was read after `fresh`. Does not wait for it.
-    pub fn read(&self, fresh: Instant) -> Pending {
+    pub fn read(&self, fresh: Instant) -> PendingScrape {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (state, began) = match last.as_ref() {
             None => (None, now),
             Some(read) => (Some(read.page.borrow().as_ref().map(Result::is_ok)), read.began),
         };
-        let trusted = match (&*last, state) {
+        let previous_succeeded = match (&*last, state) {
             // Somebody is waiting for it, or has waited.
-            (Some(read), Some(None)) => return Pending::new(read, now),
-            (Some(read), Some(Some(_))) if began >= fresh => return Pending::new(read, now),
+            (Some(read), Some(None)) => return PendingScrape::new(read, now),
+            (Some(read), Some(Some(_))) if began >= fresh => return PendingScrape::new(read, now),
             (_, state) => state.flatten().unwrap_or(true),
         };
         let (done, page) = watch::channel(None);
-        let (admin, form) = (self.admin.clone(), self.form);
+        let (admin, form) = (self.admin.clone(), self.format);
         tokio::spawn(async move {
             let scraped = scrape(&mut *admin.lock().await, form).await;
             done.send_replace(Some(scraped.map(Arc::new)));
         });
-        let read = Read { began: now, page, trusted };
-        let pending = Pending::new(&read, now);
+        let read = LastScrape { began: now, page, previous_succeeded };
+        let pending = PendingScrape::new(&read, now);
         *last = Some(read);
         pending
     }
 }
 
-impl Pending {
-    fn new(read: &Read, now: Instant) -> Self {
-        let (deadline, patience) = match read.trusted {
-            true => (read.began + DEADLINE, DEADLINE),
-            false => (now + CATCH_UP, CATCH_UP),
+impl PendingScrape {
+    fn new(read: &LastScrape, now: Instant) -> Self {
+        let (deadline, timeout) = match read.previous_succeeded {
+            true => (read.began + SCRAPE_TIMEOUT, SCRAPE_TIMEOUT),
+            false => (now + RECOVERY_TIMEOUT, RECOVERY_TIMEOUT),
         };
-        Self { page: read.page.clone(), deadline, patience }
+        Self { page: read.page.clone(), deadline, timeout }
     }
 
     /// Waits for the page, but not beyond its deadline.
     ///
     /// # Errors
     /// The proxy can't be reached, is late, or answers something else.
-    pub async fn page(mut self) -> Scraped {
+    pub async fn page(mut self) -> ScrapeResult {
         match timeout_at(self.deadline, self.page.wait_for(Option::is_some)).await {
-            Ok(Ok(page)) => page.clone().unwrap_or(Err(ScrapeError::Late(self.patience))),
+            Ok(Ok(page)) => page.clone().unwrap_or(Err(ScrapeError::Timeout(self.timeout))),
             // The task that reads was ended with the runtime.
             Ok(Err(_)) => Err(ScrapeError::Unreachable("the reading was given up".to_owned())),
-            Err(_) => Err(ScrapeError::Late(self.patience)),
+            Err(_) => Err(ScrapeError::Timeout(self.timeout)),
         }
     }
 }
 
 /// Reads the statistics, all as of one moment: workers add to them while the page is written, and a request that is counted while its
 /// latency is not would look slow. So the page is read until two readings agree; a proxy that is never still is taken as last read.
-async fn scrape(admin: &mut Admin, form: Form) -> Result<Shown, ScrapeError> {
+async fn scrape(admin: &mut AdminClient, form: StatsFormat) -> Result<StatsPage, ScrapeError> {
     let mut last = admin.fetch(form.path()).await?.body;
-    for _ in 1..READINGS {
+    for _ in 1..MAX_READS {
         let next = admin.fetch(form.path()).await?.body;
         if next == last {
             break;
@@ -180,7 +182,7 @@ async fn scrape(admin: &mut Admin, form: Form) -> Result<Shown, ScrapeError> {
         last = next;
     }
     form.parse(&last).map_err(|error| {
-        ScrapeError::Garbage(format!("something that is not a list of statistics: {error}"))
+        ScrapeError::InvalidResponse(format!("something that is not a list of statistics: {error}"))
     })
 }
 

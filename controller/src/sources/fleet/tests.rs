@@ -2,8 +2,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::Router;
 use axum::routing::get;
-use serin_core::config::discovery::Whereabouts;
-use serin_core::observation::Sighting;
+use serin_core::config::discovery::DiscoveryConfig;
+use serin_core::observation::FleetDelta;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -45,20 +45,20 @@ impl Fake {
     }
 }
 
-fn fleet(whereabouts: Whereabouts) -> Fleet {
+fn fleet(discovery: DiscoveryConfig) -> FleetSource {
     let service = "shop".parse().unwrap();
-    let reader = Reader::Admin { service, filter: "serin".to_owned() };
-    Fleet::new(Discovery::new(whereabouts), Scraper::default(), reader)
+    let reader = StatsReader::Admin { service, filter: "serin".to_owned() };
+    FleetSource::new(ProxyDiscovery::new(discovery), Scraper::default(), reader)
 }
 
-async fn seen(fleet: &mut Fleet) -> Sighting {
-    match fleet.look().await {
-        Look::Seen(seen) => seen,
-        Look::Unreachable { why } => panic!("{why}"),
+async fn seen(fleet: &mut FleetSource) -> FleetDelta {
+    match fleet.observe().await {
+        Observation::Delta(seen) => seen,
+        Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(seen: &Sighting) -> u64 {
+fn requests(seen: &FleetDelta) -> u64 {
     seen.versions.values().map(|activity| activity.requests).sum()
 }
 
@@ -69,23 +69,26 @@ async fn a_frozen_proxy_is_named_and_holds_up_nobody() {
     for proxy in &proxies {
         addresses.push(proxy.serve().await);
     }
-    let mut fleet = fleet(Whereabouts::Addresses(addresses.clone()));
+    let mut fleet = fleet(DiscoveryConfig::Addresses(addresses.clone()));
     seen(&mut fleet).await;
     proxies.iter().for_each(|proxy| proxy.count(10));
     assert_eq!(requests(&seen(&mut fleet).await), 30);
     proxies[1].frozen.store(true, Ordering::SeqCst);
     proxies.iter().for_each(|proxy| proxy.count(10));
     let first = seen(&mut fleet).await;
-    assert_eq!((requests(&first), first.roster.lost.len()), (20, 1));
-    assert_eq!(first.roster.lost[0].to_string(), format!("{} (no answer within 1s)", addresses[1]));
+    assert_eq!((requests(&first), first.health.unreachable.len()), (20, 1));
+    assert_eq!(
+        first.health.unreachable[0].to_string(),
+        format!("{} (no answer within 1s)", addresses[1])
+    );
     let began = Instant::now();
     for _ in 0..5 {
         proxies.iter().for_each(|proxy| proxy.count(1));
         assert_eq!(requests(&seen(&mut fleet).await), 2);
     }
-    assert!(began.elapsed() < 5 * DEADLINE, "{:?}", began.elapsed());
+    assert!(began.elapsed() < 5 * SCRAPE_TIMEOUT, "{:?}", began.elapsed());
     proxies[1].frozen.store(false, Ordering::SeqCst);
-    while !seen(&mut fleet).await.roster.lost.is_empty() {
+    while !seen(&mut fleet).await.health.unreachable.is_empty() {
         sleep(Duration::from_millis(10)).await;
     }
     proxies.iter().for_each(|proxy| proxy.count(1));
@@ -98,17 +101,19 @@ async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
     let (first, second) = (one.serve().await, two.serve().await);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxies.json");
-    let mut fleet = fleet(Whereabouts::File(path.clone()));
-    let Look::Unreachable { why } = fleet.look().await else { panic!("nothing is there") };
-    assert!(why.starts_with("there is no proxy; spec.envoy.proxies.file: "), "{why}");
+    let mut fleet = fleet(DiscoveryConfig::File(path.clone()));
+    let Observation::Unreachable { reason } = fleet.observe().await else {
+        panic!("nothing is there")
+    };
+    assert!(reason.starts_with("there is no proxy; spec.envoy.proxies.file: "), "{reason}");
     let write = |text: String| std::fs::write(&path, text).unwrap();
     write(format!(r#"[{{"targets":["{first}"]}}]"#));
-    assert_eq!(seen(&mut fleet).await.roster.proxies, 1);
+    assert_eq!(seen(&mut fleet).await.health.proxies, 1);
     write(format!(r#"[{{"targets":["{first}", "{second}"]}}]"#));
     two.count(1_000);
     let added = seen(&mut fleet).await;
     assert_eq!(
-        (added.roster.proxies, requests(&added)),
+        (added.health.proxies, requests(&added)),
         (2, 0),
         "what it counted before is not new"
     );
@@ -116,19 +121,21 @@ async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
     one.count(1);
     two.count(2);
     let told = seen(&mut fleet).await;
-    assert_eq!((told.roster.proxies, requests(&told)), (2, 3));
-    let warning = told.roster.warning.unwrap();
+    assert_eq!((told.health.proxies, requests(&told)), (2, 3));
+    let warning = told.health.warning.unwrap();
     assert!(warning.ends_with("; its last list stays in force"), "{warning}");
 }
 
 #[tokio::test]
 async fn a_lone_proxy_that_is_out_of_reach_is_told_as_such() {
-    let mut fleet = fleet(Whereabouts::Lone("http://127.0.0.1:1".to_owned()));
-    let Look::Unreachable { why } = fleet.look().await else { panic!("nothing is there") };
+    let mut fleet = fleet(DiscoveryConfig::Single("http://127.0.0.1:1".to_owned()));
+    let Observation::Unreachable { reason } = fleet.observe().await else {
+        panic!("nothing is there")
+    };
     assert!(
-        why.starts_with(
+        reason.starts_with(
             "Envoy's admin interface at http://127.0.0.1:1 can't be reached: Connection refused"
         ),
-        "{why}"
+        "{reason}"
     );
 }

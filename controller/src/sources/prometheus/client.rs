@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::RequestBuilder;
 use serde::Deserialize;
-use serin_core::config::prometheus::{Auth, Connection};
+use serin_core::config::prometheus::{Auth, PrometheusConnection};
 use thiserror::Error;
 
 use crate::http::{self, root_cause};
@@ -15,7 +15,7 @@ use crate::http::{self, root_cause};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No answer is longer, in bytes.
-const LONGEST: usize = 64 << 20;
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// Why a query has no answer.
 #[derive(Debug, Error)]
@@ -24,18 +24,18 @@ pub enum QueryError {
     #[error("Prometheus at {url} can't be reached: {cause}")]
     Unreachable { url: String, cause: String },
     #[error("Prometheus at {url} has not answered within {}", humantime::format_duration(*after))]
-    Late { url: String, after: Duration },
-    #[error("Prometheus at {url} refused the query with status {status}: {why}")]
-    Refused { url: String, status: u16, why: String },
+    Timeout { url: String, after: Duration },
+    #[error("Prometheus at {url} refused the query with status {status}: {reason}")]
+    Rejected { url: String, status: u16, reason: String },
     #[error("Prometheus at {url} answered {what}")]
-    Garbage { url: String, what: String },
+    InvalidResponse { url: String, what: String },
     #[error("the secret for Prometheus can't be read: {path}: {cause}")]
     Secret { path: PathBuf, cause: std::io::Error },
 }
 
 /// A Prometheus.
 #[derive(Debug)]
-pub struct Client {
+pub struct PrometheusClient {
     /// Or why there is none.
     client: Result<reqwest::Client, String>,
     /// Without a slash at its end.
@@ -68,22 +68,22 @@ impl Sample {
 
 #[derive(Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-enum Answer {
-    Success { data: Data },
+enum QueryResponse {
+    Success { data: QueryData },
     Error { error: String },
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "resultType", content = "result", rename_all = "lowercase")]
-enum Data {
+enum QueryData {
     Vector(Vec<Sample>),
     Scalar((f64, String)),
 }
 
-impl Client {
+impl PrometheusClient {
     /// A Prometheus that nobody has asked yet.
     #[must_use]
-    pub fn new(Connection { url, auth }: Connection) -> Self {
+    pub fn new(PrometheusConnection { url, auth }: PrometheusConnection) -> Self {
         let client = http::client(TIMEOUT).build().map_err(|error| root_cause(&error));
         Self { client, url: url.trim_end_matches('/').to_owned(), auth }
     }
@@ -102,7 +102,7 @@ impl Client {
         let unreachable = |cause| QueryError::Unreachable { url: self.url.clone(), cause };
         let client = self.client.as_ref().map_err(|cause| unreachable(cause.clone()))?;
         let failed = |error: reqwest::Error| match error.is_timeout() {
-            true => QueryError::Late { url: self.url.clone(), after: TIMEOUT },
+            true => QueryError::Timeout { url: self.url.clone(), after: TIMEOUT },
             false => unreachable(root_cause(&error)),
         };
         let (time, timeout) = (format!("{as_of:.3}"), format!("{}s", TIMEOUT.as_secs()));
@@ -112,34 +112,39 @@ impl Client {
         let status = answer.status();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > LONGEST {
-                return Err(self.garbage(format!("with more than {LONGEST} bytes")));
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                return Err(
+                    self.invalid_response(format!("with more than {MAX_RESPONSE_BYTES} bytes"))
+                );
             }
             body.extend_from_slice(&chunk);
         }
         match serde_json::from_slice(&body) {
-            Ok(Answer::Success { data: Data::Vector(samples) }) => Ok(samples),
-            Ok(Answer::Success { data: Data::Scalar(value) }) => {
+            Ok(QueryResponse::Success { data: QueryData::Vector(samples) }) => Ok(samples),
+            Ok(QueryResponse::Success { data: QueryData::Scalar(value) }) => {
                 Ok(vec![Sample { metric: HashMap::new(), value }])
             }
-            Ok(Answer::Error { error: why }) => {
-                Err(QueryError::Refused { url: self.url.clone(), status: status.as_u16(), why })
+            Ok(QueryResponse::Error { error: reason }) => {
+                Err(QueryError::Rejected { url: self.url.clone(), status: status.as_u16(), reason })
             }
-            Err(_) if !status.is_success() => Err(self.garbage(format!("with status {status}"))),
+            Err(_) if !status.is_success() => {
+                Err(self.invalid_response(format!("with status {status}")))
+            }
             Err(error) => {
-                Err(self.garbage(format!("something that is no result of a query: {error}")))
+                Err(self
+                    .invalid_response(format!("something that is no result of a query: {error}")))
             }
         }
     }
 
     /// An answer that is none.
-    pub(super) fn garbage(&self, what: String) -> QueryError {
-        QueryError::Garbage { url: self.url.clone(), what }
+    pub(super) fn invalid_response(&self, what: String) -> QueryError {
+        QueryError::InvalidResponse { url: self.url.clone(), what }
     }
 
     fn authorized(&self, request: RequestBuilder) -> Result<RequestBuilder, QueryError> {
         Ok(match &self.auth {
-            Auth::Nobody => request,
+            Auth::None => request,
             Auth::Basic { username, password_file } => {
                 request.basic_auth(username, Some(secret(password_file)?))
             }

@@ -3,48 +3,48 @@
 use std::time::SystemTime;
 
 use futures_util::future::join_all;
-use serin_core::rollout::metric::{Measured, Metric, Names};
+use serin_core::rollout::metric::{Metric, MetricSample, TemplateVariables};
 use serin_core::rollout::plan::Plan;
 use serin_filter::names::VersionName;
 
-use super::client::{Client, QueryError};
+use super::client::{PrometheusClient, QueryError};
 
 /// Asks for the metrics of one rollout.
 #[derive(Debug)]
-pub struct Surveyor {
-    client: Client,
-    questions: Vec<Question>,
+pub struct MetricProvider {
+    client: PrometheusClient,
+    queries: Vec<MetricQuery>,
 }
 
 /// The queries of one metric.
 #[derive(Debug)]
-struct Question {
+struct MetricQuery {
     /// Only asked where the metric tells versions apart.
     baseline: Option<String>,
     candidate: String,
 }
 
-impl Surveyor {
+impl MetricProvider {
     /// One for this plan; `None` if it has no metrics.
     #[must_use]
     pub fn new(plan: &Plan) -> Option<Self> {
         let metrics = plan.metrics.as_ref()?;
         let question = |Metric { query, .. }: &Metric| {
-            let about = |version: &VersionName| query.render(Names::of(plan), version);
+            let about = |version: &VersionName| query.render(TemplateVariables::of(plan), version);
             let baseline = query.is_per_version().then(|| about(&plan.baseline));
-            Question { baseline, candidate: about(&plan.candidate) }
+            MetricQuery { baseline, candidate: about(&plan.candidate) }
         };
-        let questions = metrics.all.iter().map(question).collect();
-        Some(Self { client: Client::new(metrics.prometheus.clone()), questions })
+        let queries = metrics.all.iter().map(question).collect();
+        Some(Self { client: PrometheusClient::new(metrics.prometheus.clone()), queries })
     }
 
     /// What all metrics are now, in the order of the plan.
-    pub async fn measure(&self) -> Vec<Measured> {
+    pub async fn measure(&self) -> Vec<MetricSample> {
         let as_of = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
-        join_all(self.questions.iter().map(|question| self.ask(question, as_of))).await
+        join_all(self.queries.iter().map(|question| self.query_metric(question, as_of))).await
     }
 
-    async fn ask(&self, question: &Question, as_of: f64) -> Measured {
+    async fn query_metric(&self, question: &MetricQuery, as_of: f64) -> MetricSample {
         let candidate = self.value(&question.candidate, as_of).await;
         let baseline = match &question.baseline {
             Some(query) => Some(self.value(query, as_of).await),
@@ -52,8 +52,8 @@ impl Surveyor {
         };
         let missing =
             [candidate.as_ref().err(), baseline.as_ref().and_then(|it| it.as_ref().err())];
-        let why = missing.into_iter().flatten().next().cloned();
-        Measured { candidate: candidate.ok(), baseline: baseline.and_then(Result::ok), why }
+        let reason = missing.into_iter().flatten().next().cloned();
+        MetricSample { candidate: candidate.ok(), baseline: baseline.and_then(Result::ok), reason }
     }
 
     /// The one value that a query gives, or why there is none.

@@ -5,47 +5,47 @@
 
 use std::collections::BTreeMap;
 
-use serin_core::config::prometheus::shown;
-use serin_core::observation::health::Name;
-use serin_core::observation::{Slices, Snapshot};
+use serin_core::config::prometheus::prometheus_name;
+use serin_core::observation::health::ProxyName;
+use serin_core::observation::{SliceCounts, Snapshot};
 use serin_core::rollout::plan::Plan;
 use serin_filter::names::{Generation, ServiceName, VersionName};
-use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::stat::{self, SliceStat, Stat};
 
 use super::client::Sample;
-use crate::sources::fleet::{Names, Values};
+use crate::sources::fleet::{MetricIndex, MetricValues};
 
 /// A label that no series has: it tells what the query makes from those that it reads.
-const MADE: &str = "serin_made";
+const SYNTHETIC_LABEL: &str = "serin_made";
 
 /// Labels besides service and version, of which a statistic has one at the most.
-const LABELS: [&str; 4] = ["reason", "class", "kind", "le"];
+const STAT_LABELS: [&str; 4] = ["reason", "class", "kind", "le"];
 
 /// What ends the names of the statistics that count refused configurations.
 const REJECTIONS: &str = "(config_fail|update_rejected|update_failure)";
 
 /// The statistics of a proxy itself.
-const OWN: &str = "generation|start_time_seconds|ticks|ticks_behind";
+const PROXY_STATS: &str = "generation|start_time_seconds|ticks|ticks_behind";
 
 /// The series of one service.
 #[derive(Debug)]
 pub struct Series {
     service: ServiceName,
-    form: Form,
+    format: SeriesFormat,
 }
 
 /// How statistics become series.
 #[derive(Debug)]
-enum Form {
+enum SeriesFormat {
     /// With labels; `discovery` is what the names of the statistics begin with that tell how the filter's configuration is followed.
     Labelled { discovery: String },
     /// By name.
-    Plain(Names),
+    Plain(MetricIndex),
 }
 
 /// What is known of a proxy.
 #[derive(Debug, Default)]
-pub(super) struct Instance {
+pub(super) struct ScrapedInstance {
     /// Its counters as of the last scrape.
     pub(super) snapshot: Snapshot,
     /// When that was, in seconds since 1970; `None` if the last scrape has none of the filter's statistics.
@@ -53,24 +53,25 @@ pub(super) struct Instance {
     /// Whether the last scrape worked.
     pub(super) up: Option<bool>,
     /// Series without labels.
-    pub(super) values: Values,
+    pub(super) values: MetricValues,
 }
 
-pub(super) type Instances = BTreeMap<Name, Instance>;
+pub(super) type ScrapedInstances = BTreeMap<ProxyName, ScrapedInstance>;
 
 impl Series {
     /// Those of proxies whose bootstraps have serin's tag rules. `filter` is the name of the filter's configuration, as the listeners'
     /// `config_discovery` has it.
     #[must_use]
     pub fn labelled(service: ServiceName, filter: &str) -> Self {
-        let discovery = format!("envoy_extension_config_discovery_http_filter_{}_", shown(filter));
-        Self { service, form: Form::Labelled { discovery } }
+        let discovery =
+            format!("envoy_extension_config_discovery_http_filter_{}_", prometheus_name(filter));
+        Self { service, format: SeriesFormat::Labelled { discovery } }
     }
 
     /// Those of other proxies, for the versions of a rollout.
     #[must_use]
     pub fn plain(plan: &Plan) -> Self {
-        Self { service: plan.service.clone(), form: Form::Plain(Names::of(plan)) }
+        Self { service: plan.service.clone(), format: SeriesFormat::Plain(MetricIndex::of(plan)) }
     }
 
     /// The query for everything that the filter counts of the service, at all proxies. One query is evaluated at one time, on one state of
@@ -79,15 +80,19 @@ impl Series {
         let proxies: String =
             instances.iter().map(|(label, value)| format!(",{label}={}", quoted(value))).collect();
         let service = &self.service;
-        let counts = match &self.form {
-            Form::Labelled { discovery } => format!(
+        let counts = match &self.format {
+            SeriesFormat::Labelled { discovery } => format!(
                 "{{__name__=~\"serin_.+\",service=\"{service}\"{proxies}}} \
-                 or {{__name__=~\"serin_({OWN})|{discovery}{REJECTIONS}\"{proxies}}}"
+                 or {{__name__=~\"serin_({PROXY_STATS})|{discovery}{REJECTIONS}\"{proxies}}}"
             ),
-            Form::Plain(_) => {
-                let (of_service, rejected) =
-                    (shown(&stat::of_service(service, "")), shown(stat::CONFIG_REJECTED));
-                format!("{{__name__=~\"{of_service}.+|serin_({OWN})|{rejected}\"{proxies}}}")
+            SeriesFormat::Plain(_) => {
+                let (of_service, rejected) = (
+                    prometheus_name(&stat::of_service(service, "")),
+                    prometheus_name(stat::CONFIG_REJECTED),
+                );
+                format!(
+                    "{{__name__=~\"{of_service}.+|serin_({PROXY_STATS})|{rejected}\"{proxies}}}"
+                )
             }
         };
         let ticks = format!("serin_ticks{{{}}}", proxies.trim_start_matches(','));
@@ -99,8 +104,8 @@ impl Series {
         };
         format!(
             "{counts} \
-             or label_replace(timestamp({ticks}),\"{MADE}\",\"scraped\",\"\",\"\") \
-             or label_replace({up},\"{MADE}\",\"up\",\"\",\"\")"
+             or label_replace(timestamp({ticks}),\"{SYNTHETIC_LABEL}\",\"scraped\",\"\",\"\") \
+             or label_replace({up},\"{SYNTHETIC_LABEL}\",\"up\",\"\",\"\")"
         )
     }
 
@@ -108,8 +113,8 @@ impl Series {
     ///
     /// # Errors
     /// What it has given can't be told apart by instance.
-    pub(super) fn collect(&self, samples: &[Sample]) -> Result<Instances, String> {
-        let mut instances = Instances::new();
+    pub(super) fn collect(&self, samples: &[Sample]) -> Result<ScrapedInstances, String> {
+        let mut instances = ScrapedInstances::new();
         let mut pods = BTreeMap::new();
         for sample in samples {
             let name = sample.label("instance");
@@ -118,10 +123,10 @@ impl Series {
             }
             let instance = match instances.get_mut(name) {
                 Some(instance) => instance,
-                None => instances.entry(Name::from(name)).or_default(),
+                None => instances.entry(ProxyName::from(name)).or_default(),
             };
-            match sample.label(MADE) {
-                "" => self.form.take(instance, sample),
+            match sample.label(SYNTHETIC_LABEL) {
+                "" => self.format.add(instance, sample),
                 "up" => instance.up = sample.value().map(|up| up > 0.0),
                 _ => {
                     if instance.scraped.is_some() {
@@ -143,7 +148,7 @@ impl Series {
                 }
             }
         }
-        if let Form::Plain(names) = &self.form {
+        if let SeriesFormat::Plain(names) = &self.format {
             for instance in instances.values_mut() {
                 instance.snapshot = names.snapshot(&std::mem::take(&mut instance.values));
             }
@@ -152,14 +157,14 @@ impl Series {
     }
 }
 
-impl Form {
-    fn take(&self, instance: &mut Instance, sample: &Sample) {
+impl SeriesFormat {
+    fn add(&self, instance: &mut ScrapedInstance, sample: &Sample) {
         let Some(value) = sample.value().filter(|value| *value >= 0.0) else { return };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         // counts, exact up to 2^53
         let count = value as u64;
         match self {
-            Self::Labelled { discovery } => instance.take(sample, discovery, count),
+            Self::Labelled { discovery } => instance.add(sample, discovery, count),
             Self::Plain(_) => {
                 *instance.values.entry(sample.label("__name__").to_owned()).or_default() += count;
             }
@@ -172,8 +177,8 @@ fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-impl Instance {
-    fn take(&mut self, sample: &Sample, discovery: &str, count: u64) {
+impl ScrapedInstance {
+    fn add(&mut self, sample: &Sample, discovery: &str, count: u64) {
         let name = sample.label("__name__");
         let snapshot = &mut self.snapshot;
         let Some(base) = name.strip_prefix("serin_") else {
@@ -209,15 +214,15 @@ fn of_service(snapshot: &mut Snapshot, sample: &Sample, base: &str, count: u64) 
     } else {
         let (salt, slice) = (sample.label("salt"), sample.label("slice"));
         let name = stat::of_service(&service, &format!("salt=.={salt};.;slice=.={slice};.;{base}"));
-        if let Some((_, salt, slice, watched)) = Watched::parse(&name) {
-            let slices: &mut Slices = &mut snapshot.slices;
+        if let Some((_, salt, slice, watched)) = SliceStat::parse(&name) {
+            let slices: &mut SliceCounts = &mut snapshot.slices;
             slices.set(salt, slice, watched, count);
         }
     }
 }
 
 fn suffix(sample: &Sample, base: &str) -> String {
-    let label = LABELS.iter().find_map(|label| Some((label, sample.metric.get(*label)?)));
+    let label = STAT_LABELS.iter().find_map(|label| Some((label, sample.metric.get(*label)?)));
     match label {
         // Prometheus 3 writes whole numbers as floating ones: "250.0".
         Some((label, value)) => {
@@ -272,8 +277,8 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let mut slices = Slices::default();
-        slices.set(3, 10_000, Watched::Requests, 6);
+        let mut slices = SliceCounts::default();
+        slices.set(3, 10_000, SliceStat::Requests, 6);
         let expected = Snapshot {
             generation: Some(Generation(7)),
             started: 1_700_000_000,

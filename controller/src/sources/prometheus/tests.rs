@@ -5,9 +5,9 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use serin_core::config::prometheus::{Auth, Connection};
-use serin_core::observation::Sighting;
-use serin_core::rollout::metric::{Measured, Metric, Metrics, Rule, Template};
+use serin_core::config::prometheus::{Auth, PrometheusConnection};
+use serin_core::observation::FleetDelta;
+use serin_core::rollout::metric::{Metric, MetricRule, MetricSample, MetricsPlan, QueryTemplate};
 use serin_core::rollout::plan::Plan;
 use serin_core::spec::Spec;
 use tokio::net::TcpListener;
@@ -71,36 +71,36 @@ impl Fake {
     }
 }
 
-fn prometheus(url: String, auth: Auth) -> Prometheus {
-    let connection = Connection { url, auth };
-    let settings = Settings { connection, instances: BTreeMap::new() };
-    Prometheus::new(settings, Series::labelled("shop".parse().unwrap(), "serin"))
+fn prometheus(url: String, auth: Auth) -> PrometheusSource {
+    let connection = PrometheusConnection { url, auth };
+    let settings = PrometheusSettings { connection, instances: BTreeMap::new() };
+    PrometheusSource::new(settings, Series::labelled("shop".parse().unwrap(), "serin"))
 }
 
-fn seen(look: Look) -> Sighting {
-    match look {
-        Look::Seen(seen) => seen,
-        Look::Unreachable { why } => panic!("{why}"),
+fn seen(observation: Observation) -> FleetDelta {
+    match observation {
+        Observation::Delta(seen) => seen,
+        Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(seen: &Sighting) -> u64 {
+fn requests(seen: &FleetDelta) -> u64 {
     seen.versions.values().map(|activity| activity.requests).sum()
 }
 
 #[tokio::test]
 async fn differences_are_per_proxy_and_what_is_stale_is_unknown() {
     let fake = Fake::default();
-    let mut prometheus = prometheus(fake.serve().await, Auth::Nobody);
+    let mut prometheus = prometheus(fake.serve().await, Auth::None);
     fake.proxies(&[("a", 100, 1.2), ("b", 200, 1.1)]);
-    assert_eq!(requests(&seen(prometheus.look().await)), 0);
+    assert_eq!(requests(&seen(prometheus.observe().await)), 0);
     fake.proxies(&[("a", 110, 0.6), ("b", 230, 0.5)]);
-    assert_eq!(requests(&seen(prometheus.look().await)), 40);
+    assert_eq!(requests(&seen(prometheus.observe().await)), 40);
     // b has missed many scrapes.
     fake.proxies(&[("a", 115, 0.0), ("b", 230, 50.0)]);
-    let sighting = seen(prometheus.look().await);
-    assert_eq!((requests(&sighting), sighting.roster.proxies), (5, 2));
-    let lost: Vec<_> = sighting.roster.lost.iter().map(ToString::to_string).collect();
+    let sighting = seen(prometheus.observe().await);
+    assert_eq!((requests(&sighting), sighting.health.proxies), (5, 2));
+    let lost: Vec<_> = sighting.health.unreachable.iter().map(ToString::to_string).collect();
     assert!(lost[0].starts_with("b (Prometheus scraped it 5"), "{lost:?}");
 }
 
@@ -108,7 +108,7 @@ async fn differences_are_per_proxy_and_what_is_stale_is_unknown() {
 async fn answers_that_are_none_say_what_they_were() {
     let fake = Fake::default();
     let url = fake.serve().await;
-    let mut prometheus = prometheus(url.clone(), Auth::Nobody);
+    let mut prometheus = prometheus(url.clone(), Auth::None);
     for (status, text, expected) in [
         (200, "<html>", "answered something that is no result of a query"),
         (
@@ -134,8 +134,10 @@ async fn answers_that_are_none_say_what_they_were() {
         ),
     ] {
         fake.answer(status, text);
-        let Look::Unreachable { why } = prometheus.look().await else { panic!("{text}") };
-        assert!(why.starts_with(&format!("Prometheus at {url} {expected}")), "{why}");
+        let Observation::Unreachable { reason } = prometheus.observe().await else {
+            panic!("{text}")
+        };
+        assert!(reason.starts_with(&format!("Prometheus at {url} {expected}")), "{reason}");
     }
 }
 
@@ -150,37 +152,38 @@ async fn whoever_asks_shows_who_he_is() {
     let basic = Auth::Basic { username: "ada".to_owned(), password_file: file.clone() };
     let bearer = Auth::Bearer { token_file: file.clone() };
     for (auth, expected) in
-        [(Auth::Nobody, ""), (basic, "Basic YWRhOnMzY3JldA=="), (bearer.clone(), "Bearer s3cret")]
+        [(Auth::None, ""), (basic, "Basic YWRhOnMzY3JldA=="), (bearer.clone(), "Bearer s3cret")]
     {
-        seen(prometheus(url.clone(), auth).look().await);
+        seen(prometheus(url.clone(), auth).observe().await);
         assert_eq!(fake.asked.lock().unwrap().1, expected);
     }
     std::fs::remove_file(file).unwrap();
-    let Look::Unreachable { why } = prometheus(url, bearer).look().await else {
+    let Observation::Unreachable { reason } = prometheus(url, bearer).observe().await else {
         panic!("no secret")
     };
-    assert!(why.starts_with("the secret for Prometheus can't be read: "), "{why}");
+    assert!(reason.starts_with("the secret for Prometheus can't be read: "), "{reason}");
 }
 
 #[tokio::test]
 async fn a_metric_is_what_its_query_gives() {
     let fake = Fake::default();
-    let rule = Rule { at_most: Some(10.0), at_least: None, at_most_times: None, consecutive: 2 };
+    let rule =
+        MetricRule { at_most: Some(10.0), at_least: None, at_most_times: None, consecutive: 2 };
     let metric = |query: &str| Metric {
         name: "queue".to_owned(),
-        query: Template::parse(query).unwrap(),
+        query: QueryTemplate::parse(query).unwrap(),
         rule,
     };
-    let metrics = Metrics {
-        prometheus: Connection { url: fake.serve().await, auth: Auth::Nobody },
-        every: Duration::from_secs(15),
+    let metrics = MetricsPlan {
+        prometheus: PrometheusConnection { url: fake.serve().await, auth: Auth::None },
+        interval: Duration::from_secs(15),
         all: vec![
             metric("queue{version=\"{{version}}\"}"),
             metric("cost{service=\"{{service}}\"}"),
         ],
     };
     let plan = Spec::parse(include_str!("../../../../envoy/rollout.yaml")).unwrap().plan;
-    let surveyor = Surveyor::new(&Plan { metrics: Some(metrics), ..plan }).unwrap();
+    let surveyor = MetricProvider::new(&Plan { metrics: Some(metrics), ..plan }).unwrap();
     let vector = |values: &[&str]| {
         let all: Vec<_> =
             values.iter().map(|v| format!(r#"{{"metric":{{}},"value":[1,"{v}"]}}"#)).collect();
@@ -188,8 +191,8 @@ async fn a_metric_is_what_its_query_gives() {
         format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{all}]}}}}"#)
     };
     fake.answer(200, &vector(&["11"]));
-    let both = Measured { baseline: Some(11.0), candidate: Some(11.0), why: None };
-    let one = Measured { baseline: None, ..both.clone() };
+    let both = MetricSample { baseline: Some(11.0), candidate: Some(11.0), reason: None };
+    let one = MetricSample { baseline: None, ..both.clone() };
     assert_eq!(surveyor.measure().await, [both, one]);
     assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
     for (status, text, expected) in [
@@ -199,7 +202,7 @@ async fn a_metric_is_what_its_query_gives() {
         (200, vector(&["NaN"]), "queue{version=\"v2\"} gives a value that is no finite number"),
     ] {
         fake.answer(status, &text);
-        let Measured { baseline: None, candidate: None, why: Some(why) } =
+        let MetricSample { baseline: None, candidate: None, reason: Some(why) } =
             surveyor.measure().await.remove(0)
         else {
             panic!("{text}")

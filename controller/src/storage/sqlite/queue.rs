@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
-use serin_core::rollout::event::Stamped;
+use serin_core::rollout::event::TimedEvent;
 use serin_core::rollout::machine::{Output, Rollout};
 use tokio::sync::oneshot;
 
@@ -13,7 +13,7 @@ use super::{StoreError, now, promotes, verdict, wall};
 
 /// What is to be kept of one rollout, made ready before anybody waits for it.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct PendingWrite {
     id: i64,
     /// Time of the rollout, in seconds, and the wall clock's then.
     at: f64,
@@ -26,7 +26,7 @@ pub(super) struct Record {
     events: Vec<String>,
 }
 
-impl Record {
+impl PendingWrite {
     /// A rollout's state, and what is told of it.
     ///
     /// # Errors
@@ -37,10 +37,10 @@ impl Record {
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<Self, StoreError> {
-        let json = |why| StoreError::State { id, why };
+        let json = |reason| StoreError::State { id, reason };
         let at = at.as_secs_f64();
         let told = outputs.iter().filter_map(|output| match output {
-            Output::Tell(event) => Some(serde_json::to_string(&Stamped { at, event: &**event })),
+            Output::Emit(event) => Some(serde_json::to_string(&TimedEvent { at, event: &**event })),
             _ => None,
         });
         Ok(Self {
@@ -74,11 +74,11 @@ impl Record {
 
 /// Records, each with where to say what became of it.
 #[derive(Debug, Default)]
-pub(super) struct Queue(Mutex<State>);
+pub(super) struct WriteQueue(Mutex<WriteQueueState>);
 
 #[derive(Debug, Default)]
-struct State {
-    waiting: Vec<(Record, Reply)>,
+struct WriteQueueState {
+    waiting: Vec<(PendingWrite, Reply)>,
     /// Whether somebody takes what comes.
     writing: bool,
 }
@@ -86,11 +86,14 @@ struct State {
 type Reply = oneshot::Sender<Result<(), StoreError>>;
 
 /// What is written together.
-pub(super) struct Waiting(Vec<(Record, Reply)>);
+pub(super) struct WriteBatch(Vec<(PendingWrite, Reply)>);
 
-impl Queue {
+impl WriteQueue {
     /// Adds a record: where to hear what became of it, and whether nobody writes, so that whoever adds it has to see that somebody does.
-    pub(super) fn add(&self, record: Record) -> (oneshot::Receiver<Result<(), StoreError>>, bool) {
+    pub(super) fn add(
+        &self,
+        record: PendingWrite,
+    ) -> (oneshot::Receiver<Result<(), StoreError>>, bool) {
         let (reply, written) = oneshot::channel();
         let mut state = self.state();
         state.waiting.push((record, reply));
@@ -98,26 +101,26 @@ impl Queue {
     }
 
     /// Everything that waits; with `None` nobody writes any more.
-    pub(super) fn take(&self) -> Option<Waiting> {
+    pub(super) fn take(&self) -> Option<WriteBatch> {
         let mut state = self.state();
         state.writing = !state.waiting.is_empty();
-        state.writing.then(|| Waiting(std::mem::take(&mut state.waiting)))
+        state.writing.then(|| WriteBatch(std::mem::take(&mut state.waiting)))
     }
 
     /// What whoever writes holds: should he panic, the next takes his place.
-    pub(super) fn writing(&self) -> Writing<'_> {
-        Writing(self)
+    pub(super) fn writing(&self) -> WriterGuard<'_> {
+        WriterGuard(self)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, WriteQueueState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Somebody writes.
-pub(super) struct Writing<'q>(&'q Queue);
+pub(super) struct WriterGuard<'q>(&'q WriteQueue);
 
-impl Drop for Writing<'_> {
+impl Drop for WriterGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.state().writing = false;
@@ -125,7 +128,7 @@ impl Drop for Writing<'_> {
     }
 }
 
-impl Waiting {
+impl WriteBatch {
     /// Writes all, in one transaction. If that fails each is tried by itself: what is wrong with one is no other's affair.
     pub(super) fn write(self, connection: &mut Connection) {
         let together = match &self.0[..] {
@@ -146,7 +149,7 @@ impl Waiting {
 /// All of these or none.
 pub(super) fn write<'r>(
     connection: &mut Connection,
-    records: impl IntoIterator<Item = &'r Record>,
+    records: impl IntoIterator<Item = &'r PendingWrite>,
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     records.into_iter().try_for_each(|record| record.write(&transaction))?;

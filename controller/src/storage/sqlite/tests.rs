@@ -27,18 +27,18 @@ fn what_is_kept_is_there_after_it_is_opened_again() {
     let (_directory, path, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
     assert_eq!(
-        (store.get(id).unwrap().unwrap().phase, store.kept(id).unwrap()),
-        (Phase::Queued, None)
+        (store.get(id).unwrap().unwrap().phase, store.checkpoint(id).unwrap()),
+        (QueueState::Queued, None)
     );
     let (rollout, outputs) = begun();
-    store.keep(id, Duration::from_secs(5), &rollout, &outputs).unwrap();
+    store.commit(id, Duration::from_secs(5), &rollout, &outputs).unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
-    let kept = store.kept(id).unwrap().unwrap();
+    let kept = store.checkpoint(id).unwrap().unwrap();
     assert_eq!(kept.rollout, rollout);
     assert!(kept.at >= Duration::from_secs(5) && kept.at < Duration::from_secs(60));
     let entry = store.get(id).unwrap().unwrap();
-    assert_eq!((entry.phase, entry.spec.as_str()), (Phase::Running, SPEC));
+    assert_eq!((entry.phase, entry.spec.as_str()), (QueueState::Running, SPEC));
     let events = store.events(id, 0).unwrap();
     assert!(
         events[0].1.starts_with(r#"{"at":5.0,"event":"started","service":"shop""#),
@@ -54,9 +54,9 @@ fn an_end_is_kept_with_its_verdict() {
     let (mut rollout, _) = begun();
     let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
     outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
-    store.keep(id, Duration::ZERO, &rollout, &outputs).unwrap();
+    store.commit(id, Duration::ZERO, &rollout, &outputs).unwrap();
     let entry = store.list().unwrap().remove(0);
-    assert_eq!((entry.phase, entry.outcome.as_deref()), (Phase::Ended, Some("interrupted")));
+    assert_eq!((entry.phase, entry.outcome.as_deref()), (QueueState::Ended, Some("interrupted")));
 }
 
 /// The clock stood an hour later when it was kept, or earlier.
@@ -66,10 +66,10 @@ fn a_clock_that_was_set_back_counts_as_standing_still() {
     let id = store.add(&plan(), SPEC).unwrap();
     let (rollout, _) = begun();
     for (jump, least, most) in [(3_600.0, 5, 6), (-3_600.0, 3_605, 3_660)] {
-        store.keep(id, Duration::from_secs(5), &rollout, &[]).unwrap();
+        store.commit(id, Duration::from_secs(5), &rollout, &[]).unwrap();
         let moved = store.connection().execute("UPDATE rollouts SET wall = wall + ?", [jump]);
         assert_eq!(moved.unwrap(), 1);
-        let at = store.kept(id).unwrap().unwrap().at.as_secs();
+        let at = store.checkpoint(id).unwrap().unwrap().at.as_secs();
         assert!((least..most).contains(&at), "{at}");
     }
 }
@@ -105,7 +105,7 @@ fn a_state_that_cannot_be_read_is_named() {
     let (_directory, _, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
     store.connection().execute("UPDATE rollouts SET state = '{}'", []).unwrap();
-    let error = store.kept(id).unwrap_err().to_string();
+    let error = store.checkpoint(id).unwrap_err().to_string();
     assert!(error.starts_with("the store: rollout 1 has a state that can't be read: "), "{error}");
 }
 
@@ -135,13 +135,13 @@ fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
         let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
         outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
         for output in &mut outputs {
-            if let Output::Tell(event) = output
+            if let Output::Emit(event) = output
                 && let Event::Ended(summary) = &mut **event
             {
-                summary.verdict = Verdict::Promoted;
+                summary.verdict = RolloutVerdict::Promoted;
             }
         }
-        store.keep(id, Duration::ZERO, &rollout, &outputs).unwrap();
+        store.commit(id, Duration::ZERO, &rollout, &outputs).unwrap();
         id
     };
     let (first, second) = (promote(), promote());
@@ -154,9 +154,9 @@ fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
             && entry.created <= entry.ended.unwrap()
     );
     let ids = || store.list().unwrap().iter().map(|entry| entry.id).collect::<Vec<_>>();
-    store.forget(Timestamp::UNIX_EPOCH).unwrap();
+    store.purge(Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(ids().len(), 4);
-    store.forget(Timestamp::MAX).unwrap();
+    store.purge(Timestamp::MAX).unwrap();
     assert_eq!(ids(), [under_way, second]);
     assert!(
         store.events(first, 0).unwrap().is_empty() && !store.events(second, 0).unwrap().is_empty()
@@ -169,7 +169,7 @@ async fn what_is_kept_together_is_kept_or_fails_by_itself() {
     let store = Arc::new(store);
     let ids: Vec<_> = (0..50).map(|_| store.add(&plan(), SPEC).unwrap()).collect();
     let (rollout, outputs) = begun();
-    let keep = |id| store.keep_with_others(id, Duration::from_secs(5), &rollout, &outputs);
+    let keep = |id| store.commit_batched(id, Duration::from_secs(5), &rollout, &outputs);
     let (kept, unknown) =
         tokio::join!(futures_util::future::join_all(ids.iter().map(|id| keep(*id))), keep(1_000));
     assert!(kept.iter().all(Result::is_ok), "{kept:?}");
@@ -183,6 +183,6 @@ async fn what_is_kept_together_is_kept_or_fails_by_itself() {
     drop(store);
     let store = Store::open(&path).unwrap();
     for id in ids {
-        assert_eq!(store.kept(id).unwrap().unwrap().rollout, rollout);
+        assert_eq!(store.checkpoint(id).unwrap().unwrap().rollout, rollout);
     }
 }

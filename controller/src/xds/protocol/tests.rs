@@ -42,23 +42,23 @@ fn rejecting(names: &[&str], version: &str, nonce: &str, reason: &str) -> Reques
     Request { error: Some(reason.to_owned()), ..request(names, version, nonce) }
 }
 
-fn standing(acknowledged: Option<&str>, rejected: Option<(&str, &str)>) -> Standing {
+fn standing(acknowledged: Option<&str>, rejected: Option<(&str, &str)>) -> AckState {
     let rejection = |(version, reason): (&str, &str)| Rejection {
         version: version.to_owned(),
         reason: reason.to_owned(),
     };
-    Standing { acknowledged: acknowledged.map(str::to_owned), rejected: rejected.map(rejection) }
+    AckState { acknowledged: acknowledged.map(str::to_owned), rejected: rejected.map(rejection) }
 }
 
-const ANSWER: Heard = Heard { news: true, answer: true };
-const NEWS: Heard = Heard { news: true, answer: false };
-const NOTHING: Heard = Heard { news: false, answer: false };
+const ANSWER: RequestEffect = RequestEffect { changed: true, is_answer: true };
+const NEWS: RequestEffect = RequestEffect { changed: true, is_answer: false };
+const NOTHING: RequestEffect = RequestEffect { changed: false, is_answer: false };
 
 /// A stream that wants "serin", at version 1, which was sent.
 fn begun() -> (World, Subscription) {
     let (mut world, mut subscription) = (World::default(), Subscription::default());
     world.publish("serin", "1");
-    assert_eq!(subscription.hear(&request(&["serin"], "", "")), Ok(NEWS));
+    assert_eq!(subscription.on_request(&request(&["serin"], "", "")), Ok(NEWS));
     assert_eq!(next(&mut subscription, &world), sent("1", "serin", "1"));
     (world, subscription)
 }
@@ -67,9 +67,9 @@ fn begun() -> (World, Subscription) {
 fn what_is_in_force_is_sent_once_and_acknowledged() {
     let (mut world, mut subscription) = begun();
     assert_eq!(next(&mut subscription, &world), None);
-    assert_eq!(subscription.standings()["serin"], standing(None, None));
-    assert_eq!(subscription.hear(&request(&["serin"], "1", "1")), Ok(ANSWER));
-    assert_eq!(subscription.standings()["serin"], standing(Some("1"), None));
+    assert_eq!(subscription.ack_states()["serin"], standing(None, None));
+    assert_eq!(subscription.on_request(&request(&["serin"], "1", "1")), Ok(ANSWER));
+    assert_eq!(subscription.ack_states()["serin"], standing(Some("1"), None));
     assert_eq!(next(&mut subscription, &world), None);
     world.publish("serin", "2");
     assert_eq!(next(&mut subscription, &world), sent("2", "serin", "2"));
@@ -82,68 +82,68 @@ fn a_proxy_that_is_behind_gets_the_newest_only() {
         world.publish("serin", version);
         assert_eq!(next(&mut subscription, &world), None);
     }
-    subscription.hear(&request(&["serin"], "1", "1")).unwrap();
+    subscription.on_request(&request(&["serin"], "1", "1")).unwrap();
     assert_eq!(next(&mut subscription, &world), sent("2", "serin", "4"));
 }
 
 #[test]
 fn a_rejection_keeps_its_reason_until_something_else_is_taken() {
     let (mut world, mut subscription) = begun();
-    subscription.hear(&request(&["serin"], "1", "1")).unwrap();
+    subscription.on_request(&request(&["serin"], "1", "1")).unwrap();
     world.publish("serin", "2");
     next(&mut subscription, &world);
-    assert_eq!(subscription.hear(&rejecting(&["serin"], "1", "2", "no module")), Ok(ANSWER));
+    assert_eq!(subscription.on_request(&rejecting(&["serin"], "1", "2", "no module")), Ok(ANSWER));
     let rejected = standing(Some("1"), Some(("2", "no module")));
-    assert_eq!(subscription.standings()["serin"], rejected);
+    assert_eq!(subscription.ack_states()["serin"], rejected);
     // It is not sent again, and the next request with the same nonce, without the reason, does not take it back.
     assert_eq!(next(&mut subscription, &world), None);
-    assert_eq!(subscription.hear(&request(&["serin"], "1", "2")), Ok(NOTHING));
-    assert_eq!(subscription.standings()["serin"], rejected);
+    assert_eq!(subscription.on_request(&request(&["serin"], "1", "2")), Ok(NOTHING));
+    assert_eq!(subscription.ack_states()["serin"], rejected);
     world.publish("serin", "3");
     assert_eq!(next(&mut subscription, &world), sent("3", "serin", "3"));
-    subscription.hear(&request(&["serin"], "3", "3")).unwrap();
-    assert_eq!(subscription.standings()["serin"], standing(Some("3"), None));
+    subscription.on_request(&request(&["serin"], "3", "3")).unwrap();
+    assert_eq!(subscription.ack_states()["serin"], standing(Some("3"), None));
 }
 
 #[test]
 fn an_answer_with_another_version_is_no_acknowledgement() {
     let (_, mut subscription) = begun();
-    subscription.hear(&request(&["serin"], "0", "1")).unwrap();
+    subscription.on_request(&request(&["serin"], "0", "1")).unwrap();
     let reason = "it gives no reason; it has version \"0\"";
-    assert_eq!(subscription.standings()["serin"], standing(None, Some(("1", reason))));
+    assert_eq!(subscription.ack_states()["serin"], standing(None, Some(("1", reason))));
 }
 
 #[test]
 fn a_long_reason_is_cut() {
     let (_, mut subscription) = begun();
-    subscription.hear(&rejecting(&["serin"], "", "1", &"\u{20ac}".repeat(1_000))).unwrap();
-    let rejected = subscription.standings()["serin"].rejected.clone().unwrap();
+    subscription.on_request(&rejecting(&["serin"], "", "1", &"\u{20ac}".repeat(1_000))).unwrap();
+    let rejected = subscription.ack_states()["serin"].rejected.clone().unwrap();
     assert_eq!(rejected.reason, "\u{20ac}".repeat(341));
 }
 
 #[test]
 fn an_answer_to_an_older_response_is_ignored() {
     let (mut world, mut subscription) = begun();
-    subscription.hear(&request(&["serin"], "1", "1")).unwrap();
+    subscription.on_request(&request(&["serin"], "1", "1")).unwrap();
     world.publish("serin", "2");
     next(&mut subscription, &world);
     for stale in ["1", "", "3", "nonsense"] {
-        assert_eq!(subscription.hear(&request(&["serin"], "2", stale)), Ok(NOTHING));
-        assert_eq!(subscription.hear(&rejecting(&["serin"], "2", stale, "why")), Ok(NOTHING));
+        assert_eq!(subscription.on_request(&request(&["serin"], "2", stale)), Ok(NOTHING));
+        assert_eq!(subscription.on_request(&rejecting(&["serin"], "2", stale, "why")), Ok(NOTHING));
     }
-    assert_eq!(subscription.standings()["serin"], standing(Some("1"), None));
-    assert_eq!(subscription.hear(&request(&["serin"], "2", "2")), Ok(ANSWER));
-    assert_eq!(subscription.standings()["serin"], standing(Some("2"), None));
+    assert_eq!(subscription.ack_states()["serin"], standing(Some("1"), None));
+    assert_eq!(subscription.on_request(&request(&["serin"], "2", "2")), Ok(ANSWER));
+    assert_eq!(subscription.ack_states()["serin"], standing(Some("2"), None));
 }
 
 #[test]
 fn a_name_that_does_not_exist_yet_is_sent_when_it_does() {
     let (mut world, mut subscription) = (World::default(), Subscription::default());
-    subscription.hear(&request(&["serin"], "", "")).unwrap();
+    subscription.on_request(&request(&["serin"], "", "")).unwrap();
     world.publish("other", "1");
     assert_eq!(next(&mut subscription, &world), None);
     // Before anything was sent, another request can change the names.
-    assert_eq!(subscription.hear(&request(&["serin", "late"], "", "")), Ok(NEWS));
+    assert_eq!(subscription.on_request(&request(&["serin", "late"], "", "")), Ok(NEWS));
     world.publish("late", "7");
     assert_eq!(next(&mut subscription, &world), sent("1", "late", "7"));
 }
@@ -152,36 +152,36 @@ fn a_name_that_does_not_exist_yet_is_sent_when_it_does() {
 fn other_names_can_be_wanted_with_an_answer_or_later() {
     let (mut world, mut subscription) = begun();
     world.publish("other", "5");
-    assert_eq!(subscription.hear(&request(&["serin", "other"], "1", "1")), Ok(NEWS));
-    assert_eq!(subscription.standings()["serin"], standing(Some("1"), None));
+    assert_eq!(subscription.on_request(&request(&["serin", "other"], "1", "1")), Ok(NEWS));
+    assert_eq!(subscription.ack_states()["serin"], standing(Some("1"), None));
     assert_eq!(next(&mut subscription, &world), sent("2", "other", "5"));
-    subscription.hear(&request(&["serin", "other"], "5", "2")).unwrap();
-    assert_eq!(subscription.hear(&request(&["other"], "5", "2")), Ok(NEWS));
-    assert_eq!(subscription.standings().into_keys().collect::<Vec<_>>(), ["other"]);
+    subscription.on_request(&request(&["serin", "other"], "5", "2")).unwrap();
+    assert_eq!(subscription.on_request(&request(&["other"], "5", "2")), Ok(NEWS));
+    assert_eq!(subscription.ack_states().into_keys().collect::<Vec<_>>(), ["other"]);
     // Whoever wants a resource again does not have it any more.
-    subscription.hear(&request(&["other", "serin"], "5", "2")).unwrap();
+    subscription.on_request(&request(&["other", "serin"], "5", "2")).unwrap();
     assert_eq!(next(&mut subscription, &world), sent("3", "serin", "1"));
 }
 
 #[test]
 fn what_is_dropped_and_wanted_again_at_once_is_sent_again() {
     let (mut world, mut subscription) = begun();
-    subscription.hear(&request(&["serin"], "1", "1")).unwrap();
+    subscription.on_request(&request(&["serin"], "1", "1")).unwrap();
     world.publish("serin", "2");
     next(&mut subscription, &world);
     // The second response is on its way: all of this answers the first.
-    assert_eq!(subscription.hear(&request(&[], "1", "1")), Ok(NEWS));
-    assert_eq!(subscription.hear(&request(&["serin"], "1", "1")), Ok(NEWS));
+    assert_eq!(subscription.on_request(&request(&[], "1", "1")), Ok(NEWS));
+    assert_eq!(subscription.on_request(&request(&["serin"], "1", "1")), Ok(NEWS));
     assert_eq!(next(&mut subscription, &world), None, "the second is not answered yet");
-    subscription.hear(&request(&["serin"], "2", "2")).unwrap();
+    subscription.on_request(&request(&["serin"], "2", "2")).unwrap();
     assert_eq!(next(&mut subscription, &world), sent("3", "serin", "2"));
 }
 
 #[test]
 fn what_is_no_longer_wanted_is_not_recorded() {
     let (world, mut subscription) = begun();
-    subscription.hear(&request(&[], "1", "1")).unwrap();
-    assert_eq!(subscription.standings(), Standings::new());
+    subscription.on_request(&request(&[], "1", "1")).unwrap();
+    assert_eq!(subscription.ack_states(), AckStates::new());
     assert_eq!(next(&mut subscription, &world), None);
 }
 
@@ -191,18 +191,18 @@ fn one_resource_does_not_keep_another_waiting() {
     for name in ["a", "b"] {
         world.publish(name, "1");
     }
-    subscription.hear(&request(&["a", "b"], "", "")).unwrap();
-    let mut order = Vec::new();
+    subscription.on_request(&request(&["a", "b"], "", "")).unwrap();
+    let mut command = Vec::new();
     for nonce in 1..=4 {
         let (_, name, version) = next(&mut subscription, &world).unwrap();
-        order.push(name);
+        command.push(name);
         world.publish("a", &format!("{}", nonce + 1));
-        subscription.hear(&request(&["a", "b"], &version, &nonce.to_string())).unwrap();
+        subscription.on_request(&request(&["a", "b"], &version, &nonce.to_string())).unwrap();
         if nonce == 2 {
             world.publish("b", "2");
         }
     }
-    assert_eq!(order, ["a", "b", "a", "b"]);
+    assert_eq!(command, ["a", "b", "a", "b"]);
 }
 
 #[test]
@@ -210,14 +210,14 @@ fn who_comes_back_gets_the_present_state_and_says_what_it_has() {
     let (mut world, mut again) = (World::default(), Subscription::default());
     world.publish("serin", "2");
     // Some come back with the nonce of a stream that is no more.
-    again.hear(&request(&["serin"], "1", "17")).unwrap();
-    assert_eq!(again.standings()["serin"], standing(Some("1"), None));
+    again.on_request(&request(&["serin"], "1", "17")).unwrap();
+    assert_eq!(again.ack_states()["serin"], standing(Some("1"), None));
     assert_eq!(next(&mut again, &world), sent("1", "serin", "2"));
 
     // Of several resources it can't say which.
     let mut several = Subscription::default();
-    several.hear(&request(&["other", "serin"], "1", "")).unwrap();
-    assert_eq!(several.standings()["serin"], standing(None, None));
+    several.on_request(&request(&["other", "serin"], "1", "")).unwrap();
+    assert_eq!(several.ack_states()["serin"], standing(None, None));
 }
 
 #[test]
@@ -225,10 +225,10 @@ fn other_types_are_not_answered() {
     let (mut world, mut subscription) = begun();
     let other =
         Request { type_url: "type.googleapis.com/x.Y".into(), ..request(&["serin"], "1", "1") };
-    assert_eq!(subscription.hear(&other), Ok(NOTHING));
+    assert_eq!(subscription.on_request(&other), Ok(NOTHING));
     world.publish("serin", "2");
     assert_eq!(next(&mut subscription, &world), None, "the first is not answered yet");
-    assert_eq!(subscription.hear(&request(&["serin"], "1", "1")), Ok(ANSWER));
+    assert_eq!(subscription.on_request(&request(&["serin"], "1", "1")), Ok(ANSWER));
     assert_eq!(next(&mut subscription, &world), sent("2", "serin", "2"));
 }
 
@@ -236,9 +236,9 @@ fn other_types_are_not_answered() {
 fn names_are_bounded() {
     let (_, mut subscription) = begun();
     let long = "n".repeat(MAX_NAME + 1);
-    assert_eq!(subscription.hear(&request(&[&long], "1", "1")), Err(Excess));
+    assert_eq!(subscription.on_request(&request(&[&long], "1", "1")), Err(LimitExceeded));
     let many: Vec<_> = (0..=MAX_NAMES).map(|number| number.to_string()).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
-    assert_eq!(subscription.hear(&request(&many, "1", "1")), Err(Excess));
-    assert_eq!(subscription.hear(&request(&many[1..], "1", "1")), Ok(NEWS));
+    assert_eq!(subscription.on_request(&request(&many, "1", "1")), Err(LimitExceeded));
+    assert_eq!(subscription.on_request(&request(&many[1..], "1", "1")), Ok(NEWS));
 }

@@ -8,18 +8,18 @@ fn resource(version: &str) -> Resource {
     Resource { name: "serin".to_owned(), version: version.to_owned(), body: Any::default() }
 }
 
-fn running(version: &str) -> Standings {
-    let standing = Standing { acknowledged: Some(version.to_owned()), rejected: None };
+fn running(version: &str) -> AckStates {
+    let standing = AckState { acknowledged: Some(version.to_owned()), rejected: None };
     [("serin".to_owned(), standing)].into()
 }
 
-fn acknowledged(proxy: &Proxy) -> Option<&str> {
+fn acknowledged(proxy: &ProxyStatus) -> Option<&str> {
     proxy.resources.get("serin")?.acknowledged.as_deref()
 }
 
 #[test]
 fn groups_have_their_own() {
-    let mut fleet = Fleet::default();
+    let mut fleet = ProxyRegistry::default();
     assert!(fleet.publish("edge", resource("1")));
     assert!(!fleet.publish("edge", resource("1")), "the same again");
     assert!(fleet.publish("edge", resource("2")));
@@ -32,7 +32,7 @@ fn groups_have_their_own() {
 
 #[test]
 fn a_proxy_that_has_gone_is_known_as_it_was() {
-    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [later, last] = [10, 20].map(|seconds| now + Duration::from_secs(seconds));
     let member = fleet.join("edge", "edge-1", now);
     fleet.record(&member, running("1"));
@@ -53,7 +53,7 @@ fn a_proxy_that_has_gone_is_known_as_it_was() {
 
 #[test]
 fn streams_that_disagree_acknowledge_nothing() {
-    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [old, new] = [(); 2].map(|()| fleet.join("edge", "edge-1", now));
     fleet.record(&old, running("1"));
     fleet.record(&new, running("2"));
@@ -66,29 +66,29 @@ fn streams_that_disagree_acknowledge_nothing() {
 
 #[test]
 fn who_has_gone_is_forgotten_in_time() {
-    let (mut fleet, now) = (Fleet::default(), Instant::now());
+    let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [gone, back] = ["edge-1", "edge-2"].map(|node| {
         let member = fleet.join("edge", node, now);
         fleet.leave(&member, now);
         member
     });
     fleet.join("edge", &back.node, now);
-    fleet.forget(now + REMEMBERED_FOR);
+    fleet.forget(now + RETENTION);
     assert_eq!(fleet.proxies("edge").len(), 2);
-    fleet.forget(now + REMEMBERED_FOR + Duration::from_nanos(1));
+    fleet.forget(now + RETENTION + Duration::from_nanos(1));
     let names: Vec<_> = fleet.proxies("edge").into_iter().map(|proxy| proxy.node).collect();
     assert_eq!((names, gone.node.as_str()), (vec!["edge-2".to_owned()], "edge-1"));
 }
 
 #[test]
 fn not_more_than_so_many_are_remembered() {
-    let (mut fleet, now) = (Fleet::default(), Instant::now());
-    for number in 0..=REMEMBERED {
+    let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
+    for number in 0..=MAX_RETAINED_PROXIES {
         let member = fleet.join(&format!("group-{number}"), "node", now);
         fleet.leave(&member, now);
         fleet.forget(now);
     }
-    assert_eq!(fleet.gone.len(), REMEMBERED);
-    assert_eq!(fleet.groups.len(), REMEMBERED);
+    assert_eq!(fleet.gone.len(), MAX_RETAINED_PROXIES);
+    assert_eq!(fleet.groups.len(), MAX_RETAINED_PROXIES);
     assert!(fleet.is_empty("group-0") && !fleet.is_empty("group-1"));
 }

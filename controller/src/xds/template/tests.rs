@@ -6,7 +6,7 @@ const SHIPPED: &str = include_str!("../../../../envoy/filter.json");
 
 #[test]
 fn the_shipped_file_is_served_with_another_configuration() {
-    let template = Template::parse(SHIPPED.as_bytes()).unwrap();
+    let template = FilterTemplate::parse(SHIPPED.as_bytes()).unwrap();
     assert_eq!(template.name(), "serin");
     assert_eq!(template.configuration(), r#"{"schema":1,"generation":0,"services":[]}"#);
     let resource = template.resource("7".to_owned(), "text".to_owned());
@@ -69,9 +69,9 @@ fn what_could_not_be_passed_on_is_an_error_that_names_the_field() {
     ] {
         let text = SHIPPED.replacen(from, to, 1);
         assert_ne!(text, SHIPPED);
-        let error = Template::parse(text.as_bytes()).unwrap_err().to_string();
+        let error = FilterTemplate::parse(text.as_bytes()).unwrap_err().to_string();
         assert!(error.contains(&expected), "{error}");
     }
-    assert!(Template::parse(b"{\"resources\": []}").is_err());
-    assert!(Template::parse(b"").is_err());
+    assert!(FilterTemplate::parse(b"{\"resources\": []}").is_err());
+    assert!(FilterTemplate::parse(b"").is_err());
 }

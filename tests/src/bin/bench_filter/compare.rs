@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_tests::figures::Figures;
+use serin_tests::figures::Measurements;
 use serin_tests::{Envoy, until, usage};
 
 use crate::backend::Backend;
@@ -16,7 +16,7 @@ use crate::subject::Subject;
 /// Load before anything is measured: connections, caches and the compiler of the VM come to rest.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-struct Runner {
+struct SubjectRunner {
     subject: Subject,
     envoy: Envoy,
     clients: Clients,
@@ -31,11 +31,11 @@ struct Runner {
 /// What was measured of one subject.
 struct Row {
     subject: Subject,
-    cpu: Figures,
+    cpu: Measurements,
     /// To no filter, round by round.
-    added: Figures,
-    p50: Figures,
-    p99: Figures,
+    added: Measurements,
+    p50: Measurements,
+    p99: Measurements,
     resident_kib: u64,
     linear_kib: Vec<u64>,
     requests: usize,
@@ -53,7 +53,7 @@ struct Module {
 }
 
 /// How to measure.
-pub(crate) struct Plan {
+pub(crate) struct BenchmarkPlan {
     pub(crate) rounds: u32,
     /// How long a visit is, once for CPU and once for latency.
     pub(crate) visit: Duration,
@@ -66,8 +66,8 @@ pub(crate) struct Plan {
 }
 
 /// Visits every subject in every round.
-pub(crate) async fn run(plan: &Plan) -> Comparison {
-    let Plan { rounds, visit, cpu_rate, rate, .. } = *plan;
+pub(crate) async fn run(plan: &BenchmarkPlan) -> Comparison {
+    let BenchmarkPlan { rounds, visit, cpu_rate, rate, .. } = *plan;
     let others = plan.others.iter().map(|name| Subject::Other(name.clone().leak()));
     let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
     let mut runners = Vec::new();
@@ -78,14 +78,14 @@ pub(crate) async fn run(plan: &Plan) -> Comparison {
         until_it_splits(subject, &mut clients).await;
         clients.send(Pace::Saturate, Callers::OneService, WARM_UP).await;
         let (cpu, p50, p99) = (vec![], vec![], vec![]);
-        runners.push(Runner { subject, envoy, clients, cpu, p50, p99, requests: 0 });
+        runners.push(SubjectRunner { subject, envoy, clients, cpu, p50, p99, requests: 0 });
     }
     let pace = if cpu_rate == 0 { Pace::Saturate } else { Pace::Rate(cpu_rate) };
-    let mut order: Vec<usize> = (0..runners.len()).collect();
+    let mut command: Vec<usize> = (0..runners.len()).collect();
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        fastrand::shuffle(&mut order);
-        for index in &order {
+        fastrand::shuffle(&mut command);
+        for index in &command {
             runners[*index].visit(pace, rate, visit).await;
         }
     }
@@ -112,7 +112,7 @@ async fn until_it_splits(subject: Subject, clients: &mut Clients) {
     .await;
 }
 
-impl Runner {
+impl SubjectRunner {
     async fn visit(&mut self, pace: Pace, rate: u32, time: Duration) {
         let pid = self.envoy.pid();
         let before = usage::cpu(pid);
@@ -123,7 +123,7 @@ impl Runner {
 
         let samples = self.clients.send(Pace::Rate(rate), Callers::OneService, time).await;
         let latencies = samples.iter().map(|sample| sample.latency.as_secs_f64() * 1e3).collect();
-        let latencies = Figures::new(latencies);
+        let latencies = Measurements::new(latencies);
         self.p50.push(latencies.median());
         self.p99.push(latencies.quantile(0.99));
         self.enter(&samples);
@@ -136,16 +136,16 @@ impl Runner {
     }
 }
 
-fn rows(runners: &[Runner]) -> Vec<Row> {
+fn rows(runners: &[SubjectRunner]) -> Vec<Row> {
     let native = &runners[0].cpu;
-    let row = |runner: &Runner| Row {
+    let row = |runner: &SubjectRunner| Row {
         subject: runner.subject,
-        cpu: Figures::new(runner.cpu.clone()),
-        added: Figures::new(
+        cpu: Measurements::new(runner.cpu.clone()),
+        added: Measurements::new(
             runner.cpu.iter().zip(native).map(|(cpu, native)| cpu - native).collect(),
         ),
-        p50: Figures::new(runner.p50.clone()),
-        p99: Figures::new(runner.p99.clone()),
+        p50: Measurements::new(runner.p50.clone()),
+        p99: Measurements::new(runner.p99.clone()),
         resident_kib: usage::resident_kib(runner.envoy.pid()),
         linear_kib: usage::linear_memories_kib(runner.envoy.pid()),
         requests: runner.requests,
@@ -162,7 +162,7 @@ fn module() -> Module {
 }
 
 impl Comparison {
-    fn added(&self, subject: Subject) -> &Figures {
+    fn added(&self, subject: Subject) -> &Measurements {
         &self.rows.iter().find(|row| row.subject == subject).expect("it was measured").added
     }
 

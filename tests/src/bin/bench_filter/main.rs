@@ -95,7 +95,7 @@ async fn run(arguments: Arguments) -> ExitCode {
         print(arguments.output, || soak.table(), || soak.json());
         return if soak.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let plan = compare::Plan {
+    let plan = compare::BenchmarkPlan {
         rounds: arguments.rounds,
         visit: Duration::from_millis(arguments.visit),
         cpu_rate: arguments.cpu_rate,

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use serin_tests::figures::Figures;
+use serin_tests::figures::Measurements;
 use serin_tests::until;
 
 use crate::backend::Backend;
@@ -17,7 +17,7 @@ const PERIOD: Duration = Duration::from_millis(300);
 const EVERYBODY_PPM: u32 = 1_000_000;
 
 /// Milliseconds to live, of so many changes.
-pub(crate) async fn run(changes: u32) -> Figures {
+pub(crate) async fn run(changes: u32) -> Measurements {
     eprintln!("{changes} changes of the weights, two workers");
     let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
     let envoy = Subject::Filter(0).start([&v1, &v2], 2).await;
@@ -44,7 +44,7 @@ pub(crate) async fn run(changes: u32) -> Figures {
     };
     let (samples, ()) = tokio::join!(load, change);
     assert!(samples.iter().all(|sample| sample.version.is_some()), "a request failed");
-    Figures::new(changed.iter().map(|(at, old)| live(*at, *old, &samples)).collect())
+    Measurements::new(changed.iter().map(|(at, old)| live(*at, *old, &samples)).collect())
 }
 
 /// Milliseconds from a change to the end of the last request that the version before has answered since then.
@@ -54,7 +54,7 @@ fn live(at: Instant, old: [u8; 2], samples: &[Sample]) -> f64 {
     last.map_or(0.0, |last| last.duration_since(at).as_secs_f64() * 1e3)
 }
 
-pub(crate) fn line(live: &Figures) -> String {
+pub(crate) fn line(live: &Measurements) -> String {
     format!(
         "New weights live in both workers, from the file's move: median {:.1} ms, worst {:.1} ms\n",
         live.median(),

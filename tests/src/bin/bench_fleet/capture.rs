@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_tests::{Envoy, Load, Plan, Setup, Upstream, http};
+use serin_tests::{Envoy, Load, LoadPlan, Setup, Upstream, http};
 
 /// What serin asks an Envoy for.
 const PATH: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.)";
@@ -27,7 +27,7 @@ pub(crate) async fn statistics() -> Value {
         "tripwire": {"toleratedPpm": 100_000}}]});
     let setup = Setup::new(v1.address(), v2.address()).configuration(configuration.to_string());
     let envoy = Envoy::start(&setup).await;
-    let load = Load::start(Plan::new(envoy.listener(), RATE));
+    let load = Load::start(LoadPlan::new(envoy.listener(), RATE));
     tokio::time::sleep(TIME).await;
     load.stop().await;
     envoy.until_flushed().await;

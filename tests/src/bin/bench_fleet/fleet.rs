@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::shape::{Shape, group_name, service_name};
 
 /// From the start of all to rollouts that are live at all proxies.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Rollouts that are handed over at once.
 const AT_ONCE: usize = 16;
@@ -55,7 +55,7 @@ impl Fleet {
         let server = Server::started_with(directory.path(), &arguments).await;
         let steps = steps(pushes.div_ceil(shape.groups));
         let fleet = Self { shape, server, simulator, steps, _directory: directory };
-        until(PATIENCE, "the simulator answers", async || http::get(shape.control(), "/0").await)
+        until(TIMEOUT, "the simulator answers", async || http::get(shape.control(), "/0").await)
             .await;
         fleet.apply_all().await;
         fleet.until_live().await;
@@ -72,11 +72,11 @@ impl Fleet {
     /// It can't begin before its proxies have connected and answer in time, as they may not on a machine that has other work.
     async fn apply(&self, group: u32) {
         let rollout = self.rollout(group);
-        until(PATIENCE, "the rollout begins", || self.post("/v1/rollouts", rollout.clone())).await;
+        until(TIMEOUT, "the rollout begins", || self.post("/v1/rollouts", rollout.clone())).await;
     }
 
     async fn until_live(&self) {
-        until(PATIENCE, "every rollout is live", async || {
+        until(TIMEOUT, "every rollout is live", async || {
             let rollouts = self.rollouts().await;
             let live = rollouts.iter().filter(|it| it["status"]["live"] == true).count();
             if live == self.shape.groups as usize { Ok(()) } else { Err((rollouts.len(), live)) }
@@ -94,9 +94,9 @@ impl Fleet {
 
     /// Opens the gate of the rollout with this number.
     pub(crate) async fn advance(&self, rollout: &Value) {
-        let order = json!({ "by": "bench-fleet", "step": rollout["status"]["step"] });
+        let command = json!({ "by": "bench-fleet", "step": rollout["status"]["step"] });
         let path = format!("/v1/rollouts/{}/advance", rollout["id"]);
-        self.post(&path, order.to_string()).await.expect("an order that is taken");
+        self.post(&path, command.to_string()).await.expect("an order that is taken");
     }
 
     /// What serin tells Prometheus.

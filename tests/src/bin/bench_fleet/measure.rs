@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
-use serin_tests::figures::Figures;
+use serin_tests::figures::Measurements;
 use serin_tests::{until, usage};
 
 use crate::fleet::Fleet;
@@ -21,13 +21,13 @@ pub(crate) struct Measured {
     /// Bytes of a page of statistics.
     pub(crate) page: usize,
     /// Of a second, in cores; none if nothing but pushes was to be measured.
-    pub(crate) cpu: Option<Figures>,
+    pub(crate) cpu: Option<Measurements>,
     pub(crate) resident_kib: u64,
     /// Of looks: when they began after they were due, and how long they took.
     pub(crate) lateness: Spans,
     pub(crate) duration: Spans,
     /// Milliseconds from an order to the last acknowledgement.
-    pub(crate) pushes: Figures,
+    pub(crate) pushes: Measurements,
 }
 
 /// Spans of time by their upper boundaries in seconds, as Prometheus has them.
@@ -51,10 +51,10 @@ pub(crate) async fn measure(
     Measured {
         shape,
         page: page.body().len(),
-        cpu: (!cpu.is_empty()).then(|| Figures::new(cpu)),
+        cpu: (!cpu.is_empty()).then(|| Measurements::new(cpu)),
         resident_kib: usage::resident_kib(fleet.server.pid()),
-        lateness: spans("serin_look_lateness_seconds"),
-        duration: spans("serin_look_duration_seconds"),
+        lateness: spans("serin_poll_lateness_seconds"),
+        duration: spans("serin_poll_duration_seconds"),
         pushes,
     }
 }
@@ -72,7 +72,7 @@ async fn cpu(pid: u32, time: Duration) -> Vec<f64> {
     cores
 }
 
-async fn pushes_of(fleet: &Fleet, pushes: u32) -> Figures {
+async fn pushes_of(fleet: &Fleet, pushes: u32) -> Measurements {
     let mut took = Vec::new();
     for push in 0..pushes {
         let group = push % fleet.shape.groups;
@@ -104,7 +104,7 @@ async fn pushes_of(fleet: &Fleet, pushes: u32) -> Figures {
         })
         .await;
     }
-    Figures::new(took)
+    Measurements::new(took)
 }
 
 impl Spans {

@@ -26,7 +26,7 @@ use crate::shape::{Shape, group_name, service_name};
 const TYPE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 
 /// A proxy that is not connected tries again.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 struct Proxy {
     node: String,
@@ -97,7 +97,7 @@ async fn follow(xds: SocketAddr, proxy: Arc<Proxy>) {
     loop {
         // Why it has ended does not matter here: whoever has to be there is missed.
         let _ = stream_of(xds, &proxy).await;
-        tokio::time::sleep(TRY_AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

@@ -9,7 +9,7 @@ use serin_tests::{Call, Proxy, http, until};
 
 use super::world::{Bookinfo, only, sidecar, subsets, virtual_service, wasm_plugin};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All users are one version's.
 fn configuration(generation: u64, version: &str) -> Value {
@@ -50,7 +50,7 @@ async fn revealed(world: &Bookinfo) -> Result<Option<String>, String> {
 }
 
 async fn until_revealed(world: &Bookinfo, version: Option<&str>) {
-    until(PATIENCE, &format!("{version:?} is revealed"), async || {
+    until(TIMEOUT, &format!("{version:?} is revealed"), async || {
         let served = revealed(world).await?;
         let begins = served.as_deref().and_then(|served| served.get(..2));
         if begins == version { Ok(()) } else { Err(format!("{served:?}")) }
@@ -85,7 +85,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     let mut broken = configuration(3, "v1");
     broken["services"][0]["buckets"][0]["count"] = 7.into();
     world.change(&object, json!({ "pluginConfig": broken })).await;
-    let log = until(PATIENCE, "the refusal is logged", async || {
+    let log = until(TIMEOUT, "the refusal is logged", async || {
         let log = world.mesh.log();
         if log.contains("buckets") { Ok(log) } else { Err(log.len()) }
     });
@@ -93,7 +93,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     until_revealed(&world, Some("v2")).await;
 
     // As Istio's proxies: statistics of the filter, under their raw names, and nothing else of the admin interface.
-    until(PATIENCE, "the requests are counted", async || {
+    until(TIMEOUT, "the requests are counted", async || {
         let (status, page) = statistics(&world, "/stats/prometheus").await;
         let mut lines = page.lines();
         let counted = lines.any(|line| line.starts_with("serin_service") && line.contains("v2"));

@@ -10,7 +10,7 @@ use serin_tests::{Call, Mesh, Protocol, Proxy, Upstream, Workload, until};
 use crate::world::{merge, world};
 
 /// From a change of an object to what the traffic shows of it, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Bookinfo {
     pub(crate) server: ApiServer,
@@ -58,7 +58,7 @@ impl Bookinfo {
         status: u16,
         version: Option<&str>,
     ) {
-        until(PATIENCE, "the answer", async || {
+        until(TIMEOUT, "the answer", async || {
             let answer = call(self.call(Protocol::Http1)).send().await?;
             match (answer.status, answer.version.as_deref()) == (status, version) {
                 true => Ok(()),
@@ -70,7 +70,7 @@ impl Bookinfo {
 
     /// Waits until both versions answer, in proportions like these. A hundred requests tell 10 from 90 %.
     pub(crate) async fn until_split(&self, v2: std::ops::RangeInclusive<usize>) {
-        until(PATIENCE, &format!("{v2:?} of 100 by v2"), async || {
+        until(TIMEOUT, &format!("{v2:?} of 100 by v2"), async || {
             let mut served = BTreeMap::new();
             for _ in 0..100 {
                 let answer = self.call(Protocol::Http1).send().await?;
@@ -94,7 +94,7 @@ impl Bookinfo {
         object: &Value,
         found: impl Fn(&Value) -> Option<T>,
     ) -> T {
-        until(PATIENCE, "the status", async || {
+        until(TIMEOUT, "the status", async || {
             let now = crate::world::read(&self.server.admin(), object).await;
             found(&now).ok_or_else(|| now["status"].clone())
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin_tests::Fault;
-use serin_tests::kube::relay::{Hold, Moment};
+use serin_tests::kube::relay::{HeldWrite, HoldPoint};
 
 use super::objects::by_weights;
 use super::world::{ROLLOUT, World, kill, phase, wall, weights_in};
@@ -50,8 +50,8 @@ async fn killed_at_every_write_a_bad_candidate_is_taken_back() {
 async fn killed_at_every_write(world: &World, routes: &Value, course: &Course) {
     let _load = world.load(150);
     let mut killed = [0, 0];
-    for (moment, killed) in [Moment::Before, Moment::After].into_iter().zip(&mut killed) {
-        while disturbed(world, routes, course, Hold { write: *killed + 1, moment }).await {
+    for (moment, killed) in [HoldPoint::Before, HoldPoint::After].into_iter().zip(&mut killed) {
+        while disturbed(world, routes, course, HeldWrite { write: *killed + 1, moment }).await {
             *killed += 1;
         }
     }
@@ -62,7 +62,7 @@ async fn killed_at_every_write(world: &World, routes: &Value, course: &Course) {
 }
 
 /// One rollout, whose operator is killed at this write. Whether it had so many.
-async fn disturbed(world: &World, routes: &Value, course: &Course, hold: Hold) -> bool {
+async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWrite) -> bool {
     let relay = world.relay(Some(hold)).await;
     let first = world.operator_with("first", &relay.login());
     let object = world.server().create(&short()).await;
@@ -79,7 +79,7 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: Hold) -
     world.delete(&lease()).await;
     let second = world.operator_with("second", &relay.login());
     let over =
-        |object: &Value| phase(course.phase)(object) && object["status"]["underWay"].is_null();
+        |object: &Value| phase(course.phase)(object) && object["status"]["checkpoint"].is_null();
     let ended = world.until(ROLLOUT, &format!("it ends after {hold:?}"), &object, over).await;
     let weights = world.weights(routes).await;
     course.check(&relay.written(), &ended, weights, hold);
@@ -91,7 +91,7 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: Hold) -
 
 impl Course {
     /// What was written, by whomever, is what an operator writes that nobody kills.
-    fn check(&self, written: &[Value], ended: &Value, weights: [u64; 2], hold: Hold) {
+    fn check(&self, written: &[Value], ended: &Value, weights: [u64; 2], hold: HeldWrite) {
         let status = &ended["status"];
         let history = status["history"].as_array().expect("a history");
         assert_eq!(history.len(), 1, "{hold:?}: {status}");

@@ -194,14 +194,14 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
 
     // As it is if the operator was killed once the end was stored.
     kill(second).await;
-    let retiring = Patch::Merge(json!({ "status": { "retiring": { "version": "v1" } } }));
+    let retiring = Patch::Merge(json!({ "status": { "pendingScaleDown": { "version": "v1" } } }));
     let api = objects(&world.admin(), &object);
     let scale_up = json!({ "spec": { "replicas": 3 } });
     world.change(&deployment("v1", 0), scale_up.clone()).await;
     api.patch_status("reviews", &PatchParams::default(), &retiring).await.expect("a status");
     let third = world.operator("third");
     shop.until_replicas("v1", 0).await;
-    let nothing = |object: &Value| object["status"].get("retiring").is_none();
+    let nothing = |object: &Value| object["status"].get("pendingScaleDown").is_none();
     world.until(SOON, "it is done", &object, nothing).await;
 
     // But not of a version that is wanted again.
@@ -271,7 +271,7 @@ async fn replicas_that_are_not_to_be_scaled_are_waited_for() {
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.order(&object, "abort by=ann").await;
     let stopped = world.until(SOON, "v1 has everybody", &object, phase("Stopped")).await;
-    assert_eq!(stopped["status"].get("retiring"), None);
+    assert_eq!(stopped["status"].get("pendingScaleDown"), None);
     assert_eq!(shop.replicas("v2").await, 1);
 }
 

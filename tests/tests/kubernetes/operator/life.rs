@@ -57,7 +57,7 @@ async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
     signal(&second, Signal::CONT);
     let ended = world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
     assert!(writer("third")(&ended), "{}", ended["status"]["writer"]);
-    assert_eq!(ended["status"]["order"]["text"], "approve by=ann");
+    assert_eq!(ended["status"]["command"]["text"], "approve by=ann");
     assert_eq!(world.weights(&routes).await, [0, 100]);
     load.stop().await.assert_none_failed();
 }
@@ -69,9 +69,9 @@ async fn orders_and_newer_candidates_are_obeyed() {
     let _operator = world.operator("a");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.order(&object, "puase").await;
-    let refused = |object: &Value| object["status"]["order"]["refused"].is_string();
+    let refused = |object: &Value| object["status"]["command"]["rejected"].is_string();
     world.until(SOON, "it is no order", &object, refused).await;
-    world.order(&object, "pause by=ann why=lunch").await;
+    world.order(&object, "pause by=ann reason=lunch").await;
     world.until(SOON, "it is paused", &object, phase("Paused")).await;
 
     // The one that ran is wanted again.

@@ -62,7 +62,7 @@ async fn weights_changed_by_hand_are_repaired_and_told() {
     let Some((world, routes, object, _running)) = under_way("repair").await else { return };
     world.set_weights(&routes, [50, 50]).await;
     world.until_weights(&routes, [80, 20]).await;
-    world.until_told(&object, &["Warned"]).await;
+    world.until_told(&object, &["Warning"]).await;
     world.order(&object, "approve").await;
     world.until(ROLLOUT, "v2 is promoted", &object, promoted).await;
     assert_eq!(world.weights(&routes).await, [0, 100]);
@@ -72,12 +72,12 @@ async fn weights_changed_by_hand_are_repaired_and_told() {
 async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
-    let told = world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
+    let told = world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     assert!(message.contains("drift: respect"), "{message}");
-    world.until_told(&object, &["Warned", "Blocked"]).await;
+    world.until_told(&object, &["Warning", "Blocked"]).await;
     world.order(&object, "approve").await;
-    let order = |object: &Value| object["status"]["order"]["text"] == "approve";
+    let order = |object: &Value| object["status"]["command"]["text"] == "approve";
     world.until(SOON, "the order is heard", &object, order).await;
     assert_eq!(world.weights(&routes).await, [50, 50]);
 
@@ -91,7 +91,7 @@ async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
 async fn weights_that_are_respected_keep_no_rollback_waiting() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
-    world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
+    world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
     world.order(&object, "abort").await;
     world.until_weights(&routes, [100, 0]).await;
     let stopped = |object: &Value| object["status"]["phase"] == "Stopped";
@@ -105,11 +105,11 @@ async fn routes_that_are_deleted_are_told_and_waited_for() {
     let _operator = world.operator("a");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.delete(&routes).await;
-    let told = world.until(SOON, "it is told", &object, degraded("NotWritten")).await;
+    let told = world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     assert!(message.contains("VirtualService reviews is not there"), "{message}");
     assert_eq!(told["status"]["step"], "1/2");
-    world.until_told(&object, &["Warned", "Blocked"]).await;
+    world.until_told(&object, &["Warning", "Blocked"]).await;
 
     world
         .server()

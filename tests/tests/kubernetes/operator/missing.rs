@@ -20,7 +20,7 @@ async fn without_the_kinds_of_the_gateway_api_those_of_istio_are_rolled_out() {
     assert_eq!(world.weights(&routes).await, [0, 100]);
     assert_eq!(
         condition(&crate::world::read(&world.admin(), &other).await, "Degraded"),
-        ["True", "KindMissing"]
+        ["True", "CRDNotInstalled"]
     );
 }
 
@@ -44,12 +44,12 @@ async fn without_the_kinds_of_istio_those_of_the_gateway_api_are_rolled_out() {
 
 /// The cluster has no such kind of object, and the Rollout says so.
 async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
-    let told = world.until(SOON, "it is told", object, degraded("KindMissing")).await;
+    let told = world.until(SOON, "it is told", object, degraded("CRDNotInstalled")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     let expected = format!("the cluster has no {kind}: is its definition installed?");
     assert!(message.contains(&expected), "{message}");
     assert_eq!(told["status"]["phase"], "Pending");
-    world.until_told(object, &["KindMissing"]).await;
+    world.until_told(object, &["CRDNotInstalled"]).await;
 }
 
 async fn undefine(world: &World, name: &str) {
@@ -134,7 +134,7 @@ async fn a_candidate_that_loses_its_service_is_told_and_gets_no_further() {
     let candidate = service("reviews-v2", json!({ "app": "reviews", "version": "v2" }));
     world.delete(&candidate).await;
     world.until(SOON, "it is told", &object, degraded("NotRunning")).await;
-    world.until_told(&object, &["Warned", "Blocked"]).await;
+    world.until_told(&object, &["Warning", "Blocked"]).await;
     world.order(&object, "approve").await;
     assert_eq!(world.weights(&route).await, [80, 20]);
 

@@ -27,7 +27,7 @@ async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
     assert_eq!(condition(&promoted, "Ready"), ["True", "Stable"]);
     assert_eq!(condition(&promoted, "Degraded"), ["False", "AsExpected"]);
     assert_eq!(promoted["status"]["history"][0]["verdict"], "Promoted");
-    assert_eq!(promoted["status"]["underWay"], Value::Null);
+    assert_eq!(promoted["status"]["checkpoint"], Value::Null);
     assert_eq!(promoted["status"]["observedGeneration"], promoted["metadata"]["generation"]);
     world.bookinfo.until_split(100..=100).await;
 
@@ -58,7 +58,7 @@ async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
 
     // Somebody orders it once more, and it is good by now.
     world.bookinfo.version("v2").set_faults([]);
-    world.order(&object, "retry why=fixed").await;
+    world.order(&object, "retry reason=fixed").await;
     let stable = |object: &Value| object["status"]["stable"] == "v2";
     world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
     assert_eq!(world.weights(&routes).await, [0, 100]);

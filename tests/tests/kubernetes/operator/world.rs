@@ -10,9 +10,9 @@ use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
-use serin_tests::kube::relay::{Hold, Relay};
+use serin_tests::kube::relay::{ApiRelay, HeldWrite};
 use serin_tests::kube::{ApiServer, client, objects};
-use serin_tests::{Load, Plan, Proxy, serin, until};
+use serin_tests::{Load, LoadPlan, Proxy, serin, until};
 use tempfile::TempDir;
 use tokio::process::Child;
 
@@ -47,7 +47,7 @@ impl World {
     /// With a plugin that splits, and the routes that whoever set it up has made.
     pub(crate) async fn filtered() -> Option<(Self, Value, Value)> {
         let world = Self::new(sidecar()).await?;
-        let carrier = world.server().create(&plugin(json!([]))).await;
+        let sink = world.server().create(&plugin(json!([]))).await;
         let chosen = json!([{ "headers": { "x-serin-version": { "exact": "v2" } } }]);
         let routes = virtual_service(json!([
             { "match": chosen, "route": only("v2") },
@@ -55,7 +55,7 @@ impl World {
         ]));
         let routes = world.server().create(&routes).await;
         world.bookinfo.until_split(0..=0).await;
-        Some((world, carrier, routes))
+        Some((world, sink, routes))
     }
 
     /// With the subsets v1 and v2. `None` where there is no server to be had.
@@ -104,8 +104,8 @@ impl World {
     }
 
     /// What stands between operators and the server, and has their rights.
-    pub(crate) async fn relay(&self, hold: Option<Hold>) -> Relay {
-        Relay::start(client(self.login.clone()).await, hold)
+    pub(crate) async fn relay(&self, hold: Option<HeldWrite>) -> ApiRelay {
+        ApiRelay::start(client(self.login.clone()).await, hold)
     }
 
     /// Another operator, which logs in so.
@@ -134,7 +134,7 @@ impl World {
 
     /// Calls the service, by so many requests a second.
     pub(crate) fn load(&self, rate: u32) -> Load {
-        let mut plan = Plan::new(self.bookinfo.mesh.listener(), rate);
+        let mut plan = LoadPlan::new(self.bookinfo.mesh.listener(), rate);
         plan.host = Some("reviews");
         Load::start(plan)
     }
@@ -153,7 +153,7 @@ impl World {
                 true => Ok(now),
                 false => {
                     let mut status = now["status"].clone();
-                    status["underWay"].take();
+                    status["checkpoint"].take();
                     Err(format!("{status}; said: {}", self.said()))
                 }
             }
@@ -202,8 +202,9 @@ impl World {
     }
 
     /// Gives an order, as people do.
-    pub(crate) async fn order(&self, object: &Value, order: &str) {
-        self.change(object, json!({"metadata": {"annotations": {"serin.dev/order": order}}})).await;
+    pub(crate) async fn order(&self, object: &Value, command: &str) {
+        self.change(object, json!({"metadata": {"annotations": {"serin.dev/command": command}}}))
+            .await;
     }
 
     /// Waits until there are Events about an object with all these reasons.
@@ -268,7 +269,7 @@ pub(crate) fn degraded(reason: &'static str) -> impl Fn(&Value) -> bool {
 
 /// When the status of a rollout under way was written.
 pub(crate) fn wall(status: &Value) -> Timestamp {
-    let text = status["underWay"]["wall"].as_str().expect("a rollout is under way");
+    let text = status["checkpoint"]["wall"].as_str().expect("a rollout is under way");
     text.parse().expect("a time")
 }
 

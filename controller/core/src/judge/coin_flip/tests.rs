@@ -7,7 +7,7 @@ type Counts = (u32, u32, u32, u32);
 
 fn add(test: &mut CoinFlip, direction: Direction, margin: Margin, (n_b, k_b, n_c, k_c): Counts) {
     let Some(odds) = Odds::new(direction, margin.relative, n_b.into(), n_c.into()) else { return };
-    let bad = Bad { baseline: k_b.into(), candidate: k_c.into() };
+    let bad = BadCounts { baseline: k_b.into(), candidate: k_c.into() };
     test.add(&odds, bad, margin.absolute, 1.0);
 }
 
@@ -27,7 +27,7 @@ fn worked_example() {
     let mut seen = Vec::new();
     for (index, block) in WORKED.into_iter().enumerate() {
         if index == 2 {
-            test.stake_mut().pass_slot();
+            test.wealth_mut().pass_slot();
         }
         add(&mut test, Direction::Harm, MARGIN, block);
         seen.push(test.ln_e());
@@ -51,7 +51,7 @@ fn golden_vectors_of_both_directions() {
             [0.065020961145, -1.269309413790, -1.585181829912, -1.585181829912, -2.492259211134],
         ),
     ] {
-        let mut test = CoinFlip::all_in();
+        let mut test = CoinFlip::fully_invested();
         let seen = WORKED.map(|block| {
             add(&mut test, direction, MARGIN, block);
             test.ln_e()
@@ -89,7 +89,7 @@ fn expectation_never_exceeds_one_on_the_boundary() {
                 for (first_chance, first) in outcomes(splits[first], margin) {
                     let mut test = CoinFlip::restarting(3);
                     add(&mut test, direction, margin, first);
-                    test.stake_mut().pass_slot();
+                    test.wealth_mut().pass_slot();
                     for (second_chance, second) in outcomes(splits[second], margin) {
                         let mut test = test.clone();
                         add(&mut test, direction, margin, second);
@@ -108,8 +108,8 @@ fn expectation_never_exceeds_one_on_the_boundary() {
 fn beyond_the_boundary_each_direction_gains() {
     let expected = |direction, p_c: f64| {
         let odds = Odds::new(direction, 1.2, 9_500.0, 500.0).unwrap();
-        let mut test = CoinFlip::all_in();
-        test.add(&odds, Bad { baseline: 95.0, candidate: 500.0 * p_c }, 0.005, 1.0);
+        let mut test = CoinFlip::fully_invested();
+        test.add(&odds, BadCounts { baseline: 95.0, candidate: 500.0 * p_c }, 0.005, 1.0);
         test.ln_e()
     };
     assert!(expected(Direction::Harm, 0.1) > 5.0);
@@ -122,8 +122,8 @@ fn beyond_the_boundary_each_direction_gains() {
 fn bursts_weaken_the_evidence_as_much_as_they_add_variance() {
     let odds = Odds::new(Direction::Harm, 1.0, 100.0, 100.0).unwrap();
     let gain = |dispersion| {
-        let mut test = CoinFlip::all_in();
-        test.add(&odds, Bad { baseline: 0.0, candidate: 40.0 }, 0.0, dispersion);
+        let mut test = CoinFlip::fully_invested();
+        test.add(&odds, BadCounts { baseline: 0.0, candidate: 40.0 }, 0.0, dispersion);
         test.ln_e()
     };
     let (plain, dispersed) = (gain(1.0), gain(4.0));

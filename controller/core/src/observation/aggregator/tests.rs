@@ -10,7 +10,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A proxy that counts, restarts, and can't always be read.
 #[derive(Debug, Clone)]
-struct Made {
+struct FakeStats {
     generation: u64,
     started: u64,
     ticks: u64,
@@ -19,7 +19,7 @@ struct Made {
     requests: u64,
 }
 
-impl Made {
+impl FakeStats {
     const fn new(generation: u64) -> Self {
         Self { generation, started: 1, ticks: 0, behind: 0, rejections: 0, requests: 0 }
     }
@@ -41,28 +41,28 @@ impl Made {
     }
 }
 
-fn name(index: usize) -> Name {
-    Name::from(format!("edge-{index}"))
+fn name(index: usize) -> ProxyName {
+    ProxyName::from(format!("edge-{index}"))
 }
 
 /// A look at these proxies, of which those that are `None` can't be read.
-fn look(merge: &mut Merge, second: u32, proxies: &[Option<&Made>]) -> Look {
+fn look(merge: &mut FleetAggregator, second: u32, proxies: &[Option<&FakeStats>]) -> Observation {
     let at = LOOK * second;
-    let reading = |made: &Made| Reading { at, snapshot: made.snapshot() };
+    let reading = |made: &FakeStats| Scrape { at, snapshot: made.snapshot() };
     let readings = proxies.iter().enumerate().map(|(index, made)| {
         (name(index), made.map(reading).ok_or_else(|| "connection refused".to_owned()))
     });
-    merge.look(at, readings)
+    merge.aggregate(at, readings)
 }
 
-fn seen(look: Look) -> Sighting {
+fn seen(look: Observation) -> FleetDelta {
     match look {
-        Look::Seen(seen) => seen,
-        Look::Unreachable { why } => panic!("{why}"),
+        Observation::Delta(seen) => seen,
+        Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(seen: &Sighting) -> u64 {
+fn requests(seen: &FleetDelta) -> u64 {
     seen.versions.values().map(|activity| activity.requests).sum()
 }
 
@@ -94,8 +94,8 @@ proptest! {
     /// before and at this one (or started anew between), and never else.
     #[test]
     fn counts_are_conserved(fates in prop::collection::vec(prop::collection::vec(fate(), 4), 1..40)) {
-        let mut made = [const { Made::new(1) }; 4];
-        let mut merge = Merge::default();
+        let mut made = [const { FakeStats::new(1) }; 4];
+        let mut merge = FleetAggregator::default();
         // Of each proxy: the sighting at which it was last read, and what it has counted since in the same process.
         let mut read: [Option<usize>; 4] = [None; 4];
         let mut since = [0; 4];
@@ -106,7 +106,7 @@ proptest! {
                 let (Fate::Counts(new) | Fate::Restarts(new) | Fate::Lost(new) | Fate::LostRestart(new) | Fate::Unlisted(new)) = fate;
                 let made = &mut made[index];
                 if let Fate::Restarts(_) | Fate::LostRestart(_) = fate {
-                    *made = Made { started: made.started + 1, ..Made::new(1) };
+                    *made = FakeStats { started: made.started + 1, ..FakeStats::new(1) };
                     since[index] = 0;
                 }
                 made.requests += new;
@@ -120,12 +120,12 @@ proptest! {
             }
             let at = LOOK * u32::try_from(second).unwrap();
             let all = readings.iter().map(|(index, made)| {
-                let reading = made.as_ref().map(|made| Reading { at, snapshot: made.snapshot() });
+                let reading = made.as_ref().map(|made| Scrape { at, snapshot: made.snapshot() });
                 (name(*index), reading.ok_or_else(|| "lost".to_owned()))
             });
-            let look = merge.look(at, all);
+            let look = merge.aggregate(at, all);
             if readings.values().all(Option::is_none) {
-                let unknown = matches!(look, Look::Unreachable { .. });
+                let unknown = matches!(look, Observation::Unreachable { .. });
                 prop_assert!(unknown);
                 continue;
             }
@@ -140,30 +140,31 @@ proptest! {
             let sighting = seen(look);
             prop_assert_eq!(requests(&sighting), expected);
             let lost = readings.values().filter(|reading| reading.is_none()).count();
-            prop_assert_eq!(sighting.roster.proxies, readings.len());
-            prop_assert_eq!(sighting.roster.lost.len(), lost);
+            prop_assert_eq!(sighting.health.proxies, readings.len());
+            prop_assert_eq!(sighting.health.unreachable.len(), lost);
         }
     }
 }
 
 #[test]
 fn what_a_lone_proxy_counted_while_it_was_out_of_reach_counts() {
-    let (mut merge, mut made) = (Merge::default(), Made::new(1));
+    let (mut merge, mut made) = (FleetAggregator::default(), FakeStats::new(1));
     look(&mut merge, 0, &[Some(&made)]);
     let lost = look(&mut merge, 1, &[None]);
-    assert_eq!(lost, Look::Unreachable { why: "connection refused".to_owned() });
+    assert_eq!(lost, Observation::Unreachable { reason: "connection refused".to_owned() });
     made.requests += 10;
     assert_eq!(requests(&seen(look(&mut merge, 2, &[Some(&made)]))), 10);
 }
 
 #[test]
 fn what_one_of_several_counted_while_it_was_out_of_reach_does_not() {
-    let (mut merge, mut one, mut two) = (Merge::default(), Made::new(1), Made::new(1));
+    let (mut merge, mut one, mut two) =
+        (FleetAggregator::default(), FakeStats::new(1), FakeStats::new(1));
     look(&mut merge, 0, &[Some(&one), Some(&two)]);
     (one.requests, two.requests) = (10, 20);
     let sighting = seen(look(&mut merge, 1, &[Some(&one), None]));
     assert_eq!(requests(&sighting), 10);
-    let [lost] = &sighting.roster.lost[..] else { panic!("{:?}", sighting.roster) };
+    let [lost] = &sighting.health.unreachable[..] else { panic!("{:?}", sighting.health) };
     assert_eq!((lost.to_string().as_str(), lost.since), ("edge-1 (connection refused)", LOOK));
     (one.requests, two.requests) = (11, 22);
     assert_eq!(requests(&seen(look(&mut merge, 2, &[Some(&one), Some(&two)]))), 1);
@@ -173,9 +174,9 @@ fn what_one_of_several_counted_while_it_was_out_of_reach_does_not() {
 
 #[test]
 fn all_that_are_out_of_reach_are_named_up_to_a_few() {
-    let why = |count| match look(&mut Merge::default(), 0, &vec![None; count]) {
-        Look::Unreachable { why } => why,
-        Look::Seen(seen) => panic!("{seen:?}"),
+    let why = |count| match look(&mut FleetAggregator::default(), 0, &vec![None; count]) {
+        Observation::Unreachable { reason } => reason,
+        Observation::Delta(seen) => panic!("{seen:?}"),
     };
     assert_eq!(why(0), "there is no proxy");
     assert_eq!(
@@ -187,14 +188,14 @@ fn all_that_are_out_of_reach_are_named_up_to_a_few() {
 
 #[test]
 fn who_is_behind_has_refused_or_is_silent_is_named() {
-    let mut merge = Merge::default();
-    let mut made = [Made::new(1), Made::new(1), Made::new(1), Made::new(1)];
-    let mut step = |made: &mut [Made; 4], second, ticking: &[usize]| {
+    let mut merge = FleetAggregator::default();
+    let mut made = [FakeStats::new(1), FakeStats::new(1), FakeStats::new(1), FakeStats::new(1)];
+    let mut step = |made: &mut [FakeStats; 4], second, ticking: &[usize]| {
         for index in ticking {
             made[*index].ticks += 5;
         }
         let all = made.each_ref().map(Some);
-        seen(look(&mut merge, second, &all)).roster
+        seen(look(&mut merge, second, &all)).health
     };
     step(&mut made, 0, &[0, 1, 2, 3]);
     let steady = step(&mut made, 1, &[0, 1, 2, 3]);
@@ -208,7 +209,7 @@ fn who_is_behind_has_refused_or_is_silent_is_named() {
     assert_eq!(roster.unconfirmed, [name(1)]);
     assert_eq!(roster.silent, [name(3)]);
     let behind: Vec<_> =
-        roster.behind.iter().map(|behind| (behind.to_string(), behind.rejected)).collect();
+        roster.outdated.iter().map(|behind| (behind.to_string(), behind.rejected)).collect();
     let expected =
         [("edge-2 (generation 1)".to_owned(), true), ("edge-3 (generation 1)".to_owned(), false)];
     assert_eq!(behind, expected);
@@ -220,33 +221,34 @@ fn who_is_behind_has_refused_or_is_silent_is_named() {
     let first = step(&mut made, 4, &[0, 1, 2, 3]);
     assert!(!first.confirms(Generation(3)), "their ticks may be of before");
     let roster = step(&mut made, 5, &[0, 1, 2, 3]);
-    assert!(roster.confirms(Generation(3)) && roster.behind.is_empty(), "{roster:?}");
+    assert!(roster.confirms(Generation(3)) && roster.outdated.is_empty(), "{roster:?}");
 }
 
 #[test]
 fn a_lost_proxy_confirms_what_it_ran_when_it_was_last_read() {
-    let (mut merge, mut one, mut two) = (Merge::default(), Made::new(1), Made::new(1));
+    let (mut merge, mut one, mut two) =
+        (FleetAggregator::default(), FakeStats::new(1), FakeStats::new(1));
     for second in 0..2 {
         (one.ticks, two.ticks) = (one.ticks + 5, two.ticks + 5);
         look(&mut merge, second, &[Some(&one), Some(&two)]);
     }
     one.ticks += 5;
-    let roster = seen(look(&mut merge, 2, &[Some(&one), None])).roster;
+    let roster = seen(look(&mut merge, 2, &[Some(&one), None])).health;
     assert!(roster.confirms(Generation(1)), "{roster:?}");
     for second in 3..5 {
         (one.generation, one.ticks) = (2, one.ticks + 5);
-        let roster = seen(look(&mut merge, second, &[Some(&one), None])).roster;
+        let roster = seen(look(&mut merge, second, &[Some(&one), None])).health;
         assert!(!roster.confirms(Generation(2)), "{roster:?}");
     }
 }
 
 #[test]
 fn what_was_cut_off_under_an_older_generation_says_nothing_of_the_newest() {
-    let tripped = |generation, version: &str| Sighting {
+    let tripped = |generation, version: &str| FleetDelta {
         generation: Some(Generation(generation)),
-        newest: Some(Generation(generation)),
+        newest_generation: Some(Generation(generation)),
         tripped: [version.parse().unwrap()].into(),
-        ..Sighting::default()
+        ..FleetDelta::default()
     };
     for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
         let all = [tripped(1, "v1"), tripped(2, "v2"), tripped(2, "v3")];
@@ -255,6 +257,9 @@ fn what_was_cut_off_under_an_older_generation_says_nothing_of_the_newest() {
         sum.add(&all[order[2]]);
         let tripped: Vec<_> = sum.tripped.iter().map(ToString::to_string).collect();
         assert_eq!(tripped, ["v2", "v3"]);
-        assert_eq!((sum.generation, sum.newest), (Some(Generation(1)), Some(Generation(2))));
+        assert_eq!(
+            (sum.generation, sum.newest_generation),
+            (Some(Generation(1)), Some(Generation(2)))
+        );
     }
 }

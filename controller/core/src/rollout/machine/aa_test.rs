@@ -6,53 +6,54 @@ use std::time::Duration;
 use serin_filter::table::Weight;
 
 use super::super::event::Event;
-use super::super::plan::Watch;
-use super::{Goal, Output, Phase, Rollout};
-use crate::judge::balance::{self, Choice};
-use crate::observation::{Sighting, Slices};
-use crate::rollout::blocker::Obstacle;
-use crate::rollout::machine::blocker::QUIET;
-use crate::split::Users;
+use super::super::plan::AaTest;
+use super::{Goal, MachinePhase, Output, Rollout};
+use crate::judge::balance::{self, SaltChoice};
+use crate::observation::{FleetDelta, SliceCounts};
+use crate::rollout::blocker::Blocker;
+use crate::rollout::machine::blocker::NO_TRAFFIC_AFTER;
+use crate::split::UserAssignment;
 
 impl Rollout {
     /// Counts what the users did since the last look, and the time, if nothing was wrong at either end of it.
-    pub(super) fn watch(&mut self, span: Duration, sound: bool, sighting: &Sighting) {
-        if let Phase::Watching { watched, slices } = &mut self.phase {
-            slices.add(&sighting.slices);
+    pub(super) fn count_aa_test(&mut self, span: Duration, sound: bool, delta: &FleetDelta) {
+        if let MachinePhase::AaTesting { watched, slices } = &mut self.phase {
+            slices.add(&delta.slices);
             *watched += if sound { span } else { Duration::ZERO };
         }
     }
 
     /// Chooses the salt and begins with the first step, once enough has been seen.
-    pub(super) fn settle(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        let Phase::Watching { watched, slices } = &self.phase else { return };
-        let Some(watch) = &self.plan.watch else { return };
-        if self.obstacle.is_some() || *watched < watch.time || slices.requests() < watch.requests {
+    pub(super) fn choose_salt(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        let MachinePhase::AaTesting { watched, slices } = &self.phase else { return };
+        let Some(watch) = &self.plan.aa_test else { return };
+        if self.blocker.is_some() || *watched < watch.duration || slices.requests() < watch.requests
+        {
             return;
         }
-        let Some(Choice { salt, slices }) = self.choice(watch, slices) else { return };
+        let Some(SaltChoice { salt, slices }) = self.salt_choice(watch, slices) else { return };
         let chosen = watch.salts.get(salt).cloned().unwrap_or_default();
         let bias = slices.iter().map(|slice| slice.bias.errors).collect();
         let compared = self.plan.steps.iter_mut().filter(|step| step.is_compared());
         for (step, slice) in compared.zip(slices) {
             step.slice = Some(slice);
         }
-        self.split.users = Users::Salted(salt);
-        outputs.push(Output::tell(Event::SaltChosen { salt: chosen, bias }));
+        self.split.assignment = UserAssignment::TestedSalt(salt);
+        outputs.push(Output::emit(Event::SaltChosen { salt: chosen, bias }));
         self.shift(now, Goal::Step(0), outputs);
     }
 
-    fn choice(&self, watch: &Watch, slices: &Slices) -> Option<Choice> {
+    fn salt_choice(&self, watch: &AaTest, slices: &SliceCounts) -> Option<SaltChoice> {
         let weights: Vec<Weight> = self.plan.compared_weights().collect();
-        balance::choose(&slices.observed(watch.salts.len(), &weights), watch.miss)
+        balance::choose(&slices.observed(watch.salts.len(), &weights), watch.miss_probability)
     }
 
     /// A slice of which nobody has called, whatever the salt.
-    pub(super) fn nobody_watched(&self) -> Option<Obstacle> {
-        let Phase::Watching { watched, slices } = &self.phase else { return None };
-        let watch = self.plan.watch.as_ref()?;
-        let nobody = slices.requests() == 0 && *watched >= QUIET
-            || *watched >= watch.time && self.choice(watch, slices).is_none();
-        nobody.then(|| Obstacle::NobodyWatched { service: self.plan.service.clone() })
+    pub(super) fn aa_test_blocker(&self) -> Option<Blocker> {
+        let MachinePhase::AaTesting { watched, slices } = &self.phase else { return None };
+        let watch = self.plan.aa_test.as_ref()?;
+        let nobody = slices.requests() == 0 && *watched >= NO_TRAFFIC_AFTER
+            || *watched >= watch.duration && self.salt_choice(watch, slices).is_none();
+        nobody.then(|| Blocker::NoUsersSampled { service: self.plan.service.clone() })
     }
 }

@@ -6,122 +6,123 @@ use serin_filter::names::VersionName;
 use serin_filter::table::Weight;
 
 use super::super::event::Event;
-use super::{Output, Phase, Rollout, SHIFTING_GRACE};
+use super::{MachinePhase, Output, Rollout, SHIFTING_GRACE};
 use crate::judge;
-pub(super) use crate::observation::aggregator::SILENCE;
-use crate::observation::{Activity, Sighting};
-use crate::rollout::blocker::Obstacle;
+pub(super) use crate::observation::aggregator::SILENT_AFTER;
+use crate::observation::{FleetDelta, VersionDelta};
+use crate::rollout::blocker::Blocker;
 
 /// A step that has had no request for this long blocks until one comes.
-pub(super) const QUIET: Duration = Duration::from_secs(10);
+pub(super) const NO_TRAFFIC_AFTER: Duration = Duration::from_secs(10);
 
 impl Rollout {
     /// Takes note of what is not as it should be, and tells if that is news.
-    pub(super) fn find(&mut self, obstacle: Option<Obstacle>, outputs: &mut Vec<Output>) {
-        let kind = |obstacle: &Option<Obstacle>| obstacle.as_ref().map(std::mem::discriminant);
-        if kind(&obstacle) != kind(&self.obstacle) {
-            outputs.push(Output::tell(match &obstacle {
+    pub(super) fn set_blocker(&mut self, blocker: Option<Blocker>, outputs: &mut Vec<Output>) {
+        let kind = |obstacle: &Option<Blocker>| obstacle.as_ref().map(std::mem::discriminant);
+        if kind(&blocker) != kind(&self.blocker) {
+            outputs.push(Output::emit(match &blocker {
                 Some(obstacle) => {
-                    Event::Blocked { message: obstacle.to_string(), obstacle: obstacle.clone() }
+                    Event::Blocked { message: obstacle.to_string(), blocker: obstacle.clone() }
                 }
                 None => Event::Unblocked,
             }));
         }
-        self.obstacle = obstacle;
+        self.blocker = blocker;
     }
 
     /// What is not as it should be in what was seen.
-    pub(super) fn obstacle_in(&self, now: Duration, seen: &Sighting) -> Option<Obstacle> {
+    pub(super) fn fleet_blocker(&self, now: Duration, seen: &FleetDelta) -> Option<Blocker> {
         let wanted = self.split.generation;
-        if self.phase == Phase::Preparing {
+        if self.phase == MachinePhase::Preparing {
             return None;
         }
-        if let Some(known @ Obstacle::NotWritten { .. }) = &self.obstacle
-            && seen.newest != Some(wanted)
+        if let Some(known @ Blocker::WriteFailed { .. }) = &self.blocker
+            && seen.newest_generation != Some(wanted)
         {
             // What has not been written no proxy can follow: that it does not is nothing else to be told.
             return Some(known.clone());
         }
-        if let Some(obstacle) = self.obstacle_of_some(now, seen) {
-            return Some(obstacle);
+        if let Some(blocker) = self.proxy_blocker(now, seen) {
+            return Some(blocker);
         }
         if seen.generation != Some(wanted) {
-            return match (&self.obstacle, seen.generation) {
-                _ if seen.rejected => {
-                    Some(Obstacle::Rejected { generation: wanted, said: seen.refusals.clone() })
-                }
+            return match (&self.blocker, seen.generation) {
+                _ if seen.rejected => Some(Blocker::Rejected {
+                    generation: wanted,
+                    detail: seen.rejection_reasons.clone(),
+                }),
                 // Until the proxy follows, this is still the reason.
-                (Some(Obstacle::Rejected { said, .. }), _) => {
-                    let said = seen.refusals.as_ref().or(said.as_ref()).cloned();
-                    Some(Obstacle::Rejected { generation: wanted, said })
+                (Some(Blocker::Rejected { detail, .. }), _) => {
+                    let said = seen.rejection_reasons.as_ref().or(detail.as_ref()).cloned();
+                    Some(Blocker::Rejected { generation: wanted, detail: said })
                 }
-                (Some(known @ Obstacle::NotWritten { .. }), _) => Some(known.clone()),
-                _ if self.on_its_way(now, seen) => None,
-                (_, None) => Some(Obstacle::NoFilter),
-                (_, Some(running)) => Some(Obstacle::NotRunning { wanted, running }),
+                (Some(known @ Blocker::WriteFailed { .. }), _) => Some(known.clone()),
+                _ if self.is_propagating(now, seen) => None,
+                (_, None) => Some(Blocker::NoFilter),
+                (_, Some(running)) => Some(Blocker::NotRunning { wanted, running }),
             };
         }
-        if seen.workers_behind && !self.on_its_way(now, seen) {
-            return Some(Obstacle::WorkersBehind { generation: wanted });
+        if seen.workers_behind && !self.is_propagating(now, seen) {
+            return Some(Blocker::WorkersBehind { generation: wanted });
         }
-        if now > self.heard + SILENCE {
-            return Some(Obstacle::WorkersSilent);
+        if now > self.last_worker_report + SILENT_AFTER {
+            return Some(Blocker::WorkersSilent);
         }
-        self.misrouted(seen)
-            .or_else(|| self.no_requests(seen))
-            .or_else(|| self.nobody_watched())
-            .or_else(|| self.ruled())
-            .or_else(|| self.unmeasured())
-            .or_else(|| self.refused())
+        self.misrouting_blocker(seen)
+            .or_else(|| self.traffic_blocker(seen))
+            .or_else(|| self.aa_test_blocker())
+            .or_else(|| self.judge_blocker())
+            .or_else(|| self.metric_blocker())
+            .or_else(|| self.hook_blocker())
     }
 
     /// What the judge has found that is no reason to roll back, but none to go on either.
-    fn ruled(&self) -> Option<Obstacle> {
-        let Phase::Baking { .. } = self.phase else { return None };
-        let seen = || self.block_of(&self.step);
+    fn judge_blocker(&self) -> Option<Blocker> {
+        let MachinePhase::Baking { .. } = self.phase else { return None };
+        let seen = || self.block_of(&self.step_deltas);
         if let Some(objective) = self.judge.missed() {
             let verdict = judge::Verdict::Unhealthy(objective);
-            let why = verdict.explain(&self.plan.judge, self.names(), &seen());
-            return Some(Obstacle::Unhealthy { why });
+            let reason = verdict.explain(&self.plan.judge, self.names(), &seen());
+            return Some(Blocker::Unhealthy { reason });
         }
-        self.judge.share_contradicts().then(|| Obstacle::ShareContradicts {
+        self.judge.share_mismatch().then(|| Blocker::TrafficShareMismatch {
             version: self.plan.candidate.clone(),
             requests: seen().candidate.requests,
-            all: seen().candidate.requests + seen().baseline.requests,
+            total: seen().candidate.requests + seen().baseline.requests,
         })
     }
 
     /// A step that nobody has called for a while: its time would pass without showing anything.
-    fn no_requests(&self, seen: &Sighting) -> Option<Obstacle> {
-        let Phase::Baking { baked, .. } = self.phase else { return None };
+    fn traffic_blocker(&self, seen: &FleetDelta) -> Option<Blocker> {
+        let MachinePhase::Baking { baked, .. } = self.phase else { return None };
         // Where the mesh splits, the filter chooses nothing.
-        let called = |activity: &Activity| activity.chosen + activity.requests > 0;
-        let quiet = !self.step.values().any(called) && !seen.versions.values().any(called);
+        let called = |activity: &VersionDelta| activity.chosen + activity.requests > 0;
+        let quiet = !self.step_deltas.values().any(called) && !seen.versions.values().any(called);
         let service = self.plan.service.clone();
-        (quiet && baked >= QUIET).then_some(Obstacle::NoRequests { service })
+        (quiet && baked >= NO_TRAFFIC_AFTER).then_some(Blocker::NoRequests { service })
     }
 
     /// Whether the split may still be expected to go live without anything being wrong.
-    pub(super) fn on_its_way(&self, now: Duration, seen: &Sighting) -> bool {
-        matches!(self.phase, Phase::Shifting { since, .. } if now < since + SHIFTING_GRACE + seen.age)
+    pub(super) fn is_propagating(&self, now: Duration, seen: &FleetDelta) -> bool {
+        matches!(self.phase, MachinePhase::Shifting { since, .. } if now < since + SHIFTING_GRACE + seen.age)
     }
 
     /// A version that was chosen but did not serve. Stays until it has served, or has no more users to serve.
-    fn misrouted(&self, seen: &Sighting) -> Option<Obstacle> {
+    fn misrouting_blocker(&self, seen: &FleetDelta) -> Option<Blocker> {
         let now = seen.versions.iter().find(|(version, activity)| {
-            self.is_met(version)
-                && (activity.misrouted > 0 || self.leads_elsewhere(version, activity))
+            self.receives_traffic(version)
+                && (activity.misrouted > 0 || self.routes_to_unmatched(version, activity))
         });
-        if let Some((version, Activity { misrouted, elsewhere, chosen, .. })) = now {
+        if let Some((version, VersionDelta { misrouted, unmatched, chosen, .. })) = now {
             // A request counts as chosen when it begins and as misrouted when it ends.
-            let misrouted = misrouted + elsewhere;
+            let misrouted = misrouted + unmatched;
             let chosen = misrouted.max(*chosen);
-            return Some(Obstacle::Misrouted { version: version.clone(), misrouted, chosen });
+            return Some(Blocker::Misrouted { version: version.clone(), misrouted, chosen });
         }
-        match &self.obstacle {
-            Some(known @ Obstacle::Misrouted { version, .. }) => {
-                let served = seen.versions.get(version).is_some_and(|a| a.requests + a.picked > 0);
-                (!served && self.is_met(version)).then(|| known.clone())
+        match &self.blocker {
+            Some(known @ Blocker::Misrouted { version, .. }) => {
+                let served = seen.versions.get(version).is_some_and(|a| a.requests + a.pinned > 0);
+                (!served && self.receives_traffic(version)).then(|| known.clone())
             }
             _ => None,
         }
@@ -129,18 +130,18 @@ impl Rollout {
 
     /// Whether clusters that are no version's serve all that the version is chosen for. That they serve some is nothing strange: a
     /// service may have routes that take no part in the rollout.
-    fn leads_elsewhere(&self, version: &VersionName, now: &Activity) -> bool {
-        let before = self.step.get(version);
-        let sum = |count: fn(&Activity) -> u64| before.map_or(0, count) + count(now);
-        now.elsewhere > 0
-            && sum(|activity| activity.requests + activity.picked) == 0
-            && sum(|activity| activity.elsewhere) >= 10
+    fn routes_to_unmatched(&self, version: &VersionName, now: &VersionDelta) -> bool {
+        let before = self.step_deltas.get(version);
+        let sum = |count: fn(&VersionDelta) -> u64| before.map_or(0, count) + count(now);
+        now.unmatched > 0
+            && sum(|activity| activity.requests + activity.pinned) == 0
+            && sum(|activity| activity.unmatched) >= 10
     }
 
     /// Whether anybody can meet this version.
-    fn is_met(&self, version: &VersionName) -> bool {
+    fn receives_traffic(&self, version: &VersionName) -> bool {
         if *version == self.plan.candidate {
-            self.split.candidate > Weight::ZERO || self.previews()
+            self.split.candidate > Weight::ZERO || self.is_previewing()
         } else {
             self.split.candidate < Weight::ALL
         }

@@ -7,62 +7,65 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::call::{Call, Hook, Message, Point};
-use super::super::event::{Event, Reason};
-use super::{Goal, Output, Phase, Rollout};
-use crate::rollout::blocker::Obstacle;
+use super::super::call::{Hook, HookCall, HookMessage, HookPoint};
+use super::super::event::{Event, RollbackReason};
+use super::{Goal, MachinePhase, Output, Rollout};
+use crate::rollout::blocker::Blocker;
 
 /// Who has said no is asked again after this time.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A call without a yes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Pending {
-    call: Call,
+pub(super) struct PendingCall {
+    call: HookCall,
     /// Since the last no: why, and when to ask again.
-    refused: Option<(Duration, String)>,
+    rejected: Option<(Duration, String)>,
     /// Whether it has been made and has had no answer since. Nothing else is done to its instances meanwhile.
-    on_its_way: bool,
+    in_flight: bool,
     /// Whether the rollout has gone elsewhere.
-    late: bool,
+    obsolete: bool,
 }
 
-impl Pending {
-    fn point(&self) -> Point {
+impl PendingCall {
+    fn point(&self) -> HookPoint {
         self.call.message.point
     }
 }
 
 impl Rollout {
     /// The calls whose answer is not known: each is made again.
-    pub(super) fn unanswered(&self) -> impl Iterator<Item = Output> {
-        let made = self.calls.iter().filter(|pending| pending.on_its_way);
-        made.map(|pending| Output::Call(pending.call.clone()))
+    pub(super) fn unanswered_calls(&self) -> impl Iterator<Item = Output> {
+        let made = self.pending_calls.iter().filter(|pending| pending.in_flight);
+        made.map(|pending| Output::CallHook(pending.call.clone()))
     }
 
     /// Leaves the gates' hooks out: whoever promotes does not wait for them.
-    pub(super) fn overrule_gates(&mut self) {
-        self.calls.retain(|pending| pending.point() != Point::Gate);
-        if let Some(Obstacle::Refused { point: Point::Gate, .. }) = self.obstacle {
-            self.obstacle = None;
+    pub(super) fn skip_gate_hooks(&mut self) {
+        self.pending_calls.retain(|pending| pending.point() != HookPoint::Gate);
+        if let Some(Blocker::HookRejected { point: HookPoint::Gate, .. }) = self.blocker {
+            self.blocker = None;
         }
     }
 
     /// Whether everything that is to be called here has said yes; calls the next if not.
-    pub(super) fn all_called(&mut self, outputs: &mut Vec<Output>) -> bool {
-        if self.calls.iter().any(|pending| !pending.point().is_notice()) {
+    pub(super) fn advance_hooks(&mut self, outputs: &mut Vec<Output>) -> bool {
+        if self.pending_calls.iter().any(|pending| !pending.point().is_notification()) {
             return false;
         }
-        let Some((point, hook)) = self.wanted().get(self.answered).cloned() else { return true };
-        if let (Phase::Baking { step, .. }, true) = (&self.phase, point.is_work()) {
-            self.replaced = Some(*step);
+        let Some((point, hook)) = self.due_hooks().get(self.hooks_passed).cloned() else {
+            return true;
+        };
+        if let (MachinePhase::Baking { step, .. }, true) = (&self.phase, point.replaces_instances())
+        {
+            self.replaced_step = Some(*step);
         }
-        self.call(point, hook, self.answered, None, outputs);
+        self.call(point, hook, self.hooks_passed, None, outputs);
         false
     }
 
     /// What is to be called where the rollout stands, in order.
-    fn wanted(&self) -> Vec<(Point, Hook)> {
+    fn due_hooks(&self) -> Vec<(HookPoint, Hook)> {
         let replacement = || {
             let calls = self.plan.replacement.iter().flat_map(|replacement| replacement.calls());
             calls.map(|(point, hook)| (point, hook.clone())).collect()
@@ -71,11 +74,13 @@ impl Rollout {
             hooks.iter().map(|hook| (point, hook.clone())).collect::<Vec<_>>()
         };
         match &self.phase {
-            Phase::Preparing => all(Point::Before, &self.plan.hooks.before),
-            Phase::Baking { .. } if !self.instances().is_empty() => replacement(),
+            MachinePhase::Preparing => all(HookPoint::Before, &self.plan.hooks.before),
+            MachinePhase::Baking { .. } if !self.instances().is_empty() => replacement(),
             // Whoever promotes opens all gates.
-            Phase::Baking { .. } if !self.promote => all(Point::Gate, &self.plan.hooks.gate),
-            Phase::Returning { .. } => replacement(),
+            MachinePhase::Baking { .. } if !self.promote_requested => {
+                all(HookPoint::Gate, &self.plan.hooks.gate)
+            }
+            MachinePhase::Reverting { .. } => replacement(),
             _ => Vec::new(),
         }
     }
@@ -83,8 +88,8 @@ impl Rollout {
     /// The instances that are being replaced.
     fn instances(&self) -> &[String] {
         let step = match &self.phase {
-            Phase::Baking { step, .. } => Some(*step),
-            Phase::Returning { .. } => self.replaced,
+            MachinePhase::Baking { step, .. } => Some(*step),
+            MachinePhase::Reverting { .. } => self.replaced_step,
             _ => None,
         };
         let step = step.and_then(|step| self.plan.steps.get(step));
@@ -92,19 +97,19 @@ impl Rollout {
     }
 
     /// Whether instances are being replaced where the rollout stands.
-    pub(super) fn replaces(&self) -> bool {
+    pub(super) fn is_replacing_instances(&self) -> bool {
         !self.instances().is_empty()
     }
 
     /// Calls all of these hooks, without waiting for a yes.
     pub(super) fn notify(
         &mut self,
-        point: Point,
-        reason: Option<&Reason>,
+        point: HookPoint,
+        reason: Option<&RollbackReason>,
         outputs: &mut Vec<Output>,
     ) {
         let hooks = match point {
-            Point::After => self.plan.hooks.after.clone(),
+            HookPoint::After => self.plan.hooks.after.clone(),
             _ => self.plan.hooks.rollback.clone(),
         };
         for (number, hook) in hooks.into_iter().enumerate() {
@@ -114,31 +119,31 @@ impl Rollout {
 
     fn call(
         &mut self,
-        point: Point,
+        point: HookPoint,
         hook: Hook,
         number: usize,
         reason: Option<String>,
         outputs: &mut Vec<Output>,
     ) {
         let step = match &self.phase {
-            Phase::Baking { step, .. } | Phase::Shifting { goal: Goal::Step(step), .. } => {
-                Some(*step)
-            }
-            Phase::Returning { .. } => self.replaced,
+            MachinePhase::Baking { step, .. }
+            | MachinePhase::Shifting { goal: Goal::Step(step), .. } => Some(*step),
+            MachinePhase::Reverting { .. } => self.replaced_step,
             _ => None,
         };
-        let returning = matches!(self.phase, Phase::Returning { .. });
+        let returning = matches!(self.phase, MachinePhase::Reverting { .. });
         let place = match step {
-            _ if point.is_notice() => String::new(),
+            _ if point.is_notification() => String::new(),
             Some(step) if returning => format!("back-{}/", step + 1),
             Some(step) => format!("step-{}/", step + 1),
             None => String::new(),
         };
-        let instances = if point.is_work() { self.instances().to_vec() } else { Vec::new() };
+        let instances =
+            if point.replaces_instances() { self.instances().to_vec() } else { Vec::new() };
         let plan = &self.plan;
         let version = if returning { &plan.baseline } else { &plan.candidate };
-        let message = Message {
-            id: format!("{}/{}/{place}{point}/{number}", plan.name, self.run),
+        let message = HookMessage {
+            id: format!("{}/{}/{place}{point}/{number}", plan.name, self.run_id),
             point,
             rollout: plan.name.clone(),
             service: plan.service.clone(),
@@ -148,58 +153,65 @@ impl Rollout {
             weight: self.split.candidate,
             generation: self.split.generation,
             instances,
-            version: point.is_work().then(|| version.clone()),
+            version: point.replaces_instances().then(|| version.clone()),
             reason,
         };
-        outputs.push(Output::tell(Event::Calling {
+        outputs.push(Output::emit(Event::HookCalled {
             id: message.id.clone(),
             point,
             hook: hook.target.to_string(),
             instances: message.instances.clone(),
         }));
-        let call = Call { hook, message };
-        self.calls.push(Pending {
+        let call = HookCall { hook, message };
+        self.pending_calls.push(PendingCall {
             call: call.clone(),
-            refused: None,
-            on_its_way: true,
-            late: false,
+            rejected: None,
+            in_flight: true,
+            obsolete: false,
         });
-        outputs.push(Output::Call(call));
+        outputs.push(Output::CallHook(call));
     }
 
     /// Takes the answer to a call into account.
-    pub(super) fn called(
+    pub(super) fn on_hook_answer(
         &mut self,
         now: Duration,
         id: &str,
         answer: Result<(), String>,
         outputs: &mut Vec<Output>,
     ) {
-        let position = self.calls.iter().position(|pending| pending.call.message.id == id);
-        let Some(pending) = position.map(|position| self.calls.remove(position)) else { return };
+        let position = self.pending_calls.iter().position(|pending| pending.call.message.id == id);
+        let Some(pending) = position.map(|position| self.pending_calls.remove(position)) else {
+            return;
+        };
         let (point, hook) = (pending.point(), pending.call.hook.target.to_string());
         let id = id.to_owned();
         match answer {
             Ok(()) => {
-                outputs.push(Output::tell(Event::Called { id, point, hook }));
-                self.answered += usize::from(!point.is_notice() && !pending.late);
+                outputs.push(Output::emit(Event::HookSucceeded { id, point, hook }));
+                self.hooks_passed += usize::from(!point.is_notification() && !pending.obsolete);
             }
-            Err(why) => {
-                let asked_again = !point.is_notice() && point != Point::Before && !pending.late;
-                let news = pending.refused.as_ref().is_none_or(|(_, before)| *before != why);
+            Err(reason) => {
+                let asked_again =
+                    !point.is_notification() && point != HookPoint::Before && !pending.obsolete;
+                let news = pending.rejected.as_ref().is_none_or(|(_, before)| *before != reason);
                 if news {
-                    outputs.push(Output::tell(Event::CallFailed {
+                    outputs.push(Output::emit(Event::HookFailed {
                         id,
                         point,
                         hook: hook.clone(),
-                        why: why.clone(),
+                        reason: reason.clone(),
                     }));
                 }
                 if asked_again {
-                    let refused = Some((now + AGAIN, why));
-                    self.calls.push(Pending { refused, on_its_way: false, ..pending });
-                } else if point == Point::Before {
-                    self.roll_back(now, Reason::Refused { point, hook, why }, outputs);
+                    let rejected = Some((now + RETRY_INTERVAL, reason));
+                    self.pending_calls.push(PendingCall { rejected, in_flight: false, ..pending });
+                } else if point == HookPoint::Before {
+                    self.roll_back(
+                        now,
+                        RollbackReason::HookRejected { point, hook, reason },
+                        outputs,
+                    );
                 }
             }
         }
@@ -207,39 +219,40 @@ impl Rollout {
     }
 
     /// Asks those again who have said no a while ago.
-    pub(super) fn call_again(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        for pending in &mut self.calls {
-            if let Some((again, _)) = &pending.refused
+    pub(super) fn retry_hooks(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        for pending in &mut self.pending_calls {
+            if let Some((again, _)) = &pending.rejected
                 && now >= *again
-                && !std::mem::replace(&mut pending.on_its_way, true)
+                && !std::mem::replace(&mut pending.in_flight, true)
             {
-                outputs.push(Output::Call(pending.call.clone()));
+                outputs.push(Output::CallHook(pending.call.clone()));
             }
         }
     }
 
     /// Who has said no.
-    pub(super) fn refused(&self) -> Option<Obstacle> {
-        self.calls.iter().find_map(|pending| {
-            let (_, why) = pending.refused.as_ref()?;
+    pub(super) fn hook_blocker(&self) -> Option<Blocker> {
+        self.pending_calls.iter().find_map(|pending| {
+            let (_, why) = pending.rejected.as_ref()?;
             let (point, hook) = (pending.point(), pending.call.hook.target.to_string());
-            Some(Obstacle::Refused { point, hook, why: why.clone() })
+            Some(Blocker::HookRejected { point, hook, reason: why.clone() })
         })
     }
 
     /// Leaves the calls behind that the rollout no longer waits for.
-    pub(super) fn leave_calls(&mut self) {
-        self.answered = 0;
-        self.calls.retain(|pending| {
-            pending.point().is_notice() || pending.point().is_work() && pending.on_its_way
+    pub(super) fn abandon_calls(&mut self) {
+        self.hooks_passed = 0;
+        self.pending_calls.retain(|pending| {
+            pending.point().is_notification()
+                || pending.point().replaces_instances() && pending.in_flight
         });
-        for pending in &mut self.calls {
-            pending.late = !pending.point().is_notice();
+        for pending in &mut self.pending_calls {
+            pending.obsolete = !pending.point().is_notification();
         }
     }
 
     /// Whether anybody still has to be told how it ended.
-    pub(super) fn has_notices(&self) -> bool {
-        self.calls.iter().any(|pending| pending.point().is_notice())
+    pub(super) fn has_pending_notifications(&self) -> bool {
+        self.pending_calls.iter().any(|pending| pending.point().is_notification())
     }
 }

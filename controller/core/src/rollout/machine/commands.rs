@@ -2,54 +2,54 @@
 
 use std::time::Duration;
 
-use super::super::event::{Event, Reason};
-use super::{Goal, Output, Phase, Rollout};
-use crate::rollout::command::{Order, Refused, Verb};
+use super::super::event::{Event, RollbackReason};
+use super::{Goal, MachinePhase, Output, Rollout};
+use crate::rollout::command::{Action, Command, Rejected};
 
 impl Rollout {
     /// Carries an order out. To order what is so already gives nothing to do.
     ///
     /// # Errors
     /// It makes no sense where the rollout stands, and why.
-    pub fn order(&mut self, now: Duration, order: Order) -> Result<Vec<Output>, Refused> {
+    pub fn execute(&mut self, now: Duration, command: Command) -> Result<Vec<Output>, Rejected> {
         let mut outputs = Vec::new();
-        if self.is_so(&order)? {
+        if self.is_noop(&command)? {
             return Ok(outputs);
         }
-        outputs.push(Output::tell(Event::Ordered(order.clone())));
-        match order.verb {
-            Verb::Pause => (self.paused, self.paused_until) = (true, None),
-            Verb::Hold => {
-                let seconds = Duration::from_secs(order.seconds.unwrap_or(0));
+        outputs.push(Output::emit(Event::Command(command.clone())));
+        match command.action {
+            Action::Pause => (self.paused, self.paused_until) = (true, None),
+            Action::PauseFor => {
+                let seconds = Duration::from_secs(command.seconds.unwrap_or(0));
                 (self.paused, self.paused_until) = (true, Some(now.saturating_add(seconds)));
             }
-            Verb::Resume => {
+            Action::Resume => {
                 (self.paused, self.paused_until) = (false, None);
                 // Whoever lets it go on gives it time, too.
-                self.entered = now;
+                self.step_started = now;
             }
-            Verb::Approve => {
-                if let Phase::Baking { approved, .. } = &mut self.phase {
+            Action::Approve => {
+                if let MachinePhase::Baking { approved, .. } = &mut self.phase {
                     *approved = true;
                 }
             }
-            Verb::Advance => match self.phase {
-                Phase::Baking { step, .. } => self.open_gate(now, step, &mut outputs),
+            Action::Advance => match self.phase {
+                MachinePhase::Baking { step, .. } => self.open_gate(now, step, &mut outputs),
                 _ => self.shift(now, Goal::Step(0), &mut outputs),
             },
-            Verb::Promote => self.rush(now, &mut outputs),
+            Action::Promote => self.promote_now(now, &mut outputs),
             // Refused before: there is nothing to begin once more.
-            Verb::Retry => {}
-            Verb::Abort | Verb::Undo => {
-                let force = order.force;
-                self.roll_back(now, Reason::Ordered(order), &mut outputs);
-                if let Phase::Shifting { goal: Goal::Baseline(reason), .. }
-                | Phase::Returning { reason } = &self.phase
+            Action::Retry => {}
+            Action::Abort | Action::Undo => {
+                let force = command.force;
+                self.roll_back(now, RollbackReason::Command(command), &mut outputs);
+                if let MachinePhase::Shifting { goal: Goal::Rollback(reason), .. }
+                | MachinePhase::Reverting { reason } = &self.phase
                     && force
                 {
-                    self.give_up(now, reason.clone(), &mut outputs);
+                    self.end_unconfirmed(now, reason.clone(), &mut outputs);
                 }
-                if let Phase::Closing { reason, confirmed } = self.phase.clone()
+                if let MachinePhase::Closing { reason, confirmed } = self.phase.clone()
                     && force
                 {
                     self.conclude(now, reason, confirmed, &mut outputs);
@@ -60,111 +60,117 @@ impl Rollout {
     }
 
     /// Whether what is ordered is so already.
-    fn is_so(&self, order: &Order) -> Result<bool, Refused> {
-        let refuse = |why: String| Err(Refused(why));
+    fn is_noop(&self, command: &Command) -> Result<bool, Rejected> {
+        let refuse = |why: String| Err(Rejected(why));
         let candidate = &self.plan.candidate;
-        if (order.verb == Verb::Hold) != order.seconds.is_some() {
+        if (command.action == Action::PauseFor) != command.seconds.is_some() {
             return refuse("a hold, and nothing else, is for a number of seconds".to_owned());
         }
         match &self.phase {
             // Whoever is to be told of the end may not answer for long.
-            Phase::Closing { .. } if order.verb == Verb::Abort && order.force => return Ok(false),
-            Phase::Ended | Phase::Closing { .. } => {
+            MachinePhase::Closing { .. } if command.action == Action::Abort && command.force => {
+                return Ok(false);
+            }
+            MachinePhase::Ended | MachinePhase::Closing { .. } => {
                 return refuse(format!("the rollout of {} is over", self.plan.service));
             }
-            _ if self.goes_back() => {
-                return match order.verb {
-                    Verb::Abort | Verb::Undo => Ok(!order.force),
+            _ if self.is_rolling_back() => {
+                return match command.action {
+                    Action::Abort | Action::Undo => Ok(!command.force),
                     _ => refuse(format!("all traffic goes back to {} already", self.plan.baseline)),
                 };
             }
-            Phase::Promoted { .. } => {
-                return match order.verb {
-                    Verb::Undo => Ok(false),
-                    Verb::Promote => Ok(true),
-                    Verb::Abort => refuse(format!("{candidate} is promoted; undo takes it back")),
+            MachinePhase::Promoted { .. } => {
+                return match command.action {
+                    Action::Undo => Ok(false),
+                    Action::Promote => Ok(true),
+                    Action::Abort => refuse(format!("{candidate} is promoted; undo takes it back")),
                     _ => refuse(format!("{candidate} is promoted: no step is left")),
                 };
             }
             _ => {}
         }
-        match order.verb {
-            Verb::Retry => {
+        match command.action {
+            Action::Retry => {
                 refuse("it is under way; retry begins once more what has ended".to_owned())
             }
-            Verb::Pause => Ok(self.paused && self.paused_until.is_none()),
-            Verb::Hold => Ok(false),
-            Verb::Resume => Ok(!self.paused),
-            Verb::Approve | Verb::Advance => self.is_past(order),
-            Verb::Promote => Ok(self.promote && !self.paused),
-            Verb::Abort => Ok(false),
-            Verb::Undo => refuse(format!("{candidate} is not promoted yet; abort takes it back")),
+            Action::Pause => Ok(self.paused && self.paused_until.is_none()),
+            Action::PauseFor => Ok(false),
+            Action::Resume => Ok(!self.paused),
+            Action::Approve | Action::Advance => self.is_gate_passed(command),
+            Action::Promote => Ok(self.promote_requested && !self.paused),
+            Action::Abort => Ok(false),
+            Action::Undo => refuse(format!("{candidate} is not promoted yet; abort takes it back")),
         }
     }
 
     /// Whether the gate of the step that is meant is open, or approved of.
-    fn is_past(&self, order: &Order) -> Result<bool, Refused> {
-        let refuse = |why: String| Err(Refused(why));
+    fn is_gate_passed(&self, command: &Command) -> Result<bool, Rejected> {
+        let refuse = |why: String| Err(Rejected(why));
         let (present, approved) = match &self.phase {
-            Phase::Baking { step, approved, .. } => (step + 1, *approved),
-            Phase::Shifting { goal: Goal::Step(step), .. } => (step + 1, false),
+            MachinePhase::Baking { step, approved, .. } => (step + 1, *approved),
+            MachinePhase::Shifting { goal: Goal::Step(step), .. } => (step + 1, false),
             _ => (0, false),
         };
-        match order.step {
+        match command.step {
             Some(step) if step < present => return Ok(true),
             Some(step) if step > present => {
                 return refuse(format!("step {step} has not begun; it is at step {present}"));
             }
             _ => {}
         }
-        match (&self.phase, order.verb) {
-            (Phase::Baking { .. }, Verb::Approve) => Ok(approved),
-            (Phase::Preparing, _) => refuse("the hooks before it have not said yes".to_owned()),
-            (_, Verb::Advance) if self.replaces() => {
+        match (&self.phase, command.action) {
+            (MachinePhase::Baking { .. }, Action::Approve) => Ok(approved),
+            (MachinePhase::Preparing, _) => {
+                refuse("the hooks before it have not said yes".to_owned())
+            }
+            (_, Action::Advance) if self.is_replacing_instances() => {
                 refuse("instances are being replaced; after that it goes on by itself".to_owned())
             }
-            (Phase::Watching { .. }, Verb::Approve) => {
+            (MachinePhase::AaTesting { .. }, Action::Approve) => {
                 refuse("users are watched; that needs no approval".to_owned())
             }
-            (Phase::Baking { .. } | Phase::Watching { .. }, _) => Ok(false),
+            (MachinePhase::Baking { .. } | MachinePhase::AaTesting { .. }, _) => Ok(false),
             _ => refuse(format!("{} is not live in every worker yet", self.split.candidate)),
         }
     }
 
     /// Goes to the last step, and through its gate as soon as it is live. Where instances have to be replaced, through all the others too.
-    fn rush(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        (self.promote, self.paused, self.paused_until) = (true, false, None);
-        self.overrule_gates();
+    fn promote_now(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        (self.promote_requested, self.paused, self.paused_until) = (true, false, None);
+        self.skip_gate_hooks();
         let last = self.plan.steps.len().saturating_sub(1);
         match self.phase {
-            Phase::Preparing => {}
-            Phase::Watching { .. } | Phase::Shifting { goal: Goal::Watch, .. }
+            MachinePhase::Preparing => {}
+            MachinePhase::AaTesting { .. } | MachinePhase::Shifting { goal: Goal::AaTest, .. }
                 if self.plan.replacement.is_some() =>
             {
                 self.shift(now, Goal::Step(0), outputs);
             }
-            Phase::Baking { .. } | Phase::Shifting { .. } if self.plan.replacement.is_some() => {}
-            Phase::Baking { step, .. } | Phase::Shifting { goal: Goal::Step(step), .. }
+            MachinePhase::Baking { .. } | MachinePhase::Shifting { .. }
+                if self.plan.replacement.is_some() => {}
+            MachinePhase::Baking { step, .. }
+            | MachinePhase::Shifting { goal: Goal::Step(step), .. }
                 if step == last => {}
             _ => self.shift(now, Goal::Step(last), outputs),
         }
     }
 
     /// Whether the step needs nobody's approval any more; asks for it once.
-    pub(super) fn approved(&mut self, outputs: &mut Vec<Output>) -> bool {
+    pub(super) fn has_approval(&mut self, outputs: &mut Vec<Output>) -> bool {
         let needed = self.needs_approval();
-        if let Phase::Baking { step, asked, .. } = &mut self.phase
+        if let MachinePhase::Baking { step, asked, .. } = &mut self.phase
             && needed
             && !std::mem::replace(asked, true)
         {
-            outputs.push(Output::tell(Event::ApprovalNeeded { step: *step + 1 }));
+            outputs.push(Output::emit(Event::ApprovalNeeded { step: *step + 1 }));
         }
         !needed
     }
 
     /// Whether somebody has to approve of the step that is live, and nobody has.
     pub(super) fn needs_approval(&self) -> bool {
-        let Phase::Baking { step, approved, .. } = self.phase else { return false };
+        let MachinePhase::Baking { step, approved, .. } = self.phase else { return false };
         !approved && self.plan.steps.get(step).is_some_and(|step| step.approval)
     }
 }

@@ -2,49 +2,49 @@
 
 use std::time::Duration;
 
-use super::super::call::Point;
+use super::super::call::HookPoint;
 use super::super::event::Event;
 use super::super::plan::Gate;
-use super::{Goal, Output, Phase, Rollout};
+use super::{Goal, MachinePhase, Output, Rollout};
 
 impl Rollout {
     /// Time and requests have passed, and what was seen leaves no suspicion; or it shows that there is no harm, if the gate asks for that.
     pub(super) fn gate_is_open(&self, step: usize, baked: Duration) -> bool {
         let Some(step) = self.plan.steps.get(step) else { return false };
         if step.is_preview() {
-            return baked >= step.bake && self.tried().0 >= step.requests;
+            return baked >= step.bake && self.preview_counts().0 >= step.requests;
         }
-        let answered = |version| self.step.get(version).map_or(0, |seen| seen.requests);
+        let answered = |version| self.step_deltas.get(version).map_or(0, |seen| seen.requests);
         if baked < step.bake
             || answered(&self.plan.candidate) < step.requests
             || self.judge.alarmed()
             || self.judge.missed().is_some()
-            || self.judge.share_contradicts()
-            || !self.metrics_are_kept()
+            || self.judge.share_mismatch()
+            || !self.metrics_pass()
         {
             return false;
         }
         !step.has_baseline()
             || answered(&self.plan.baseline) > 0
-                && !self.judge.shows(&self.block_of(&self.step))
+                && !self.judge.shows(&self.block_of(&self.step_deltas))
                 && (step.gate == Gate::Bake || self.judge.safe())
     }
 
     /// Goes on to the next step, or is promoted.
     pub(super) fn open_gate(&mut self, now: Duration, step: usize, outputs: &mut Vec<Output>) {
-        outputs.push(Output::tell(Event::GateOpened { step: step + 1, status: self.status() }));
+        outputs.push(Output::emit(Event::GateOpened { step: step + 1, status: self.status() }));
         if step + 1 < self.plan.steps.len() {
             self.shift(now, Goal::Step(step + 1), outputs);
             return;
         }
-        self.notify(Point::After, None, outputs);
+        self.notify(HookPoint::After, None, outputs);
         if self.plan.window.is_zero() {
             self.end(now, None, outputs);
         } else {
-            self.leave_calls();
+            self.abandon_calls();
             self.paused = false;
-            self.phase = Phase::Promoted { since: now };
-            outputs.push(Output::tell(Event::Promoted { window: self.plan.window.as_secs_f64() }));
+            self.phase = MachinePhase::Promoted { since: now };
+            outputs.push(Output::emit(Event::Promoted { window: self.plan.window.as_secs_f64() }));
         }
     }
 }

@@ -5,50 +5,50 @@ use std::time::Duration;
 
 use serin_filter::names::VersionName;
 
-use super::super::event::Reason;
+use super::super::event::RollbackReason;
 use super::{Output, Rollout};
 use crate::judge::{self, Block, Cause, Sli};
-use crate::observation::{Activity, Sighting};
+use crate::observation::{FleetDelta, VersionDelta};
 
 impl Rollout {
     /// What the baseline does while nothing is judged tells how it usually does.
-    pub(super) fn learn(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+    pub(super) fn learn(&mut self, now: Duration, seen: &FleetDelta, outputs: &mut Vec<Output>) {
         let Block { baseline, .. } = self.block_of(&seen.versions);
         if baseline.requests > 0 {
-            outputs.push(Output::Record(self.judge.learn(now.as_secs_f64(), baseline)));
+            outputs.push(Output::RecordRuling(self.judge.learn(now.as_secs_f64(), baseline)));
         }
     }
 
-    pub(super) fn judge(&mut self, now: Duration, seen: &Sighting, outputs: &mut Vec<Output>) {
+    pub(super) fn judge(&mut self, now: Duration, seen: &FleetDelta, outputs: &mut Vec<Output>) {
         let Some(ruling) = self.judge.observe(now.as_secs_f64(), &self.block_of(&seen.versions))
         else {
             return;
         };
         if let judge::Verdict::Harm(cause) = ruling.verdict {
             let settings = &self.plan.judge;
-            let reason = Reason::Harm {
+            let reason = RollbackReason::Harm {
                 sli: cause.sli().to_string(),
-                sentence: cause.explain(settings, self.names(), &self.block_of(&self.step)),
+                sentence: cause.explain(settings, self.names(), &self.block_of(&self.step_deltas)),
                 evidence: ruling.ln_e.exp().min(f64::MAX),
                 limit: 1.0 / settings.alpha,
                 block: ruling.number,
             };
             self.roll_back(now, reason, outputs);
         }
-        outputs.push(Output::Record(ruling));
+        outputs.push(Output::RecordRuling(ruling));
     }
 
     /// How often both versions failed, since the step went live or, before that, at all.
     pub(super) fn failures(&self) -> String {
-        let seen = if self.step.is_empty() { &self.total } else { &self.step };
+        let seen = if self.step_deltas.is_empty() { &self.total_deltas } else { &self.step_deltas };
         Cause::Worse(Sli::Errors).explain(&self.plan.judge, self.names(), &self.block_of(seen))
     }
 
     /// What both versions did, as the judge counts: of the latency boundaries only those that are judged, which are the last.
-    pub(super) fn block_of(&self, versions: &BTreeMap<VersionName, Activity>) -> Block {
+    pub(super) fn block_of(&self, versions: &BTreeMap<VersionName, VersionDelta>) -> Block {
         let judged = self.plan.judge.boundaries_ms.len();
         let arm = |version| {
-            let mut arm = versions.get(version).map(Activity::arm).unwrap_or_default();
+            let mut arm = versions.get(version).map(VersionDelta::arm).unwrap_or_default();
             arm.slower.drain(..arm.slower.len().saturating_sub(judged));
             arm
         };

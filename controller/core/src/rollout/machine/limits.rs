@@ -2,74 +2,76 @@
 
 use std::time::Duration;
 
-use super::super::event::{Event, Reason};
-use super::super::plan::{Limit, Overrun, Step};
-use super::{Goal, Output, Phase, Rollout};
+use super::super::event::{Event, RollbackReason};
+use super::super::plan::{Limit, Step, TimeoutAction};
+use super::{Goal, MachinePhase, Output, Rollout};
 
 impl Rollout {
     /// Rolls back if more requests have failed than may.
-    pub(super) fn keep_limits(&mut self, outputs: &mut Vec<Output>, now: Duration) {
-        let (requests, failures) = self.tried();
-        if self.previews() && failures > 0 {
+    pub(super) fn enforce_budgets(&mut self, outputs: &mut Vec<Output>, now: Duration) {
+        let (requests, failures) = self.preview_counts();
+        if self.is_previewing() && failures > 0 {
             let version = self.plan.candidate.clone();
-            self.roll_back(now, Reason::Preview { version, failures, requests }, outputs);
+            self.roll_back(now, RollbackReason::Preview { version, failures, requests }, outputs);
         }
-        let failures =
-            self.total.get(&self.plan.candidate).map_or(0, |all| all.failures.values().sum());
+        let failures = self
+            .total_deltas
+            .get(&self.plan.candidate)
+            .map_or(0, |all| all.failures.values().sum());
         if let Some(budget) = self.plan.budget.filter(|budget| failures > *budget) {
-            self.roll_back(now, Reason::Budget { failures, budget }, outputs);
+            self.roll_back(now, RollbackReason::FailureBudget { failures, budget }, outputs);
         }
     }
 
     /// Does what is to be done once a step has taken too long. What is not known opens no gate here either.
-    pub(super) fn keep_time(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+    pub(super) fn enforce_step_limit(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let (index, live) = match self.phase {
-            Phase::Shifting { goal: Goal::Step(index), .. } => (index, false),
-            Phase::Baking { step, .. } => (step, true),
+            MachinePhase::Shifting { goal: Goal::Step(index), .. } => (index, false),
+            MachinePhase::Baking { step, .. } => (step, true),
             _ => return,
         };
-        if self.paused || self.frozen.is_some() {
+        if self.paused || self.freeze_end.is_some() {
             return;
         }
         let limit = self.plan.steps.get(index).and_then(|step| step.limit);
         let Some(Limit { at_most, then }) =
-            limit.filter(|limit| now >= self.entered + limit.at_most)
+            limit.filter(|limit| now >= self.step_started + limit.at_most)
         else {
             return;
         };
         let (step, at_most) = (index + 1, at_most.as_secs_f64());
         let sound = live
-            && self.obstacle.is_none()
+            && self.blocker.is_none()
             && !self.judge.alarmed()
             && self.judge.missed().is_none()
-            && self.metrics_are_kept()
+            && self.metrics_pass()
             && !self.needs_approval();
-        let overrun = Output::tell(Event::Overrun { step, at_most, then });
+        let overrun = Output::emit(Event::StepTimeout { step, at_most, then });
         match then {
             // Whoever has promoted it does not want it to wait at a gate.
-            Overrun::Pause if !self.held && !self.promote => {
+            TimeoutAction::Pause if !self.store_down && !self.promote_requested => {
                 self.paused = true;
                 outputs.push(overrun);
             }
-            Overrun::RollBack => {
-                self.roll_back(now, Reason::Overrun { step, at_most }, outputs);
+            TimeoutAction::RollBack => {
+                self.roll_back(now, RollbackReason::StepTimeout { step, at_most }, outputs);
             }
-            Overrun::Advance if sound && !self.held && self.all_called(outputs) => {
+            TimeoutAction::Advance if sound && !self.store_down && self.advance_hooks(outputs) => {
                 outputs.push(overrun);
                 self.open_gate(now, index, outputs);
             }
-            Overrun::Pause | Overrun::Advance => {}
+            TimeoutAction::Pause | TimeoutAction::Advance => {}
         }
     }
 
     /// Whether only those meet the candidate who ask for it.
-    pub(super) fn previews(&self) -> bool {
-        self.present_step().is_some_and(Step::is_preview)
+    pub(super) fn is_previewing(&self) -> bool {
+        self.current_step().is_some_and(Step::is_preview)
     }
 
     /// Requests that asked for the candidate since the step went live, and failures among them.
-    pub(super) fn tried(&self) -> (u64, u64) {
-        let candidate = self.step.get(&self.plan.candidate);
-        candidate.map_or((0, 0), |seen| (seen.picked, seen.picked_failures))
+    pub(super) fn preview_counts(&self) -> (u64, u64) {
+        let candidate = self.step_deltas.get(&self.plan.candidate);
+        candidate.map_or((0, 0), |seen| (seen.pinned, seen.pinned_failures))
     }
 }

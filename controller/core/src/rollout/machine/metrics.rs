@@ -8,87 +8,88 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serin_filter::names::Generation;
 
-use super::super::event::{MetricStatus, Reason};
-use super::super::metric::{Measured, Metric, Metrics};
+use super::super::event::{MetricStatus, RollbackReason};
+use super::super::metric::{Metric, MetricSample, MetricsPlan};
 use super::super::plan::Step;
-use super::{Output, Phase, Rollout};
-use crate::rollout::blocker::Obstacle;
+use super::{MachinePhase, Output, Rollout};
+use crate::rollout::blocker::Blocker;
 
 /// What is known of the metrics.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct Survey {
+pub(super) struct MetricState {
     /// When they are asked for next.
     due: Duration,
     /// Whether they have been asked for, and have had no answer since.
     #[serde(skip)]
-    on_its_way: bool,
+    in_flight: bool,
     /// One for each metric, once they have been measured under the present split.
-    known: Vec<Known>,
+    records: Vec<MetricRecord>,
 }
 
 /// What is known of one metric under the present split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Known {
-    last: Measured,
+struct MetricRecord {
+    last: MetricSample,
     /// Whether the last values keep the rule; `None` if that can't be told.
-    kept: Option<bool>,
+    passed: Option<bool>,
     /// How many values in a row do not.
-    bad: u32,
+    consecutive_bad: u32,
 }
 
 impl Rollout {
     /// Begins anew with the metrics, for a split that has just gone live. It may not show in them before some time has passed.
-    pub(super) fn begin_survey(&mut self, now: Duration) {
-        let every = self.plan.metrics.as_ref().map_or(Duration::ZERO, |metrics| metrics.every);
-        self.survey = Survey { due: now + every, ..Survey::default() };
+    pub(super) fn reset_metrics(&mut self, now: Duration) {
+        let every = self.plan.metrics.as_ref().map_or(Duration::ZERO, |metrics| metrics.interval);
+        self.metric_state = MetricState { due: now + every, ..MetricState::default() };
     }
 
     /// Asks for the metrics when it is time.
-    pub(super) fn measure(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        let Some(Metrics { every, .. }) = self.plan.metrics else { return };
-        if self.is_surveyed() && now >= self.survey.due && !self.survey.on_its_way {
-            (self.survey.due, self.survey.on_its_way) = (now + every, true);
-            outputs.push(Output::Measure { generation: self.split.generation });
+    pub(super) fn request_metrics(&mut self, now: Duration, outputs: &mut Vec<Output>) {
+        let Some(MetricsPlan { interval, .. }) = self.plan.metrics else { return };
+        if self.samples_metrics() && now >= self.metric_state.due && !self.metric_state.in_flight {
+            (self.metric_state.due, self.metric_state.in_flight) = (now + interval, true);
+            outputs.push(Output::SampleMetrics { generation: self.split.generation });
         }
     }
 
     /// Whether metrics say anything of the candidate where the rollout stands.
-    fn is_surveyed(&self) -> bool {
+    fn samples_metrics(&self) -> bool {
         match self.phase {
-            Phase::Baking { .. } => !self.previews(),
-            Phase::Promoted { .. } => true,
+            MachinePhase::Baking { .. } => !self.is_previewing(),
+            MachinePhase::Promoted { .. } => true,
             _ => false,
         }
     }
 
     /// Takes the values of all metrics into account. Those of a split before say nothing of this one.
-    pub(super) fn measured(
+    pub(super) fn on_metrics(
         &mut self,
         now: Duration,
         generation: Generation,
-        values: Vec<Measured>,
+        values: Vec<MetricSample>,
         outputs: &mut Vec<Output>,
     ) {
-        self.survey.on_its_way = false;
-        if generation != self.split.generation || !self.is_surveyed() {
+        self.metric_state.in_flight = false;
+        if generation != self.split.generation || !self.samples_metrics() {
             return;
         }
-        let has_baseline = matches!(self.phase, Phase::Baking { .. })
-            && self.present_step().is_some_and(Step::has_baseline);
-        let bad: Vec<_> = self.survey.known.iter().map(|known| known.bad).collect();
+        let has_baseline = matches!(self.phase, MachinePhase::Baking { .. })
+            && self.current_step().is_some_and(Step::has_baseline);
+        let bad: Vec<_> =
+            self.metric_state.records.iter().map(|known| known.consecutive_bad).collect();
         let before = bad.into_iter().chain(std::iter::repeat(0));
         let known =
             self.metrics().iter().zip(values).zip(before).map(|((metric, last), before)| {
-                let kept = metric.rule.is_kept(&last, has_baseline);
-                let bad = match kept {
+                let passed = metric.rule.is_met(&last, has_baseline);
+                let consecutive_bad = match passed {
                     Some(true) => 0,
                     Some(false) => before.saturating_add(1),
                     None => before,
                 };
-                Known { last, kept, bad }
+                MetricRecord { last, passed, consecutive_bad }
             });
-        self.survey.known = known.collect();
-        if let Some(reason) = self.broken_rule() {
+        self.metric_state.records = known.collect();
+        if let Some(reason) = self.broken_metric_rule() {
             self.roll_back(now, reason, outputs);
         }
     }
@@ -97,49 +98,50 @@ impl Rollout {
         self.plan.metrics.as_ref().map_or(&[], |metrics| &metrics.all)
     }
 
-    fn known_metrics(&self) -> impl Iterator<Item = (&Metric, &Known)> {
-        self.metrics().iter().zip(&self.survey.known)
+    fn known_metrics(&self) -> impl Iterator<Item = (&Metric, &MetricRecord)> {
+        self.metrics().iter().zip(&self.metric_state.records)
     }
 
-    fn broken_rule(&self) -> Option<Reason> {
-        let broken =
-            self.known_metrics().find(|(metric, known)| metric.rule.is_broken_by(known.bad))?;
-        let (Metric { name, rule, .. }, Known { last, bad, .. }) = broken;
-        Some(Reason::Metric {
+    fn broken_metric_rule(&self) -> Option<RollbackReason> {
+        let broken = self
+            .known_metrics()
+            .find(|(metric, known)| metric.rule.is_broken_by(known.consecutive_bad))?;
+        let (Metric { name, rule, .. }, MetricRecord { last, consecutive_bad, .. }) = broken;
+        Some(RollbackReason::Metric {
             metric: name.clone(),
             limit: rule.to_string(),
             baseline: last.baseline,
             candidate: last.candidate.unwrap_or_default(),
-            consecutive: *bad,
+            consecutive: *consecutive_bad,
         })
     }
 
     /// Whether nothing speaks against the candidate in the metrics: all keep their rules, as measured last in this step. What has been asked is
     /// waited for.
-    pub(super) fn metrics_are_kept(&self) -> bool {
-        let Survey { known, on_its_way, .. } = &self.survey;
-        let kept = || known.iter().all(|known| known.kept == Some(true));
-        self.previews() || known.len() == self.metrics().len() && !on_its_way && kept()
+    pub(super) fn metrics_pass(&self) -> bool {
+        let MetricState { records, in_flight, .. } = &self.metric_state;
+        let kept = || records.iter().all(|known| known.passed == Some(true));
+        self.is_previewing() || records.len() == self.metrics().len() && !in_flight && kept()
     }
 
     /// A metric whose value is not known.
-    pub(super) fn unmeasured(&self) -> Option<Obstacle> {
-        let (metric, known) = self.known_metrics().find(|(_, known)| known.kept.is_none())?;
-        let why = known
+    pub(super) fn metric_blocker(&self) -> Option<Blocker> {
+        let (metric, known) = self.known_metrics().find(|(_, known)| known.passed.is_none())?;
+        let reason = known
             .last
-            .why
+            .reason
             .clone()
             .unwrap_or_else(|| "the baseline's value is not above 0".to_owned());
-        Some(Obstacle::Unmeasured { metric: metric.name.clone(), why })
+        Some(Blocker::MetricUnavailable { metric: metric.name.clone(), reason })
     }
 
     pub(super) fn metric_status(&self) -> Vec<MetricStatus> {
-        let status = |(metric, known): (&Metric, &Known)| MetricStatus {
+        let status = |(metric, known): (&Metric, &MetricRecord)| MetricStatus {
             name: metric.name.clone(),
             limit: metric.rule.to_string(),
             baseline: known.last.baseline,
             candidate: known.last.candidate,
-            bad: known.bad,
+            bad: known.consecutive_bad,
             consecutive: metric.rule.consecutive,
         };
         self.known_metrics().map(status).collect()

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::event::Reason;
-use crate::observation::Slices;
+use super::super::event::RollbackReason;
+use crate::observation::SliceCounts;
 
 /// What is being done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Phase {
+pub(super) enum MachinePhase {
     /// Nothing has been asked for yet.
     Preparing,
     /// A split is on its way to the proxy.
@@ -32,22 +32,22 @@ pub(super) enum Phase {
         warm: Duration,
     },
     /// The baseline serves everybody, and the users of the future slices are watched.
-    Watching {
+    AaTesting {
         /// For how long, as far as is known.
         watched: Duration,
-        slices: Slices,
+        slices: SliceCounts,
     },
     /// The candidate serves everybody, and can still be taken back.
     Promoted {
         since: Duration,
     },
     /// The baseline serves all that it can, and gets instances back.
-    Returning {
-        reason: Reason,
+    Reverting {
+        reason: RollbackReason,
     },
     /// Nothing is left to do but to tell those who are called at the end.
     Closing {
-        reason: Option<Reason>,
+        reason: Option<RollbackReason>,
         confirmed: bool,
     },
     Ended,
@@ -57,9 +57,9 @@ pub(super) enum Phase {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Goal {
     /// To watch users.
-    Watch,
+    AaTest,
     /// The step with this index.
     Step(usize),
     /// All traffic back.
-    Baseline(Reason),
+    Rollback(RollbackReason),
 }

@@ -6,25 +6,28 @@ use serin_filter::names::VersionName;
 use serin_filter::table::Weight;
 
 use super::super::event::{
-    ArmStatus, Reason, Safety, Sensitivity, Stage, Status, Summary, Verdict,
+    ArmStatus, NonInferiorityStatus, RollbackReason, RolloutStatus, RolloutVerdict, Sensitivity,
+    Stage, Summary,
 };
 use super::super::plan::{Gate, Step};
-use super::{CONFIRMATION, Goal, Phase, Rollout};
-use crate::split::Users;
+use super::{CONFIRMATION_TIME, Goal, MachinePhase, Rollout};
+use crate::split::UserAssignment;
 
 impl Rollout {
     pub(super) fn summary(
         &self,
         now: Duration,
-        reason: Option<Reason>,
+        reason: Option<RollbackReason>,
         confirmed: bool,
     ) -> Summary {
-        let candidate = self.total.get(&self.plan.candidate).cloned().unwrap_or_default();
+        let candidate = self.total_deltas.get(&self.plan.candidate).cloned().unwrap_or_default();
         Summary {
             verdict: match &reason {
-                None => Verdict::Promoted,
-                Some(Reason::Interrupted | Reason::Ordered(_)) => Verdict::Interrupted,
-                Some(_) => Verdict::RolledBack,
+                None => RolloutVerdict::Promoted,
+                Some(RollbackReason::Interrupted | RollbackReason::Command(_)) => {
+                    RolloutVerdict::Interrupted
+                }
+                Some(_) => RolloutVerdict::RolledBack,
             },
             reason,
             service: self.plan.service.clone(),
@@ -41,17 +44,20 @@ impl Rollout {
 
     /// Where the rollout stands.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> RolloutStatus {
         let (index, live, baked) = match &self.phase {
-            Phase::Baking { step, baked, .. } => (Some(*step), true, *baked),
-            Phase::Shifting { goal: Goal::Step(step), .. } => (Some(*step), false, Duration::ZERO),
-            Phase::Watching { watched, .. } => (None, true, *watched),
-            Phase::Promoted { since } => (None, true, self.looked.saturating_sub(*since)),
+            MachinePhase::Baking { step, baked, .. } => (Some(*step), true, *baked),
+            MachinePhase::Shifting { goal: Goal::Step(step), .. } => {
+                (Some(*step), false, Duration::ZERO)
+            }
+            MachinePhase::AaTesting { watched, .. } => (None, true, *watched),
+            MachinePhase::Promoted { since } => (None, true, self.last_poll.saturating_sub(*since)),
             _ => (None, false, Duration::ZERO),
         };
-        let watch = self.plan.watch.as_ref().filter(|_| self.split.users == Users::Watched);
+        let watch =
+            self.plan.aa_test.as_ref().filter(|_| self.split.assignment == UserAssignment::AaTest);
         let step = index.and_then(|index| self.plan.steps.get(index));
-        Status {
+        RolloutStatus {
             stage: self.stage(),
             step: index.map(|index| index + 1),
             steps: self.plan.steps.len(),
@@ -63,53 +69,56 @@ impl Rollout {
             limit: 1.0 / self.plan.judge.alpha,
             sensitivity: self.sensitivity(),
             difference: self.judge.difference(),
-            safety: step.and_then(|step| self.safety(step)),
+            non_inferiority: step.and_then(|step| self.non_inferiority(step)),
             baked,
             bake: match (&self.phase, step, watch) {
-                (Phase::Promoted { .. }, ..) => self.plan.window,
+                (MachinePhase::Promoted { .. }, ..) => self.plan.window,
                 (_, Some(step), _) => step.bake,
-                (_, None, watch) => watch.map(|watch| watch.time).unwrap_or_default(),
+                (_, None, watch) => watch.map(|watch| watch.duration).unwrap_or_default(),
             },
             requests_needed: step
                 .map(|step| step.requests)
                 .or(watch.map(|watch| watch.requests))
                 .unwrap_or_default(),
-            watched: watch.map(|_| match &self.phase {
-                Phase::Watching { slices, .. } => slices.requests(),
+            aa_test_requests: watch.map(|_| match &self.phase {
+                MachinePhase::AaTesting { slices, .. } => slices.requests(),
                 _ => 0,
             }),
             metrics: self.metric_status(),
             caveat: step.and_then(|step| self.caveat(step)),
-            left: index.and_then(|index| self.left(index, baked)),
+            time_left: index.and_then(|index| self.time_left(index, baked)),
             paused: self.paused,
-            frozen: self.frozen.clone(),
-            obstacle: self.obstacle.as_ref().map(ToString::to_string),
+            freeze_end: self.freeze_end.clone(),
+            blocker: self.blocker.as_ref().map(ToString::to_string),
         }
     }
 
     fn stage(&self) -> Stage {
         match &self.phase {
-            Phase::Preparing => Stage::Preparing,
-            Phase::Watching { .. } | Phase::Shifting { goal: Goal::Watch, .. } => Stage::Watching,
-            Phase::Baking { .. } | Phase::Shifting { goal: Goal::Step(_), .. } => Stage::Step,
-            Phase::Promoted { .. } => Stage::Promoted,
-            Phase::Shifting { goal: Goal::Baseline(_), .. } | Phase::Returning { .. } => {
-                Stage::GoingBack
+            MachinePhase::Preparing => Stage::Preparing,
+            MachinePhase::AaTesting { .. } | MachinePhase::Shifting { goal: Goal::AaTest, .. } => {
+                Stage::AaTesting
             }
-            Phase::Closing { .. } | Phase::Ended => Stage::Ending,
+            MachinePhase::Baking { .. } | MachinePhase::Shifting { goal: Goal::Step(_), .. } => {
+                Stage::Step
+            }
+            MachinePhase::Promoted { .. } => Stage::Promoted,
+            MachinePhase::Shifting { goal: Goal::Rollback(_), .. }
+            | MachinePhase::Reverting { .. } => Stage::RollingBack,
+            MachinePhase::Closing { .. } | MachinePhase::Ended => Stage::Ending,
         }
     }
 
     fn caveat(&self, step: &Step) -> Option<String> {
         let unknown = self.plan.sticky && step.is_compared() && step.slice.is_none();
         unknown.then(|| {
-            "users were not watched before (spec.analysis.watch): a few who always fail can look like a bad release".to_owned()
+            "users were not watched before (spec.analysis.aaTest): a few who always fail can look like a bad release".to_owned()
         })
     }
 
     fn sensitivity(&self) -> Sensitivity {
-        if self.previews() {
-            return Sensitivity::Preview { requests: self.tried().0 };
+        if self.is_previewing() {
+            return Sensitivity::Preview { requests: self.preview_counts().0 };
         }
         if self.split.candidate == Weight::ALL {
             return match self.plan.judge.objectives.is_empty() {
@@ -117,15 +126,15 @@ impl Rollout {
                 false => Sensitivity::Objectives,
             };
         }
-        let detectable = self.judge.detectable_failure_rate(&self.block_of(&self.step));
+        let detectable = self.judge.detectable_failure_rate(&self.block_of(&self.step_deltas));
         detectable
             .map_or(Sensitivity::Nothing, |failure_rate| Sensitivity::Detects { failure_rate })
     }
 
-    fn safety(&self, step: &Step) -> Option<Safety> {
+    fn non_inferiority(&self, step: &Step) -> Option<NonInferiorityStatus> {
         let wanted = step.gate == Gate::Evidence && step.is_compared();
         let limit = self.plan.judge.safe_at().filter(|_| wanted)?;
-        Some(Safety {
+        Some(NonInferiorityStatus {
             evidence: self.judge.ln_e_safe().exp().min(f64::MAX),
             limit: limit.exp(),
             requests_needed: self.judge.requests_to_safety(step.weight.share()),
@@ -133,7 +142,7 @@ impl Rollout {
     }
 
     fn arm_status(&self, version: &VersionName) -> ArmStatus {
-        let activity = self.step.get(version).cloned().unwrap_or_default();
+        let activity = self.step_deltas.get(version).cloned().unwrap_or_default();
         let arm = activity.arm();
         ArmStatus {
             version: version.clone(),
@@ -146,10 +155,10 @@ impl Rollout {
     }
 
     /// Time to promotion at the present rate of requests, which grows with the weight.
-    fn left(&self, index: usize, baked: Duration) -> Option<Duration> {
+    fn time_left(&self, index: usize, baked: Duration) -> Option<Duration> {
         let requests =
-            self.step.get(&self.plan.candidate).map_or(0, |candidate| candidate.requests);
-        if self.obstacle.is_some() || self.previews() || requests == 0 || baked.is_zero() {
+            self.step_deltas.get(&self.plan.candidate).map_or(0, |candidate| candidate.requests);
+        if self.blocker.is_some() || self.is_previewing() || requests == 0 || baked.is_zero() {
             return None;
         }
         let per_second = requests as f64 / baked.as_secs_f64() / self.split.candidate.share();
@@ -162,7 +171,9 @@ impl Rollout {
         let missing = present.requests.saturating_sub(requests);
         let first = needed(present, missing, present.bake.saturating_sub(baked));
         Some(steps.fold(first, |sum, step| {
-            sum.saturating_add(needed(step, step.requests, step.bake).saturating_add(CONFIRMATION))
+            sum.saturating_add(
+                needed(step, step.requests, step.bake).saturating_add(CONFIRMATION_TIME),
+            )
         }))
     }
 }

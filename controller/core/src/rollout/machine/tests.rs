@@ -1,10 +1,10 @@
 mod world;
 
-use self::world::{BALANCED, Trouble, World};
+use self::world::{BALANCED, TestFault, World};
 use super::*;
 use crate::judge;
 use crate::judge::Settings;
-use crate::rollout::event::{Sensitivity, Summary, Verdict};
+use crate::rollout::event::{RolloutVerdict, Sensitivity, Summary};
 use crate::rollout::plan::{Gate, Step};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ fn plan(percents: &[u32]) -> Plan {
         judge: Settings { latency: None, ..Settings::default() },
         interval: SECOND,
         sticky: false,
-        watch: None,
+        aa_test: None,
         hooks: Default::default(),
         replacement: None,
         metrics: None,
@@ -57,8 +57,8 @@ fn plan(percents: &[u32]) -> Plan {
 /// The same with users watched before, for 20 s and 5000 requests, by four salts.
 fn watching(percents: &[u32]) -> Plan {
     let salts = (0..4).map(|n| format!("shop/{n}")).collect();
-    let watch = Watch { time: 20 * SECOND, requests: 5_000, salts, miss: 0.002 };
-    Plan { sticky: true, watch: Some(watch), ..plan(percents) }
+    let watch = AaTest { duration: 20 * SECOND, requests: 5_000, salts, miss_probability: 0.002 };
+    Plan { sticky: true, aa_test: Some(watch), ..plan(percents) }
 }
 
 /// A rollout of 10 %, 50 % and 100 % whose first step has been live for 5 s.
@@ -70,7 +70,7 @@ fn baking() -> World {
 }
 
 /// A rollout just begun, with this trouble.
-fn shifting(trouble: Trouble) -> World {
+fn shifting(trouble: TestFault) -> World {
     let mut world = World::new(plan(&[10, 50, 100]));
     world.trouble = vec![trouble];
     world.run(5.0);
@@ -79,7 +79,7 @@ fn shifting(trouble: Trouble) -> World {
 }
 
 /// A rollout whose second split the proxy does not get.
-fn stuck(trouble: Trouble) -> World {
+fn stuck(trouble: TestFault) -> World {
     let mut world = baking();
     world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
     world.trouble = vec![trouble];
@@ -94,7 +94,7 @@ fn a_healthy_candidate_is_promoted_step_by_step() {
     let summary = world.until_ended();
     assert_eq!(
         (summary.verdict, summary.confirmed, summary.reason),
-        (Verdict::Promoted, true, None)
+        (RolloutVerdict::Promoted, true, None)
     );
     let splits: Vec<_> = world
         .applied
@@ -127,11 +127,11 @@ fn a_gate_needs_requests_of_the_candidate() {
 #[test]
 fn a_gate_needs_requests_of_the_baseline_to_compare_with() {
     let mut world = World::new(plan(&[10, 100]));
-    world.trouble = vec![Trouble::BaselineHangs];
+    world.trouble = vec![TestFault::BaselineHangs];
     world.run(100.0);
     assert_eq!(world.weights(), [10.0]);
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
@@ -139,14 +139,10 @@ fn a_step_that_nobody_calls_is_told_and_waits() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.rate = 0.0;
     world.run(100.0);
-    assert!(
-        matches!(world.obstacle(), Some(Obstacle::NoRequests { .. })),
-        "{:?}",
-        world.obstacle()
-    );
+    assert!(matches!(world.obstacle(), Some(Blocker::NoRequests { .. })), "{:?}", world.obstacle());
     assert_eq!(world.weights(), [10.0]);
     world.proxy.rate = 1_000.0;
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
@@ -154,7 +150,7 @@ fn a_gate_stays_shut_while_something_is_wrong() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.rate = 20.0;
     world.run(40.0);
-    world.trouble = vec![Trouble::Lags];
+    world.trouble = vec![TestFault::Lags];
     world.run(40.0);
     assert!(world.rollout.status().candidate.requests > 100);
     assert_eq!(world.weights(), [10.0]);
@@ -176,7 +172,7 @@ fn what_is_left_of_a_step_is_not_judged_with_what_comes_after() {
     let mut world = World::new(plan);
     world.proxy.rate = 10.0;
     world.until_live(1);
-    world.trouble = vec![Trouble::Rejects];
+    world.trouble = vec![TestFault::Rejects];
     world.until("asked for 50 %", |world| world.weights().len() == 2);
     let (asked, rulings) = (world.now, world.rulings.len());
     world.until("a ruling", |world| world.rulings.len() > rulings);
@@ -201,13 +197,13 @@ fn harm_in_any_step_takes_everything_back_at_once() {
     for step in 1..=2 {
         let mut world = World::new(plan(&[10, 50, 100]));
         world.until_live(step);
-        world.trouble = vec![Trouble::CandidateFails];
+        world.trouble = vec![TestFault::CandidateFails];
         world.until("harm", |world| told!(world, Event::RollingBack { .. }) == 1);
         let (asked, split) = *world.applied.last().unwrap();
         assert_eq!((asked, split.candidate), (world.now, Weight::ZERO));
         assert!(!world.rollout.ended(), "the proxy has not confirmed yet");
         let summary = world.until_ended();
-        assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, true));
+        assert_eq!((summary.verdict, summary.confirmed), (RolloutVerdict::RolledBack, true));
         assert_eq!(world.applied.len(), step + 1);
         assert!(summary.reason.unwrap().to_string().contains("of v2's requests failed"));
     }
@@ -216,32 +212,32 @@ fn harm_in_any_step_takes_everything_back_at_once() {
 #[test]
 fn an_incident_of_both_versions_is_no_harm() {
     let mut world = baking();
-    world.trouble = vec![Trouble::BothFail];
+    world.trouble = vec![TestFault::BothFail];
     world.until_live(2);
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
 fn harm_is_seen_while_a_shift_is_stuck() {
-    let mut world = stuck(Trouble::Rejects);
-    world.trouble.push(Trouble::CandidateFails);
+    let mut world = stuck(TestFault::Rejects);
+    world.trouble.push(TestFault::CandidateFails);
     world.run(3.0);
     assert_eq!(world.weights(), [10.0, 50.0, 0.0]);
-    assert_eq!(told!(world, Event::RollingBack { reason: Reason::Harm { .. } }), 1);
+    assert_eq!(told!(world, Event::RollingBack { reason: RollbackReason::Harm { .. } }), 1);
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
 #[test]
 fn a_candidate_that_the_proxy_has_cut_off_is_rolled_back_everywhere() {
     let mut world = baking();
-    world.trouble = vec![Trouble::Trips];
+    world.trouble = vec![TestFault::Trips];
     world.look();
     assert_eq!(world.weights(), [10.0, 0.0]);
     world.trouble.clear();
     let summary = world.until_ended();
-    assert_eq!(summary.verdict, Verdict::RolledBack);
+    assert_eq!(summary.verdict, RolloutVerdict::RolledBack);
     let reason = summary.reason.unwrap().to_string();
     assert!(reason.starts_with("the tripwire: the proxy has cut it off by itself; "), "{reason}");
 }
@@ -249,8 +245,8 @@ fn a_candidate_that_the_proxy_has_cut_off_is_rolled_back_everywhere() {
 /// What a generation before was cut off for is not held against this one.
 #[test]
 fn a_tripwire_of_another_generation_is_none() {
-    let mut world = stuck(Trouble::Rejects);
-    world.trouble.push(Trouble::Trips);
+    let mut world = stuck(TestFault::Rejects);
+    world.trouble.push(TestFault::Trips);
     world.run(3.0);
     assert_eq!(told!(world, Event::RollingBack { .. }), 0);
 }
@@ -260,29 +256,29 @@ fn a_time_in_which_nobody_looked_counts_for_nothing() {
     let mut world = baking();
     let before = world.rollout.status().baked;
     world.now += 3_600 * SECOND;
-    world.rollout.wake(world.now);
+    world.rollout.resume_clock(world.now);
     world.look();
     let baked = world.rollout.status().baked;
     assert!(baked > before && baked <= before + SECOND, "{baked:?}");
     assert_eq!((world.weights(), world.obstacle()), (vec![10.0], None));
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
 fn an_interrupt_takes_everything_back_in_any_phase() {
     for mut world in [
         World::new(plan(&[10, 100])),
-        shifting(Trouble::Lags),
-        shifting(Trouble::Unreachable),
+        shifting(TestFault::Lags),
+        shifting(TestFault::Unreachable),
         baking(),
-        stuck(Trouble::Rejects),
+        stuck(TestFault::Rejects),
     ] {
         world.input(Input::Interrupt);
         let (asked, split) = *world.applied.last().unwrap();
         assert_eq!((asked, split.candidate), (world.now, Weight::ZERO));
         world.trouble.clear();
         let summary = world.until_ended();
-        assert_eq!((summary.verdict, summary.confirmed), (Verdict::Interrupted, true));
+        assert_eq!((summary.verdict, summary.confirmed), (RolloutVerdict::Interrupted, true));
         assert_eq!(
             (summary.weight, summary.generation),
             (Weight::ZERO, world.proxy.running.generation)
@@ -293,35 +289,35 @@ fn an_interrupt_takes_everything_back_in_any_phase() {
 #[test]
 fn a_second_interrupt_waits_for_nobody() {
     let mut world = baking();
-    world.trouble = vec![Trouble::Unreachable];
+    world.trouble = vec![TestFault::Unreachable];
     world.input(Input::Interrupt);
     world.run(5.0);
     assert!(!world.rollout.ended());
     world.input(Input::Interrupt);
     let summary = world.until_ended();
-    assert_eq!((summary.verdict, summary.confirmed), (Verdict::Interrupted, false));
+    assert_eq!((summary.verdict, summary.confirmed), (RolloutVerdict::Interrupted, false));
 }
 
 #[test]
 fn an_interrupted_rollback_is_still_a_rollback() {
     let mut world = baking();
-    world.trouble = vec![Trouble::CandidateFails];
+    world.trouble = vec![TestFault::CandidateFails];
     world.until("harm", |world| world.weights().last() == Some(&0.0));
     world.input(Input::Interrupt);
     let summary = world.until_ended();
-    assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, false));
+    assert_eq!((summary.verdict, summary.confirmed), (RolloutVerdict::RolledBack, false));
 }
 
 #[test]
 fn nothing_comes_after_the_end() {
     let mut world = World::new(plan(&[100]));
     world.until_ended();
-    let seen = Look::Seen(Sighting { restarted: true, ..Sighting::default() });
-    let unreachable = Look::Unreachable { why: String::new() };
+    let seen = Observation::Delta(FleetDelta { restarted: true, ..FleetDelta::default() });
+    let unreachable = Observation::Unreachable { reason: String::new() };
     for input in [
-        Input::Look(seen),
-        Input::Look(unreachable),
-        Input::NotApplied { why: String::new() },
+        Input::Observation(seen),
+        Input::Observation(unreachable),
+        Input::ApplyFailed { reason: String::new() },
         Input::Interrupt,
     ] {
         assert_eq!(world.rollout.step(world.now + 60 * SECOND, input), []);
@@ -332,17 +328,17 @@ fn nothing_comes_after_the_end() {
 fn looks_are_frequent_while_a_split_is_on_its_way() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.delay = 10 * SECOND;
-    assert_eq!(world.rollout.next_look(), SHIFTING_INTERVAL);
+    assert_eq!(world.rollout.next_poll(), SHIFTING_INTERVAL);
     world.run(2.0);
-    assert_eq!(world.rollout.next_look(), SECOND, "it is late, not quick");
+    assert_eq!(world.rollout.next_poll(), SECOND, "it is late, not quick");
     world.until_live(1);
     world.look();
-    assert_eq!(world.rollout.next_look(), SECOND);
+    assert_eq!(world.rollout.next_poll(), SECOND);
     world.input(Input::Interrupt);
-    assert_eq!(world.rollout.next_look(), SHIFTING_INTERVAL);
-    world.trouble = vec![Trouble::Unreachable];
+    assert_eq!(world.rollout.next_poll(), SHIFTING_INTERVAL);
+    world.trouble = vec![TestFault::Unreachable];
     world.run(2.0);
-    assert_eq!(world.rollout.next_look(), SECOND);
+    assert_eq!(world.rollout.next_poll(), SECOND);
 }
 
 #[test]
@@ -365,7 +361,7 @@ fn a_controller_killed_at_any_moment_goes_on_as_if_it_had_not_been() {
         let mut world = World::new(Plan { judge, ..plan(&[10, 50, 100]) });
         world.killed = killed;
         world.until_live(2);
-        world.trouble = vec![Trouble::Rejects, Trouble::CandidateFails];
+        world.trouble = vec![TestFault::Rejects, TestFault::CandidateFails];
         world.run(10.0);
         world.trouble.clear();
         world.until_ended();
@@ -380,7 +376,7 @@ fn counts_that_reach_back_beyond_an_outage_into_another_split_are_not_judged() {
     let mut world = baking();
     world.until("asked for 50 %", |world| world.applied.len() == 2);
     let rulings = world.rulings.len();
-    world.trouble = vec![Trouble::Unreachable];
+    world.trouble = vec![TestFault::Unreachable];
     world.run(4.0);
     world.trouble.clear();
     world.look();
@@ -392,7 +388,7 @@ fn counts_that_reach_back_beyond_an_outage_into_the_warm_up_are_not_judged() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.latency_us = 2_500_000;
     world.until_live(1);
-    world.trouble = vec![Trouble::Unreachable];
+    world.trouble = vec![TestFault::Unreachable];
     world.run(4.0);
     world.trouble.clear();
     world.look();
@@ -405,8 +401,8 @@ fn a_gate_stays_shut_before_a_candidate_that_has_always_failed() {
     plan.steps[0] = Step { bake: 5 * SECOND, requests: 5, ..plan.steps[0].clone() };
     let mut world = World::new(plan);
     world.proxy.rate = 20.0;
-    world.trouble = vec![Trouble::CandidateFails];
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    world.trouble = vec![TestFault::CandidateFails];
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
     assert_eq!(world.weights(), [5.0, 0.0]);
 }
 
@@ -416,8 +412,8 @@ fn a_gate_stays_shut_also_where_the_evidence_was_low_before() {
     plan.steps[1].bake = SECOND;
     let mut world = World::new(plan);
     world.until_live(2);
-    world.trouble = vec![Trouble::CandidateFails];
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    world.trouble = vec![TestFault::CandidateFails];
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
     assert_eq!(world.weights(), [10.0, 50.0, 0.0]);
 }
 
@@ -426,10 +422,10 @@ fn a_gate_stays_shut_also_where_the_evidence_was_low_before() {
 fn a_suspicion_from_a_stuck_shift_does_not_block_the_last_step_for_ever() {
     let mut world = World::new(plan(&[50, 100]));
     world.until_live(1);
-    world.trouble = vec![Trouble::Rejects];
+    world.trouble = vec![TestFault::Rejects];
     world.until("asked for 100 %", |world| world.weights().len() == 2);
     world.run(2.5);
-    world.trouble.push(Trouble::CandidateFails);
+    world.trouble.push(TestFault::CandidateFails);
     world.until("suspected", |world| world.rollout.judge.ln_e() > 2.4);
     world.trouble.clear();
     world.proxy.rate = 5.0;
@@ -440,14 +436,14 @@ fn a_suspicion_from_a_stuck_shift_does_not_block_the_last_step_for_ever() {
 #[test]
 fn a_rollback_that_is_stuck_for_long_can_still_be_stored() {
     let mut world = baking();
-    world.trouble = vec![Trouble::CandidateFails, Trouble::Rejects];
+    world.trouble = vec![TestFault::CandidateFails, TestFault::Rejects];
     world.run(600.0);
     let evidence = world.rollout.status().evidence;
     assert!(evidence.is_finite(), "{evidence}");
     assert_eq!(told!(world, Event::RollingBack { .. }), 1);
     world.killed = true;
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
 #[test]
@@ -458,14 +454,14 @@ fn harm_is_seen_after_a_step_that_took_much_longer_than_planned() {
     let mut world = World::new(plan);
     world.proxy.rate = 20_000.0;
     world.run(2.0 * 3_600.0);
-    world.trouble = vec![Trouble::CandidateFails];
+    world.trouble = vec![TestFault::CandidateFails];
     world.run(300.0);
     assert_eq!(told!(world, Event::RollingBack { .. }), 1, "ln E {}", world.rollout.judge.ln_e());
 }
 
 #[test]
 fn the_obstacle_of_a_split_is_gone_with_the_split() {
-    let mut world = stuck(Trouble::Rejects);
+    let mut world = stuck(TestFault::Rejects);
     world.trouble.clear();
     world.proxy.delay = SECOND;
     world.input(Input::Interrupt);
@@ -481,7 +477,7 @@ fn a_baseline_without_a_route_does_not_block_the_last_step_for_ever() {
     world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
     world.look();
     assert_eq!(world.weights(), [50.0, 100.0]);
-    world.trouble = vec![Trouble::Misroutes(0)];
+    world.trouble = vec![TestFault::Misroutes(0)];
     world.proxy.delay = SECOND;
     world.look();
     world.run(60.0);
@@ -496,7 +492,7 @@ fn any_plan_has_a_time_left_or_none() {
     let mut world = World::new(plan);
     world.until_live(1);
     world.run(5.0);
-    assert_eq!(world.rollout.status().left, Some(Duration::MAX));
+    assert_eq!(world.rollout.status().time_left, Some(Duration::MAX));
 }
 
 #[test]
@@ -507,14 +503,14 @@ fn a_gate_of_evidence_waits_for_it_and_says_what_it_takes() {
     let mut world = World::new(plan);
     world.proxy.rate = 100.0;
     world.until_live(1);
-    let needed = world.rollout.status().safety.unwrap().requests_needed.unwrap();
+    let needed = world.rollout.status().non_inferiority.unwrap().requests_needed.unwrap();
     world.until("asked for 100 %", |world| world.applied.len() == 2);
     let gate = world.told.iter().find_map(|event| match event {
         Event::GateOpened { status, .. } => Some(status.clone()),
         _ => None,
     });
     let gate = gate.unwrap();
-    let safety = gate.safety.unwrap();
+    let safety = gate.non_inferiority.unwrap();
     assert!(safety.evidence >= safety.limit, "{safety:?}");
     let met = gate.candidate.requests;
     assert!(met > 2_000 && met.abs_diff(needed) < needed / 10, "{met} instead of {needed}");
@@ -527,15 +523,15 @@ fn an_unhealthy_service_pauses_the_rollout_and_is_told_from_a_bad_release() {
         vec![crate::judge::Objective { sli: judge::Sli::Errors, at_most: 0.01 }];
     let mut world = World::new(plan);
     world.until_live(1);
-    world.trouble = vec![Trouble::BothFail];
+    world.trouble = vec![TestFault::BothFail];
     world.run(120.0);
-    let Some(Obstacle::Unhealthy { why }) = world.obstacle() else {
+    let Some(Blocker::Unhealthy { reason }) = world.obstacle() else {
         panic!("{:?}", world.obstacle())
     };
-    assert!(why.contains("the service is unhealthy, and not by the release alone"), "{why}");
+    assert!(reason.contains("the service is unhealthy, and not by the release alone"), "{reason}");
     assert_eq!(world.weights(), [50.0]);
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
@@ -546,9 +542,9 @@ fn where_no_baseline_is_left_the_objectives_decide() {
     let mut world = World::new(plan);
     world.until_live(2);
     assert_eq!(world.rollout.status().sensitivity, Sensitivity::Objectives);
-    world.trouble = vec![Trouble::CandidateFails];
+    world.trouble = vec![TestFault::CandidateFails];
     let summary = world.until_ended();
-    assert_eq!(summary.verdict, Verdict::RolledBack);
+    assert_eq!(summary.verdict, RolloutVerdict::RolledBack);
     assert!(summary.reason.unwrap().to_string().contains("at most 1.00 % may"));
 }
 
@@ -559,6 +555,6 @@ fn a_share_of_requests_that_contradicts_what_is_known_stops_the_clock() {
     plan.steps[0].slice = Some(judge::Slice { share, ..judge::Slice::default() });
     let mut world = World::new(plan);
     world.run(60.0);
-    assert!(matches!(world.obstacle(), Some(Obstacle::ShareContradicts { .. })));
+    assert!(matches!(world.obstacle(), Some(Blocker::TrafficShareMismatch { .. })));
     assert_eq!(world.weights(), [10.0]);
 }

@@ -8,11 +8,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Measured;
+use super::MetricSample;
 
 /// What a metric has to keep to: all of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Rule {
+pub struct MetricRule {
     /// The candidate's value is at most this.
     pub at_most: Option<f64>,
     /// The candidate's value is at least this.
@@ -23,10 +23,10 @@ pub struct Rule {
     pub consecutive: u32,
 }
 
-impl Rule {
+impl MetricRule {
     /// Whether it is kept; `None` if that can't be told.
     #[must_use]
-    pub fn is_kept(&self, values: &Measured, has_baseline: bool) -> Option<bool> {
+    pub fn is_met(&self, values: &MetricSample, has_baseline: bool) -> Option<bool> {
         let candidate = values.candidate.filter(|value| !value.is_nan());
         let baseline = values.baseline.filter(|value| *value > 0.0);
         let most = self.at_most.map(|limit| Some(candidate? <= limit));
@@ -47,7 +47,7 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for MetricRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let most = self.at_most.map(|limit| format!("at most {limit}"));
         let least = self.at_least.map(|limit| format!("at least {limit}"));
@@ -62,30 +62,31 @@ impl fmt::Display for Rule {
 mod tests {
     use super::*;
 
-    const NONE: Rule = Rule { at_most: None, at_least: None, at_most_times: None, consecutive: 1 };
+    const NONE: MetricRule =
+        MetricRule { at_most: None, at_least: None, at_most_times: None, consecutive: 1 };
 
-    fn values(baseline: Option<f64>, candidate: Option<f64>) -> Measured {
-        Measured { baseline, candidate, why: None }
+    fn values(baseline: Option<f64>, candidate: Option<f64>) -> MetricSample {
+        MetricSample { baseline, candidate, reason: None }
     }
 
     #[test]
     fn a_limit_is_kept_or_not_or_not_known() {
-        let kept = |rule: Rule, candidate| rule.is_kept(&values(None, candidate), true);
-        let most = Rule { at_most: Some(10.0), ..NONE };
+        let kept = |rule: MetricRule, candidate| rule.is_met(&values(None, candidate), true);
+        let most = MetricRule { at_most: Some(10.0), ..NONE };
         assert_eq!([10.0, 10.1].map(|v| kept(most, Some(v))), [Some(true), Some(false)]);
-        let least = Rule { at_least: Some(1.0), ..NONE };
+        let least = MetricRule { at_least: Some(1.0), ..NONE };
         assert_eq!([1.0, 0.9].map(|v| kept(least, Some(v))), [Some(true), Some(false)]);
         assert_eq!([None, Some(f64::NAN)].map(|v| kept(least, v)), [None, None]);
     }
 
     #[test]
     fn a_relative_limit_needs_the_baseline() {
-        let rule = Rule { at_most_times: Some(1.5), ..NONE };
-        let kept = |baseline, candidate| rule.is_kept(&values(baseline, Some(candidate)), true);
+        let rule = MetricRule { at_most_times: Some(1.5), ..NONE };
+        let kept = |baseline, candidate| rule.is_met(&values(baseline, Some(candidate)), true);
         assert_eq!((kept(Some(100.0), 150.0), kept(Some(100.0), 151.0)), (Some(true), Some(false)));
         assert_eq!((kept(None, 1e9), kept(Some(0.0), 1e9)), (None, None));
         assert_eq!(
-            rule.is_kept(&values(None, Some(1e9)), false),
+            rule.is_met(&values(None, Some(1e9)), false),
             Some(true),
             "nothing to compare with"
         );
@@ -93,8 +94,8 @@ mod tests {
 
     #[test]
     fn all_limits_have_to_be_kept() {
-        let rule = Rule { at_most: Some(200.0), at_most_times: Some(1.5), ..NONE };
-        let kept = |baseline, candidate| rule.is_kept(&values(baseline, Some(candidate)), true);
+        let rule = MetricRule { at_most: Some(200.0), at_most_times: Some(1.5), ..NONE };
+        let kept = |baseline, candidate| rule.is_met(&values(baseline, Some(candidate)), true);
         assert_eq!(kept(Some(100.0), 149.0), Some(true));
         assert_eq!(kept(Some(100.0), 160.0), Some(false));
         assert_eq!((kept(None, 149.0), kept(None, 201.0)), (None, Some(false)));
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn so_many_bad_values_break_it() {
-        let rule = Rule { consecutive: 3, ..NONE };
+        let rule = MetricRule { consecutive: 3, ..NONE };
         assert_eq!([1, 2, 3, 4].map(|bad| rule.is_broken_by(bad)), [false, false, true, true]);
         assert!(!NONE.is_broken_by(0) && NONE.is_broken_by(1));
     }

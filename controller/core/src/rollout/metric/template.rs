@@ -11,7 +11,7 @@ use super::super::plan::Plan;
 /// A query in which variables have been found to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Template {
+pub struct QueryTemplate {
     /// Text, and the variable behind it.
     parts: Vec<(String, Variable)>,
     rest: String,
@@ -20,7 +20,7 @@ pub struct Template {
 /// Why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
-pub enum TemplateError {
+pub enum QueryTemplateError {
     #[error("\"{{{{\" without \"}}}}\" behind it")]
     Open,
     #[error("{{{{{0}}}}} is none of the variables {known}", known = Variable::known())]
@@ -52,7 +52,7 @@ impl Variable {
 
 /// What the variables stand for. They are names, and need no escapes in PromQL.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'r> {
+pub struct TemplateVariables<'r> {
     /// Name of the rollout.
     pub rollout: &'r str,
     /// The service.
@@ -63,7 +63,7 @@ pub struct Names<'r> {
     pub candidate: &'r VersionName,
 }
 
-impl<'r> Names<'r> {
+impl<'r> TemplateVariables<'r> {
     /// Those of a plan.
     #[must_use]
     pub fn of(plan: &'r Plan) -> Self {
@@ -72,18 +72,18 @@ impl<'r> Names<'r> {
     }
 }
 
-impl Template {
+impl QueryTemplate {
     /// Reads a template.
     ///
     /// # Errors
     /// A variable is not known, or does not end.
-    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+    pub fn parse(text: &str) -> Result<Self, QueryTemplateError> {
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, behind)) = rest.split_once("{{") {
-            let (name, behind) = behind.split_once("}}").ok_or(TemplateError::Open)?;
+            let (name, behind) = behind.split_once("}}").ok_or(QueryTemplateError::Open)?;
             let known = Variable::ALL.iter().find(|(known, _)| *known == name.trim());
             let (_, variable) =
-                known.ok_or_else(|| TemplateError::Unknown(name.trim().to_owned()))?;
+                known.ok_or_else(|| QueryTemplateError::Unknown(name.trim().to_owned()))?;
             parts.push((before.to_owned(), *variable));
             rest = behind;
         }
@@ -92,7 +92,7 @@ impl Template {
 
     /// The query about this version.
     #[must_use]
-    pub fn render(&self, names: Names<'_>, version: &VersionName) -> String {
+    pub fn render(&self, names: TemplateVariables<'_>, version: &VersionName) -> String {
         let mut query = String::new();
         for (text, variable) in &self.parts {
             query.push_str(text);
@@ -115,7 +115,7 @@ impl Template {
     }
 }
 
-impl fmt::Display for Template {
+impl fmt::Display for QueryTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (text, variable) in &self.parts {
             let name = Variable::ALL.iter().find(|(_, known)| known == variable);
@@ -125,16 +125,16 @@ impl fmt::Display for Template {
     }
 }
 
-impl TryFrom<String> for Template {
-    type Error = TemplateError;
+impl TryFrom<String> for QueryTemplate {
+    type Error = QueryTemplateError;
 
-    fn try_from(text: String) -> Result<Self, TemplateError> {
+    fn try_from(text: String) -> Result<Self, QueryTemplateError> {
         Self::parse(&text)
     }
 }
 
-impl From<Template> for String {
-    fn from(template: Template) -> Self {
+impl From<QueryTemplate> for String {
+    fn from(template: QueryTemplate) -> Self {
         template.to_string()
     }
 }
@@ -152,7 +152,7 @@ mod tests {
             ),
             ("up{x=\"{{service\"}", "\"{{\" without \"}}\" behind it"),
         ] {
-            assert_eq!(Template::parse(text).unwrap_err().to_string(), expected);
+            assert_eq!(QueryTemplate::parse(text).unwrap_err().to_string(), expected);
         }
     }
 
@@ -162,11 +162,11 @@ mod tests {
         let plan = crate::spec::Spec::parse(sample).unwrap().plan;
         let text =
             "a{s=\"{{service}}\",v=\"{{ version }}\"} / b{v=~\"{{baseline}}|{{candidate}}\"}";
-        let template = Template::parse(text).unwrap();
-        let query = template.render(Names::of(&plan), &"v9".parse().unwrap());
+        let template = QueryTemplate::parse(text).unwrap();
+        let query = template.render(TemplateVariables::of(&plan), &"v9".parse().unwrap());
         assert_eq!(query, "a{s=\"shop\",v=\"v9\"} / b{v=~\"v1|v2\"}");
         assert!(template.is_per_version());
         assert_eq!(template.to_string(), text.replace(' ', "").replace("}/b", "} / b"));
-        assert!(!Template::parse("sum(up)").unwrap().is_per_version());
+        assert!(!QueryTemplate::parse("sum(up)").unwrap().is_per_version());
     }
 }

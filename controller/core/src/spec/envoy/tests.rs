@@ -1,9 +1,9 @@
 use super::*;
-use crate::config::prometheus::{Auth, Connection, Settings};
+use crate::config::prometheus::{Auth, PrometheusConnection, PrometheusSettings};
 use crate::spec::{Proxies, Spec};
 
 /// A rollout with this below `spec.envoy`.
-fn parse(envoy: &str) -> Result<Envoy, String> {
+fn parse(envoy: &str) -> Result<EnvoyProxies, String> {
     let sample = include_str!("../../../../../envoy/rollout.yaml");
     let (before, rest) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
     assert!(!rest.contains("\n  analysis:"), "spec.envoy is the last of the sample");
@@ -12,7 +12,7 @@ fn parse(envoy: &str) -> Result<Envoy, String> {
 }
 
 /// `spec.envoy` of a whole rollout.
-fn whole(text: &str) -> Result<Envoy, String> {
+fn whole(text: &str) -> Result<EnvoyProxies, String> {
     match Spec::parse(text).map_err(|error| error.to_string())?.proxies {
         Proxies::Envoy(envoy) => Ok(envoy),
         other => panic!("{other:?}"),
@@ -21,20 +21,20 @@ fn whole(text: &str) -> Result<Envoy, String> {
 
 #[test]
 fn exactly_one_source_of_evidence() {
-    let lone = Whereabouts::Lone("http://127.0.0.1:9901".to_owned());
-    let two = Whereabouts::Addresses(vec!["a:1".to_owned(), "[::1]:2".to_owned()]);
+    let lone = DiscoveryConfig::Single("http://127.0.0.1:9901".to_owned());
+    let two = DiscoveryConfig::Addresses(vec!["a:1".to_owned(), "[::1]:2".to_owned()]);
     for (envoy, expected) in [
         ("    admin: http://127.0.0.1:9901", lone),
         ("    proxies: { addresses: ['a:1', '[::1]:2'] }", two),
         (
             "    proxies: { dns: 'edge:9901' }",
-            Whereabouts::Dns { host: "edge".to_owned(), port: 9901 },
+            DiscoveryConfig::Dns { host: "edge".to_owned(), port: 9901 },
         ),
-        ("    proxies: { file: /proxies.json }", Whereabouts::File("/proxies.json".into())),
+        ("    proxies: { file: /proxies.json }", DiscoveryConfig::File("/proxies.json".into())),
     ] {
         assert_eq!(
-            parse(envoy).map(|envoy| envoy.evidence),
-            Ok(Origin::Admin(expected)),
+            parse(envoy).map(|envoy| envoy.source),
+            Ok(SourceConfig::Admin(expected)),
             "{envoy}"
         );
     }
@@ -46,9 +46,9 @@ fn a_file_or_a_group() {
     let (before, _) = sample.split_once("\n  envoy:").expect("the sample has spec.envoy");
     let parse = |fields: &str| {
         let text = format!("{before}\n  envoy:\n    admin: http://127.0.0.1:9901\n{fields}");
-        whole(&text).map(|envoy| envoy.place)
+        whole(&text).map(|envoy| envoy.sink)
     };
-    assert_eq!(parse("    xds: { group: edge }"), Ok(Place::Group("edge".to_owned())));
+    assert_eq!(parse("    xds: { group: edge }"), Ok(SinkLocation::Group("edge".to_owned())));
     for (fields, expected) in [
         ("", "spec.envoy: exactly one of filterConfig and xds is needed"),
         ("    filterConfig: /x\n    xds: { group: a }", "spec.envoy: exactly one of"),
@@ -131,12 +131,12 @@ fn bad_sources_say_where_and_what() {
 fn a_prometheus() {
     let envoy =
         "    prometheus: { url: 'https://p:1/x', bearerTokenFile: /t, instances: { job: envoy } }";
-    let expected = Settings {
-        connection: Connection {
+    let expected = PrometheusSettings {
+        connection: PrometheusConnection {
             url: "https://p:1/x".to_owned(),
             auth: Auth::Bearer { token_file: "/t".into() },
         },
         instances: [("job".to_owned(), "envoy".to_owned())].into(),
     };
-    assert_eq!(parse(envoy).map(|envoy| envoy.evidence), Ok(Origin::Prometheus(expected)));
+    assert_eq!(parse(envoy).map(|envoy| envoy.source), Ok(SourceConfig::Prometheus(expected)));
 }

@@ -9,7 +9,7 @@ fn version(name: &str) -> VersionName {
 fn what_runs_is_the_baseline_whatever_the_object_says() {
     let manifest = Manifest::read("reviews", "bookinfo", &object()).unwrap();
     assert_eq!((manifest.baseline().as_str(), manifest.candidate().as_str()), ("v1", "v2"));
-    let spec = manifest.checked(version("v2"), version("v3")).unwrap();
+    let spec = manifest.parse(version("v2"), version("v3")).unwrap();
     assert_eq!((spec.plan.baseline, spec.plan.candidate), (version("v2"), version("v3")));
     let clusters: Vec<_> = spec.service.versions.into_iter().map(|v| v.cluster).collect();
     assert_eq!(
@@ -31,20 +31,20 @@ fn bad_objects_say_where_and_what() {
     let mut commands = object();
     commands["hooks"] = json!({ "after": [{ "command": ["./done"] }] });
     let manifest = Manifest::read("reviews", "bookinfo", &commands).unwrap();
-    let error = manifest.checked(version("v1"), version("v2")).unwrap_err().to_string();
+    let error = manifest.parse(version("v1"), version("v2")).unwrap_err().to_string();
     assert_eq!(error, "spec.hooks: ./done: no commands are run in a cluster; give a url");
     let mut secret = object();
     let hook = |file: &str| json!({ "after": [{ "url": "https://a/", "secretFile": file }] });
     secret["hooks"] = hook("/etc/serin/secrets/shop/key");
     let manifest = Manifest::read("reviews", "bookinfo", &secret).unwrap();
-    let error = manifest.checked(version("v1"), version("v2")).unwrap_err().to_string();
+    let error = manifest.parse(version("v1"), version("v2")).unwrap_err().to_string();
     assert_eq!(
         error,
         "spec.hooks: /etc/serin/secrets/shop/key is not in /etc/serin/secrets/bookinfo: no others are read for it"
     );
     secret["hooks"] = hook("/etc/serin/secrets/bookinfo/key");
     let manifest = Manifest::read("reviews", "bookinfo", &secret).unwrap();
-    manifest.checked(version("v1"), version("v2")).unwrap();
+    manifest.parse(version("v1"), version("v2")).unwrap();
     let mut file = object();
     file["istio"].take();
     file["envoy"] = json!({ "admin": "http://127.0.0.1:9901", "filterConfig": "/filter.json" });
@@ -53,6 +53,6 @@ fn bad_objects_say_where_and_what() {
         *version = json!({ "name": name, "cluster": name });
     }
     let manifest = Manifest::read("reviews", "bookinfo", &file).unwrap();
-    let error = manifest.checked(version("v1"), version("v2")).unwrap_err().to_string();
+    let error = manifest.parse(version("v1"), version("v2")).unwrap_err().to_string();
     assert!(error.starts_with("spec.envoy: is for files"), "{error}");
 }

@@ -48,12 +48,12 @@ fn istio_by_weights() {
     let pods = Pods {
         namespace: None,
         labels: [("app".to_owned(), "productpage".to_owned())].into(),
-        statistics: Statistics::Port(15_090),
+        statistics: StatisticsSource::Port(15_090),
     };
     let versions = Versions { baseline: destination("v1"), candidate: destination("v2") };
     let drift = DriftPolicy::Repair;
     let splitter = Splitter::Mesh { virtual_service: "reviews".to_owned(), versions, drift };
-    assert_eq!(spec.proxies, Proxies::Istio(Istio { splitter, pods }));
+    assert_eq!(spec.proxies, Proxies::Istio(IstioProxies { splitter, pods }));
     // The filter only observes.
     assert_eq!(spec.service.split, wire::Split::Mesh);
     assert_eq!((spec.service.tripwire, spec.service.correlation.len()), (None, 0));
@@ -69,9 +69,9 @@ fn istio_by_the_filter() {
         spec["strategy"] = json!({"canary": {"weight": "0.25%"}});
     });
     let spec = spec.unwrap();
-    let Proxies::Istio(Istio { splitter, pods }) = spec.proxies else { panic!() };
+    let Proxies::Istio(IstioProxies { splitter, pods }) = spec.proxies else { panic!() };
     assert_eq!(splitter, Splitter::Filter { plugin: "serin".to_owned() });
-    assert_eq!(pods.statistics, Statistics::Port(1234));
+    assert_eq!(pods.statistics, StatisticsSource::Port(1234));
     assert!(spec.service.tripwire.is_some());
 }
 

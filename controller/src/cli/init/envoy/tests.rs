@@ -5,14 +5,14 @@ use super::*;
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
-    envoy: Envoy,
+    envoy: InitEnvoyArgs,
 }
 
 fn printed(arguments: &[&str], spec: Option<&str>) -> Result<String, String> {
     let line = Line::try_parse_from(["envoy"].iter().chain(arguments));
     let envoy = line.map_err(|error| error.to_string())?.envoy;
     let subject = match spec {
-        Some(spec) => Subject::of(Spec::parse(spec).unwrap()).unwrap(),
+        Some(spec) => BootstrapSubject::of(Spec::parse(spec).unwrap()).unwrap(),
         None => envoy.subject()?,
     };
     envoy.bootstrap(&subject)

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 /// What is in a name such as `outbound|9080|v2|reviews.bookinfo.svc.cluster.local`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Cluster<'n> {
+pub(super) struct IstioCluster<'n> {
     port: u16,
     subset: Option<&'n str>,
     /// The full name of the host.
     pub(super) host: &'n str,
 }
 
-impl<'n> Cluster<'n> {
+impl<'n> IstioCluster<'n> {
     /// # Errors
     /// The name is none of Istio's.
     pub(super) fn parse(name: &'n str) -> Result<Self, String> {
@@ -52,16 +52,16 @@ mod tests {
     #[test]
     fn names_are_taken_apart() {
         let name = "outbound|9080|v2|reviews.bookinfo.svc.cluster.local";
-        let cluster = Cluster::parse(name).unwrap();
+        let cluster = IstioCluster::parse(name).unwrap();
         let host = "reviews.bookinfo.svc.cluster.local";
-        assert_eq!(cluster, Cluster { port: 9080, subset: Some("v2"), host });
+        assert_eq!(cluster, IstioCluster { port: 9080, subset: Some("v2"), host });
         let expected = json!({"host": host, "subset": "v2", "port": {"number": 9080}});
         assert_eq!(cluster.destination(), expected);
-        let whole = Cluster::parse("outbound|80||shop.example.com").unwrap();
-        assert_eq!(whole, Cluster { port: 80, subset: None, host: "shop.example.com" });
+        let whole = IstioCluster::parse("outbound|80||shop.example.com").unwrap();
+        assert_eq!(whole, IstioCluster { port: 80, subset: None, host: "shop.example.com" });
         assert_eq!(whole.subset(), None);
         for other in ["shop-v2", "inbound|80||shop", "outbound|http||shop", "outbound|80|v2|"] {
-            let error = Cluster::parse(other).unwrap_err();
+            let error = IstioCluster::parse(other).unwrap_err();
             assert!(error.contains(other) && error.contains("none of Istio's"), "{error}");
         }
     }

@@ -82,8 +82,8 @@ fn what_was_said_of_another_generation_does_not_count() {
     }
     let mut unsaid = says(mesh(), "True", "True");
     unsaid["conditions"][0].as_object_mut().unwrap().remove("observedGeneration");
-    let why = "Service store has not looked at generation 3 yet (Accepted is of 0)";
-    waits_for(of(json!([says(public(), "True", "True"), unsaid])), why);
+    let reason = "Service store has not looked at generation 3 yet (Accepted is of 0)";
+    waits_for(of(json!([says(public(), "True", "True"), unsaid])), reason);
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn a_condition_that_is_unknown_or_missing_is_waited_for() {
     waits_for(of(unknown), "Gateway public (https): Accepted is Unknown: m");
     let mut missing = says(mesh(), "True", "True");
     missing["conditions"].as_array_mut().unwrap().pop();
-    let why = "Service store has not said ResolvedRefs yet";
-    waits_for(of(json!([says(public(), "True", "True"), missing])), why);
+    let reason = "Service store has not said ResolvedRefs yet";
+    waits_for(of(json!([says(public(), "True", "True"), missing])), reason);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use json_patch::Patch;
 use proptest::prelude::*;
 use serde_json::json;
-use serin_core::config::mesh::Shares;
+use serin_core::config::mesh::RouteWeights;
 
 use super::*;
 
@@ -78,14 +78,14 @@ proptest! {
     fn an_edit_sets_the_weights_and_nothing_else((index, object) in object(), percent in 0_u32..=100) {
         let sample = &samples()[index];
         let shares = sample.shares(percent);
-        let edits = sample.routes(&object, Missing::Add).unwrap().edits(shares);
+        let edits = sample.routes(&object, MissingCandidate::Add).unwrap().edits(shares);
         let edited = edits.applied(&object).unwrap();
         prop_assert_eq!(carried_out(&edits.patch(), &object).to_string(), edited.to_string());
         prop_assert_eq!(
             without_weights(&edited, &object).to_string(),
             without_weights(&object, &object).to_string()
         );
-        let routes = sample.routes(&edited, Missing::Add).unwrap();
+        let routes = sample.routes(&edited, MissingCandidate::Add).unwrap();
         prop_assert_eq!(routes.candidate(), Some(weight(percent * 10_000)));
         prop_assert_eq!(routes.drift(shares), vec![]);
         // Again changes nothing.
@@ -96,11 +96,11 @@ proptest! {
     #[test]
     fn weights_add_up(ppm in 0_u32..=1_000_000) {
         let candidate = weight(ppm);
-        let shares = http_route::shares(candidate);
+        let shares = http_route::route_weights(candidate);
         let sum = shares.baseline + shares.candidate;
         prop_assert!([100, 1_000_000].contains(&sum));
         prop_assert_eq!(u64::from(shares.candidate) * 1_000_000, u64::from(ppm) * u64::from(sum));
-        let percent = Shares::percent(candidate).ok();
+        let percent = RouteWeights::percent(candidate).ok();
         prop_assert_eq!(percent.is_some(), ppm % 10_000 == 0);
         prop_assert!(percent.is_none_or(|percent| percent == shares && sum == 100));
     }

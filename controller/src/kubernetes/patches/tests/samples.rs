@@ -1,9 +1,11 @@
 //! Objects as users have them, and which versions of which service they route to.
 
 use serde_json::Value;
-use serin_core::config::mesh::{Backend, Destination, Shares, Versions};
+use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
 
-use super::super::{Edits, FieldError, Missing, Routes, http_route, virtual_service};
+use super::super::{
+    Edits, FieldError, MissingCandidate, RolloutRoutes, http_route, virtual_service,
+};
 use super::weight;
 
 macro_rules! file {
@@ -24,22 +26,26 @@ impl Sample {
         serde_saphyr::from_str(text).unwrap()
     }
 
-    pub(super) fn routes(&self, object: &Value, missing: Missing) -> Result<Routes, FieldError> {
+    pub(super) fn routes(
+        &self,
+        object: &Value,
+        missing: MissingCandidate,
+    ) -> Result<RolloutRoutes, FieldError> {
         match self {
             Self::Istio(_, versions) => virtual_service::routes(object, versions, missing),
             Self::Gateway(_, versions) => http_route::routes(object, versions, missing),
         }
     }
 
-    pub(super) fn shares(&self, percent: u32) -> Shares {
+    pub(super) fn shares(&self, percent: u32) -> RouteWeights {
         match self {
-            Self::Istio(..) => Shares::percent(weight(percent * 10_000)).unwrap(),
-            Self::Gateway(..) => http_route::shares(weight(percent * 10_000)),
+            Self::Istio(..) => RouteWeights::percent(weight(percent * 10_000)).unwrap(),
+            Self::Gateway(..) => http_route::route_weights(weight(percent * 10_000)),
         }
     }
 
     pub(super) fn edits(&self, object: &Value, percent: u32) -> Edits {
-        self.routes(object, Missing::Add).unwrap().edits(self.shares(percent))
+        self.routes(object, MissingCandidate::Add).unwrap().edits(self.shares(percent))
     }
 }
 

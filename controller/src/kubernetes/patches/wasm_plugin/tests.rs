@@ -15,8 +15,8 @@ fn configuration(generation: u64) -> wire::Config {
     serde_json::from_value(config).unwrap()
 }
 
-fn plugin(scope: Scope) -> Plugin {
-    Plugin {
+fn plugin(scope: Scope) -> WasmPlugin {
+    WasmPlugin {
         name: "serin".to_owned(),
         namespace: "bookinfo".to_owned(),
         url: "oci://registry.example/serin:1.0.0".to_owned(),
@@ -50,7 +50,7 @@ fn handed_on(value: &Value) -> Value {
 
 #[test]
 fn the_filter_reads_what_istio_hands_on() {
-    for generation in [0, 7, MAX_WHOLE] {
+    for generation in [0, 7, MAX_EXACT_INTEGER] {
         let object = plugin(pods(&[])).object(&configuration(generation)).unwrap();
         let text = handed_on(&object["spec"]["pluginConfig"]).to_string();
         assert!(text.starts_with("{\"generation\":"), "{text}");
@@ -58,15 +58,16 @@ fn the_filter_reads_what_istio_hands_on() {
         assert_eq!(read, Config::try_from(configuration(generation)).unwrap());
         assert_eq!(read.generation, Generation(generation));
     }
-    let error = plugin(pods(&[])).object(&configuration(MAX_WHOLE + 1)).unwrap_err().to_string();
+    let error =
+        plugin(pods(&[])).object(&configuration(MAX_EXACT_INTEGER + 1)).unwrap_err().to_string();
     assert!(error.starts_with("spec.pluginConfig.generation: 9007199254740993 is more"), "{error}");
 }
 
 #[test]
 fn a_plugin_for_pods_acts_on_what_they_send() {
-    let plugin = Plugin {
+    let plugin = WasmPlugin {
         priority: Some(-5),
-        phase: Some(Phase::Stats),
+        phase: Some(PluginPhase::Stats),
         ..plugin(pods(&[("app", "productpage")]))
     };
     let mut object = plugin.object(&configuration(1)).unwrap();
@@ -106,11 +107,11 @@ fn a_plugin_for_objects_acts_on_all_that_passes() {
 
 #[test]
 fn what_istio_would_refuse_is_refused() {
-    let url = |url: &str| Plugin { url: url.to_owned(), ..plugin(pods(&[])) };
+    let url = |url: &str| WasmPlugin { url: url.to_owned(), ..plugin(pods(&[])) };
     for good in ["registry.example/serin:1", "https://a/b.wasm", "file:///opt/serin.wasm"] {
         url(good).object(&configuration(1)).unwrap();
     }
-    let error = |plugin: Plugin| plugin.object(&configuration(1)).unwrap_err().to_string();
+    let error = |plugin: WasmPlugin| plugin.object(&configuration(1)).unwrap_err().to_string();
     for bad in ["", "ftp://a/b.wasm"] {
         assert!(error(url(bad)).starts_with("spec.url: "), "{bad}");
     }

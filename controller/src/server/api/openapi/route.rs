@@ -6,15 +6,15 @@ use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::super::Shared;
+use super::super::ApiState;
 use super::Schemas;
 
 /// How a method of a path is served, and what the document says of it.
-pub(in super::super) struct Route {
+pub(in super::super) struct ApiRoute {
     /// With `{names}` in braces, as both the router and OpenAPI have them.
     pub(in super::super) path: &'static str,
     /// What serves it.
-    pub(in super::super) serve: MethodRouter<Shared>,
+    pub(in super::super) serve: MethodRouter<ApiState>,
     /// Whether it takes no token.
     pub(in super::super) open: bool,
     /// `get` or `post`.
@@ -49,11 +49,11 @@ impl Content {
     }
 }
 
-impl Route {
+impl ApiRoute {
     /// Whoever may look may use it.
     pub(super) fn get<T: 'static>(
         path: &'static str,
-        handler: impl Handler<T, Shared>,
+        handler: impl Handler<T, ApiState>,
         name: &'static str,
         summary: &'static str,
     ) -> Self {
@@ -63,7 +63,7 @@ impl Route {
     /// Whoever may order may use it.
     pub(super) fn post<T: 'static>(
         path: &'static str,
-        handler: impl Handler<T, Shared>,
+        handler: impl Handler<T, ApiState>,
         name: &'static str,
         summary: &'static str,
     ) -> Self {
@@ -74,7 +74,7 @@ impl Route {
     fn new(
         path: &'static str,
         method: &'static str,
-        serve: MethodRouter<Shared>,
+        serve: MethodRouter<ApiState>,
         name: &'static str,
         summary: &'static str,
     ) -> Self {
@@ -94,12 +94,12 @@ impl Route {
     }
 
     /// It takes no token.
-    pub(super) fn open(self) -> Self {
+    pub(super) fn without_token(self) -> Self {
         Self { open: true, ..self }
     }
 
     /// What the summary leaves out.
-    pub(super) fn tells(self, description: &'static str) -> Self {
+    pub(super) fn describe(self, description: &'static str) -> Self {
         Self { description: Some(description), ..self }
     }
 
@@ -142,7 +142,7 @@ impl Route {
     }
 
     /// What is sent with it.
-    pub(super) fn takes<T: JsonSchema>(
+    pub(super) fn body<T: JsonSchema>(
         self,
         media_type: &'static str,
         description: &'static str,
@@ -165,8 +165,8 @@ impl Route {
     }
 
     /// What is answered instead, with a [`Problem`](super::Problem).
-    pub(super) fn fails(mut self, status: u16, why: &'static str) -> Self {
-        self.failures.push((status, why));
+    pub(super) fn fails(mut self, status: u16, reason: &'static str) -> Self {
+        self.failures.push((status, reason));
         self
     }
 

@@ -8,38 +8,38 @@ use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::{Proxies, at, listed};
-use crate::sources::fleet::DEADLINE;
+use super::{ProxyEndpoints, at, listed};
+use crate::sources::fleet::SCRAPE_TIMEOUT;
 
 /// How long an answer is good for.
-const RENEWAL: Duration = Duration::from_secs(30);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A question without an answer is asked again after this time.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A name that is looked up now and then, in the background: the resolver may take its time.
 #[derive(Debug)]
-pub(super) struct Dns {
+pub(super) struct DnsDiscovery {
     host: String,
     port: u16,
-    proxies: Proxies,
+    proxies: ProxyEndpoints,
     lookup: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
-    due: Instant,
+    next_lookup: Instant,
     warning: Option<String>,
 }
 
-impl Dns {
+impl DnsDiscovery {
     pub(super) fn new(host: String, port: u16) -> Self {
-        let (proxies, due) = (Proxies::from([]), Instant::now());
-        Self { host, port, proxies, lookup: None, due, warning: None }
+        let (proxies, next_lookup) = (ProxyEndpoints::from([]), Instant::now());
+        Self { host, port, proxies, lookup: None, next_lookup, warning: None }
     }
 
-    pub(super) fn proxies(&self) -> &Proxies {
+    pub(super) fn proxies(&self) -> &ProxyEndpoints {
         &self.proxies
     }
 
     pub(super) async fn refresh(&mut self) -> Option<String> {
-        if self.lookup.is_none() && Instant::now() >= self.due {
+        if self.lookup.is_none() && Instant::now() >= self.next_lookup {
             let name = (self.host.clone(), self.port);
             self.lookup = Some(tokio::spawn(async move {
                 Ok(lookup_host((name.0.as_str(), name.1)).await?.collect())
@@ -47,18 +47,18 @@ impl Dns {
         }
         if let Some(lookup) = &mut self.lookup {
             // Without any proxies there is nothing better to do than to wait.
-            let patience = if self.proxies.is_empty() { DEADLINE } else { Duration::ZERO };
+            let patience = if self.proxies.is_empty() { SCRAPE_TIMEOUT } else { Duration::ZERO };
             if let Ok(answer) = timeout(patience, lookup).await {
                 self.lookup = None;
-                self.learn(answer.unwrap_or_else(|error| Err(error.into())));
+                self.on_answer(answer.unwrap_or_else(|error| Err(error.into())));
             } else if self.proxies.is_empty() {
-                return Some(self.trouble("no answer yet"));
+                return Some(self.problem("no answer yet"));
             }
         }
         self.warning.clone()
     }
 
-    fn learn(&mut self, answer: io::Result<Vec<SocketAddr>>) {
+    fn on_answer(&mut self, answer: io::Result<Vec<SocketAddr>>) {
         let trouble = match answer {
             Ok(addresses) if !addresses.is_empty() => {
                 let proxies = listed(addresses.iter().map(|address| at(&address.to_string())));
@@ -70,11 +70,12 @@ impl Dns {
             Ok(_) => Some("it has no address".to_owned()),
             Err(error) => Some(error.to_string()),
         };
-        self.due = Instant::now() + if trouble.is_none() { RENEWAL } else { RETRY };
-        self.warning = trouble.map(|what| self.trouble(&what));
+        self.next_lookup =
+            Instant::now() + if trouble.is_none() { REFRESH_INTERVAL } else { RETRY_INTERVAL };
+        self.warning = trouble.map(|what| self.problem(&what));
     }
 
-    fn trouble(&self, what: &str) -> String {
+    fn problem(&self, what: &str) -> String {
         let Self { host, port, .. } = self;
         let last = if self.proxies.is_empty() { "" } else { "; its last addresses stay in force" };
         format!("spec.envoy.proxies.dns: {host}:{port} can't be resolved: {what}{last}")
@@ -91,17 +92,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_last_answer_stays_in_force_while_there_is_no_other() {
-        let mut dns = Dns::new("edge".to_owned(), 9901);
-        dns.learn(addresses(&["10.0.0.2:9901", "[fd00::1]:9901", "10.0.0.2:9901"]));
-        let names =
-            |dns: &Dns| dns.proxies().iter().map(|p| p.name.to_string()).collect::<Vec<_>>();
+        let mut dns = DnsDiscovery::new("edge".to_owned(), 9901);
+        dns.on_answer(addresses(&["10.0.0.2:9901", "[fd00::1]:9901", "10.0.0.2:9901"]));
+        let names = |dns: &DnsDiscovery| {
+            dns.proxies().iter().map(|p| p.name.to_string()).collect::<Vec<_>>()
+        };
         assert_eq!(
             (names(&dns), &dns.warning),
             (vec!["10.0.0.2:9901".to_owned(), "[fd00::1]:9901".to_owned()], &None)
         );
         let first = dns.proxies().clone();
         for nothing in [addresses(&[]), Err(io::Error::other("no resolver"))] {
-            dns.learn(nothing);
+            dns.on_answer(nothing);
             assert!(std::sync::Arc::ptr_eq(&first, dns.proxies()));
             let warning = dns.warning.clone().unwrap();
             assert!(
@@ -110,20 +112,20 @@ mod tests {
             );
             assert!(warning.ends_with("; its last addresses stay in force"), "{warning}");
         }
-        dns.learn(addresses(&["10.0.0.3:9901"]));
+        dns.on_answer(addresses(&["10.0.0.3:9901"]));
         assert_eq!((names(&dns), &dns.warning), (vec!["10.0.0.3:9901".to_owned()], &None));
     }
 
     #[tokio::test]
     async fn a_name_is_resolved() {
-        let mut dns = Dns::new("localhost".to_owned(), 9901);
+        let mut dns = DnsDiscovery::new("localhost".to_owned(), 9901);
         assert_eq!(dns.refresh().await, None);
         assert!(dns.proxies().iter().any(|proxy| proxy.address == "http://127.0.0.1:9901"));
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_has_gives_no_proxies() {
-        let mut dns = Dns::new("nobody.invalid".to_owned(), 9901);
+        let mut dns = DnsDiscovery::new("nobody.invalid".to_owned(), 9901);
         let warning = dns.refresh().await.unwrap();
         assert!(
             warning.starts_with("spec.envoy.proxies.dns: nobody.invalid:9901 can't be resolved: "),

@@ -7,39 +7,39 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 use serin_core::config::discovery::host_and_port;
-use serin_core::observation::health::Name;
+use serin_core::observation::health::ProxyName;
 
-use super::{Proxies, Proxy, at, listed};
+use super::{ProxyEndpoint, ProxyEndpoints, at, listed};
 
 /// The label that gives a proxy another name than its address, where it is the only target of its group.
-const NAME: &str = "instance";
+const NAME_LABEL: &str = "instance";
 
 /// A file that is read again when it has changed.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct FileDiscovery {
     path: PathBuf,
-    proxies: Proxies,
-    read: Option<Stamp>,
+    proxies: ProxyEndpoints,
+    read: Option<FileVersion>,
     warning: Option<String>,
 }
 
 /// Changes with the file, whether it is written or replaced.
-type Stamp = (SystemTime, u64, u64);
+type FileVersion = (SystemTime, u64, u64);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Group {
+struct TargetGroup {
     targets: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
 
-impl File {
+impl FileDiscovery {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, proxies: Proxies::from([]), read: None, warning: None }
+        Self { path, proxies: ProxyEndpoints::from([]), read: None, warning: None }
     }
 
-    pub(super) fn proxies(&self) -> &Proxies {
+    pub(super) fn proxies(&self) -> &ProxyEndpoints {
         &self.proxies
     }
 
@@ -50,7 +50,7 @@ impl File {
             Ok(stamp) if self.read == Some(stamp) => return self.warning.clone(),
             Ok(stamp) => {
                 self.read = Some(stamp);
-                self.renew().err()
+                self.reload().err()
             }
             Err(error) => {
                 self.read = None;
@@ -63,7 +63,7 @@ impl File {
         self.warning.clone()
     }
 
-    fn renew(&mut self) -> Result<(), String> {
+    fn reload(&mut self) -> Result<(), String> {
         let text = std::fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
         let is_json = self.path.extension().is_some_and(|extension| extension == "json");
         let proxies = if is_json { json(&text) } else { yaml(&text) }.and_then(proxies)?;
@@ -74,23 +74,23 @@ impl File {
     }
 }
 
-fn json(text: &str) -> Result<Vec<Group>, String> {
+fn json(text: &str) -> Result<Vec<TargetGroup>, String> {
     serde_json::from_str(text).map_err(|error| error.to_string())
 }
 
-fn yaml(text: &str) -> Result<Vec<Group>, String> {
+fn yaml(text: &str) -> Result<Vec<TargetGroup>, String> {
     serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
 }
 
-fn proxies(groups: Vec<Group>) -> Result<Proxies, String> {
+fn proxies(groups: Vec<TargetGroup>) -> Result<ProxyEndpoints, String> {
     let mut proxies = Vec::new();
-    for Group { targets, labels } in groups {
+    for TargetGroup { targets, labels } in groups {
         if let Some(bad) = targets.iter().find(|target| host_and_port(target).is_none()) {
             return Err(format!("{bad:?} is not a target such as 10.0.0.7:9901"));
         }
-        match (&targets[..], labels.get(NAME)) {
+        match (&targets[..], labels.get(NAME_LABEL)) {
             ([target], Some(name)) => {
-                proxies.push(Proxy { name: Name::from(name.as_str()), ..at(target) });
+                proxies.push(ProxyEndpoint { name: ProxyName::from(name.as_str()), ..at(target) });
             }
             _ => proxies.extend(targets.iter().map(|target| at(target))),
         }
@@ -105,7 +105,7 @@ fn proxies(groups: Vec<Group>) -> Result<Proxies, String> {
 mod tests {
     use super::*;
 
-    fn names(file: &File) -> Vec<String> {
+    fn names(file: &FileDiscovery) -> Vec<String> {
         file.proxies().iter().map(|proxy| proxy.name.to_string()).collect()
     }
 
@@ -124,7 +124,7 @@ mod tests {
         ] {
             let path = directory.path().join(name);
             std::fs::write(&path, text).unwrap();
-            let mut file = File::new(path);
+            let mut file = FileDiscovery::new(path);
             assert_eq!(file.refresh(), None);
             assert_eq!(names(&file), ["a:1", "b:1", "edge-3"]);
             assert_eq!(file.proxies()[2].address, "http://c:1");
@@ -135,7 +135,7 @@ mod tests {
     fn a_broken_file_leaves_the_last_list_in_force() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("proxies.yml");
-        let mut file = File::new(path.clone());
+        let mut file = FileDiscovery::new(path.clone());
         let missing = file.refresh().unwrap();
         assert!(missing.contains("proxies.yml: No such file"), "{missing}");
         let replace = |text: &str| {

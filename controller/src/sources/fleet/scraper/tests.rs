@@ -41,8 +41,8 @@ async fn fake() -> Fake {
     Fake { address, asked, open }
 }
 
-fn generation(shown: &Shown) -> Option<u64> {
-    let Shown::Admin(page) = shown else { panic!("{shown:?}") };
+fn generation(view: &StatsPage) -> Option<u64> {
+    let StatsPage::Admin(page) = view else { panic!("{view:?}") };
     page.snapshot(&"shop".parse().unwrap(), "serin").generation.map(|generation| generation.0)
 }
 
@@ -51,9 +51,9 @@ async fn one_reading_serves_all_who_want_it_at_the_time() {
     let (fake, scraper) = (fake().await, Scraper::default());
     let fresh = Instant::now();
     let pending: Vec<_> =
-        (0..50).map(|_| scraper.target(&fake.address, Form::Admin).read(fresh)).collect();
+        (0..50).map(|_| scraper.target(&fake.address, StatsFormat::Admin).read(fresh)).collect();
     // Nobody holds the target any more, so the next reading is another one's.
-    let held = scraper.target(&fake.address, Form::Admin);
+    let held = scraper.target(&fake.address, StatsFormat::Admin);
     for pending in pending {
         assert_eq!(generation(&pending.page().await.unwrap()), Some(7));
     }
@@ -68,18 +68,18 @@ async fn one_reading_serves_all_who_want_it_at_the_time() {
 #[tokio::test]
 async fn a_proxy_that_hangs_has_one_request_and_is_waited_for_once() {
     let (fake, scraper) = (fake().await, Scraper::default());
-    let target = scraper.target(&fake.address, Form::Admin);
+    let target = scraper.target(&fake.address, StatsFormat::Admin);
     target.read(Instant::now()).page().await.unwrap();
     let before = fake.asked.load(Ordering::SeqCst);
     fake.open.send_replace(false);
     let began = Instant::now();
-    assert_eq!(target.read(began).page().await.unwrap_err(), ScrapeError::Late(DEADLINE));
-    assert!(began.elapsed() >= DEADLINE);
+    assert_eq!(target.read(began).page().await.unwrap_err(), ScrapeError::Timeout(SCRAPE_TIMEOUT));
+    assert!(began.elapsed() >= SCRAPE_TIMEOUT);
     let again = Instant::now();
     for _ in 0..20 {
         assert!(target.read(Instant::now()).page().await.is_err());
     }
-    assert!(again.elapsed() < DEADLINE, "its deadline has passed already");
+    assert!(again.elapsed() < SCRAPE_TIMEOUT, "its deadline has passed already");
     assert_eq!(fake.asked.load(Ordering::SeqCst), before + 1);
     fake.open.send_replace(true);
     while target.read(Instant::now()).page().await.is_err() {
@@ -96,8 +96,11 @@ async fn what_is_no_page_and_who_is_not_there() {
         (serve(broken).await, "answered with status 500 Internal Server Error"),
         (serve(html).await, "answered something that is not a list of statistics: "),
     ] {
-        let error =
-            Scraper::default().target(&address, Form::Admin).read(Instant::now()).page().await;
+        let error = Scraper::default()
+            .target(&address, StatsFormat::Admin)
+            .read(Instant::now())
+            .page()
+            .await;
         let sentence = error.unwrap_err().of(&address);
         let expected = format!("Envoy's admin interface at {address} {expected}");
         assert!(sentence.starts_with(&expected), "{sentence}");

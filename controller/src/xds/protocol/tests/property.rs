@@ -45,7 +45,7 @@ struct Proxy {
     wanted: BTreeSet<&'static str>,
     nonce: String,
     version: String,
-    runs: BTreeMap<String, Standing>,
+    runs: BTreeMap<String, AckState>,
     requests: VecDeque<Request>,
     responses: VecDeque<Response>,
 }
@@ -100,7 +100,7 @@ proptest! {
                 Happening::Read { takes } => proxy.read(takes),
                 Happening::Hear => {
                     if let Some(request) = proxy.requests.pop_front() {
-                        subscription.hear(&request).unwrap();
+                        subscription.on_request(&request).unwrap();
                     }
                 }
                 Happening::Noise { nonce, type_url, version } => {
@@ -108,9 +108,9 @@ proptest! {
                     let noise = request(&names, &version, &nonce);
                     let type_url = if type_url { TYPE_URL } else { "other" };
                     // The first request of all is believed whatever its nonce.
-                    if subscription.begun || type_url != TYPE_URL {
+                    if subscription.started || type_url != TYPE_URL {
                         let before = format!("{subscription:?}");
-                        let heard = subscription.hear(&Request { type_url: type_url.into(), ..noise });
+                        let heard = subscription.on_request(&Request { type_url: type_url.into(), ..noise });
                         prop_assert_eq!(heard, Ok(NOTHING));
                         prop_assert_eq!(before, format!("{subscription:?}"));
                     }
@@ -127,7 +127,7 @@ proptest! {
         }
         prop_assert!(proxy.requests.is_empty() && proxy.responses.is_empty());
         prop_assert_eq!(subscription.wanted.keys().map(String::as_str).collect::<BTreeSet<_>>(), proxy.wanted);
-        for (name, standing) in subscription.standings() {
+        for (name, standing) in subscription.ack_states() {
             prop_assert_eq!(&standing, &proxy.runs.get(&name).cloned().unwrap_or_default());
             let current = world.resources.get(&name).map(|it| it.resource.version.clone());
             let said = standing.rejected.map(|it| it.version).or(standing.acknowledged);

@@ -8,11 +8,12 @@ fn users_are_watched_first_and_assigned_by_the_salt_that_divides_them_best() {
     world.until("a step", |world| world.rollout.status().step.is_some());
     assert!(world.now >= 20 * SECOND && world.now < 23 * SECOND, "{:?}", world.now);
     assert_eq!(world.rulings, [], "there was nobody to judge");
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     let splits: Vec<_> =
-        world.applied.iter().map(|(_, split)| (split.candidate.ppm(), split.users)).collect();
-    let chosen = Users::Salted(BALANCED as usize);
-    let expected = [(0, Users::Watched), (100_000, chosen), (500_000, chosen), (1_000_000, chosen)];
+        world.applied.iter().map(|(_, split)| (split.candidate.ppm(), split.assignment)).collect();
+    let chosen = UserAssignment::TestedSalt(BALANCED as usize);
+    let expected =
+        [(0, UserAssignment::AaTest), (100_000, chosen), (500_000, chosen), (1_000_000, chosen)];
     assert_eq!(splits, expected);
     let told = world.told.iter().find_map(|event| match event {
         Event::SaltChosen { salt, bias } => Some((salt.as_str(), bias.clone())),
@@ -20,7 +21,7 @@ fn users_are_watched_first_and_assigned_by_the_salt_that_divides_them_best() {
     });
     let Some(("shop/2", bias)) = told else { panic!("{told:?}") };
     assert!(bias.len() == 2 && bias.iter().all(|bias| *bias > 0.0 && *bias < 0.02), "{bias:?}");
-    let allowed = |step: usize| world.rollout.terms(step).slice.bias.errors;
+    let allowed = |step: usize| world.rollout.split_context(step).slice.bias.errors;
     assert_eq!([allowed(0), allowed(1), allowed(2)], [bias[0], bias[1], 0.0]);
     assert_eq!(world.rollout.status().caveat, None);
 }
@@ -34,7 +35,7 @@ fn users_are_watched_for_as_long_as_it_takes() {
 
     let mut world = World::new(watching(&[10, 100]));
     world.run(5.0);
-    world.trouble = vec![Trouble::Silent];
+    world.trouble = vec![TestFault::Silent];
     world.run(60.0);
     assert_eq!(world.weights(), [0.0], "what is unknown does not count");
     world.trouble.clear();
@@ -48,9 +49,9 @@ fn where_nobody_can_be_watched_the_rollout_waits_and_says_so() {
     let mut world = World::new(watching(&[10, 100]));
     world.proxy.rate = 0.0;
     world.run(60.0);
-    assert!(matches!(world.obstacle(), Some(Obstacle::NobodyWatched { .. })));
+    assert!(matches!(world.obstacle(), Some(Blocker::NoUsersSampled { .. })));
     world.proxy.rate = 1_000.0;
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
@@ -58,9 +59,9 @@ fn an_interrupt_ends_the_watching_too() {
     let mut world = World::new(watching(&[10, 100]));
     world.run(5.0);
     world.input(Input::Interrupt);
-    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
-    let last = world.applied.last().map(|(_, split)| (split.candidate, split.users));
-    assert_eq!(last, Some((Weight::ZERO, Users::Usual)));
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
+    let last = world.applied.last().map(|(_, split)| (split.candidate, split.assignment));
+    assert_eq!(last, Some((Weight::ZERO, UserAssignment::ServiceSalt)));
 }
 
 #[test]

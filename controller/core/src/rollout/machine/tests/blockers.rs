@@ -6,16 +6,16 @@ use super::*;
 fn an_unreachable_proxy_stops_the_clock_and_nothing_else() {
     let mut world = baking();
     let before = world.rollout.status().baked;
-    world.trouble = vec![Trouble::Unreachable];
+    world.trouble = vec![TestFault::Unreachable];
     world.run(10.0);
-    assert!(matches!(world.obstacle(), Some(Obstacle::Unreachable { .. })));
+    assert!(matches!(world.obstacle(), Some(Blocker::Unreachable { .. })));
     world.trouble.clear();
     world.look();
     assert_eq!(world.rollout.status().baked, before);
     assert_eq!((world.weights(), told!(world, Event::Unblocked)), (vec![10.0], 1));
     world.look();
     assert_eq!(world.rollout.status().baked, before + SECOND);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
@@ -26,21 +26,24 @@ fn a_restart_of_the_proxy_is_told_and_neither_health_nor_harm() {
     world.look();
     assert_eq!(told!(world, Event::ProxyRestarted), 1);
     assert_eq!(world.rollout.status().candidate.requests, before + 100);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     assert_eq!(told!(world, Event::ProxyRestarted), 1);
 }
 
 #[test]
 fn a_refused_configuration_is_asked_for_again_until_it_is_accepted() {
-    let mut world = stuck(Trouble::Rejects);
+    let mut world = stuck(TestFault::Rejects);
     assert_eq!(
         world.obstacle(),
-        Some(Obstacle::Rejected { generation: Generation(9), said: None })
+        Some(Blocker::Rejected { generation: Generation(9), detail: None })
     );
     world.run(7.0);
     let asked: Vec<_> = world.applied[1..].to_vec();
     assert!(asked.iter().all(|(_, split)| split.candidate == asked[0].1.candidate));
-    assert!(asked.windows(2).all(|pair| pair[1].0 - pair[0].0 >= RETRY), "{asked:?}");
+    assert!(
+        asked.windows(2).all(|pair| pair[1].0 - pair[0].0 >= SPLIT_RETRY_INTERVAL),
+        "{asked:?}"
+    );
     assert_eq!((asked.len(), told!(world, Event::Blocked { .. })), (3, 1));
     world.trouble.clear();
     world.until_live(2);
@@ -49,9 +52,9 @@ fn a_refused_configuration_is_asked_for_again_until_it_is_accepted() {
 
 #[test]
 fn a_split_that_could_not_be_written_is_tried_again() {
-    for more in [&[][..], &[Trouble::Unreachable]] {
-        let mut world = stuck(Trouble::Unwritable);
-        assert!(matches!(world.obstacle(), Some(Obstacle::NotWritten { .. })));
+    for more in [&[][..], &[TestFault::Unreachable]] {
+        let mut world = stuck(TestFault::Unwritable);
+        assert!(matches!(world.obstacle(), Some(Blocker::WriteFailed { .. })));
         world.trouble.extend(more);
         world.run(7.0);
         let asked = &world.applied[1..];
@@ -73,31 +76,31 @@ fn a_proxy_on_another_generation_is_told_and_asked_again() {
     world.proxy.running = Split { generation: Generation(3), ..ours };
     world.proxy.delay = 3 * SECOND;
     world.run(2.0);
-    let Some(Obstacle::NotRunning { wanted, running }) = world.obstacle() else {
+    let Some(Blocker::NotRunning { wanted, running }) = world.obstacle() else {
         panic!("{:?}", world.obstacle());
     };
     assert_eq!((wanted, running), (world.rollout.split().generation, Generation(3)));
     assert_eq!((world.weights(), world.rollout.status().baked), (vec![10.0], baked));
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
 fn a_proxy_without_the_filter_is_told() {
-    assert_eq!(shifting(Trouble::NoFilter).obstacle(), Some(Obstacle::NoFilter));
+    assert_eq!(shifting(TestFault::NoFilter).obstacle(), Some(Blocker::NoFilter));
 }
 
 #[test]
 fn a_worker_that_lags_keeps_a_split_from_going_live() {
     let mut world = World::new(plan(&[10, 100]));
-    world.trouble = vec![Trouble::Lags];
+    world.trouble = vec![TestFault::Lags];
     world.run(1.5);
     assert_eq!(world.obstacle(), None, "it may still be on its way");
     world.run(5.0);
-    assert_eq!(world.obstacle(), Some(Obstacle::WorkersBehind { generation: Generation(8) }));
+    assert_eq!(world.obstacle(), Some(Blocker::WorkersBehind { generation: Generation(8) }));
     world.trouble.clear();
     let caught_up = world.now;
     world.until_live(1);
-    assert!(world.now - caught_up >= CONFIRMATION);
+    assert!(world.now - caught_up >= CONFIRMATION_TIME);
 }
 
 #[test]
@@ -107,12 +110,12 @@ fn a_split_is_not_live_before_it_is_confirmed() {
     let followed = world.now;
     world.until_live(1);
     let taken = world.now - followed;
-    assert!(taken >= CONFIRMATION && taken < 2 * CONFIRMATION, "{taken:?}");
+    assert!(taken >= CONFIRMATION_TIME && taken < 2 * CONFIRMATION_TIME, "{taken:?}");
 }
 
 #[test]
 fn workers_that_say_nothing_confirm_nothing() {
-    assert_eq!(shifting(Trouble::Silent).obstacle(), Some(Obstacle::WorkersSilent));
+    assert_eq!(shifting(TestFault::Silent).obstacle(), Some(Blocker::WorkersSilent));
 }
 
 #[test]
@@ -120,21 +123,21 @@ fn workers_that_say_nothing_stop_the_clock() {
     for interval in [Duration::from_millis(200), SECOND] {
         let mut world = World::new(Plan { interval, ..plan(&[10, 100]) });
         world.until_live(1);
-        world.trouble = vec![Trouble::Silent];
+        world.trouble = vec![TestFault::Silent];
         world.run(60.0);
-        assert_eq!(world.obstacle(), Some(Obstacle::WorkersSilent), "looks every {interval:?}");
+        assert_eq!(world.obstacle(), Some(Blocker::WorkersSilent), "looks every {interval:?}");
         assert_eq!(world.weights(), [10.0]);
         world.trouble.clear();
-        assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+        assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     }
 }
 
 #[test]
 fn a_version_without_a_route_blocks_until_it_serves() {
     let mut world = baking();
-    world.trouble = vec![Trouble::Misroutes(1)];
+    world.trouble = vec![TestFault::Misroutes(1)];
     world.run(20.0);
-    let Some(Obstacle::Misrouted { version, misrouted, chosen }) = world.obstacle() else {
+    let Some(Blocker::Misrouted { version, misrouted, chosen }) = world.obstacle() else {
         panic!("{:?}", world.obstacle());
     };
     assert_eq!((version.as_str(), misrouted, chosen), ("v2", 100, 100));
@@ -145,5 +148,5 @@ fn a_version_without_a_route_blocks_until_it_serves() {
     world.proxy.rate = 1_000.0;
     world.run(1.0);
     assert_eq!((world.obstacle(), world.weights()), (None, vec![10.0]));
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }

@@ -2,25 +2,29 @@
 
 use serin_filter::names::Generation;
 
-use super::super::fleet::LOST_GRACE;
+use super::super::fleet::UNREACHABLE_GRACE;
 use super::*;
-use crate::observation::Roster;
-use crate::observation::health::{Behind, Lost, Name};
+use crate::observation::FleetHealth;
+use crate::observation::health::{Outdated, ProxyName, Unreachable};
 
 /// Ten proxies of which one can't be read, which ran this generation.
-fn lost(since: Duration, generation: Option<Generation>) -> Roster {
-    let (name, why) = (Name::from("edge-3"), "connection refused".to_owned());
-    Roster { proxies: 10, lost: vec![Lost { name, why, since, generation }], ..Roster::default() }
+fn lost(since: Duration, generation: Option<Generation>) -> FleetHealth {
+    let (name, reason) = (ProxyName::from("edge-3"), "connection refused".to_owned());
+    FleetHealth {
+        proxies: 10,
+        unreachable: vec![Unreachable { name, reason, since, generation }],
+        ..FleetHealth::default()
+    }
 }
 
-fn behind(generation: u64, rejected: bool) -> Roster {
-    let name = Name::from("edge-3");
-    let behind = vec![Behind { name, generation: Some(Generation(generation)), rejected }];
-    Roster { proxies: 10, behind, ..Roster::default() }
+fn behind(generation: u64, rejected: bool) -> FleetHealth {
+    let name = ProxyName::from("edge-3");
+    let outdated = vec![Outdated { name, generation: Some(Generation(generation)), rejected }];
+    FleetHealth { proxies: 10, outdated, ..FleetHealth::default() }
 }
 
 fn text(world: &World) -> String {
-    world.obstacle().map(|obstacle| obstacle.to_string()).unwrap_or_default()
+    world.obstacle().map(|blocker| blocker.to_string()).unwrap_or_default()
 }
 
 #[test]
@@ -38,17 +42,17 @@ fn a_proxy_that_is_lost_for_a_moment_stops_no_clock_but_no_split_goes_live_witho
         text(&world),
         "1 of 10 proxies can't be read, and nothing is known of either version there: edge-3 (connection refused)"
     );
-    world.roster = Roster { proxies: 10, ..Roster::default() };
+    world.roster = FleetHealth { proxies: 10, ..FleetHealth::default() };
     world.until_live(2);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
 fn what_could_not_be_written_is_told_and_not_that_no_proxy_follows() {
-    let mut world = stuck(Trouble::Unwritable);
+    let mut world = stuck(TestFault::Unwritable);
     world.roster = behind(world.proxy.running.generation.0, false);
     world.run(10.0);
-    assert!(matches!(world.obstacle(), Some(Obstacle::NotWritten { .. })), "{}", text(&world));
+    assert!(matches!(world.obstacle(), Some(Blocker::WriteFailed { .. })), "{}", text(&world));
     assert_eq!(told!(world, Event::Blocked { .. }), 1);
 }
 
@@ -56,9 +60,12 @@ fn what_could_not_be_written_is_told_and_not_that_no_proxy_follows() {
 fn a_proxy_that_is_lost_for_long_stops_the_clock() {
     let mut world = baking();
     let (ours, baked) = (world.rollout.split().generation, world.rollout.status().baked);
-    world.roster = lost(LOST_GRACE, Some(ours));
+    world.roster = lost(UNREACHABLE_GRACE, Some(ours));
     world.run(60.0);
-    assert!(matches!(world.obstacle(), Some(Obstacle::Lost { lost: 1, all: 10, .. })));
+    assert!(matches!(
+        world.obstacle(),
+        Some(Blocker::ProxiesUnreachable { unreachable: 1, total: 10, .. })
+    ));
     assert_eq!((world.weights(), world.rollout.status().baked), (vec![10.0], baked));
 }
 
@@ -66,14 +73,14 @@ fn a_proxy_that_is_lost_for_long_stops_the_clock() {
 fn harm_at_the_others_rolls_back_and_is_not_confirmed_before_all_follow() {
     let mut world = baking();
     let ours = world.rollout.split().generation;
-    world.roster = lost(LOST_GRACE, Some(ours));
-    world.trouble = vec![Trouble::CandidateFails];
-    world.until("rolled back", |world| world.rollout.goes_back());
+    world.roster = lost(UNREACHABLE_GRACE, Some(ours));
+    world.trouble = vec![TestFault::CandidateFails];
+    world.until("rolled back", |world| world.rollout.is_rolling_back());
     world.run(60.0);
     assert!(!world.rollout.ended(), "edge-3 has not confirmed it");
-    assert!(matches!(world.obstacle(), Some(Obstacle::Lost { .. })));
-    world.roster = Roster::default();
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    assert!(matches!(world.obstacle(), Some(Blocker::ProxiesUnreachable { .. })));
+    world.roster = FleetHealth::default();
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
 #[test]
@@ -96,11 +103,11 @@ fn a_proxy_that_lags_keeps_a_split_from_going_live_and_stops_the_clock_later() {
     world.run(5.0);
     assert!(!world.rollout.status().live);
     assert!(text(&world).ends_with(": edge-3 (generation 7)"), "{}", text(&world));
-    world.roster = Roster::default();
+    world.roster = FleetHealth::default();
     world.until_live(1);
     world.run(2.0);
     let baked = world.rollout.status().baked;
-    world.roster = Roster { unconfirmed: vec![Name::from("edge-4")], ..behind(7, false) };
+    world.roster = FleetHealth { unconfirmed: vec![ProxyName::from("edge-4")], ..behind(7, false) };
     world.run(20.0);
     assert_eq!(world.rollout.status().baked, baked);
 }
@@ -108,10 +115,14 @@ fn a_proxy_that_lags_keeps_a_split_from_going_live_and_stops_the_clock_later() {
 #[test]
 fn silent_workers_of_one_proxy_stop_the_clock() {
     let mut world = baking();
-    let silent = vec![Name::from("edge-3")];
-    world.roster = Roster { proxies: 10, silent, ..Roster::default() };
+    let silent = vec![ProxyName::from("edge-3")];
+    world.roster = FleetHealth { proxies: 10, silent, ..FleetHealth::default() };
     world.run(20.0);
-    assert!(matches!(world.obstacle(), Some(Obstacle::SilentAt { .. })), "{}", text(&world));
+    assert!(
+        matches!(world.obstacle(), Some(Blocker::WorkersSilentOnProxies { .. })),
+        "{}",
+        text(&world)
+    );
     assert_eq!(world.weights(), [10.0]);
 }
 
@@ -120,10 +131,10 @@ fn a_warning_is_told_once_and_blocks_nothing() {
     let mut world = baking();
     world.roster.warning = Some("the list can't be renewed".to_owned());
     world.run(3.0);
-    assert_eq!(told!(world, Event::Warned { .. }), 1);
+    assert_eq!(told!(world, Event::Warning { .. }), 1);
     world.roster.warning = None;
     world.run(1.0);
     world.roster.warning = Some("the list can't be renewed".to_owned());
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
-    assert_eq!(told!(world, Event::Warned { .. }), 2);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
+    assert_eq!(told!(world, Event::Warning { .. }), 2);
 }

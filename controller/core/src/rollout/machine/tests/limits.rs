@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::judge::{Objective, Sli};
-use crate::rollout::plan::{Limit, Overrun};
+use crate::rollout::plan::{Limit, TimeoutAction};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// 10 % and 100 %, of which each may take a minute.
-fn limited(then: Overrun) -> World {
+fn limited(then: TimeoutAction) -> World {
     let mut plan = plan(&[10, 100]);
     for step in &mut plan.steps {
         step.limit = Some(Limit { at_most: LIMIT, then });
@@ -40,16 +40,16 @@ fn a_preview_needs_requests_that_ask_for_it() {
     assert_eq!(world.rollout.status().sensitivity, Sensitivity::Preview { requests: 0 });
     world.proxy.picks = 1.0;
     world.until("switched", |world| world.weights() == [0.0, 100.0]);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
 fn a_preview_that_fails_ends_the_rollout_before_anybody_met_the_candidate() {
     let mut world = previewing();
     world.proxy.picks = 2.0;
-    world.trouble = vec![Trouble::PicksFail];
+    world.trouble = vec![TestFault::PicksFail];
     let summary = world.until_ended();
-    assert_eq!((summary.verdict, summary.weight), (Verdict::RolledBack, Weight::ZERO));
+    assert_eq!((summary.verdict, summary.weight), (RolloutVerdict::RolledBack, Weight::ZERO));
     assert_eq!(world.weights(), [0.0]);
     let reason = summary.reason.unwrap().to_string();
     assert_eq!(reason, "10.0 % (1 of 10) of the requests that asked for v2 failed");
@@ -57,22 +57,22 @@ fn a_preview_that_fails_ends_the_rollout_before_anybody_met_the_candidate() {
 
 #[test]
 fn a_step_that_takes_too_long_stays_where_it_is() {
-    let mut world = limited(Overrun::Pause);
+    let mut world = limited(TimeoutAction::Pause);
     world.proxy.rate = 1.0;
     world.run(100.0);
-    assert_eq!(told!(world, Event::Overrun { then: Overrun::Pause, .. }), 1);
+    assert_eq!(told!(world, Event::StepTimeout { then: TimeoutAction::Pause, .. }), 1);
     // Even if all that the gate wants comes now.
     world.proxy.rate = 1_000.0;
     world.run(100.0);
     assert_eq!((world.weights(), world.rollout.status().paused), (vec![10.0], true));
-    world.trouble = vec![Trouble::CandidateFails];
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    world.trouble = vec![TestFault::CandidateFails];
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
 #[test]
 fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
-    for trouble in [Trouble::Unreachable, Trouble::Lags, Trouble::BaselineHangs] {
-        let mut world = limited(Overrun::RollBack);
+    for trouble in [TestFault::Unreachable, TestFault::Lags, TestFault::BaselineHangs] {
+        let mut world = limited(TimeoutAction::RollBack);
         world.trouble = vec![trouble];
         world.until("back", |world| told!(world, Event::RollingBack { .. }) == 1);
         assert!(
@@ -82,7 +82,7 @@ fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
         );
         world.trouble.clear();
         let summary = world.until_ended();
-        assert_eq!(summary.verdict, Verdict::RolledBack);
+        assert_eq!(summary.verdict, RolloutVerdict::RolledBack);
         let reason = summary.reason.unwrap().to_string();
         assert_eq!(reason, "step 1 has not passed its gate within 1m");
     }
@@ -90,21 +90,21 @@ fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
 
 #[test]
 fn a_step_that_takes_too_long_advances_if_that_is_asked_for_and_nothing_is_unknown() {
-    let mut world = limited(Overrun::Advance);
+    let mut world = limited(TimeoutAction::Advance);
     world.proxy.rate = 1.0;
-    world.trouble = vec![Trouble::Lags];
+    world.trouble = vec![TestFault::Lags];
     world.run(90.0);
     assert_eq!(world.weights(), [10.0], "a proxy lags");
     world.trouble.clear();
     world.until("asked for all", |world| world.weights() == [10.0, 100.0]);
-    assert_eq!(told!(world, Event::Overrun { then: Overrun::Advance, .. }), 1);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(told!(world, Event::StepTimeout { then: TimeoutAction::Advance, .. }), 1);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
 fn a_step_in_time_knows_no_limit() {
-    let mut world = limited(Overrun::RollBack);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    let mut world = limited(TimeoutAction::RollBack);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
@@ -112,10 +112,13 @@ fn the_budget_of_failures_is_a_hard_cap() {
     let tolerant = Settings { alpha: 1e-9, ..plan(&[]).judge };
     let mut world = World::new(Plan { budget: Some(40), judge: tolerant, ..plan(&[10, 100]) });
     world.until_live(1);
-    world.trouble = vec![Trouble::BothFail];
+    world.trouble = vec![TestFault::BothFail];
     let summary = world.until_ended();
-    assert_eq!(summary.verdict, Verdict::RolledBack);
-    assert!(matches!(summary.reason, Some(Reason::Budget { failures: 41.., budget: 40 })));
+    assert_eq!(summary.verdict, RolloutVerdict::RolledBack);
+    assert!(matches!(
+        summary.reason,
+        Some(RollbackReason::FailureBudget { failures: 41.., budget: 40 })
+    ));
 }
 
 #[test]
@@ -125,11 +128,11 @@ fn a_rollout_ends_after_its_rollback_window() {
     let status = world.rollout.status();
     assert_eq!((status.step, status.live, status.weight), (None, true, Weight::ALL));
     // Time is time: what it is for is to give people time.
-    world.trouble = vec![Trouble::Unreachable];
+    world.trouble = vec![TestFault::Unreachable];
     world.run(20.0);
     world.trouble.clear();
     let summary = world.until_ended();
-    assert_eq!(summary.verdict, Verdict::Promoted);
+    assert_eq!(summary.verdict, RolloutVerdict::Promoted);
     let window = world.now - promoted;
     assert!(window >= 30 * SECOND && window < 32 * SECOND, "{window:?}");
 }
@@ -138,10 +141,10 @@ fn a_rollout_ends_after_its_rollback_window() {
 fn harm_in_the_rollback_window_takes_everything_back() {
     let mut world = watched_after(600 * SECOND);
     world.run(100.0);
-    world.trouble = vec![Trouble::CandidateFails];
+    world.trouble = vec![TestFault::CandidateFails];
     let summary = world.until_ended();
-    assert_eq!((summary.verdict, summary.weight), (Verdict::RolledBack, Weight::ZERO));
-    assert!(matches!(summary.reason, Some(Reason::Harm { .. })), "{:?}", summary.reason);
+    assert_eq!((summary.verdict, summary.weight), (RolloutVerdict::RolledBack, Weight::ZERO));
+    assert!(matches!(summary.reason, Some(RollbackReason::Harm { .. })), "{:?}", summary.reason);
 }
 
 #[test]
@@ -151,20 +154,20 @@ fn in_a_freeze_no_gate_opens_and_no_limit_counts_but_harm_takes_everything_back(
         assert_eq!(outputs.len(), 1);
         assert_eq!(world.rollout.freeze(world.now, until.map(str::to_owned)), []);
     };
-    let mut world = limited(Overrun::RollBack);
+    let mut world = limited(TimeoutAction::RollBack);
     freeze(&mut world, Some("Monday"));
     world.run(200.0);
     assert_eq!(
-        (world.weights(), world.rollout.status().frozen),
+        (world.weights(), world.rollout.status().freeze_end),
         (vec![10.0], Some("Monday".to_owned()))
     );
     freeze(&mut world, None);
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 
-    let mut world = limited(Overrun::RollBack);
+    let mut world = limited(TimeoutAction::RollBack);
     freeze(&mut world, Some("Monday"));
-    world.trouble = vec![Trouble::CandidateFails];
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    world.trouble = vec![TestFault::CandidateFails];
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
 /// Slow answers of the baseline say nothing of those who ask for the preview: each of their requests counts from when it is live.
@@ -176,9 +179,9 @@ fn a_preview_needs_no_warm_up() {
     world.proxy.latency_us = 4_000_000;
     world.until_live(1);
     world.proxy.picks = 10.0;
-    world.trouble = vec![Trouble::PicksFail];
+    world.trouble = vec![TestFault::PicksFail];
     world.run(2.0);
     world.proxy.picks = 0.0;
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::RolledBack);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }

@@ -10,22 +10,22 @@ use rayon::prelude::*;
 
 use super::hooks::hook;
 use super::*;
-use crate::rollout::call::{Hooks, Point};
-use crate::rollout::command::{Order, Verb};
-use crate::rollout::plan::{Limit, Overrun};
+use crate::rollout::call::{HookPoint, Hooks};
+use crate::rollout::command::{Action, Command};
+use crate::rollout::plan::{Limit, TimeoutAction};
 
 /// How many are played by every `make test`.
 const ROLLOUTS: u64 = 1_000;
 
 /// No rollout that is left in peace takes longer, in virtual time.
-const PATIENCE: f64 = 3.0 * 3_600.0;
+const TIMEOUT: f64 = 3.0 * 3_600.0;
 
 #[derive(Debug, Clone)]
 enum Act {
-    Trouble(Vec<Trouble>),
+    Trouble(Vec<TestFault>),
     Restart,
     Interrupt,
-    Order(Verb),
+    Order(Action),
     Delay(Duration),
     Freeze(bool),
 }
@@ -38,27 +38,33 @@ fn millis(rng: &mut SmallRng, below: u64) -> Duration {
     Duration::from_millis(rng.random_range(0..below))
 }
 
-fn trouble(rng: &mut SmallRng) -> Trouble {
-    let points =
-        [Point::Before, Point::Gate, Point::Drain, Point::Replace, Point::Ready, Point::After];
+fn trouble(rng: &mut SmallRng) -> TestFault {
+    let points = [
+        HookPoint::Before,
+        HookPoint::Gate,
+        HookPoint::Drain,
+        HookPoint::Replace,
+        HookPoint::Ready,
+        HookPoint::After,
+    ];
     let misrouted = rng.random_range(0..2);
     let refuses = *points.choose(rng).unwrap();
     let all = [
-        Trouble::Unreachable,
-        Trouble::Unwritable,
-        Trouble::NoFilter,
-        Trouble::Rejects,
-        Trouble::Lags,
-        Trouble::Silent,
-        Trouble::Misroutes(misrouted),
-        Trouble::CandidateFails,
-        Trouble::Trips,
-        Trouble::BothFail,
-        Trouble::BaselineHangs,
-        Trouble::Refuses(refuses),
-        Trouble::HooksHang,
-        Trouble::MetricsBad,
-        Trouble::MetricsMissing,
+        TestFault::Unreachable,
+        TestFault::Unwritable,
+        TestFault::NoFilter,
+        TestFault::Rejects,
+        TestFault::Lags,
+        TestFault::Silent,
+        TestFault::Misroutes(misrouted),
+        TestFault::CandidateFails,
+        TestFault::Trips,
+        TestFault::BothFail,
+        TestFault::BaselineHangs,
+        TestFault::Refuses(refuses),
+        TestFault::HooksHang,
+        TestFault::MetricsBad,
+        TestFault::MetricsMissing,
     ];
     *all.choose(rng).unwrap()
 }
@@ -69,7 +75,7 @@ fn act(rng: &mut SmallRng) -> Act {
         5..14 => Act::Trouble((0..rng.random_range(1..3)).map(|_| trouble(rng)).collect()),
         14..16 => Act::Restart,
         16 => Act::Interrupt,
-        17..21 => Act::Order(*Verb::ALL.choose(rng).unwrap()),
+        17..21 => Act::Order(*Action::ALL.choose(rng).unwrap()),
         21 => Act::Freeze(chance(rng, 2)),
         _ => Act::Delay(millis(rng, 4_000)),
     }
@@ -113,7 +119,9 @@ fn hooks(rng: &mut SmallRng) -> Hooks {
 fn plan_of(rng: &mut SmallRng) -> Plan {
     let limit = chance(rng, 2).then(|| Limit {
         at_most: Duration::from_secs(8) + millis(rng, 32_000),
-        then: *[Overrun::Pause, Overrun::RollBack, Overrun::Advance].choose(rng).unwrap(),
+        then: *[TimeoutAction::Pause, TimeoutAction::RollBack, TimeoutAction::Advance]
+            .choose(rng)
+            .unwrap(),
     });
     let instances = chance(rng, 4).then(|| rng.random_range(2..6));
     let (steps, replacement) = match instances {
@@ -125,15 +133,15 @@ fn plan_of(rng: &mut SmallRng) -> Plan {
             (rolling::batches(&instances, batch), Some(rolling::replacement()))
         }
     };
-    let watch = (steps.len() > 1 && chance(rng, 2)).then(|| Watch {
-        time: millis(rng, 5_000),
+    let aa_test = (steps.len() > 1 && chance(rng, 2)).then(|| AaTest {
+        duration: millis(rng, 5_000),
         requests: rng.random_range(1..2_000),
-        ..watching(&[]).watch.unwrap()
+        ..watching(&[]).aa_test.unwrap()
     });
     Plan {
         steps,
         replacement,
-        watch,
+        aa_test,
         hooks: hooks(rng),
         metrics: chance(rng, 2).then(metrics::metrics),
         interval: Duration::from_millis(*[100, 300, 1_000, 2_000].choose(rng).unwrap()),
@@ -143,34 +151,37 @@ fn plan_of(rng: &mut SmallRng) -> Plan {
     }
 }
 
-fn order(verb: Verb) -> Order {
-    let seconds = (verb == Verb::Hold).then_some(30);
-    Order { verb, by: "ada".to_owned(), why: None, step: None, seconds, force: false }
+fn order(action: Action) -> Command {
+    let seconds = (action == Action::PauseFor).then_some(30);
+    Command { action, by: "ada".to_owned(), reason: None, step: None, seconds, force: false }
 }
 
 /// Orders, and the same once more, which changes nothing.
-fn give(world: &mut World, verb: Verb) {
+fn give(world: &mut World, action: Action) {
     let before = world.rollout.clone();
-    let refused = world.order(order(verb)).is_err();
+    let refused = world.order(order(action)).is_err();
     assert!(!refused || world.rollout == before, "refused, but not without trace");
-    if !matches!(verb, Verb::Advance | Verb::Hold) {
+    if !matches!(action, Action::Advance | Action::PauseFor) {
         let (once, applied) = (world.rollout.clone(), world.applied.len());
-        let _ = world.order(order(verb));
-        assert_eq!((&world.rollout, world.applied.len()), (&once, applied), "{verb:?} twice");
+        let _ = world.order(order(action));
+        assert_eq!((&world.rollout, world.applied.len()), (&once, applied), "{action:?} twice");
     }
 }
 
 fn look(world: &mut World) {
     let (gates, before) = (told!(world, Event::GateOpened { .. }), world.rollout.clone());
-    let overruns = told!(world, Event::Overrun { .. });
+    let overruns = told!(world, Event::StepTimeout { .. });
     let applied = world.applied.len();
-    let released = told!(world, Event::Released);
+    let released = told!(world, Event::PauseExpired);
     world.look();
     let opened = told!(world, Event::GateOpened { .. }) > gates;
-    let moves = opened && told!(world, Event::Released) == released;
+    let moves = opened && told!(world, Event::PauseExpired) == released;
     assert!(!moves || !before.paused, "a paused rollout moves");
-    assert!(!opened || before.frozen.is_none() || before.promote, "a frozen rollout moves");
-    if opened && told!(world, Event::Overrun { .. }) == overruns && !before.promote {
+    assert!(
+        !opened || before.freeze_end.is_none() || before.promote_requested,
+        "a frozen rollout moves"
+    );
+    if opened && told!(world, Event::StepTimeout { .. }) == overruns && !before.promote_requested {
         let bake = before.status().bake;
         assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
         let measured = world.metrics_at_gate;
@@ -203,10 +214,10 @@ fn to_its_end(world: &mut World) {
     world.trouble.clear();
     world.answer_all();
     world.freeze(None);
-    let _ = world.order(order(Verb::Promote));
-    world.run(PATIENCE);
+    let _ = world.order(order(Action::Promote));
+    world.run(TIMEOUT);
     assert!(world.rollout.ended(), "{:?}", world.rollout.status());
-    for verb in Verb::ALL {
+    for verb in Action::ALL {
         assert!(world.order(order(verb)).is_err(), "{verb:?} after the end");
     }
 }
@@ -215,16 +226,17 @@ fn to_its_end(world: &mut World) {
 fn splits_are_of_the_plan(plan: &Plan, world: &World) {
     let splits: Vec<Split> = world.applied.iter().map(|(_, split)| *split).collect();
     for pair in splits.windows(2) {
-        let what = |split: &Split| (split.candidate, split.users);
+        let what = |split: &Split| (split.candidate, split.assignment);
         let new = what(&pair[0]) != what(&pair[1]);
         assert!(pair[0].generation < pair[1].generation || !new && pair[0] == pair[1]);
     }
     // Users are watched before anything else, and not again.
-    let before = splits.iter().take_while(|split| split.users == Users::Watched).count();
+    let before =
+        splits.iter().take_while(|split| split.assignment == UserAssignment::AaTest).count();
     let (before, splits) = splits.split_at(before);
-    assert!(plan.watch.is_some() || before.is_empty());
+    assert!(plan.aa_test.is_some() || before.is_empty());
     assert!(before.iter().all(|split| split.candidate == Weight::ZERO));
-    assert!(splits.iter().all(|split| split.users != Users::Watched));
+    assert!(splits.iter().all(|split| split.assignment != UserAssignment::AaTest));
 
     let mut weights: Vec<_> = splits.iter().map(|split| split.candidate).collect();
     weights.dedup();
@@ -234,7 +246,7 @@ fn splits_are_of_the_plan(plan: &Plan, world: &World) {
     let (forward, back) = weights.split_at(weights.len().min(rises + 1));
     // Whoever promotes skips some.
     let mut left = planned.iter();
-    let rushed = |event: &Event| matches!(event, Event::Ordered(o) if o.verb == Verb::Promote);
+    let rushed = |event: &Event| matches!(event, Event::Command(o) if o.action == Action::Promote);
     let rolled_back = told!(world, Event::RollingBack { .. });
     let at_once = forward == [Weight::ZERO] && rolled_back > 0;
     assert!(
@@ -255,7 +267,7 @@ fn ends_well(world: &World) {
     let Some(Event::Ended(summary)) = world.told.last() else { unreachable!("checked") };
     let last = world.applied.last().map(|(_, split)| split.candidate);
     let rolled_back = told!(world, Event::RollingBack { .. }) > 0;
-    assert_eq!(rolled_back, summary.verdict != Verdict::Promoted);
+    assert_eq!(rolled_back, summary.verdict != RolloutVerdict::Promoted);
     // Who is given up ends before the instances are back.
     let unconfirmed = !summary.confirmed;
     let expected = if rolled_back { Weight::ZERO } else { Weight::ALL };

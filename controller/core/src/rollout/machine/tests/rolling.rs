@@ -2,8 +2,8 @@
 
 use super::hooks::hook;
 use super::*;
-use crate::rollout::call::{Point, Replacement};
-use crate::rollout::command::Verb;
+use crate::rollout::call::{HookPoint, Replacement};
+use crate::rollout::command::Action;
 use crate::rollout::machine::tests::commands::order;
 
 const INSTANCES: [&str; 4] = ["a", "b", "c", "d"];
@@ -55,7 +55,7 @@ fn rounded(world: &World) -> Vec<f64> {
 #[test]
 fn weights_follow_the_instances() {
     let mut world = World::new(rolling());
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     assert_eq!(rounded(&world), [0.0, 25.0, 33.0, 50.0, 67.0, 75.0, 100.0]);
     let batch = |(instance, weight): (&str, u32)| {
         ["drain", "replace", "ready"].map(|point| format!("{point} {instance} v2 at {weight}"))
@@ -71,9 +71,9 @@ fn a_rollback_goes_the_same_way_in_reverse() {
     world.until_live(6);
     assert_eq!(world.replaced.len(), 3);
     world.calls.clear();
-    world.trouble = vec![Trouble::CandidateFails];
+    world.trouble = vec![TestFault::CandidateFails];
     let summary = world.until_ended();
-    assert_eq!((summary.verdict, summary.confirmed), (Verdict::RolledBack, true));
+    assert_eq!((summary.verdict, summary.confirmed), (RolloutVerdict::RolledBack, true));
     let back = [75.0, 67.0, 33.0, 0.0];
     assert!(rounded(&world).ends_with(&back), "{:?}", rounded(&world));
     let batch = |(instance, weight): (&str, u32)| {
@@ -88,12 +88,12 @@ fn a_rollback_goes_the_same_way_in_reverse() {
 #[test]
 fn a_rollback_in_the_first_batch_gives_that_back() {
     let mut world = World::new(rolling());
-    world.trouble = vec![Trouble::Refuses(Point::Ready)];
+    world.trouble = vec![TestFault::Refuses(HookPoint::Ready)];
     world.until("not ready", |world| world.obstacle().is_some());
     assert_eq!(world.replaced.len(), 1);
-    world.order(order(Verb::Abort)).unwrap();
+    world.order(order(Action::Abort)).unwrap();
     world.trouble.clear();
-    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
     assert!(world.replaced.is_empty());
     assert_eq!(rounded(&world), [0.0]);
 }
@@ -107,31 +107,31 @@ fn a_rollback_lets_a_replacement_end_before_it_takes_it_back() {
     // It is on its way again, as far as the state machine knows.
     let mut world = World::new(rolling());
     world.until_live(3);
-    world.trouble = vec![Trouble::HooksHang];
+    world.trouble = vec![TestFault::HooksHang];
     world.run(10.0);
     assert_eq!(world.calls.last().unwrap().message.id, drain.id);
-    world.order(order(Verb::Abort)).unwrap();
+    world.order(order(Action::Abort)).unwrap();
     world.trouble.clear();
     world.run(30.0);
     assert_eq!(world.calls.last().unwrap().message.id, drain.id, "nothing else is done meanwhile");
-    world.input(Input::Called { id: drain.id, answer: Err("too late".to_owned()) });
-    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    world.input(Input::HookAnswered { id: drain.id, answer: Err("too late".to_owned()) });
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
     assert!(world.replaced.is_empty());
 }
 
 #[test]
 fn no_order_skips_a_replacement() {
     let mut world = World::new(rolling());
-    world.trouble = vec![Trouble::Refuses(Point::Replace)];
+    world.trouble = vec![TestFault::Refuses(HookPoint::Replace)];
     world.until("not replaced", |world| world.obstacle().is_some());
-    let refused = world.order(order(Verb::Advance)).unwrap_err();
+    let refused = world.order(order(Action::Advance)).unwrap_err();
     assert!(refused.0.contains("instances are being replaced"), "{refused}");
-    world.order(order(Verb::Promote)).unwrap();
+    world.order(order(Action::Promote)).unwrap();
     world.run(30.0);
     assert_eq!(rounded(&world), [0.0]);
     world.trouble.clear();
     let promoted = world.now;
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     assert!(world.now < promoted + 40 * SECOND, "no gate kept it");
     assert_eq!(rounded(&world), [0.0, 25.0, 33.0, 50.0, 67.0, 75.0, 100.0]);
     assert_eq!(world.replaced.len(), 4);
@@ -141,8 +141,8 @@ fn no_order_skips_a_replacement() {
 fn undo_within_the_window_takes_all_instances_back() {
     let mut world = World::new(Plan { window: 600 * SECOND, ..rolling() });
     world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
-    world.order(order(Verb::Undo)).unwrap();
-    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    world.order(order(Action::Undo)).unwrap();
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
     assert!(world.replaced.is_empty());
     assert!(rounded(&world).ends_with(&[100.0, 67.0, 33.0, 0.0]), "{:?}", rounded(&world));
 }
@@ -151,7 +151,7 @@ fn undo_within_the_window_takes_all_instances_back() {
 fn a_killed_controller_replaces_nothing_twice() {
     let mut world = World::new(rolling());
     world.killed = true;
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     assert_eq!(work(&world).len(), 12);
 }
 
@@ -159,27 +159,31 @@ fn a_killed_controller_replaces_nothing_twice() {
 #[test]
 fn a_repeated_replacement_is_waited_for_too() {
     let mut world = World::new(rolling());
-    world.trouble = vec![Trouble::Refuses(Point::Replace)];
+    world.trouble = vec![TestFault::Refuses(HookPoint::Replace)];
     world.until("refused", |world| world.obstacle().is_some());
-    world.trouble = vec![Trouble::HooksHang];
+    world.trouble = vec![TestFault::HooksHang];
     world.run(60.0);
     let replace = world.calls.last().unwrap().message.clone();
     let asked = world.calls.len();
-    assert_eq!((replace.point, asked), (Point::Replace, 3), "asked again once, as it does not end");
-    world.order(order(Verb::Abort)).unwrap();
+    assert_eq!(
+        (replace.point, asked),
+        (HookPoint::Replace, 3),
+        "asked again once, as it does not end"
+    );
+    world.order(order(Action::Abort)).unwrap();
     world.trouble.clear();
     world.run(30.0);
     assert_eq!(world.calls.len(), asked, "nothing else is done meanwhile");
-    world.input(Input::Called { id: replace.id, answer: Err("too late".to_owned()) });
-    assert_eq!(world.until_ended().verdict, Verdict::Interrupted);
+    world.input(Input::HookAnswered { id: replace.id, answer: Err("too late".to_owned()) });
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
 }
 
 #[test]
 fn a_promotion_while_users_are_watched_replaces_all_instances_the_same() {
-    let watched = Plan { sticky: true, watch: watching(&[]).watch, ..rolling() };
+    let watched = Plan { sticky: true, aa_test: watching(&[]).aa_test, ..rolling() };
     let mut world = World::new(watched);
     world.run(5.0);
-    world.order(order(Verb::Promote)).unwrap();
-    assert_eq!(world.until_ended().verdict, Verdict::Promoted);
+    world.order(order(Action::Promote)).unwrap();
+    assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
     assert_eq!(world.replaced.len(), 4);
 }

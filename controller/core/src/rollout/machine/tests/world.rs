@@ -5,19 +5,19 @@ use std::collections::BTreeSet;
 use serin_filter::histogram;
 use serin_filter::outcome::Failure;
 use serin_filter::select::Reason as Why;
-use serin_filter::stat::{Stat, Watched};
+use serin_filter::stat::{SliceStat, Stat};
 
 use super::*;
-use crate::observation::{Differ, Roster, Snapshot};
-use crate::rollout::call::{Call, Message, Point};
-use crate::rollout::command::{Order, Refused};
+use crate::observation::{DeltaTracker, FleetHealth, Snapshot};
+use crate::rollout::call::{HookCall, HookMessage, HookPoint};
+use crate::rollout::command::{Command, Rejected};
 
 /// The salt by which users who always fail are in every slice as often as outside.
 pub(super) const BALANCED: u32 = 2;
 
 /// What can be wrong with the world.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Trouble {
+pub(super) enum TestFault {
     Unreachable,
     Unwritable,
     NoFilter,
@@ -34,7 +34,7 @@ pub(super) enum Trouble {
     BothFail,
     BaselineHangs,
     /// Hooks called at this point say no.
-    Refuses(Point),
+    Refuses(HookPoint),
     /// Hooks do not answer.
     HooksHang,
     /// Metrics are beyond their limits.
@@ -47,15 +47,15 @@ pub(super) struct World {
     pub(super) now: Duration,
     pub(super) rollout: Rollout,
     pub(super) proxy: Proxy,
-    pub(super) trouble: Vec<Trouble>,
+    pub(super) trouble: Vec<TestFault>,
     /// What looks say of proxies beside this one.
-    pub(super) roster: Roster,
+    pub(super) roster: FleetHealth,
     /// Whether the controller is killed between all looks, and goes on from what it has stored.
     pub(super) killed: bool,
     /// Every split asked for, with the time.
     pub(super) applied: Vec<(Duration, Split)>,
     /// Every call made.
-    pub(super) calls: Vec<Call>,
+    pub(super) calls: Vec<HookCall>,
     /// What runs the candidate, of the instances that were replaced.
     pub(super) replaced: BTreeSet<String>,
     /// Every event but progress.
@@ -74,7 +74,7 @@ pub(super) struct World {
     pub(super) metrics_at_gate: Option<bool>,
     was_sound: bool,
     heard: Duration,
-    differ: Differ,
+    differ: DeltaTracker,
 }
 
 pub(super) struct Proxy {
@@ -104,8 +104,8 @@ struct Counted {
     misrouted: f64,
     requests: f64,
     failures: f64,
-    picked: f64,
-    picked_failures: f64,
+    pinned: f64,
+    pinned_failures: f64,
 }
 
 impl World {
@@ -115,16 +115,16 @@ impl World {
     }
 
     /// The same with this trouble from the start on.
-    pub(super) fn troubled(plan: Plan, trouble: Vec<Trouble>) -> Self {
+    pub(super) fn troubled(plan: Plan, trouble: Vec<TestFault>) -> Self {
         let running = Split::baseline(Generation(7));
-        let watch = plan.watched();
+        let watch = plan.filter_aa_test();
         let (rollout, outputs) = Rollout::start(plan, running, "1".to_owned());
         let mut world = Self {
             now: Duration::ZERO,
             rollout,
             proxy: Proxy::new(running),
             trouble,
-            roster: Roster::default(),
+            roster: FleetHealth::default(),
             killed: false,
             applied: Vec::new(),
             calls: Vec::new(),
@@ -138,31 +138,31 @@ impl World {
             metrics_at_gate: None,
             was_sound: false,
             heard: Duration::ZERO,
-            differ: Differ::default(),
+            differ: DeltaTracker::default(),
         };
         world.proxy.watch = watch;
-        world.differ.difference(world.proxy.snapshot(&[]));
+        world.differ.delta(world.proxy.snapshot(&[]));
         world.carry_out(outputs);
         world
     }
 
     /// Waits as long as the machine wants to, then looks.
     pub(super) fn look(&mut self) {
-        let span = self.rollout.next_look();
+        let span = self.rollout.next_poll();
         self.now += span;
         self.proxy.serve(self.now, span, &self.trouble);
-        let look = if self.trouble.contains(&Trouble::Unreachable) {
-            Look::Unreachable { why: "no answer".to_owned() }
+        let observation = if self.trouble.contains(&TestFault::Unreachable) {
+            Observation::Unreachable { reason: "no answer".to_owned() }
         } else {
-            let seen = self.differ.difference(self.proxy.snapshot(&self.trouble));
-            Look::Seen(Sighting { roster: Box::new(self.roster.clone()), ..seen })
+            let seen = self.differ.delta(self.proxy.snapshot(&self.trouble));
+            Observation::Delta(FleetDelta { health: Box::new(self.roster.clone()), ..seen })
         };
-        let sound = self.is_sound(&look);
+        let sound = self.is_sound(&observation);
         if sound && self.was_sound {
             self.sound_for += span;
         }
         self.was_sound = sound;
-        self.input(Input::Look(look));
+        self.input(Input::Observation(observation));
     }
 
     pub(super) fn input(&mut self, input: Input) {
@@ -174,8 +174,8 @@ impl World {
         self.carry_out(outputs);
     }
 
-    pub(super) fn order(&mut self, order: Order) -> Result<(), Refused> {
-        let outputs = self.rollout.order(self.now, order)?;
+    pub(super) fn order(&mut self, command: Command) -> Result<(), Rejected> {
+        let outputs = self.rollout.execute(self.now, command)?;
         self.carry_out(outputs);
         Ok(())
     }
@@ -187,8 +187,8 @@ impl World {
 
     /// Has all hooks say yes that have not answered.
     pub(super) fn answer_all(&mut self) {
-        for output in self.rollout.again() {
-            if let Output::Call(call) = output {
+        for output in self.rollout.replay() {
+            if let Output::CallHook(call) = output {
                 self.answer(call);
             }
         }
@@ -234,8 +234,8 @@ impl World {
         weights
     }
 
-    pub(super) fn obstacle(&self) -> Option<Obstacle> {
-        self.rollout.obstacle.clone()
+    pub(super) fn obstacle(&self) -> Option<Blocker> {
+        self.rollout.blocker.clone()
     }
 
     fn carry_out(&mut self, outputs: Vec<Output>) {
@@ -243,54 +243,54 @@ impl World {
             match output {
                 Output::Apply(split) => {
                     self.applied.push((self.now, split));
-                    if self.trouble.contains(&Trouble::Unwritable) {
+                    if self.trouble.contains(&TestFault::Unwritable) {
                         self.was_sound = false;
-                        self.input(Input::NotApplied { why: "disk full".to_owned() });
+                        self.input(Input::ApplyFailed { reason: "disk full".to_owned() });
                     } else {
                         self.proxy.take(self.now, split, &self.trouble);
                     }
                 }
-                Output::Call(call) => self.answer(call),
-                Output::Measure { generation } => self.measure(generation),
-                Output::Record(ruling) => match ruling.block.candidate.requests {
+                Output::CallHook(call) => self.answer(call),
+                Output::SampleMetrics { generation } => self.measure(generation),
+                Output::RecordRuling(ruling) => match ruling.block.candidate.requests {
                     0 => self.learned.push(ruling),
                     _ => self.rulings.push(ruling),
                 },
-                Output::Tell(event) => self.hear(*event),
+                Output::Emit(event) => self.hear(*event),
             }
         }
     }
 
     fn measure(&mut self, generation: Generation) {
-        let bad = self.trouble.contains(&Trouble::MetricsBad);
-        let missing = self.trouble.contains(&Trouble::MetricsMissing);
+        let bad = self.trouble.contains(&TestFault::MetricsBad);
+        let missing = self.trouble.contains(&TestFault::MetricsMissing);
         let candidate = (!missing).then_some(if bad { 11.0 } else { 10.0 });
         self.metrics = Some(!bad && !missing);
-        let why = missing.then(|| "no value".to_owned());
-        let value = Measured { baseline: Some(10.0), candidate, why };
+        let reason = missing.then(|| "no value".to_owned());
+        let value = MetricSample { baseline: Some(10.0), candidate, reason };
         let metrics = self.rollout.plan().metrics.as_ref().map_or(0, |metrics| metrics.all.len());
         let values = vec![value; metrics];
-        self.input(Input::Measured { generation, values });
+        self.input(Input::MetricsSampled { generation, values });
     }
 
-    fn answer(&mut self, call: Call) {
-        let Message { id, point, instances, version, weight, .. } = call.message.clone();
-        if point.is_work() {
+    fn answer(&mut self, call: HookCall) {
+        let HookMessage { id, point, instances, version, weight, .. } = call.message.clone();
+        if point.replaces_instances() {
             self.check_capacity(&instances, weight);
         }
         self.calls.push(call);
-        if self.trouble.contains(&Trouble::HooksHang) {
+        if self.trouble.contains(&TestFault::HooksHang) {
             return;
         }
-        let refused = self.trouble.contains(&Trouble::Refuses(point));
-        if point == Point::Replace && !refused {
+        let refused = self.trouble.contains(&TestFault::Refuses(point));
+        if point == HookPoint::Replace && !refused {
             self.replaced.retain(|instance| !instances.contains(instance));
             if version.is_some_and(|version| version.as_str() == "v2") {
                 self.replaced.extend(instances);
             }
         }
         let answer = if refused { Err("not now".to_owned()) } else { Ok(()) };
-        self.input(Input::Called { id, answer });
+        self.input(Input::HookAnswered { id, answer });
     }
 
     /// While instances serve nobody, each version has the share that its other ones can carry.
@@ -317,14 +317,14 @@ impl World {
     }
 
     /// Written down apart from the machine: no more than this may count as bake time.
-    fn is_sound(&mut self, look: &Look) -> bool {
-        let Look::Seen(seen) = look else { return false };
-        if seen.workers_on {
+    fn is_sound(&mut self, observation: &Observation) -> bool {
+        let Observation::Delta(seen) = observation else { return false };
+        if seen.workers_current {
             self.heard = self.now;
         }
         seen.generation == Some(self.rollout.split().generation)
             && !seen.workers_behind
-            && self.now - self.heard <= blocker::SILENCE
+            && self.now - self.heard <= blocker::SILENT_AFTER
             && seen.versions.values().all(|activity| activity.misrouted == 0)
     }
 }
@@ -356,8 +356,8 @@ impl Proxy {
         (self.ticks, self.ticks_behind, self.rejections) = (0.0, 0.0, 0);
     }
 
-    fn take(&mut self, now: Duration, split: Split, trouble: &[Trouble]) {
-        if trouble.contains(&Trouble::Rejects) {
+    fn take(&mut self, now: Duration, split: Split, trouble: &[TestFault]) {
+        if trouble.contains(&TestFault::Rejects) {
             self.rejections += 1;
         } else if self.asked.is_none_or(|(_, asked)| asked != split) {
             self.asked = Some((now, split));
@@ -365,30 +365,31 @@ impl Proxy {
     }
 
     /// Lets `span` pass until `now`. A new split is in force at its end: what a look counts may be of the split before.
-    fn serve(&mut self, now: Duration, span: Duration, trouble: &[Trouble]) {
+    fn serve(&mut self, now: Duration, span: Duration, trouble: &[TestFault]) {
         let has = |what| trouble.contains(&what);
         let ticks = span.as_secs_f64() / FLUSH_INTERVAL.as_secs_f64();
-        self.ticks += if has(Trouble::Silent) { 0.0 } else { ticks };
-        self.ticks_behind += if has(Trouble::Lags) { ticks } else { 0.0 };
+        self.ticks += if has(TestFault::Silent) { 0.0 } else { ticks };
+        self.ticks_behind += if has(TestFault::Lags) { ticks } else { 0.0 };
         let share = self.running.candidate.share();
-        if self.running.users == Users::Watched {
+        if self.running.assignment == UserAssignment::AaTest {
             self.watched += self.rate * span.as_secs_f64();
         }
         for (chosen, share) in [1.0 - share, share].into_iter().enumerate() {
             let requests = self.rate * share * span.as_secs_f64();
-            let misrouted = has(Trouble::Misroutes(chosen));
+            let misrouted = has(TestFault::Misroutes(chosen));
             let served = if misrouted { 1 - chosen } else { chosen };
             self.arms[chosen].chosen += requests;
             self.arms[chosen].misrouted += if misrouted { requests } else { 0.0 };
-            if served == 1 || !has(Trouble::BaselineHangs) {
-                let fails = has(Trouble::BothFail) || served == 1 && has(Trouble::CandidateFails);
+            if served == 1 || !has(TestFault::BaselineHangs) {
+                let fails =
+                    has(TestFault::BothFail) || served == 1 && has(TestFault::CandidateFails);
                 self.arms[served].requests += requests;
                 self.arms[served].failures += if fails { requests } else { 0.0 };
             }
         }
         let picked = self.picks * span.as_secs_f64();
-        self.arms[1].picked += picked;
-        self.arms[1].picked_failures += if has(Trouble::PicksFail) { picked / 10.0 } else { 0.0 };
+        self.arms[1].pinned += picked;
+        self.arms[1].pinned_failures += if has(TestFault::PicksFail) { picked / 10.0 } else { 0.0 };
         if let Some((asked, split)) = self.asked
             && now >= asked + self.delay
         {
@@ -396,7 +397,7 @@ impl Proxy {
         }
     }
 
-    fn snapshot(&self, trouble: &[Trouble]) -> Snapshot {
+    fn snapshot(&self, trouble: &[TestFault]) -> Snapshot {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small and positive
         let whole = |count: f64| count as u64;
         let bucket = histogram::bucket(self.latency_us);
@@ -408,13 +409,13 @@ impl Proxy {
                     (Stat::Chosen(Why::Header), whole(arm.chosen)),
                     (Stat::Misrouted, whole(arm.misrouted)),
                     (Stat::Requests, requests),
-                    (Stat::Picked, whole(arm.picked)),
-                    (Stat::PickedFailures, whole(arm.picked_failures)),
+                    (Stat::Pinned, whole(arm.pinned)),
+                    (Stat::PinnedFailures, whole(arm.pinned_failures)),
                     (Stat::Failures(Failure::Status), whole(arm.failures)),
                 ])
                 .collect()
         };
-        let mut slices = Slices::default();
+        let mut slices = SliceCounts::default();
         let (salts, watched) = match &self.watch {
             Some(watch) => (watch.salts.len(), &watch.slices[..]),
             None => (0, &[][..]),
@@ -422,21 +423,22 @@ impl Proxy {
         for salt in (0..).take(salts) {
             for slice in watched.iter().copied().chain([1_000_000]) {
                 let requests = self.watched * f64::from(slice) / 1e6;
-                slices.set(salt, slice, Watched::Requests, whole(requests));
+                slices.set(salt, slice, SliceStat::Requests, whole(requests));
                 // One in a hundred always fails. By all salts but one they are in every slice.
                 let failures = if salt == BALANCED { requests } else { self.watched } / 100.0;
-                slices.set(salt, slice, Watched::Failures, whole(failures.min(requests)));
+                slices.set(salt, slice, SliceStat::Failures, whole(failures.min(requests)));
             }
         }
         let [v1, v2]: [VersionName; 2] = ["v1", "v2"].map(|name| name.parse().unwrap());
         Snapshot {
             slices,
-            generation: (!trouble.contains(&Trouble::NoFilter)).then_some(self.running.generation),
+            generation: (!trouble.contains(&TestFault::NoFilter))
+                .then_some(self.running.generation),
             started: self.started,
             ticks: whole(self.ticks),
             ticks_behind: whole(self.ticks_behind),
             rejections: self.rejections,
-            tripped: trouble.contains(&Trouble::Trips).then(|| v2.clone()).into_iter().collect(),
+            tripped: trouble.contains(&TestFault::Trips).then(|| v2.clone()).into_iter().collect(),
             versions: [(v1, counters(&self.arms[0])), (v2, counters(&self.arms[1]))].into(),
         }
     }
