@@ -6,8 +6,8 @@
 //! serin is gone, proxies keep what they have.
 //!
 //! - [`protocol`]: what one stream is owed, and what it has said. Pure.
-//! - [`fleet`]: what is published, and where each proxy stands. Pure.
-//! - [`allowance`]: how much a stream may ask. Pure.
+//! - [`registry`]: what is published, and where each proxy stands. Pure.
+//! - [`rate_limiter`]: how much a stream may ask. Pure.
 //! - [`template`]: the message for a configuration, in the likeness of the file that serin ships.
 //! - [`publisher`]: where others publish, and look.
 //! - [`server`], [`tls`]: the gRPC shell.

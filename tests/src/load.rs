@@ -24,7 +24,7 @@ pub use self::report::{Outcome, Record, Report, Tally};
 /// A typing mistake must not become a denial of service.
 const MAX_RATE: u32 = 20_000;
 
-/// What to send, where and how fast. Start from [`Plan::new`].
+/// What to send, where and how fast. Start from [`LoadPlan::new`].
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
     /// Where to; on this machine only.

@@ -1,5 +1,5 @@
-//! Evidence: what the filters report, read from the proxies themselves ([`fleet`]) or from a [`prometheus`] that scrapes them, and made
-//! into what happened since the last look ([`merge`]).
+//! Evidence: what the filters report, read from the proxies themselves (`serin::sources::fleet`) or from a Prometheus that scrapes them, and made
+//! into what happened since the last look ([`aggregator`]).
 
 pub mod aggregator;
 mod counters;

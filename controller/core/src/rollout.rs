@@ -1,6 +1,6 @@
-//! A rollout: what the user asked for ([`spec`]), the [`plan`] made of it, and the state [`machine`] that carries the plan out.
+//! A rollout: what the user asked for ([`spec`](crate::spec)), the [`plan`] made of it, and the state [`machine`] that carries the plan out.
 //!
-//! Everything here is pure. Time and evidence come in, actions and events go out; [`serin::engine`] connects them to a proxy.
+//! Everything here is pure. Time and evidence come in, actions and events go out; `serin::engine` connects them to a proxy.
 
 pub mod blocker;
 pub mod call;

@@ -8,7 +8,7 @@ use std::time::Duration;
 /// How long a lease lasts that is not renewed.
 pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(12);
 
-/// For how long after a renewal was *sent* its holder may write. Shorter than [`DURATION`] by what a write may take, and by what clocks may
+/// For how long after a renewal was *sent* its holder may write. Shorter than [`LEASE_DURATION`] by what a write may take, and by what clocks may
 /// differ in speed.
 pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 

@@ -42,7 +42,7 @@ pub(crate) enum Intent {
     Finalize,
 }
 
-/// Decides what is to be done. What is under way goes on, whatever the object says by now: [`wish`] has it stopped, if it must be.
+/// Decides what is to be done. What is under way goes on, whatever the object says by now: [`implied_command`] has it stopped, if it must be.
 #[must_use]
 pub(crate) fn intent(wanted: DesiredState<'_>, status: &ObjectStatus) -> Intent {
     if status.checkpoint.is_some() {

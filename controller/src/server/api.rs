@@ -73,7 +73,7 @@ pub struct RolloutView {
     pub status: Option<RolloutStatus>,
 }
 
-/// What comes with an order: the rest of an [`Order`].
+/// What comes with an order: the rest of an [`Command`].
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandBody {

@@ -37,7 +37,7 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// What can't be done now is tried again after this time.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why something that was asked for is not done. Nothing was changed, but for [`Failure::Start`].
+/// Why something that was asked for is not done. Nothing was changed, but for [`SupervisorError::Start`].
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum SupervisorError {

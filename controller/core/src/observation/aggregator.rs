@@ -24,7 +24,7 @@ const MAX_LISTED_NAMES: usize = 5;
 /// What a proxy showed.
 #[derive(Debug, Clone)]
 pub struct Scrape {
-    /// As of when, on the clock of [`FleetAggregator::look`].
+    /// As of when, on the clock of [`FleetAggregator::aggregate`].
     pub at: Duration,
     /// Its counters.
     pub snapshot: Snapshot,

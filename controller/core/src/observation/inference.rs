@@ -3,7 +3,7 @@
 //! The filter only observes there, and its generation says nothing of weights. So each proxy's share of requests that the candidate served is
 //! compared with the split asked for and the one before: a sequential likelihood ratio (CUSUM, as nobody knows when the proxy changes over)
 //! tells them apart after few requests where they are far apart. A proxy that serves too few to tell is taken to follow once the mesh has had
-//! [`SETTLED`] to tell it, unless what it serves speaks for the split before: who has no requests serves nobody wrongly.
+//! [`PROPAGATION_TIME`] to tell it, unless what it serves speaks for the split before: who has no requests serves nobody wrongly.
 //!
 //! What is inferred is put in the place of the generation that a filter which splits would report, so that all else is the same in both modes.
 
@@ -35,7 +35,7 @@ pub struct SplitRequest {
     pub weight: Weight,
     /// Its share before; `None` if it is not known.
     pub previous_weight: Option<Weight>,
-    /// When the mesh was told, on the clock of [`Served::infer`]; `None` if it was not, or does not say so any more.
+    /// When the mesh was told, on the clock of [`SplitInference::infer`]; `None` if it was not, or does not say so any more.
     pub sent_at: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-//! What a rollout calls outside of serin: webhooks and commands. What they are and what they are told is decided here; [`serin::webhooks`]
+//! What a rollout calls outside of serin: webhooks and commands. What they are and what they are told is decided here; `serin::webhooks`
 //! makes the call.
 
 use std::fmt;

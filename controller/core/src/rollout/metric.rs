@@ -1,5 +1,5 @@
 //! Metrics that are not counts of requests: values of a query, such as the memory of an instance or the length of a queue. What is asked
-//! and what it is held to is decided here; [`serin::sources::prometheus::MetricProvider`] asks.
+//! and what it is held to is decided here; `serin::sources::prometheus::MetricProvider` asks.
 
 mod rule;
 mod template;

@@ -77,7 +77,7 @@ fn what_is_wrong_is_named() {
         ("serve: { listen: here }", "serve.listen: \"here\": invalid socket address syntax"),
         ("all: { listen: here }", "all.listen: \"here\": invalid socket address syntax"),
         ("status: { output: xml }", "status.output: \"xml\" is none of its values (plain, json)"),
-        ("run: { anew: true }", "run.anew: a switch"),
+        ("run: { reset-users: true }", "run.reset-users: a switch"),
         ("judge: { alpha: 7 }", "judge.alpha: \"7\": "),
         ("run: { rollout: x.yaml }", "run.rollout: no such flag; run has output, record"),
         ("serve: { store: [a, b] }", "serve.store: "),
