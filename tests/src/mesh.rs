@@ -20,6 +20,7 @@ mod plugin;
 mod pod;
 mod registry;
 mod render;
+mod resources;
 mod status;
 mod watch;
 

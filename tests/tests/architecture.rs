@@ -12,8 +12,13 @@ const ADAPTERS: [&str; 10] =
     ["tokio", "hyper", "reqwest", "kube", "rusqlite", "tonic", "axum", "rustls", "mio", "socket2"];
 
 /// The crates of the workspace, by the folder of their sources.
-const CRATES: [&str; 5] =
-    ["controller/core/src", "controller/simulator/src", "controller/src", "filter/src", "tests/src"];
+const CRATES: [&str; 5] = [
+    "controller/core/src",
+    "controller/simulator/src",
+    "controller/src",
+    "filter/src",
+    "tests/src",
+];
 
 fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -89,7 +94,8 @@ impl Crate {
     }
 
     fn read_file(&mut self, file: &Path, folder: &Path, path: ModulePath) {
-        let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+        let text =
+            std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{file:?}: {error}"));
         let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{file:?}: {error}"));
         self.read_items(&parsed.items, folder, path);
     }
