@@ -75,7 +75,7 @@ bench-judge: ## How fast the judge detects and how often it errs, with the rules
 # A quarter of an hour. Half of the kills are at system calls, which takes strace; without it all are at random moments.
 .PHONY: bench-crash
 bench-crash: build ## 300 servers killed at each of their writes and at random: no rollout may notice
-	SERIN_CRASHES=300 cargo test -p serin-tests --locked --test e2e -- --nocapture killed_before
+	SERIN_CRASHES=300 cargo test -p serin-tests --locked --test e2e -- --nocapture killed_at_any_write
 
 # What is found new stays in target/fuzz; a crash is reported with the input that makes it.
 .PHONY: fuzz

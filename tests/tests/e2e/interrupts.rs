@@ -3,7 +3,7 @@ use serin_tests::RolloutProcess;
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_gives_all_traffic_back_and_says_so() {
+async fn ctrl_c_returns_all_traffic_to_the_baseline() {
     let world = World::new().await;
     let load = world.load();
     let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &[]);

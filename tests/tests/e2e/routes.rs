@@ -5,7 +5,7 @@ use crate::world::World;
 const HEADER_MATCH: &str = "headers: [{ name: x-serin-version, string_match: { exact: v2 } }]";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mesh_that_does_not_follow_is_noticed() {
+async fn a_mesh_that_ignores_the_split_blocks_the_rollout() {
     // The route is there, but for another header: all that is chosen for v2 goes to v1.
     let world =
         World::with(|setup| setup.replace(HEADER_MATCH, &HEADER_MATCH.replace("serin", "other")))

@@ -27,7 +27,7 @@ async fn new_weights_under_load_fail_no_request() {
 
 /// Envoy 1.33 stopped to look routes up again by itself for newer modules: should that come to ours, this is where it shows.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_a_client_asks_for_is_overwritten() {
+async fn a_version_requested_by_a_client_is_overwritten() {
     let world = World::new().await;
     assert_eq!(answers_of_v2(&world).await, 0, "before any rollout");
     let load = world.load();

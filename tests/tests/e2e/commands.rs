@@ -38,7 +38,7 @@ fn all<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_is_led_by_hand_and_undone() {
+async fn commands_drive_a_rollout_and_undo_it() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -123,7 +123,7 @@ async fn a_rollout_waits_for_approval_and_is_aborted() {
 
 /// What was promoted is the baseline of the next release, which waits for its turn.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_release_waits_for_the_one_before() {
+async fn a_second_rollout_of_a_service_is_queued() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -158,7 +158,7 @@ async fn the_next_release_waits_for_the_one_before() {
 
 /// What was promoted when is known, what failed can be tried again, and a newer release takes the place of one under way.
 #[tokio::test(flavor = "multi_thread")]
-async fn releases_follow_one_another() {
+async fn consecutive_rollouts_reuse_the_setup() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -208,7 +208,7 @@ async fn releases_follow_one_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_promoted_cannot_be_undone_after_its_window() {
+async fn an_undo_after_the_rollback_window_is_refused() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
