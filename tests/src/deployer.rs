@@ -146,7 +146,7 @@ async fn answer(State(desk): State<Arc<DeployerState>>, body: Bytes) -> (StatusC
 
 impl DeployerState {
     fn state(&self) -> MutexGuard<'_, DeployedInstances> {
-        self.state.lock().expect("nobody panics with the lock")
+        self.state.lock().expect("the lock is not poisoned")
     }
 
     /// Takes an instance's requests away, and waits until it has answered the last.

@@ -1,4 +1,4 @@
-//! From all objects to all that the proxy runs, and to what the objects are told.
+//! Renders all objects into the proxy's resources and the objects' statuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -150,7 +150,7 @@ impl View {
     }
 }
 
-/// Envoy takes no name of a host twice: the first who claims one has it.
+/// Envoy refuses duplicate domains: the first claim of a domain wins.
 struct ClaimedDomains<'p> {
     /// The proxy's.
     namespace: &'p str,

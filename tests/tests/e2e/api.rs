@@ -1,4 +1,4 @@
-//! The HTTP interface of `serin serve`: who may do what, and what comes of requests that are wrong.
+//! The HTTP API of `serin serve`: authorization and invalid requests.
 
 use bytes::Bytes;
 use http_body_util::Full;

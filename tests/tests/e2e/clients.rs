@@ -143,7 +143,7 @@ async fn invalid_bodies_are_refused() {
             .header("content-type", "application/json")
             .body(Full::new(body));
         let answer = match http::send(request.expect("a request")).await {
-            // The connection is closed on who sends on and on: it may not hear why.
+            // The server closes a connection that never stops sending; the client may miss the reason.
             Err(_) if goes_on_and_on => continue,
             answer => answer.expect("an answer"),
         };

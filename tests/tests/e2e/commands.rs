@@ -1,4 +1,4 @@
-//! People who order a rollout of `serin serve` about, by the commands.
+//! Commands of people to rollouts of `serin serve`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::world::World;
 
 const SECONDS: Duration = Duration::from_secs(30);
 
-/// 5 %, 50 % and 100 %, the first two for as long as nobody orders otherwise.
+/// 5 %, 50 % and 100 %; the first two last until a command ends them.
 fn patient(world: &World) -> Spec {
     let hour = Duration::from_secs(3_600);
     Spec::new(&world.envoy)
@@ -167,17 +167,17 @@ async fn consecutive_rollouts_reuse_the_setup() {
         let spec = Spec::new(&world.envoy).interval(Duration::from_millis(300)).without_tripwire();
         spec.step("50%", second, 10).step("100%", second, 10)
     };
-    // Bad, then mended and tried again.
+    // Bad, then fixed and retried.
     world.v2.set_faults([Fault::errors(0.5)]);
     server.apply(&quick()).await;
     assert_eq!(server.refused(&["retry", "shop"]).await, "serin: rollout 1 is under way\n");
     assert_eq!(server.watch("shop").await.0, Some(3));
     world.v2.set_faults([]);
-    let retried = server.ok(&["retry", "shop", "--reason", "mended"]).await;
+    let retried = server.ok(&["retry", "shop", "--reason", "fixed"]).await;
     assert_eq!(retried, "shop-v2: retried as rollout 2\n");
     assert_eq!(server.ok(&["retry", "1"]).await, retried, "counts once");
     let (code, events) = server.watch("2").await;
-    assert_eq!((code, &events[0]["reason"]), (Some(0), &"mended".into()));
+    assert_eq!((code, &events[0]["reason"]), (Some(0), &"fixed".into()));
     assert_eq!(server.refused(&["retry", "2"]).await, "serin: rollout 2 was promoted\n");
 
     // A newer one does not wait: the one under way goes back to its baseline first.

@@ -221,7 +221,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
         if weight == 0 { Ok(()) } else { Err(weight) }
     })
     .await;
-    // The store knows nothing of it; what the proxy runs tells.
+    // The store does not know it; the proxy's generation shows it.
     server.kill().await;
     let server = Server::start(world.envoy.dir()).await;
     let (code, events) = server.watch("shop").await;
@@ -230,7 +230,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
     world.assert_only_faults_failed(&load.stop().await);
 }
 
-/// What may not be written is refused at the start: nobody would know of what is done.
+/// A store that can't be written is refused at the start: no transition could be persisted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_store_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -256,7 +256,7 @@ async fn a_read_only_store_is_refused() {
     assert!(error.contains("serin.db: can't be written ("), "{error}");
 }
 
-/// Its weights go back in the file, and no rollout stays for want of somebody to confirm it.
+/// The weights in the file return to the baseline, and the rollout ends without a confirmation.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_without_its_proxy_can_be_abandoned() {
     let mut world = World::new().await;

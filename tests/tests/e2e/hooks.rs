@@ -20,7 +20,7 @@ echo \"$SERIN_POINT $SERIN_ID\" >> called
     path.display().to_string()
 }
 
-/// What was called, by point and id, without what tells the rollout from others of its name.
+/// The hook calls by point and id, without the id of the run.
 fn called(world: &World) -> Vec<String> {
     let text = std::fs::read_to_string(world.envoy.dir().join("called")).unwrap_or_default();
     let without_run = |line: &str| {

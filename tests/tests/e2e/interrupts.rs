@@ -30,5 +30,5 @@ async fn a_second_ctrl_c_does_not_wait_for_the_proxy() {
     let ended = rollout.end().await;
     assert_eq!(ended.code, Some(5));
     assert_eq!(ended.summary()["confirmed"], false);
-    assert_eq!(world.envoy.weight_of_v2(), 0, "written all the same");
+    assert_eq!(world.envoy.weight_of_v2(), 0, "written");
 }

@@ -13,7 +13,7 @@ use crate::world::RATE;
 
 const INSTANCES: [&str; 3] = ["a", "b", "c"];
 
-/// An Envoy whose endpoints come and go, and who makes them.
+/// An Envoy with changing endpoints and the deployer that changes them.
 async fn world() -> (Envoy, Deployer) {
     // Nobody serves at these addresses; the deployer's instances take their place at once.
     let nobody =

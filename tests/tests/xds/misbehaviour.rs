@@ -1,4 +1,4 @@
-//! Clients that misbehave harm nobody but themselves.
+//! A misbehaving client harms no other client.
 
 use std::time::{Duration, Instant};
 

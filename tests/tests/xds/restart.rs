@@ -1,4 +1,4 @@
-//! serin or a proxy goes and comes back: users notice nothing, and it is known who runs what.
+//! Restarts of serin and of proxies: no request fails, and every proxy's generation is known.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ fn end(events: &[Value]) -> &Value {
     events.iter().find(|event| event["event"] == "ended").expect("an end")
 }
 
-/// The server is killed in mid-step and stays away for half a minute, and one Envoy is killed and started anew.
+/// The server is killed in mid-step and stays away for half a minute; one Envoy is killed and restarted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_candidate_is_promoted_through_restarts() {
     let mut fleet = XdsFleet::new(ENVOYS).await;
