@@ -128,17 +128,17 @@ impl Stat {
         match self {
             Self::Chosen(_) => "chosen",
             Self::Misrouted => "misrouted",
-            Self::Elsewhere => "elsewhere",
+            Self::Elsewhere => "unmatched",
             Self::Requests => "requests",
             Self::Failures(_) => "failures",
             Self::Cancelled => "cancelled",
-            Self::Answers(_) => "answers",
+            Self::Answers(_) => "responses",
             Self::LatencyBucket(_) => "latency_ms_bucket",
             Self::FirstByteBucket(_) => "first_byte_ms_bucket",
             Self::Overdue => "overdue",
-            Self::Local => "local",
-            Self::Picked => "picked",
-            Self::PickedFailures => "picked_failures",
+            Self::Local => "local_replies",
+            Self::Picked => "pinned",
+            Self::PickedFailures => "pinned_failures",
         }
     }
 
@@ -193,8 +193,8 @@ impl Watched {
 
     fn base(self) -> &'static str {
         match self {
-            Self::Requests => "watched_requests",
-            Self::Failures => "watched_failures",
+            Self::Requests => "slice_requests",
+            Self::Failures => "slice_failures",
         }
     }
 

@@ -53,6 +53,6 @@ async fn a_star_is_for_the_rest() {
     world.assert_counts(&[]).await;
     world.assert_version("v2", |call| call.authority("anything")).await;
     world
-        .assert_counts(&[("v2 chosen random", 3), ("v2 requests", 3), ("v2 answers 2xx", 3)])
+        .assert_counts(&[("v2 chosen random", 3), ("v2 requests", 3), ("v2 responses 2xx", 3)])
         .await;
 }

@@ -83,7 +83,7 @@ async fn another_one_every_250_ms_loses_no_count() {
     for (version, upstream) in served {
         let requests = upstream.account().requests;
         assert!(requests > 100, "{version}: {requests}");
-        for stat in ["chosen header", "requests", "answers 2xx"] {
+        for stat in ["chosen header", "requests", "responses 2xx"] {
             let name = format!("{version} {stat}");
             until(SOON, &name, async || match world.count(&name).await {
                 count if count == requests => Ok(()),
@@ -180,7 +180,7 @@ async fn services_come_and_go() {
     world.assert_version("v2", |call| call).await;
     world.configure(2, Value::Array(vec![other()])).await;
     world.assert_version("v1", |call| call).await;
-    let v2 = [("v2 chosen random", 3), ("v2 requests", 3), ("v2 answers 2xx", 3)];
+    let v2 = [("v2 chosen random", 3), ("v2 requests", 3), ("v2 responses 2xx", 3)];
     world.assert_counts(&v2).await;
     world.configure(3, json!([other(), shop(json!({"buckets": all("v2")}))])).await;
     world.assert_version("v2", |call| call).await;

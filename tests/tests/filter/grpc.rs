@@ -16,7 +16,7 @@ async fn assert_codes(failures: serde_json::Value, codes: &[u8], blamed: u64) {
         }
     }
     let calls = 2 * codes.len() as u64;
-    let served = [("v2 chosen random", calls), ("v2 requests", calls), ("v2 answers 2xx", calls)];
+    let served = [("v2 chosen random", calls), ("v2 requests", calls), ("v2 responses 2xx", calls)];
     world.assert_counts(&[&served[..], &[("v2 failures grpc", blamed)]].concat()).await;
 }
 
@@ -39,6 +39,6 @@ async fn a_status_of_other_content_means_nothing() {
     let call = world.call(Protocol::Http2).header("content-type", "application/grpc-web");
     call.send().await.expect("an answer");
     world
-        .assert_counts(&[("v2 chosen random", 1), ("v2 requests", 1), ("v2 answers 2xx", 1)])
+        .assert_counts(&[("v2 chosen random", 1), ("v2 requests", 1), ("v2 responses 2xx", 1)])
         .await;
 }

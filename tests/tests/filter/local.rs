@@ -52,8 +52,8 @@ async fn rate_limit() {
         .assert_counts(&[
             ("v2 chosen random", 4),
             ("v2 requests", 1),
-            ("v2 answers 2xx", 1),
-            ("v2 local", 3),
+            ("v2 responses 2xx", 1),
+            ("v2 local_replies", 3),
         ])
         .await;
 }

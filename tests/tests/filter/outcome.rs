@@ -32,7 +32,7 @@ async fn assert_fates(world: &World, fates: &[(&str, u64)]) {
 async fn answered() {
     let world = v2(json!({}), |setup| setup).await;
     one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 2xx", 3)]).await;
+    assert_fates(&world, &[("v2 responses 2xx", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +40,7 @@ async fn refused_by_the_version() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::status(1.0, 404)]);
     one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 4xx", 3)]).await;
+    assert_fates(&world, &[("v2 responses 4xx", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn server_error() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::errors(1.0)]);
     one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 5xx", 3), ("v2 failures status", 3)]).await;
+    assert_fates(&world, &[("v2 responses 5xx", 3), ("v2 failures status", 3)]).await;
 }
 
 /// The configured statuses instead of 5xx.
@@ -69,8 +69,8 @@ async fn configured_status() {
         .assert_counts(&[
             ("v2 chosen random", 9),
             ("v2 requests", 9),
-            ("v2 answers 4xx", 3),
-            ("v2 answers 5xx", 6),
+            ("v2 responses 4xx", 3),
+            ("v2 responses 5xx", 6),
             ("v2 failures status", 6),
         ])
         .await;
@@ -86,7 +86,7 @@ async fn refused_port() {
     one_of_each(&world).await;
     assert_fates(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures connect", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures connect", 3)],
     )
     .await;
 }
@@ -96,8 +96,11 @@ async fn reset_before_headers() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::resets(1.0)]);
     one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures reset", 3)])
-        .await;
+    assert_fates(
+        &world,
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures reset", 3)],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,7 +108,7 @@ async fn reset_in_mid_body() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::breaks(1.0)]);
     one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 2xx", 3), ("v2 failures reset", 3)]).await;
+    assert_fates(&world, &[("v2 responses 2xx", 3), ("v2 failures reset", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +118,7 @@ async fn route_timeout() {
     one_of_each(&world).await;
     assert_fates(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures timeout", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures timeout", 3)],
     )
     .await;
 }
@@ -152,7 +155,7 @@ async fn no_healthy_upstream() {
     one_of_each(&world).await;
     assert_fates(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures unavailable", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures unavailable", 3)],
     )
     .await;
 }
@@ -169,7 +172,7 @@ async fn circuit_breaker() {
     one_of_each(&world).await;
     assert_fates(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures unavailable", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures unavailable", 3)],
     )
     .await;
 }
@@ -187,7 +190,7 @@ async fn no_route() {
     // No cluster served, so that failed which was chosen.
     assert_fates(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 4xx", 2), ("v2 failures unrouted", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 4xx", 2), ("v2 failures unrouted", 3)],
     )
     .await;
 }
@@ -200,7 +203,7 @@ async fn no_such_cluster() {
     one_of_each(&world).await;
     assert_fates(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures unrouted", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures unrouted", 3)],
     )
     .await;
 }

@@ -14,11 +14,11 @@ async fn shop(trust: Value) -> World {
 }
 
 fn refused(calls: u64) -> [(&'static str, u64); 3] {
-    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 answers 2xx", calls)]
+    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 responses 2xx", calls)]
 }
 
 fn obeyed(calls: u64) -> [(&'static str, u64); 2] {
-    [("v2 chosen override", calls), ("v2 picked", calls)]
+    [("v2 chosen override", calls), ("v2 pinned", calls)]
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,11 +10,11 @@ async fn shop(rules: Value) -> World {
 }
 
 /// What three calls that a rule sends to v2 are counted as: its own, out of the comparison.
-const PICKED: [(&str, u64); 2] = [("v2 chosen rule", 3), ("v2 picked", 3)];
+const PICKED: [(&str, u64); 2] = [("v2 chosen rule", 3), ("v2 pinned", 3)];
 
 /// What a call is counted as that no rule matches.
 fn others(calls: u64) -> [(&'static str, u64); 3] {
-    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 answers 2xx", calls)]
+    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 responses 2xx", calls)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,7 @@ async fn all_conditions_must_hold_and_the_first_rule_counts() {
     .await;
     world.assert_version("v1", |call| call.path("/beta/").method(Method::PUT)).await;
     world.assert_version("v2", |call| call.path("/beta/").method(Method::GET)).await;
-    world.assert_counts(&[&PICKED[..], &[("v1 chosen rule", 3), ("v1 picked", 3)]].concat()).await;
+    world.assert_counts(&[&PICKED[..], &[("v1 chosen rule", 3), ("v1 pinned", 3)]].concat()).await;
 }
 
 /// As if serin were not there: the routes decide, and nothing is counted but that it happened.

@@ -13,7 +13,7 @@ fn answered(reason: &str) -> Vec<(String, u64)> {
     ["v1", "v2"]
         .into_iter()
         .flat_map(|version| {
-            [format!("chosen {reason}"), "requests".to_owned(), "answers 2xx".to_owned()]
+            [format!("chosen {reason}"), "requests".to_owned(), "responses 2xx".to_owned()]
                 .map(|stat| (format!("{version} {stat}"), CALLS))
         })
         .collect()
@@ -102,10 +102,10 @@ async fn source_address() {
         .assert_counts(&[
             ("v1 chosen source-address", met[0]),
             ("v1 requests", met[0]),
-            ("v1 answers 2xx", met[0]),
+            ("v1 responses 2xx", met[0]),
             ("v2 chosen source-address", met[1]),
             ("v2 requests", met[1]),
-            ("v2 answers 2xx", met[1]),
+            ("v2 responses 2xx", met[1]),
         ])
         .await;
 }

@@ -37,8 +37,8 @@ async fn a_retried_request_counts_once_by_its_last_try() {
         .assert_counts(&[
             ("v2 chosen random", 4),
             ("v2 requests", 4),
-            ("v2 answers 2xx", 3),
-            ("v2 answers 5xx", 1),
+            ("v2 responses 2xx", 3),
+            ("v2 responses 5xx", 1),
             ("v2 failures status", 1),
         ])
         .await;
@@ -91,7 +91,7 @@ async fn an_upgrade_counts_with_its_time_to_first_byte() {
     })
     .await;
     assert_eq!(world.count("v2 requests").await, 1);
-    assert_eq!(world.count("v2 answers 1xx").await, 1);
+    assert_eq!(world.count("v2 responses 1xx").await, 1);
     assert_eq!(world.count("v2 overdue").await, 0, "it was answered at once");
 }
 

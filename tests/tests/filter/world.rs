@@ -114,15 +114,15 @@ pub(crate) fn counts(stats: &BTreeMap<String, u64>, service: &str) -> BTreeMap<S
                 Stat::LatencyBucket(_) | Stat::FirstByteBucket(_) => continue,
                 Stat::Chosen(reason) => format!("chosen {}", reason.label()),
                 Stat::Failures(failure) => format!("failures {}", failure.label()),
-                Stat::Answers(class) => format!("answers {class}xx"),
+                Stat::Answers(class) => format!("responses {class}xx"),
                 Stat::Misrouted => "misrouted".to_owned(),
-                Stat::Elsewhere => "elsewhere".to_owned(),
+                Stat::Elsewhere => "unmatched".to_owned(),
                 Stat::Requests => "requests".to_owned(),
                 Stat::Cancelled => "cancelled".to_owned(),
                 Stat::Overdue => "overdue".to_owned(),
-                Stat::Local => "local".to_owned(),
-                Stat::Picked => "picked".to_owned(),
-                Stat::PickedFailures => "picked failures".to_owned(),
+                Stat::Local => "local_replies".to_owned(),
+                Stat::Picked => "pinned".to_owned(),
+                Stat::PickedFailures => "pinned_failures".to_owned(),
             };
             counts.insert(format!("{version} {name}"), *count);
         } else if name == stat::of_service(&service.parse().expect("a name"), stat::BYPASSED) {
