@@ -2,7 +2,7 @@
 
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
-use serin_filter::table::{Run, Table, TableError, Weight};
+use serin_filter::table::{BucketRange, Table, TableError, Weight};
 
 use super::carrier::{Carriers, Shared, lock, with};
 use super::{Place, RouteError, Router, Split, Users};
@@ -13,7 +13,7 @@ pub struct FilterRouter {
     carrier: Shared,
     service: wire::Service,
     /// What may be watched.
-    watch: Option<wire::Watch>,
+    watch: Option<wire::AaTest>,
     table: Table,
     /// Users of versions that take no part in the rollout, which counts them as the baseline's.
     others: Weight,
@@ -65,7 +65,7 @@ impl FilterRouter {
     ///
     /// # Errors
     /// The filter would not take it.
-    pub fn allow(&mut self, watch: wire::Watch) -> Result<(), RouteError> {
+    pub fn allow(&mut self, watch: wire::AaTest) -> Result<(), RouteError> {
         self.watch = Some(watch);
         self.check(Users::Watched)
     }
@@ -131,12 +131,13 @@ impl FilterRouter {
 
     /// The service with this table.
     fn service_with(&self, table: &Table, users: Users) -> wire::Service {
-        let name = |run: &Run| self.service.versions.get(run.version).map(|v| v.name.clone());
-        let buckets = |run| Some(wire::Buckets { version: name(run)?, count: run.buckets });
-        let buckets = table.runs().iter().filter_map(buckets).collect();
+        let name =
+            |run: &BucketRange| self.service.versions.get(run.version).map(|v| v.name.clone());
+        let buckets = |run| Some(wire::BucketRange { version: name(run)?, count: run.buckets });
+        let buckets = table.ranges().iter().filter_map(buckets).collect();
         let mut service = wire::Service { buckets, ..self.service.clone() };
         match (users, &self.watch) {
-            (Users::Watched, watch) => service.watch.clone_from(watch),
+            (Users::Watched, watch) => service.aa_test.clone_from(watch),
             (Users::Salted(index), Some(watch)) => {
                 service.salt.clone_from(watch.salts.get(index).unwrap_or(&self.service.salt))
             }
@@ -178,7 +179,7 @@ fn present_table(
     let table = Table::new(present.buckets.iter().map(|buckets| {
         let version = service.versions.iter().position(|v| v.name == buckets.version);
         others += if version.is_none() { buckets.count } else { 0 };
-        Run { version: version.unwrap_or(0), buckets: buckets.count }
+        BucketRange { version: version.unwrap_or(0), buckets: buckets.count }
     }))?;
     Ok((table, Weight::from_ppm(others).unwrap_or(Weight::ALL)))
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serin_filter::stat::Watched;
+use serin_filter::stat::SliceStat;
 use serin_filter::table::Weight;
 
 use crate::judge::Arm;
@@ -15,11 +15,11 @@ pub struct Slices(BTreeMap<u32, BTreeMap<u32, Arm>>);
 
 impl Slices {
     /// Sets a count.
-    pub fn set(&mut self, salt: u32, slice: u32, watched: Watched, count: u64) {
+    pub fn set(&mut self, salt: u32, slice: u32, watched: SliceStat, count: u64) {
         let arm = self.0.entry(salt).or_default().entry(slice).or_default();
         match watched {
-            Watched::Requests => arm.requests = count,
-            Watched::Failures => arm.failures = count,
+            SliceStat::Requests => arm.requests = count,
+            SliceStat::Failures => arm.failures = count,
         }
     }
 
@@ -88,8 +88,8 @@ mod tests {
     fn who_is_not_inside_is_outside() {
         let mut slices = Slices::default();
         for (slice, requests, failures) in [(10_000, 10, 1), (1_000_000, 100, 5)] {
-            slices.set(0, slice, Watched::Requests, requests);
-            slices.set(0, slice, Watched::Failures, failures);
+            slices.set(0, slice, SliceStat::Requests, requests);
+            slices.set(0, slice, SliceStat::Failures, failures);
         }
         let [seen, unseen] = &slices.observed(2, &[Weight::from_ppm(10_000).unwrap()])[..] else {
             panic!("two salts")

@@ -22,7 +22,7 @@ async fn assert_refused(text: &str, reason: &str) {
     })
     .await;
     assert!(world.sum("wasmcustom.serin.config_rejected").await > 0);
-    let told = format!("configuration refused: {reason}");
+    let told = format!("configuration rejected: {reason}");
     until(SOON, "Envoy's log says why", async || {
         let log = world.envoy.log();
         if log.contains(&told) { Ok(()) } else { Err(log) }
@@ -41,20 +41,20 @@ async fn assert_refused(text: &str, reason: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_field_that_is_wrong_is_named() {
     let services = only_shop(json!({"versions": [{"name": "v1", "cluster": "shop-v1"}]}));
-    let reason = "services[0].buckets[0].version: \"v2\" is none of the service's versions";
+    let reason = "services[0].buckets[0].version: unknown version \"v2\"";
     assert_refused(&generation(2, &services), reason).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema() {
     let text = json!({"schema": 2, "generation": 2, "services": {"of": "another kind"}});
-    assert_refused(&text.to_string(), "schema 2 is not the one this filter reads, 1").await;
+    assert_refused(&text.to_string(), "schema 2 is unsupported; this filter reads 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_schema() {
     let text = json!({"schema": 0, "generation": 2, "services": []});
-    assert_refused(&text.to_string(), "schema 0 is not the one this filter reads, 1").await;
+    assert_refused(&text.to_string(), "schema 0 is unsupported; this filter reads 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,7 +54,7 @@ async fn request_id_of_envoy() {
     let world = World::new(shop(json!(["requestId"]))).await;
     let answer = world.get(|call| call).await;
     let seen = world.upstream_of(&answer).last_headers();
-    let id = serin_filter::trace::request_id(seen["x-request-id"].as_bytes().to_vec());
+    let id = serin_filter::trace::normalize_request_id(seen["x-request-id"].as_bytes().to_vec());
     assert_eq!(answer.version.as_deref(), Some(version_of(&id)));
 }
 

@@ -56,7 +56,7 @@ async fn assert_cut_off(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
     until_tripped(&world, 1).await;
     until(SOON, "Envoy's log says so", async || {
         let log = world.envoy.log();
-        if log.contains("tripwire: v2 of shop fails") { Ok(()) } else { Err(log) }
+        if log.contains("tripwire: v2 of shop tripped") { Ok(()) } else { Err(log) }
     })
     .await;
 

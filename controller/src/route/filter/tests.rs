@@ -102,13 +102,13 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
     let (_directory, path) = shipped();
     let mut file = open(&path, "shop", "v2").unwrap();
     let salts = ["s".to_owned(), "t".to_owned()].to_vec();
-    file.allow(wire::Watch { salts, slices: vec![10_000] }).unwrap();
+    file.allow(wire::AaTest { salts, slices: vec![10_000] }).unwrap();
     file.put(Split { users: Users::Watched, ..split(1, 0) }).unwrap();
-    assert_eq!(config(&path).services[0].watch.as_ref().unwrap().salts.len(), 2);
+    assert_eq!(config(&path).services[0].aa_test.as_ref().unwrap().salts.len(), 2);
     file.put(Split { users: Users::Salted(1), ..split(2, 10_000) }).unwrap();
     let salted = |path| {
         let service = config(path).services.remove(0);
-        assert_eq!(service.watch, None);
+        assert_eq!(service.aa_test, None);
         service.bucketing
     };
     let chosen = serin_filter::bucket::Bucketing::new("t");
@@ -172,7 +172,7 @@ fn a_service_is_not_hidden_by_one_that_takes_every_request() {
         FilterRouter::open(&Carriers::default(), &Place::File(path), &service("other", "*", "v2"))
             .unwrap_err()
             .to_string();
-    assert!(error.contains("\"*\" is service shop's already"), "{error}");
+    assert!(error.contains("\"*\" belongs to service shop"), "{error}");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     for (text, expected) in [
         ("", "not JSON"),
         ("{}", "no text at /resources/0/name"),
-        (&SHIPPED.replace("\\\"schema\\\":1", "\\\"schema\\\":2"), "schema 2 is not the one"),
+        (&SHIPPED.replace("\\\"schema\\\":1", "\\\"schema\\\":2"), "schema 2 is unsupported"),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = open(&path, "shop", "v2").unwrap_err().to_string();

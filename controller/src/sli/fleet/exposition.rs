@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use serin_filter::names::{Generation, ServiceName, VersionName};
-use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::stat::{self, SliceStat, Stat};
 use serin_filter::table::BUCKETS;
 
 use crate::rollout::plan::Plan;
@@ -51,7 +51,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Values, String> {
 pub struct Names {
     counters: Vec<(String, VersionName, Stat)>,
     tripped: Vec<(String, VersionName)>,
-    watched: Vec<(String, u32, u32, Watched)>,
+    watched: Vec<(String, u32, u32, SliceStat)>,
 }
 
 impl Names {
@@ -110,10 +110,10 @@ fn watched(
     service: &ServiceName,
     salt: u32,
     slices: &[u32],
-) -> impl Iterator<Item = (String, u32, u32, Watched)> {
+) -> impl Iterator<Item = (String, u32, u32, SliceStat)> {
     let one = move |slice: &u32| {
         let slice = *slice;
-        Watched::ALL
+        SliceStat::ALL
             .map(|watched| (shown(&watched.name(service, salt, slice)), salt, slice, watched))
     };
     slices.iter().flat_map(one)

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serin_filter::names::{Generation, ServiceName, VersionName};
-use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::stat::{self, SliceStat, Stat};
 
 use crate::sli::{Counters, Slices, Snapshot};
 
@@ -102,7 +102,7 @@ impl Page {
             if let Some(counters) = self.service(service).version(version) {
                 counters.set(stat, value);
             }
-        } else if let Some((service, salt, slice, watched)) = Watched::parse(name) {
+        } else if let Some((service, salt, slice, watched)) = SliceStat::parse(name) {
             self.service(service).slices.set(salt, slice, watched, value);
         } else if let Some((service, version, stat::TRIPPED)) = stat::parse_labels(name)
             && value > 0
@@ -199,7 +199,7 @@ mod tests {
         let page = Page::parse(page.as_bytes()).unwrap();
         let failures = [(Stat::Failures(Failure::Reset), 4)].into_iter().collect();
         let mut slices = Slices::default();
-        slices.set(3, 10_000, Watched::Requests, 6);
+        slices.set(3, 10_000, SliceStat::Requests, 6);
         let expected = Snapshot {
             slices,
             generation: Some(Generation(7)),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serin_filter::names::{Generation, ServiceName, VersionName};
-use serin_filter::stat::{self, Stat, Watched};
+use serin_filter::stat::{self, SliceStat, Stat};
 
 use super::client::Sample;
 use crate::rollout::plan::Plan;
@@ -208,7 +208,7 @@ fn of_service(snapshot: &mut Snapshot, sample: &Sample, base: &str, count: u64) 
     } else {
         let (salt, slice) = (sample.label("salt"), sample.label("slice"));
         let name = stat::of_service(&service, &format!("salt=.={salt};.;slice=.={slice};.;{base}"));
-        if let Some((_, salt, slice, watched)) = Watched::parse(&name) {
+        if let Some((_, salt, slice, watched)) = SliceStat::parse(&name) {
             let slices: &mut Slices = &mut snapshot.slices;
             slices.set(salt, slice, watched, count);
         }
@@ -271,7 +271,7 @@ mod tests {
         .into_iter()
         .collect();
         let mut slices = Slices::default();
-        slices.set(3, 10_000, Watched::Requests, 6);
+        slices.set(3, 10_000, SliceStat::Requests, 6);
         let expected = Snapshot {
             generation: Some(Generation(7)),
             started: 1_700_000_000,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serin_filter::histogram;
 use serin_filter::outcome::Failure;
 use serin_filter::select::Reason as Why;
-use serin_filter::stat::{Stat, Watched};
+use serin_filter::stat::{SliceStat, Stat};
 
 use super::*;
 use crate::rollout::call::{Call, Message, Point};
@@ -87,7 +87,7 @@ pub(super) struct Proxy {
     pub(super) picks: f64,
     pub(super) latency_us: u64,
     /// Salts and slices that are watched when that is asked for.
-    watch: Option<serin_filter::config::wire::Watch>,
+    watch: Option<serin_filter::config::wire::AaTest>,
     /// Requests while they were.
     watched: f64,
     asked: Option<(Duration, Split)>,
@@ -422,10 +422,10 @@ impl Proxy {
         for salt in (0..).take(salts) {
             for slice in watched.iter().copied().chain([1_000_000]) {
                 let requests = self.watched * f64::from(slice) / 1e6;
-                slices.set(salt, slice, Watched::Requests, whole(requests));
+                slices.set(salt, slice, SliceStat::Requests, whole(requests));
                 // One in a hundred always fails. By all salts but one they are in every slice.
                 let failures = if salt == BALANCED { requests } else { self.watched } / 100.0;
-                slices.set(salt, slice, Watched::Failures, whole(failures.min(requests)));
+                slices.set(salt, slice, SliceStat::Failures, whole(failures.min(requests)));
             }
         }
         let [v1, v2]: [VersionName; 2] = ["v1", "v2"].map(|name| name.parse().unwrap());
