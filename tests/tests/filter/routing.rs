@@ -1,4 +1,4 @@
-//! How the choice reaches a cluster, and what is counted where it does not, or where the mesh chooses.
+//! Routing by the chosen version, routing errors, and splits by the mesh.
 
 use serde_json::{Value, json};
 use serin_tests::Plan;
@@ -6,12 +6,12 @@ use serin_tests::Plan;
 use crate::world::{World, all, identities, only_shop};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cluster_header() {
+async fn the_cluster_header_routes_to_the_version() {
     let fields = json!({"route": "clusterHeader"});
     let world =
         World::with(only_shop(fields), |setup| setup.routes("routes-cluster-header.yaml")).await;
     for (user, version) in identities(5) {
-        // A cluster that a client asks for is none of its business.
+        // The filter overwrites the client's header.
         let call = |call: serin_tests::Call| {
             call.header("x-user-id", &user).header("x-serin-cluster", "shop-v2")
         };
@@ -29,9 +29,9 @@ async fn cluster_header() {
         .await;
 }
 
-/// Without a choice the sample leads to the baseline, whatever the client asks for.
+/// The sample routes requests of other services to the baseline.
 #[tokio::test(flavor = "multi_thread")]
-async fn cluster_header_without_a_choice() {
+async fn the_cluster_header_route_defaults_to_the_baseline() {
     let world = World::with(json!([]), |setup| setup.routes("routes-cluster-header.yaml")).await;
     world.assert_version("v1", |call| call.header("x-serin-cluster", "shop-v2")).await;
 }
@@ -41,7 +41,7 @@ fn mesh(versions: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mesh_chooses_and_the_filter_observes() {
+async fn a_split_by_the_mesh_is_observed() {
     let versions =
         json!([{"name": "v1", "cluster": "shop-v1"}, {"name": "v2", "cluster": "shop-v2"}]);
     let world = World::with(mesh(versions), |setup| setup.routes("routes-mesh.yaml")).await;
@@ -58,9 +58,8 @@ async fn the_mesh_chooses_and_the_filter_observes() {
     assert!(!world.v2.last_headers().contains_key("x-serin-version"));
 }
 
-/// Before any rollout: one version, recorded.
 #[tokio::test(flavor = "multi_thread")]
-async fn observe_only() {
+async fn a_single_version_is_observed() {
     let world = World::new(mesh(json!([{"name": "v1", "cluster": "shop-v1"}]))).await;
     world.assert_version("v1", |call| call).await;
     world.v1.set_faults([serin_tests::Fault::errors(1.0)]);
@@ -78,9 +77,9 @@ async fn observe_only() {
 
 const HEADER_MATCH: &str = "exact: v2";
 
-/// The route for v2 is missing: v1's cluster serves what v2 was chosen for.
+/// The route for v2 is missing, so v1's cluster serves requests with v2 chosen.
 #[tokio::test(flavor = "multi_thread")]
-async fn misrouted_to_another_version() {
+async fn a_request_served_by_another_version_is_misrouted() {
     let world = World::with(only_shop(json!({"buckets": all("v2")})), |setup| {
         setup.replace(HEADER_MATCH, "exact: v9")
     })
@@ -96,9 +95,8 @@ async fn misrouted_to_another_version() {
         .await;
 }
 
-/// The cluster that serves is no version's.
 #[tokio::test(flavor = "multi_thread")]
-async fn misrouted_to_no_version() {
+async fn a_request_served_by_an_unknown_cluster_is_unmatched() {
     let fields = json!({"buckets": all("v2"), "versions": [
         {"name": "v1", "cluster": "another"}, {"name": "v2", "cluster": "shop-v2"}]});
     let world =
@@ -107,9 +105,9 @@ async fn misrouted_to_no_version() {
     world.assert_counts(&[("v2 chosen random", 3), ("v2 unmatched", 3)]).await;
 }
 
-/// The cluster header is ignored by routes that go by version.
+/// Routes that match the version header ignore the cluster header.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_of_the_other_kind_is_a_misroute() {
+async fn a_route_that_matches_the_other_header_misroutes() {
     let fields = json!({"route": "clusterHeader", "buckets": all("v2")});
     let world = World::new(only_shop(fields)).await;
     let report = world.load(20, |plan| Plan { users: None, ..plan }).await;
