@@ -1,70 +1,71 @@
-//! Which service a request is for, by its authority. Pure.
+//! Maps a request's authority to a service.
 
-/// Patterns of authorities, each leading to a service by index.
+/// Authority patterns, each with the index of its service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Authorities {
-    /// Whole names, with or without a port, in order.
+pub struct AuthorityMap {
+    /// Full names, with or without a port, sorted.
     exact: Vec<(Vec<u8>, usize)>,
-    /// What names end with, the dot included; the longest first.
+    /// Suffixes with their leading dot, longest first.
     suffixes: Vec<(Vec<u8>, usize)>,
-    /// Whose everything else is.
-    any: Option<usize>,
+    /// The service of `*`.
+    wildcard: Option<usize>,
 }
 
-impl Authorities {
-    /// Adds a pattern: `host` (on every port), `host:port`, `*.suffix`, `*.suffix:port` or `*`. Returns the service that had it.
+impl AuthorityMap {
+    /// Adds a pattern: `host` (any port), `host:port`, `*.suffix`, `*.suffix:port` or `*`.
+    /// Returns the previous service of the same pattern.
     pub fn insert(&mut self, pattern: &str, service: usize) -> Option<usize> {
         let pattern = pattern.to_ascii_lowercase().into_bytes();
         if pattern == b"*" {
-            return self.any.replace(service);
+            return self.wildcard.replace(service);
         }
         if let Some(suffix) = pattern.strip_prefix(b"*") {
-            let before = self.suffixes.iter().find(|(other, _)| other == suffix);
-            let before = before.map(|(_, service)| *service);
-            let place = self.suffixes.partition_point(|(other, _)| other.len() >= suffix.len());
-            self.suffixes.insert(place, (suffix.to_vec(), service));
-            return before;
+            let previous = self.suffixes.iter().find(|(other, _)| other == suffix);
+            let previous = previous.map(|(_, service)| *service);
+            let index = self.suffixes.partition_point(|(other, _)| other.len() >= suffix.len());
+            self.suffixes.insert(index, (suffix.to_vec(), service));
+            return previous;
         }
-        match self.place(&pattern) {
-            Ok(place) => self.exact.get_mut(place).map(|(_, old)| std::mem::replace(old, service)),
-            Err(place) => {
-                self.exact.insert(place, (pattern, service));
+        match self.search(&pattern) {
+            Ok(index) => self.exact.get_mut(index).map(|(_, old)| std::mem::replace(old, service)),
+            Err(index) => {
+                self.exact.insert(index, (pattern, service));
                 None
             }
         }
     }
 
-    fn place(&self, name: &[u8]) -> Result<usize, usize> {
+    fn search(&self, name: &[u8]) -> Result<usize, usize> {
         self.exact.binary_search_by(|(other, _)| other.as_slice().cmp(name))
     }
 
-    fn whole(&self, name: &[u8]) -> Option<usize> {
-        self.exact.get(self.place(name).ok()?).map(|(_, service)| *service)
+    fn find_exact(&self, name: &[u8]) -> Option<usize> {
+        self.exact.get(self.search(name).ok()?).map(|(_, service)| *service)
     }
 
-    /// The service with the most exact pattern for the authority: the whole name with its port, the whole name, the longest suffix,
-    /// everything. The authority is asked for only if it matters.
+    /// The service with the most specific pattern: full name with port, full name, longest
+    /// suffix, `*`. Reads the authority only if a pattern needs it.
     #[must_use]
     pub fn find(&self, authority: impl FnOnce() -> Option<Vec<u8>>) -> Option<usize> {
         if self.exact.is_empty() && self.suffixes.is_empty() {
-            return self.any;
+            return self.wildcard;
         }
         let mut authority = authority().unwrap_or_default();
         authority.make_ascii_lowercase();
         let host = without_port(&authority);
-        let whole = self.whole(&authority).or_else(|| self.whole(host));
-        // Something has to stand for the star.
-        let below =
+        let exact = self.find_exact(&authority).or_else(|| self.find_exact(host));
+        // `*` matches at least one character.
+        let matches =
             |name: &[u8], suffix: &[u8]| name.len() > suffix.len() && name.ends_with(suffix);
         let suffix = || {
             let mut suffixes = self.suffixes.iter();
-            suffixes.find(|(suffix, _)| below(&authority, suffix) || below(host, suffix))
+            suffixes.find(|(suffix, _)| matches(&authority, suffix) || matches(host, suffix))
         };
-        whole.or_else(|| suffix().map(|(_, service)| *service)).or(self.any)
+        exact.or_else(|| suffix().map(|(_, service)| *service)).or(self.wildcard)
     }
 }
 
-/// The authority without `:port`. The colons of an IPv6 address are within brackets.
+/// The authority without `:port`. An IPv6 address is in brackets.
 pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
     let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     match authority.split_at_checked(authority.len().saturating_sub(digits)) {
@@ -73,16 +74,16 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
     }
 }
 
-/// Why a pattern can't be one.
+/// The reason why a pattern is invalid, or `None` for a valid one.
 #[must_use]
-pub fn flaw(pattern: &str) -> Option<&'static str> {
+pub fn pattern_error(pattern: &str) -> Option<&'static str> {
     let name = pattern.strip_prefix("*.").unwrap_or(pattern);
     if pattern == "*" {
         None
     } else if name.is_empty() || name.contains('*') {
-        Some("a star stands for everything (*) or for the first labels (*.example.org)")
+        Some("use * alone or as the first label, as in *.example.org")
     } else if name.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'/') {
-        Some("an authority is a host name or address, with a port or without one")
+        Some("not a host name or address, with or without a port")
     } else {
         None
     }
@@ -102,16 +103,16 @@ mod tests {
         "10.0.0.1",
     ];
 
-    fn find(authorities: &Authorities, authority: &[u8]) -> Option<usize> {
+    fn find(authorities: &AuthorityMap, authority: &[u8]) -> Option<usize> {
         authorities.find(|| Some(authority.to_vec()))
     }
 
     #[test]
-    fn the_most_exact_pattern_counts() {
-        let mut authorities = Authorities::default();
+    fn the_most_specific_pattern_wins() {
+        let mut authorities = AuthorityMap::default();
         for (service, pattern) in PATTERNS.iter().enumerate() {
             assert_eq!(authorities.insert(pattern, service), None, "{pattern}");
-            assert_eq!(flaw(pattern), None);
+            assert_eq!(pattern_error(pattern), None);
         }
         for (authority, service) in [
             ("shop.example", Some(0)),
@@ -134,23 +135,23 @@ mod tests {
         }
         assert_eq!(find(&authorities, &[0xff, b':', b'8']), None);
         assert_eq!([authorities.insert("*", 9), authorities.insert("*", 8)], [None, Some(9)]);
-        let again = ["SHOP.example", "*.example"].map(|pattern| authorities.insert(pattern, 1));
-        assert_eq!(again, [Some(0), Some(2)]);
+        let replaced = ["SHOP.example", "*.example"].map(|pattern| authorities.insert(pattern, 1));
+        assert_eq!(replaced, [Some(0), Some(2)]);
         assert_eq!(authorities.find(|| None), Some(8));
     }
 
     #[test]
-    fn who_has_everything_is_not_asked_for_the_authority() {
-        let mut authorities = Authorities::default();
-        assert_eq!(authorities.find(|| unreachable!("nobody wants it")), None);
+    fn a_lone_wildcard_does_not_read_the_authority() {
+        let mut authorities = AuthorityMap::default();
+        assert_eq!(authorities.find(|| unreachable!("read")), None);
         authorities.insert("*", 3);
-        assert_eq!(authorities.find(|| unreachable!("nobody wants it")), Some(3));
+        assert_eq!(authorities.find(|| unreachable!("read")), Some(3));
     }
 
     #[test]
-    fn flaws() {
+    fn invalid_patterns_have_a_reason() {
         for pattern in ["", "*.", "a*", "*a.example", "*.*", "a b", "http://shop", "\u{fc}"] {
-            assert!(flaw(pattern).is_some(), "{pattern}");
+            assert!(pattern_error(pattern).is_some(), "{pattern}");
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Which of a million buckets an identity falls into. Pure.
+//! Hashes an identity to one of a million buckets.
 //!
-//! The hash is SipHash-1-3 keyed with the service's salt, so that a client who does not know the salt cannot choose an identity
-//! that falls to the version it wants; its 64 bits are scaled to a bucket by multiplication (D. Lemire, "Fast random integer
-//! generation in an interval", 2019), whose bias of 1,000,000 in 2^64 is nothing here. The golden vectors of `golden.json` pin the
-//! bits: a change of the hash would move every user of every running rollout.
+//! The hash is SipHash-1-3, keyed with the service's salt: a client that does not know the salt
+//! cannot construct an identity for a given version. Multiplication scales the 64 bits to a
+//! bucket (D. Lemire, "Fast random integer generation in an interval", 2019); its bias of
+//! 1,000,000 in 2^64 is negligible. The golden vectors in `golden.json` fix the result: a
+//! different hash would reassign every user of every running rollout.
 
 use std::hash::Hasher;
 
@@ -12,14 +13,14 @@ use siphasher::sip128::{Hasher128, SipHasher13 as SaltHasher};
 
 use crate::table::BUCKETS;
 
-/// Maps identities to buckets, differently for each salt.
+/// Maps identities to buckets by a salted hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bucketing {
     key: (u64, u64),
 }
 
 impl Bucketing {
-    /// The mapping of `salt`.
+    /// The mapping for `salt`.
     #[must_use]
     pub fn new(salt: &str) -> Self {
         let mut hasher = SaltHasher::new();
@@ -28,7 +29,7 @@ impl Bucketing {
         Self { key: (hash.h1, hash.h2) }
     }
 
-    /// The bucket of the user with this identity, 0 to 999,999.
+    /// The bucket of an identity, 0 to 999,999.
     #[must_use]
     pub fn bucket(&self, identity: &[u8]) -> u32 {
         let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
@@ -37,7 +38,7 @@ impl Bucketing {
     }
 }
 
-/// Scales 64 uniform bits to a bucket.
+/// Scales 64 uniform random bits to a bucket.
 #[must_use]
 #[allow(clippy::cast_possible_truncation)] // the product's high half is below BUCKETS
 pub fn scale(bits: u64) -> u32 {
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_the_scale() {
+    fn scaling_covers_the_first_and_the_last_bucket() {
         assert_eq!(scale(0), 0);
         assert_eq!(scale(u64::MAX), BUCKETS - 1);
     }

@@ -1,8 +1,9 @@
-//! The filter's configuration: one JSON text on the wire ([`wire`]), parsed once into a [`Config`] that needs no second check.
+//! The filter's configuration: JSON on the wire ([`wire`]), parsed once into a valid [`Config`].
 
-mod check;
+mod decode;
 mod path;
-mod read;
+pub mod rule;
+mod validate;
 pub mod wire;
 
 use std::ops::RangeInclusive;
@@ -10,172 +11,175 @@ use std::ops::RangeInclusive;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::authority::Authorities;
+use self::rule::Rule;
+use crate::aa_test::AaTest;
+use crate::authority::AuthorityMap;
 use crate::blame::Blame;
 use crate::bucket::Bucketing;
 use crate::names::{Generation, NameError, ServiceName, VersionName};
-use crate::rule::Rule;
 use crate::table::{Table, TableError};
 use crate::trust::Trust;
-use crate::watch::Watch;
 
-/// The schema this build reads and writes. A configuration of another one is refused as a whole.
+/// The schema that this build reads and writes. The filter rejects any other.
 pub const SCHEMA: u32 = 1;
 
-/// Bounds that keep the memory and the number of statistics of a proxy bounded.
+/// Limits that bound a proxy's memory and number of statistics.
 pub mod limit {
     use std::ops::RangeInclusive;
 
-    /// The longest configuration, in bytes.
+    /// Bytes of a configuration.
     pub const BYTES: usize = 1 << 20;
-    /// Services in a configuration.
+    /// Services of a configuration.
     pub const SERVICES: usize = 256;
     /// Versions of a service.
     pub const VERSIONS: usize = 8;
     /// Versions of all services together.
-    pub const ALL_VERSIONS: usize = 512;
-    /// Runs in a service's table of buckets.
-    pub const RUNS: usize = 1024;
-    /// Authorities, sources of identity, rules, or trusted networks of a service.
+    pub const TOTAL_VERSIONS: usize = 512;
+    /// Ranges of a service's bucket table.
+    pub const RANGES: usize = crate::table::MAX_RANGES;
+    /// Authorities, sticky keys, rules, or trusted networks of a service.
     pub const ENTRIES: usize = 64;
-    /// Milliseconds after which a request can be overdue.
+    /// Milliseconds after which a request is overdue.
     pub const OVERDUE_MS: RangeInclusive<u32> = 50..=600_000;
-    /// Salts that are watched at a time.
-    pub const SALTS: usize = 16;
-    /// Slices of each salt that are watched.
+    /// Salts of an A/A test.
+    pub const SALTS: usize = crate::aa_test::MAX_SALTS;
+    /// Slices per salt of an A/A test.
     pub const SLICES: usize = 32;
-    /// What a tripwire can tolerate, in parts per million.
+    /// Share of failures that a tripwire tolerates, in parts per million.
     pub const TOLERATED_PPM: RangeInclusive<u32> = 10_000..=500_000;
 }
 
-/// Why a configuration is refused.
+/// Why the filter rejects a configuration.
 #[derive(Debug, Error)]
-#[allow(missing_docs)] // the messages say it
+#[allow(missing_docs)] // the messages describe the variants
 pub enum ConfigError {
-    #[error("{0} bytes are more than the {max} allowed", max = limit::BYTES)]
+    #[error("{0} bytes exceed the limit of {max}", max = limit::BYTES)]
     TooLong(usize),
     #[error("not JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("{path}: missing")]
     Missing { path: String },
-    #[error("{path}: unknown field; known are {known}")]
+    #[error("{path}: unknown field; expected one of {known}")]
     UnknownField { path: String, known: &'static str },
-    #[error("{}not {wanted}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
-    Type { path: String, wanted: &'static str },
+    #[error("{}not {expected}", if path.is_empty() { String::new() } else { format!("{path}: ") })]
+    WrongType { path: String, expected: &'static str },
     #[error("{path}: {cause}")]
-    Name { path: String, cause: NameError },
+    InvalidName { path: String, cause: NameError },
     #[error(
-        "schema {0} is not the one this filter reads, {SCHEMA}: filter and controller are of different releases"
+        "schema {0} is unsupported; this filter reads {SCHEMA}. Use one release of filter and controller"
     )]
-    Schema(u64),
-    #[error("{path}: {count} entries, but {from} to {to} are allowed", from = allowed.start(), to = allowed.end())]
-    Count { path: String, count: usize, allowed: RangeInclusive<usize> },
+    UnsupportedSchema(u64),
+    #[error("{path}: {count} entries, expected {from} to {to}", from = allowed.start(), to = allowed.end())]
+    EntryCount { path: String, count: usize, allowed: RangeInclusive<usize> },
     #[error("{path}: {value} is not from {from} to {to}", from = allowed.start(), to = allowed.end())]
-    Range { path: String, value: u32, allowed: RangeInclusive<u32> },
-    #[error("{path}: \"{value}\" is there twice")]
-    Twice { path: String, value: String },
-    #[error("{path}: \"{value}\" is service {other}'s already")]
-    Claimed { path: String, value: String, other: ServiceName },
-    #[error("{path}: \"{value}\" is none of the service's versions")]
+    OutOfRange { path: String, value: u32, allowed: RangeInclusive<u32> },
+    #[error("{path}: duplicate \"{value}\"")]
+    Duplicate { path: String, value: String },
+    #[error("{path}: \"{value}\" belongs to service {other}")]
+    AuthorityTaken { path: String, value: String, other: ServiceName },
+    #[error("{path}: unknown version \"{value}\"")]
     UnknownVersion { path: String, value: VersionName },
-    #[error("{path}: \"{value}\": {why}")]
-    Value { path: String, value: String, why: &'static str },
-    #[error("{path}: {why}")]
-    Senseless { path: String, why: &'static str },
+    #[error("{path}: \"{value}\": {reason}")]
+    InvalidValue { path: String, value: String, reason: &'static str },
+    #[error("{path}: {reason}")]
+    Invalid { path: String, reason: &'static str },
     #[error("{path}: {cause}")]
-    Table { path: String, cause: TableError },
+    InvalidTable { path: String, cause: TableError },
 }
 
-/// A configuration that has been checked.
+/// A valid configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Its number.
+    /// Number of this configuration.
     pub generation: Generation,
-    /// Its services.
+    /// Services, referred to by index.
     pub services: Vec<Service>,
-    /// Which requests are whose.
-    pub authorities: Authorities,
+    /// Maps authorities to services.
+    pub authorities: AuthorityMap,
 }
 
-/// A service of a checked configuration.
+/// A service of a valid configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
-    /// Label of its statistics.
+    /// Statistics label.
     pub name: ServiceName,
-    /// Its versions, the baseline first. Other parts refer to them by index.
+    /// Versions, referred to by index. The baseline is the first.
     pub versions: Vec<wire::Version>,
-    /// Who splits, and how.
-    pub splitting: Splitting,
-    /// How the routes are told the choice.
+    /// Whether the filter or the mesh splits the traffic.
+    pub split_mode: SplitMode,
+    /// How the filter passes the chosen version to the routes.
     pub route: wire::Route,
-    /// Sources of a user's identity, the most telling first.
+    /// Sticky keys, in order of precedence.
     pub sticky: Vec<wire::Sticky>,
-    /// What stands for an identity, the most telling first.
+    /// Correlation keys, in order of precedence.
     pub correlation: Vec<wire::Correlation>,
-    /// Where identities fall.
+    /// Maps identities to buckets.
     pub bucketing: Bucketing,
-    /// Exceptions, in order.
+    /// Exceptions from the split, in order of precedence.
     pub rules: Vec<Rule>,
-    /// Whose word counts.
+    /// Requests that may override the version or propagate a bucket.
     pub trust: Trust,
-    /// Where they may ask for a version.
+    /// Header and cookie of an override.
     pub override_: wire::Override,
-    /// Name of the response header that tells the choice.
+    /// Name of the response header with the version and the reason.
     pub reveal: Option<String>,
-    /// Which answers are a version's fault.
+    /// Responses that count as failures.
     pub blame: Blame,
-    /// A request without an answer for so many microseconds is overdue.
+    /// Microseconds without a response after which a request is overdue.
     pub overdue_us: u64,
-    /// What the tripwire tolerates, in parts per million; `None` without one.
+    /// Share of failures that the tripwire tolerates, in parts per million.
     pub tripwire: Option<u32>,
-    /// What is watched of users before the candidate has any.
-    pub watch: Option<Watch>,
+    /// The A/A test that runs before the candidate receives requests.
+    pub aa_test: Option<AaTest>,
 }
 
-/// Who splits the requests of a service.
+/// Splits the requests of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Splitting {
-    /// The filter, by this table.
+pub enum SplitMode {
+    /// The filter splits by this table.
     Filter(Table),
-    /// The mesh.
+    /// The mesh splits by its own weights.
     Mesh,
 }
 
 impl Service {
-    /// The filter's table; `None` if the mesh splits.
+    /// The bucket table, or `None` if the mesh splits.
     #[must_use]
     pub fn table(&self) -> Option<&Table> {
-        match &self.splitting {
-            Splitting::Filter(table) => Some(table),
-            Splitting::Mesh => None,
+        match &self.split_mode {
+            SplitMode::Filter(table) => Some(table),
+            SplitMode::Mesh => None,
         }
     }
 
-    /// Whether the choice is handed on in `tracestate`.
+    /// Whether the filter propagates the bucket in `tracestate`.
     #[must_use]
-    pub fn propagates(&self) -> bool {
+    pub fn propagates_bucket(&self) -> bool {
         self.correlation.contains(&wire::Correlation::Tracestate)
     }
 }
 
 impl Config {
-    /// Parses and checks a configuration.
+    /// Parses and validates a configuration.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// The first invalid field, with its path.
     pub fn parse(text: &[u8]) -> Result<Self, ConfigError> {
         if text.len() > limit::BYTES {
             return Err(ConfigError::TooLong(text.len()));
         }
         let value: Value = serde_json::from_slice(text)?;
-        // First of all: a field that only another schema knows is no reason to speak of unknown fields.
+        // Check the schema first: fields of another schema are not reported as unknown.
         match value.get("schema").and_then(Value::as_u64) {
-            Some(schema) if schema != u64::from(SCHEMA) => Err(ConfigError::Schema(schema)),
-            _ => read::read::<wire::Config>(&value)?.try_into(),
+            Some(schema) if schema != u64::from(SCHEMA) => {
+                Err(ConfigError::UnsupportedSchema(schema))
+            }
+            _ => decode::decode::<wire::Config>(&value)?.try_into(),
         }
     }
 
-    /// The service that a request with this authority is for, by index. The authority is asked for only if it matters.
+    /// The index of the service with this authority. Reads the authority only if a pattern needs
+    /// it.
     #[must_use]
     pub fn service(&self, authority: impl FnOnce() -> Option<Vec<u8>>) -> Option<usize> {
         self.authorities.find(authority)
@@ -186,7 +190,7 @@ impl TryFrom<wire::Config> for Config {
     type Error = ConfigError;
 
     fn try_from(wire: wire::Config) -> Result<Self, ConfigError> {
-        check::config(wire)
+        validate::config(wire)
     }
 }
 

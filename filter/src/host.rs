@@ -1,4 +1,4 @@
-//! Calls to the proxy. Each gives an `Option` or nothing: whatever the proxy answers, the filter goes on and the request is served.
+//! Calls to the proxy. A failed call yields `None` and never fails the request.
 
 use std::cell::RefCell;
 
@@ -8,24 +8,24 @@ use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use crate::names::{Generation, ServiceName, VersionName};
 use crate::stat::FLUSH_INTERVAL;
 
-/// The plugin's configuration, as the proxy was given it.
+/// The plugin configuration.
 pub(crate) fn configuration() -> Option<Vec<u8>> {
     hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX).ok().flatten()
 }
 
-/// Asks for ticks every [`FLUSH_INTERVAL`].
+/// Requests a tick every [`FLUSH_INTERVAL`].
 pub(crate) fn start_ticking() {
     if let Err(status) = hostcalls::set_tick_period(FLUSH_INTERVAL) {
-        log::error!("no ticks, so no statistics: status {}", status as u32);
+        log::error!("serin: no ticks and no statistics: status {}", status as u32);
     }
 }
 
-/// The value of a request header. Any bytes: nobody promises UTF-8.
+/// The value of a request header, which need not be UTF-8.
 pub(crate) fn request_header(name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
 }
 
-/// Sets a request header, over whatever the client sent under that name.
+/// Sets a request header and replaces the values that the client sent.
 pub(crate) fn set_request_header(name: &str, value: &[u8]) {
     warn(name, hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value)));
 }
@@ -42,110 +42,108 @@ pub(crate) fn add_response_header(name: &str, value: &str) {
 
 fn warn(header: &str, result: Result<(), Status>) {
     if let Err(status) = result {
-        log::warn!("{header} could not be changed: status {}", status as u32);
+        log::warn!("serin: cannot change header {header}: status {}", status as u32);
     }
 }
 
-/// Makes the proxy look its route up again, now that the headers have changed. Proxies before Envoy 1.33 do so by themselves and do
-/// not know the call.
-pub(crate) fn refresh_route() {
+/// Clears the route cache, so that the proxy routes by the changed headers. Envoy before 1.33
+/// does so implicitly and lacks this call.
+pub(crate) fn clear_route_cache() {
     let _ = hostcalls::call_foreign_function("clear_route_cache", None);
 }
 
-/// A property of the stream as the proxy holds it.
+/// A stream attribute.
 pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
     hostcalls::get_property(path.to_vec()).ok().flatten()
 }
 
-/// A whole number among the properties: eight little-endian bytes, durations in nanoseconds.
+/// An integer attribute: eight bytes, little-endian.
 pub(crate) fn property_u64(path: &[&str]) -> Option<u64> {
     property(path)?.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// Tells all workers of this proxy which generation is the newest.
-pub(crate) fn announce(generation: Generation) {
-    share(NEWEST, generation);
+/// Shares the newest generation with all workers of this proxy.
+pub(crate) fn share_generation(generation: Generation) {
+    set_shared(GENERATION_KEY, generation);
 }
 
 /// The newest generation that the proxy accepted.
 pub(crate) fn newest_generation() -> Option<Generation> {
-    shared(NEWEST)
+    get_shared(GENERATION_KEY)
 }
 
-const NEWEST: &str = "serin.generation";
+const GENERATION_KEY: &str = "serin.generation";
 
-/// Tells all workers of this proxy that a version is cut off for as long as this generation lasts.
-pub(crate) fn cut_off(service: &ServiceName, version: &VersionName, generation: Generation) {
-    share(&tripwire(service, version), generation);
+/// Trips a version in all workers of this proxy, for this generation.
+pub(crate) fn share_trip(service: &ServiceName, version: &VersionName, generation: Generation) {
+    set_shared(&tripwire_key(service, version), generation);
 }
 
-/// Whether a worker of this proxy has cut this version off under this generation.
-pub(crate) fn is_cut_off(
+/// Whether a worker of this proxy tripped this version in this generation.
+pub(crate) fn is_tripped(
     service: &ServiceName,
     version: &VersionName,
     generation: Generation,
 ) -> bool {
-    shared(&tripwire(service, version)) == Some(generation)
+    get_shared(&tripwire_key(service, version)) == Some(generation)
 }
 
-fn tripwire(service: &ServiceName, version: &VersionName) -> String {
-    // No name contains a slash.
+fn tripwire_key(service: &ServiceName, version: &VersionName) -> String {
+    // Names contain no slash.
     ["serin.tripwire/", service.as_str(), "/", version.as_str()].concat()
 }
 
-fn share(key: &str, generation: Generation) {
+fn set_shared(key: &str, generation: Generation) {
     let _ = hostcalls::set_shared_data(key, Some(&generation.0.to_le_bytes()), None);
 }
 
-fn shared(key: &str) -> Option<Generation> {
+fn get_shared(key: &str) -> Option<Generation> {
     let (bytes, _) = hostcalls::get_shared_data(key).ok()?;
     Some(Generation(u64::from_le_bytes(bytes?.try_into().ok()?)))
 }
 
-/// More names than any sane set of rollouts makes in a proxy's life. What is beyond is not counted.
+/// Limit on the metrics of a VM, beyond which new names are not counted.
 const MAX_METRICS: usize = 65_536;
 
 thread_local! {
-    /// Ids of all metrics this VM has defined, by name and in order. The proxy makes a new id at each definition and keeps it for good, so each name is
-    /// defined once in the life of the VM.
+    /// Ids of the metrics that this VM defined, sorted by name. The proxy never frees an id and
+    /// creates a new one for each definition, so the VM defines each name once.
     static METRICS: RefCell<Vec<(String, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 fn metric(kind: MetricType, name: String) -> Option<u32> {
     METRICS.with(|metrics| {
         let mut metrics = metrics.try_borrow_mut().ok()?;
-        let place = match metrics.binary_search_by(|(other, _)| other.cmp(&name)) {
-            Ok(place) => return metrics.get(place).map(|(_, id)| *id),
-            Err(place) => place,
+        let index = match metrics.binary_search_by(|(other, _)| other.cmp(&name)) {
+            Ok(index) => return metrics.get(index).map(|(_, id)| *id),
+            Err(index) => index,
         };
         if metrics.len() == MAX_METRICS {
             return None;
         }
         let id = hostcalls::define_metric(kind, &name).ok()?;
-        metrics.insert(place, (name, id));
+        metrics.insert(index, (name, id));
         if metrics.len() == MAX_METRICS {
-            log::error!(
-                "serin: {MAX_METRICS} statistics exist, no more are made until the proxy is restarted"
-            );
+            log::error!("serin: limit of {MAX_METRICS} statistics reached; restart the proxy");
         }
         Some(id)
     })
 }
 
-/// The id of the counter with this name.
+/// The id of a counter, defined on first use.
 pub(crate) fn counter(name: impl Into<String>) -> Option<u32> {
     metric(MetricType::Counter, name.into())
 }
 
-/// Raises a counter.
+/// Increments a counter.
 pub(crate) fn increment(counter: Option<u32>, by: u64) {
     if let (Some(id), Ok(by)) = (counter, i64::try_from(by)) {
         let _ = hostcalls::increment_metric(id, by);
     }
 }
 
-/// Sets a gauge that nobody in this proxy has set yet.
-pub(crate) fn set_gauge_once(name: &str, value: u64) {
+/// Sets a gauge, unless a worker of this proxy already did.
+pub(crate) fn init_gauge(name: &str, value: u64) {
     if let Some(id) = metric(MetricType::Gauge, name.into())
         && let Ok(0) = hostcalls::get_metric(id)
     {

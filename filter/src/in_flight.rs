@@ -1,72 +1,72 @@
-//! Requests that wait for an answer, by age: a version that hangs shows before anything times out. Pure; time is passed in.
+//! Detects overdue requests while they are in flight, before any timeout. Time is passed in.
 //!
-//! A ring of start times: how many requests of each short stretch of the recent past still wait. When a stretch is older than the
-//! limit, what still waits in it is overdue, once; the ring keeps no more than the limit's worth of stretches, so its size does not
-//! depend on the traffic.
+//! A ring counts the requests in flight by the interval in which they started. An interval older
+//! than the limit leaves the ring, and its remaining requests are overdue. The size of the ring
+//! does not depend on the traffic.
 
-/// Stretches that make up the limit: the resolution is an eighth of it.
-const PARTS: u8 = 8;
-/// The stretch that has just begun is none of them.
-const SLOTS: u8 = PARTS + 1;
+/// Intervals per limit: the resolution is an eighth of the limit.
+const INTERVALS: u8 = 8;
+/// The current interval has a slot of its own.
+const SLOTS: u8 = INTERVALS + 1;
 
-/// The waiting requests of one version.
+/// The requests of one version that are in flight.
 #[derive(Debug, Clone)]
 pub struct InFlight {
-    /// Microseconds.
-    stretch: u64,
-    /// Number of the oldest stretch that is not yet overdue.
+    interval_us: u64,
+    /// Number of the oldest interval that is not overdue.
     oldest: u64,
-    /// Requests waiting, by the number of the stretch they began in, modulo the length.
-    waiting: [u32; SLOTS as usize],
+    /// Requests by the number of their start interval, modulo `SLOTS`.
+    requests: [u32; SLOTS as usize],
 }
 
-/// When a request began; what [`InFlight::answered`] needs to know of it.
+/// The interval in which a request started, for [`InFlight::responded`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Began(u64);
+pub struct StartInterval(u64);
 
 impl InFlight {
-    /// Nobody waits. A request is overdue after `limit_us` microseconds and at most a quarter more.
+    /// No request in flight. A request becomes overdue between `limit_us` and 1.25 times that.
     #[must_use]
     pub fn new(limit_us: u64) -> Self {
         Self {
-            stretch: (limit_us / u64::from(PARTS)).max(1),
+            interval_us: (limit_us / u64::from(INTERVALS)).max(1),
             oldest: 0,
-            waiting: [0; SLOTS as usize],
+            requests: [0; SLOTS as usize],
         }
     }
 
-    /// A request begins. [`InFlight::overdue`] must have been called with the same time: the ring turns there.
+    /// Adds a request. The caller must have called [`InFlight::overdue`] with the same time, which
+    /// advances the ring.
     #[must_use]
-    pub fn begin(&mut self, now_us: u64) -> Began {
-        let number = now_us / self.stretch;
+    pub fn start(&mut self, now_us: u64) -> StartInterval {
+        let number = now_us / self.interval_us;
         *self.slot(number) += 1;
-        Began(number)
+        StartInterval(number)
     }
 
-    /// A request is answered, or has ended without. Returns whether it was told of as overdue before.
-    pub fn answered(&mut self, began: Began) -> bool {
-        let told = began.0 < self.oldest;
-        if !told {
-            let waiting = self.slot(began.0);
-            *waiting = waiting.saturating_sub(1);
+    /// Removes a request that has a response or has ended. Returns whether it was overdue.
+    pub fn responded(&mut self, start: StartInterval) -> bool {
+        let overdue = start.0 < self.oldest;
+        if !overdue {
+            let requests = self.slot(start.0);
+            *requests = requests.saturating_sub(1);
         }
-        told
+        overdue
     }
 
-    /// How many requests have become overdue since the last call.
+    /// The number of requests that became overdue since the last call.
     #[must_use]
     pub fn overdue(&mut self, now_us: u64) -> u32 {
-        // The stretch must be over, and the limit after that.
-        let recent = (now_us / self.stretch).saturating_sub(PARTS.into());
-        let passed = recent.saturating_sub(self.oldest).min(SLOTS.into());
-        let overdue = (0..passed).map(|n| std::mem::take(self.slot(self.oldest + n))).sum();
-        self.oldest = self.oldest.max(recent);
+        // The limit starts at the end of the interval.
+        let oldest = (now_us / self.interval_us).saturating_sub(INTERVALS.into());
+        let expired = oldest.saturating_sub(self.oldest).min(SLOTS.into());
+        let overdue = (0..expired).map(|n| std::mem::take(self.slot(self.oldest + n))).sum();
+        self.oldest = self.oldest.max(oldest);
         overdue
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::indexing_slicing)] // a remainder of SLOTS
     fn slot(&mut self, number: u64) -> &mut u32 {
-        &mut self.waiting[(number % u64::from(SLOTS)) as usize]
+        &mut self.requests[(number % u64::from(SLOTS)) as usize]
     }
 }
 
@@ -81,43 +81,45 @@ mod tests {
     const LIMIT: u64 = 800;
 
     #[test]
-    fn who_is_not_answered_in_time_is_overdue_once() {
+    fn a_request_without_a_response_is_overdue_once() {
         let mut in_flight = InFlight::new(LIMIT);
-        let answered = in_flight.begin(50);
-        let late = in_flight.begin(60);
-        assert!(!in_flight.answered(answered));
+        let in_time = in_flight.start(50);
+        let late = in_flight.start(60);
+        assert!(!in_flight.responded(in_time));
         assert_eq!([850, 899, 900, 901, 5_000].map(|now| in_flight.overdue(now)), [0, 0, 1, 0, 0]);
-        assert!(in_flight.answered(late));
-        let next = in_flight.begin(5_000);
+        assert!(in_flight.responded(late));
+        let next = in_flight.start(5_000);
         assert_eq!(in_flight.overdue(5_700), 0);
-        assert!(!in_flight.answered(next));
+        assert!(!in_flight.responded(next));
         assert_eq!(in_flight.overdue(u64::MAX), 0);
     }
 
     proptest! {
-        /// Against a list of all requests: told once, after the limit, and by a quarter later.
+        /// Compares with a list of all requests: each is overdue once, within the resolution.
         #[test]
-        fn everyone_is_told_of_once(
+        fn overdue_requests_match_a_reference_model(
             events in prop::collection::vec((0_u64..200, prop::option::of(0_usize..40)), 1..300)
         ) {
             let mut in_flight = InFlight::new(LIMIT);
-            let mut waiting: HashMap<usize, (u64, Began)> = HashMap::new();
-            let (mut now, mut told) = (0, 0);
-            let mut expected_least = 0;
-            let mut expected_most = 0;
-            for (index, (pause, answered)) in events.into_iter().enumerate() {
+            let mut open: HashMap<usize, (u64, StartInterval)> = HashMap::new();
+            let (mut now, mut overdue) = (0, 0);
+            let (mut at_least, mut at_most) = (0, 0);
+            for (index, (pause, responded)) in events.into_iter().enumerate() {
                 now += pause;
-                told += in_flight.overdue(now);
-                if let Some((begun, began)) = answered.and_then(|back| waiting.remove(&index.checked_sub(back)?)) {
-                    in_flight.answered(began);
-                    expected_least += u32::from(now - begun >= LIMIT + LIMIT / 4);
-                    expected_most += u32::from(now - begun >= LIMIT);
+                overdue += in_flight.overdue(now);
+                let closed = responded.and_then(|back| open.remove(&index.checked_sub(back)?));
+                if let Some((start, interval)) = closed {
+                    in_flight.responded(interval);
+                    at_least += u32::from(now - start >= LIMIT + LIMIT / 4);
+                    at_most += u32::from(now - start >= LIMIT);
                 }
-                let began = in_flight.begin(now);
-                waiting.insert(index, (now, began));
-                let late = |age: u64| waiting.values().map(|(begun, _)| u32::from(now - begun >= age)).sum::<u32>();
-                prop_assert!(told >= expected_least + late(LIMIT + LIMIT / 4));
-                prop_assert!(told <= expected_most + late(LIMIT));
+                let interval = in_flight.start(now);
+                open.insert(index, (now, interval));
+                let older = |age: u64| {
+                    open.values().map(|(start, _)| u32::from(now - start >= age)).sum::<u32>()
+                };
+                prop_assert!(overdue >= at_least + older(LIMIT + LIMIT / 4));
+                prop_assert!(overdue <= at_most + older(LIMIT));
             }
         }
     }

@@ -1,14 +1,16 @@
 //! serin's filter for Envoy and Istio, a WebAssembly module on the proxy-wasm ABI.
 //!
-//! For each request it selects the version of the service that shall answer ([`select`]), tells the routes by a request header,
-//! and at the end of the stream classifies what the caller saw ([`outcome`]) and adds it to what it measures of the version that
-//! served ([`meter`]). A version that fails hard it cuts off by itself ([`tripwire`]). Everything it decides comes from one
-//! [`config`]uration, which the controller replaces while the proxy runs; it holds no state that a user could lose.
+//! For each request, the filter selects a version of the service ([`select`]) and sets a request
+//! header that the routes match. At the end of the stream it classifies the outcome as the caller
+//! saw it ([`outcome`]) and counts it for the version that served ([`meter`]). The [`tripwire`]
+//! stops requests to a version that fails hard. The controller replaces the [`config`]uration
+//! while the proxy runs; the filter keeps no per-user state.
 //!
-//! The modules named above are pure and know no proxy; `host`, `root` and `stream` connect them to one and exist only in the
-//! WebAssembly build. The controller uses this crate too: the configuration's [`config::wire`] form, the names of the
-//! statistics ([`stat`]) and the boundaries of the latency [`histogram`] have one definition.
+//! These modules make no host calls. `host`, `root`, `stream` and `worker` connect them to the
+//! proxy and exist only in the WebAssembly build. The controller shares the configuration's
+//! [`config::wire`] format, the statistic names ([`stat`]) and the [`histogram`] boundaries.
 
+pub mod aa_test;
 pub mod authority;
 pub mod blame;
 pub mod bucket;
@@ -19,7 +21,6 @@ pub mod meter;
 pub mod names;
 pub mod outcome;
 pub mod request;
-pub mod rule;
 pub mod select;
 pub mod stat;
 pub mod table;
@@ -27,7 +28,6 @@ pub mod tally;
 pub mod trace;
 pub mod tripwire;
 pub mod trust;
-pub mod watch;
 
 #[cfg(target_os = "wasi")]
 mod host;
@@ -38,8 +38,8 @@ mod stream;
 #[cfg(target_os = "wasi")]
 mod worker;
 
-/// The request header that carries the chosen version's name to the proxy's routes.
+/// Request header with the name of the chosen version, matched by routes.
 pub const VERSION_HEADER: &str = "x-serin-version";
 
-/// The request header that carries the chosen version's cluster to a route with `cluster_header`.
+/// Request header with the cluster of the chosen version, for a route with `cluster_header`.
 pub const CLUSTER_HEADER: &str = "x-serin-cluster";

@@ -1,14 +1,15 @@
-//! What one worker measures of one service: tallies, waiting requests, and the tripwire that they feed. Pure; time is passed in.
+//! Measurements of one service in one worker: tallies, requests in flight, A/A test and tripwire.
+//! Time is passed in.
 
+use crate::aa_test::{NO_SLICES, SliceCounts, SliceMembership};
 use crate::config::Service;
-use crate::in_flight::{Began, InFlight};
+use crate::in_flight::{InFlight, StartInterval};
 use crate::outcome::Outcome;
 use crate::select::Reason;
-use crate::tally::{Served, Tally};
+use crate::tally::{ServedRequest, Tally};
 use crate::tripwire::Tripwire;
-use crate::watch::{NOWHERE, Places, Watched};
 
-/// The measurements of a service, of which methods get the configuration they were made for.
+/// The measurements of a service. Its methods take the service it was created for.
 #[derive(Debug)]
 pub struct Meter {
     /// By version.
@@ -16,47 +17,46 @@ pub struct Meter {
     /// By version.
     in_flight: Vec<InFlight>,
     tripwire: Option<Tripwire>,
-    watched: Option<Watched>,
+    slice_counts: Option<SliceCounts>,
     bypassed: u32,
 }
 
-/// A request for which a version was chosen.
+/// A request with a chosen version.
 #[derive(Debug, Clone, Copy)]
-pub struct Chosen {
+pub struct AssignedRequest {
     version: usize,
-    picked: bool,
-    places: Places,
-    /// What is known of its waiting; nothing of a request that somebody picked.
-    waiting: Option<Began>,
-    /// Whether it waited too long for its answer to begin.
-    waited_too_long: bool,
+    pinned: bool,
+    slices: SliceMembership,
+    /// `None` after the response, and for a pinned request.
+    in_flight: Option<StartInterval>,
+    was_overdue: bool,
 }
 
-impl Chosen {
-    /// With the user at these places in what is watched.
+impl AssignedRequest {
+    /// The same request of a user in these slices.
     #[must_use]
-    pub fn at(self, places: Places) -> Self {
-        Self { places, ..self }
+    pub fn in_slices(self, slices: SliceMembership) -> Self {
+        Self { slices, ..self }
     }
 }
 
-/// How a request ended.
+/// A request that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Ended<'c> {
-    /// The cluster that served, if routing got that far.
+pub struct CompletedRequest<'c> {
+    /// The cluster of the route, if there was one.
     pub cluster: Option<&'c [u8]>,
-    /// What became of it.
+    /// The outcome as the caller saw it.
     pub outcome: Outcome,
-    /// Status of the answer, if one was begun.
+    /// Status of the response, if it started.
     pub status: Option<u64>,
-    /// From its headers to those of the answer, in microseconds, if one was begun.
+    /// Microseconds from the request headers to the response headers, if the response started.
     pub first_byte_us: Option<u64>,
-    /// From its headers to its end, in microseconds.
+    /// Microseconds from the request headers to the end of the stream.
     pub latency_us: u64,
 }
 
 impl Meter {
-    /// Nothing measured yet.
+    /// Counts of zero.
     #[must_use]
     pub fn new(service: &Service) -> Self {
         let versions = service.versions.len();
@@ -64,95 +64,106 @@ impl Meter {
             tallies: vec![Tally::default(); versions],
             in_flight: vec![InFlight::new(service.overdue_us); versions],
             tripwire: service.tripwire.map(|tolerated| Tripwire::new(tolerated, versions)),
-            watched: service.watch.as_ref().map(Watched::new),
+            slice_counts: service.aa_test.as_ref().map(SliceCounts::new),
             bypassed: 0,
         }
     }
 
-    /// A request goes to `version`. Overdue ones must have been looked for at the same time.
-    pub fn choose(&mut self, version: usize, reason: Reason, now_us: u64) -> Option<Chosen> {
-        self.tallies.get_mut(version)?.choose(reason);
-        let picked = reason.is_picked();
+    /// Counts a request to `version`. The caller must have called [`Meter::detect_overdue`] with
+    /// the same time.
+    pub fn start(
+        &mut self,
+        version: usize,
+        reason: Reason,
+        now_us: u64,
+    ) -> Option<AssignedRequest> {
+        self.tallies.get_mut(version)?.count_chosen(reason);
+        let pinned = reason.is_pinned();
         let in_flight = self.in_flight.get_mut(version)?;
-        let waiting = (!picked).then(|| in_flight.begin(now_us));
-        Some(Chosen { version, picked, places: NOWHERE, waiting, waited_too_long: false })
+        let in_flight = (!pinned).then(|| in_flight.start(now_us));
+        Some(AssignedRequest { version, pinned, slices: NO_SLICES, in_flight, was_overdue: false })
     }
 
-    /// A request is left alone.
-    pub fn bypass(&mut self) {
+    /// Counts a request that bypasses the filter.
+    pub fn count_bypassed(&mut self) {
         self.bypassed += 1;
     }
 
-    /// The answer to a request begins, or it has ended without one. Only the first call for a request counts.
-    pub fn answered(&mut self, chosen: &mut Chosen) {
-        if let Some(began) = chosen.waiting.take()
-            && let Some(in_flight) = self.in_flight.get_mut(chosen.version)
+    /// Marks a request as responded to, or as ended without a response. Idempotent.
+    pub fn responded(&mut self, request: &mut AssignedRequest) {
+        if let Some(start) = request.in_flight.take()
+            && let Some(in_flight) = self.in_flight.get_mut(request.version)
         {
-            chosen.waited_too_long = in_flight.answered(began);
+            request.was_overdue = in_flight.responded(start);
         }
     }
 
-    /// A request has ended. What no cluster served is the chosen version's if that is why it failed; else the proxy answered by itself,
-    /// which tells of no version. Returns a version that is to be cut off.
+    /// Counts a completed request. Returns a version that the tripwire trips.
+    ///
+    /// Without a cluster, a routing failure counts for the chosen version. Any other response came
+    /// from the proxy itself and counts for no version.
     #[must_use]
-    pub fn end(
+    pub fn complete(
         &mut self,
         service: &Service,
-        mut chosen: Option<Chosen>,
-        ended: &Ended<'_>,
+        mut assigned: Option<AssignedRequest>,
+        completed: &CompletedRequest<'_>,
     ) -> Option<usize> {
-        if let Some(chosen) = &mut chosen {
-            self.answered(chosen);
+        if let Some(assigned) = &mut assigned {
+            self.responded(assigned);
         }
-        let served = match ended.cluster {
+        let served = match completed.cluster {
             Some(cluster) => service.versions.iter().position(|v| v.cluster.as_bytes() == cluster),
-            None if ended.outcome.is_for_want_of_a_cluster() => chosen.map(|chosen| chosen.version),
+            None if completed.outcome.lacks_upstream() => assigned.map(|request| request.version),
             None => return None,
         };
-        if let Some(chosen) = chosen
-            && served != Some(chosen.version)
+        if let Some(assigned) = assigned
+            && served != Some(assigned.version)
         {
-            let tally = self.tallies.get_mut(chosen.version)?;
-            if served.is_some() { tally.misroute() } else { tally.lead_elsewhere() }
+            let tally = self.tallies.get_mut(assigned.version)?;
+            if served.is_some() { tally.count_misrouted() } else { tally.count_unmatched() }
         }
         let served = served?;
-        self.tallies.get_mut(served)?.serve(Served {
-            outcome: ended.outcome,
-            status: ended.status,
-            first_byte_us: ended.first_byte_us,
-            latency_us: ended.latency_us,
-            picked: chosen.is_some_and(|chosen| chosen.picked),
+        self.tallies.get_mut(served)?.count_served(ServedRequest {
+            outcome: completed.outcome,
+            status: completed.status,
+            first_byte_us: completed.first_byte_us,
+            latency_us: completed.latency_us,
+            pinned: assigned.is_some_and(|request| request.pinned),
         });
-        let failed = match ended.outcome {
+        let failed = match completed.outcome {
             Outcome::Success => false,
             Outcome::Failure(_) => true,
-            Outcome::Cancelled | Outcome::Local => return None,
+            Outcome::Cancelled | Outcome::LocalReply => return None,
         };
-        if let (Some(watched), Some(Chosen { places, .. })) = (&mut self.watched, chosen) {
-            watched.count(&places, failed);
+        if let (Some(counts), Some(AssignedRequest { slices, .. })) =
+            (&mut self.slice_counts, assigned)
+        {
+            counts.count(&slices, failed);
         }
-        // Who waited too long has been held against the version then; what somebody picked tells of that request.
-        let aside = |chosen: Chosen| chosen.picked || chosen.waited_too_long;
-        let cut_off = !chosen.is_some_and(aside) && self.tripwire.as_mut()?.observe(served, failed);
-        cut_off.then_some(served)
+        // The tripwire already observed an overdue request, and ignores pinned ones.
+        let ignored = |request: AssignedRequest| request.pinned || request.was_overdue;
+        let trips =
+            !assigned.is_some_and(ignored) && self.tripwire.as_mut()?.observe(served, failed);
+        trips.then_some(served)
     }
 
-    /// Counts what has become overdue by now, and returns a version that is to be cut off for it.
+    /// Counts the requests that became overdue. Returns a version that the tripwire trips.
     #[must_use]
-    pub fn look_for_overdue(&mut self, now_us: u64) -> Option<usize> {
-        let mut cut_off = None;
+    pub fn detect_overdue(&mut self, now_us: u64) -> Option<usize> {
+        let mut tripped = None;
         for (version, in_flight) in self.in_flight.iter_mut().enumerate() {
             let overdue = in_flight.overdue(now_us);
             if let Some(tally) = self.tallies.get_mut(version) {
-                tally.overdue(overdue);
+                tally.count_overdue(overdue);
             }
             if let Some(tripwire) = &mut self.tripwire
                 && (0..overdue).any(|_| tripwire.observe(version, true))
             {
-                cut_off = Some(version);
+                tripped = Some(version);
             }
         }
-        cut_off
+        tripped
     }
 
     /// The tallies, by version.
@@ -160,12 +171,12 @@ impl Meter {
         &mut self.tallies
     }
 
-    /// What is watched, if anything is.
-    pub fn watched(&mut self) -> Option<&mut Watched> {
-        self.watched.as_mut()
+    /// The counts of the A/A test, if there is one.
+    pub fn slice_counts(&mut self) -> Option<&mut SliceCounts> {
+        self.slice_counts.as_mut()
     }
 
-    /// Requests left alone since the last call.
+    /// The number of bypassed requests since the last call.
     pub fn take_bypassed(&mut self) -> u64 {
         u64::from(std::mem::take(&mut self.bypassed))
     }

@@ -1,31 +1,29 @@
-//! The names and numbers that filter, controller and statistics share, checked once at the edge.
+//! Names and generations, shared by filter and controller and validated once.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Why a name is refused.
+/// The value is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "\"{value}\" is not a name: 1 to {MAX_NAME} of the characters A-Z a-z 0-9 . _ - are allowed"
-)]
+#[error("\"{value}\" is not a name of 1 to {MAX_NAME} characters A-Z a-z 0-9 . _ -")]
 pub struct NameError {
     value: String,
 }
 
-/// The longest service or version name, in bytes: that of a DNS label.
+/// Bytes of a service or version name: the limit of a DNS label.
 pub const MAX_NAME: usize = 63;
 
-/// Names become header values and parts of statistic names, so both their length and their characters are bounded.
-fn checked(value: String) -> Result<String, NameError> {
+/// Names are part of header values and statistic names, which limits length and characters.
+fn validate(value: String) -> Result<String, NameError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if (1..=MAX_NAME).contains(&value.len()) && value.bytes().all(allowed) {
         return Ok(value);
     }
-    // It is shown to people, on terminals too.
-    let shown = value.chars().take(MAX_NAME);
-    let value = shown.map(|c| if c.is_control() { '?' } else { c }).collect();
+    // Terminals print the error.
+    let printable = value.chars().take(MAX_NAME);
+    let value = printable.map(|c| if c.is_control() { '?' } else { c }).collect();
     Err(NameError { value })
 }
 
@@ -54,14 +52,14 @@ macro_rules! name {
         impl TryFrom<String> for $name {
             type Error = NameError;
             fn try_from(value: String) -> Result<Self, NameError> {
-                checked(value).map(Self)
+                validate(value).map(Self)
             }
         }
 
         impl std::str::FromStr for $name {
             type Err = NameError;
             fn from_str(value: &str) -> Result<Self, NameError> {
-                checked(value.to_owned()).map(Self)
+                validate(value.to_owned()).map(Self)
             }
         }
 
@@ -74,7 +72,7 @@ macro_rules! name {
 }
 
 name! {
-    /// A service whose versions serin splits traffic between.
+    /// A service whose traffic serin splits between versions.
     ServiceName
 }
 name! {
@@ -82,7 +80,7 @@ name! {
     VersionName
 }
 
-/// Numbers the configurations a proxy is given. Each new configuration has a higher one, so a proxy that reports a
+/// Number of a configuration. It rises with each configuration, so a proxy that reports a
 /// generation runs that configuration and no earlier one.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
@@ -109,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_keep_to_their_characters_and_length() {
+    fn names_have_limited_length_and_characters() {
         for good in ["v1", "2026-11-23.4", "a_b", &"x".repeat(MAX_NAME)] {
             assert_eq!(good.parse::<VersionName>().unwrap().as_str(), good);
         }
@@ -119,11 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_name_is_quoted_in_the_error_and_cut() {
+    fn errors_quote_the_name_truncated_and_printable() {
         let error = "no good".parse::<ServiceName>().unwrap_err().to_string();
         assert!(error.starts_with("\"no good\" is not a name"), "{error}");
         let escape = "\u{1b}[2J".parse::<ServiceName>().unwrap_err().to_string();
-        assert!(escape.starts_with("\"?[2J\" is not"), "{escape}");
+        assert!(escape.starts_with("\"?[2J\" is not a name"), "{escape}");
         assert!("x".repeat(10_000).parse::<ServiceName>().unwrap_err().to_string().len() < 200);
     }
 }

@@ -1,26 +1,27 @@
-//! What selection may ask of a request. The proxy answers in production (`stream`), a map in tests.
+//! The request data that selection reads, independent of the proxy.
 
-/// A request whose headers have arrived. Values are any bytes: nobody promises UTF-8.
+/// A request with complete headers. Values need not be UTF-8.
 pub trait Request {
     /// The value of the header with this lower-case name.
     fn header(&self, name: &str) -> Option<Vec<u8>>;
-    /// The address it came from, as `address:port`.
+    /// The source address, as `address:port`.
     fn source(&self) -> Option<Vec<u8>>;
     /// Fresh random bits.
     fn random(&self) -> u64;
 
-    /// The value of the header, if it says anything.
-    fn telling_header(&self, name: &str) -> Option<Vec<u8>> {
+    /// The value of the header, unless empty.
+    fn nonempty_header(&self, name: &str) -> Option<Vec<u8>> {
         self.header(name).filter(|value| !value.is_empty())
     }
 
-    /// The value of the cookie with this name, if it says anything.
+    /// The value of the cookie with this name, unless empty.
     fn cookie(&self, name: &str) -> Option<Vec<u8>> {
         cookie(&self.header("cookie")?, name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec)
     }
 }
 
-/// The first cookie of this name in the value of a `cookie` header (RFC 6265, 4.2.1; quotes are part of the value there).
+/// The first cookie of this name in a `cookie` header (RFC 6265, 4.2.1). Quotes are part of the
+/// value.
 fn cookie<'h>(header: &'h [u8], name: &str) -> Option<&'h [u8]> {
     header
         .split(|byte| *byte == b';')
@@ -31,15 +32,15 @@ fn cookie<'h>(header: &'h [u8], name: &str) -> Option<&'h [u8]> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A request made of a list of headers.
+    /// A request with these headers.
     #[derive(Debug, Clone, Default)]
-    pub(crate) struct Made {
+    pub(crate) struct FakeRequest {
         pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
         pub(crate) source: Option<&'static str>,
         pub(crate) random: u64,
     }
 
-    impl Made {
+    impl FakeRequest {
         pub(crate) fn with(name: &'static str, value: impl AsRef<[u8]>) -> Self {
             Self::default().and(name, value)
         }
@@ -55,7 +56,7 @@ pub(crate) mod tests {
         }
     }
 
-    impl Request for Made {
+    impl Request for FakeRequest {
         fn header(&self, name: &str) -> Option<Vec<u8>> {
             self.headers.iter().find(|(other, _)| *other == name).map(|(_, value)| value.clone())
         }
@@ -70,8 +71,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn cookies() {
-        let request = Made::with("cookie", b"a=1; sid=x=y;b=; bad ;sid=2;\xff=3");
+    fn the_first_nonempty_cookie_of_a_name_is_found() {
+        let request = FakeRequest::with("cookie", b"a=1; sid=x=y;b=; bad ;sid=2;\xff=3");
         for (name, value) in [
             ("a", Some(&b"1"[..])),
             ("sid", Some(b"x=y")),
@@ -81,6 +82,6 @@ pub(crate) mod tests {
         ] {
             assert_eq!(request.cookie(name).as_deref(), value, "{name}");
         }
-        assert_eq!(Made::default().cookie("a"), None);
+        assert_eq!(FakeRequest::default().cookie("a"), None);
     }
 }

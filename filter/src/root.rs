@@ -1,7 +1,8 @@
-//! The filter's life in one worker of the proxy: configured, ticking, replaced.
+//! The root context: configuration and ticks of the filter in one worker.
 //!
-//! The proxy makes a new root for each new configuration, in the same VM. The old one lives on, without new streams, until its last
-//! stream has ended; it goes on flushing what those streams count, and reports nothing else.
+//! The proxy creates a root context for each configuration, in the same VM. A replaced root
+//! context gets no new streams and exists until its last stream ends. Until then it flushes the
+//! counts of its streams and reports no generation.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -24,23 +25,23 @@ proxy_wasm::main! {{
 }}
 
 thread_local! {
-    /// The root that was configured last; the others have been replaced. They could be told by `on_done`, but the proxy would
-    /// call that for each request too.
-    static LATEST: Cell<Option<u32>> = const { Cell::new(None) };
+    /// The root context that was configured last. `on_done` would report the replacement too, but
+    /// the proxy calls it for every request.
+    static ACTIVE_ROOT: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
 struct Root {
     id: u32,
     /// `None` until configured.
     worker: Option<Rc<Worker>>,
-    counters: Counters,
+    counters: CounterIds,
 }
 
-/// The ids of the counters used so far, by service and version, and within those by the place of the statistic.
+/// Ids of the counters in use, by service, version and [`Stat::index`].
 #[derive(Default)]
-struct Counters(Vec<Vec<Vec<Option<u32>>>>);
+struct CounterIds(Vec<Vec<Vec<Option<u32>>>>);
 
-impl Counters {
+impl CounterIds {
     fn new(config: &Config) -> Self {
         Self(config.services.iter().map(|s| vec![Vec::new(); s.versions.len()]).collect())
     }
@@ -66,11 +67,11 @@ impl Counters {
 
 impl Root {
     fn new(id: u32) -> Self {
-        Self { id, worker: None, counters: Counters::default() }
+        Self { id, worker: None, counters: CounterIds::default() }
     }
 
     fn is_replaced(&self) -> bool {
-        LATEST.get() != Some(self.id)
+        ACTIVE_ROOT.get() != Some(self.id)
     }
 
     fn flush(&mut self) {
@@ -80,11 +81,11 @@ impl Root {
                 for (version, tally) in meter.tallies().iter_mut().enumerate() {
                     self.counters.flush(&worker.config, index, version, tally);
                 }
-                if let (Some(watch), Some(watched)) = (&service.watch, meter.watched()) {
-                    watched.drain(|salt, slice, counts| {
-                        let slice = watch.slices.get(slice).copied().unwrap_or_default();
-                        for (watched, count) in stat::Watched::ALL.into_iter().zip(counts) {
-                            let name = watched.name(&service.name, salt, slice);
+                if let (Some(test), Some(slices)) = (&service.aa_test, meter.slice_counts()) {
+                    slices.drain(|salt, slice, counts| {
+                        let slice = test.slices.get(slice).copied().unwrap_or_default();
+                        for (stat, count) in stat::SliceStat::ALL.into_iter().zip(counts) {
+                            let name = stat.name(&service.name, salt, slice);
                             host::increment(host::counter(name), count.into());
                         }
                     });
@@ -98,12 +99,12 @@ impl Root {
         }
     }
 
-    /// Reports the generation, and whether this worker is on the newest. Every worker says so at every tick, so that a worker that
-    /// lags shows, and one that died or was reloaded needs no bookkeeping.
+    /// Reports the generation, and whether this worker runs the newest. Each worker reports at each
+    /// tick, so that a lagging worker is visible and a reloaded one needs no bookkeeping.
     fn report_generation(&self) {
         let Some(worker) = &self.worker else { return };
         if host::newest_generation() == Some(worker.config.generation) {
-            // First: who sees the generation must not see the tripwires of the one before.
+            // Before the generation: a reader of the new generation must not see older tripwires.
             worker.report_tripwires();
             host::set_gauge(stat::GENERATION, worker.config.generation.0);
             host::increment(host::counter(stat::TICKS), 1);
@@ -116,23 +117,23 @@ impl Root {
 impl Context for Root {}
 
 impl RootContext for Root {
-    /// A configuration that is refused here is never put in force: the proxy tries it out first and keeps the old one.
+    /// The proxy keeps the previous configuration if this returns false.
     fn on_configure(&mut self, _: usize) -> bool {
         let text = host::configuration().unwrap_or_default();
         match Config::parse(&text) {
             Ok(config) => {
-                host::announce(config.generation);
+                host::share_generation(config.generation);
                 let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-                host::set_gauge_once(stat::START_TIME, now.as_secs());
-                self.counters = Counters::new(&config);
+                host::init_gauge(stat::START_TIME, now.as_secs());
+                self.counters = CounterIds::new(&config);
                 let seed = RandomState::new().hash_one(config.generation);
                 self.worker = Some(Rc::new(Worker::new(config, seed)));
-                LATEST.set(Some(self.id));
+                ACTIVE_ROOT.set(Some(self.id));
                 host::start_ticking();
                 true
             }
             Err(error) => {
-                log::error!("serin: configuration refused: {error}");
+                log::error!("serin: configuration rejected: {error}");
                 host::increment(host::counter(stat::CONFIG_REJECTED), 1);
                 false
             }
@@ -143,7 +144,7 @@ impl RootContext for Root {
         if let Some(worker) = &self.worker {
             let now_us = worker.now_us();
             (0..worker.config.services.len())
-                .for_each(|index| worker.look_for_overdue(index, now_us));
+                .for_each(|index| worker.detect_overdue(index, now_us));
         }
         self.flush();
         if !self.is_replaced() {
@@ -161,7 +162,7 @@ impl RootContext for Root {
 }
 
 impl Drop for Root {
-    /// The last streams may have ended after the last tick.
+    /// Flushes the counts of streams that ended after the last tick.
     fn drop(&mut self) {
         self.flush();
     }

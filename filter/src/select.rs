@@ -1,46 +1,47 @@
-//! Which version answers a request. Pure: the same key gives the same version in every worker, every proxy and the controller.
+//! Selects the version of a request. Equal keys select the same version in every worker, every
+//! proxy and the controller.
 //!
-//! In this order: an override by somebody trusted, a rule, the bucket of the user's identity, the bucket of what the call graph has
-//! in common, a random bucket. The table of the configuration says which version has the bucket.
+//! In order of precedence: a trusted override, a rule, the bucket of a sticky key, the bucket of a
+//! correlation key, a random bucket. The bucket table maps the bucket to a version.
 
+use crate::aa_test::{NO_SLICES, SliceMembership};
 use crate::authority::without_port;
 use crate::bucket::scale;
 use crate::config::wire::{Correlation, Sticky};
-use crate::config::{Service, Splitting};
+use crate::config::{Service, SplitMode};
 use crate::request::Request;
 use crate::trace;
-use crate::watch::{NOWHERE, Places};
 
-/// Why a request got its version.
+/// Why the filter selected a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(usize)]
 pub enum Reason {
-    /// Somebody trusted asked for it.
+    /// A trusted override.
     Override,
     /// A rule.
     Rule,
-    /// The user's identity in a header.
+    /// Identity in a header.
     Header,
-    /// The user's identity in a cookie.
+    /// Identity in a cookie.
     Cookie,
-    /// The user's identity in the cookie that the filter issues.
+    /// Identity in the cookie that the filter issues.
     IdentityCookie,
-    /// The address it came from.
+    /// Source address.
     SourceAddress,
-    /// The bucket in `tracestate`.
+    /// Bucket in `tracestate`.
     Tracestate,
-    /// The trace id.
+    /// Trace id.
     TraceId,
-    /// The request id.
+    /// Request id.
     RequestId,
-    /// Chance.
+    /// Random bucket.
     Random,
-    /// The tripwire keeps requests from the version that it would have got.
+    /// The tripwire tripped the version of the bucket.
     Tripwire,
 }
 
 impl Reason {
-    /// Every reason, in the order of their numbers.
+    /// All reasons, in the order of their discriminants.
     pub const ALL: [Self; 11] = [
         Self::Override,
         Self::Rule,
@@ -73,71 +74,78 @@ impl Reason {
         }
     }
 
-    /// Whether somebody picked the version. What was picked is not compared with what fell to a version by chance.
+    /// Whether an override or a rule pinned the version. Pinned requests are excluded from the
+    /// comparison, as their assignment is not random.
     #[must_use]
-    pub fn is_picked(self) -> bool {
+    pub fn is_pinned(self) -> bool {
         matches!(self, Self::Override | Self::Rule)
     }
 }
 
-/// What is decided about a request.
+/// The result of selection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// A rule says to leave it alone.
+    /// A rule bypasses the filter.
     Bypass,
-    /// The mesh chooses.
+    /// The mesh splits.
     Observe,
-    /// A version is chosen.
-    Version(Choice),
+    /// The filter assigns a version.
+    Version(Assignment),
 }
 
-/// A choice of version.
+/// The assignment of a request to a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Choice {
+pub struct Assignment {
     /// Index of the version.
     pub version: usize,
-    /// Why it was chosen.
+    /// Why the filter selected it.
     pub reason: Reason,
-    /// The bucket, if one decided.
+    /// The bucket, unless the version is pinned.
     pub bucket: Option<u32>,
-    /// An identity that the user has to be given.
-    pub issued: Option<String>,
-    /// Where the user is in the slices that are [watched](crate::watch), if any are.
-    pub places: Places,
+    /// A new identity for the client.
+    pub new_identity: Option<String>,
+    /// The user's slices of the A/A test.
+    pub slices: SliceMembership,
 }
 
-/// Decides about a request for `service`.
+/// Selects the version of a request to `service`.
 #[must_use]
 pub fn select(service: &Service, request: &impl Request) -> Selection {
-    let Splitting::Filter(table) = &service.splitting else { return Selection::Observe };
-    let picked = |version, reason| {
-        Selection::Version(Choice { version, reason, bucket: None, issued: None, places: NOWHERE })
+    let SplitMode::Filter(table) = &service.split_mode else { return Selection::Observe };
+    let pinned = |version, reason| {
+        Selection::Version(Assignment {
+            version,
+            reason,
+            bucket: None,
+            new_identity: None,
+            slices: NO_SLICES,
+        })
     };
-    if let Some(version) = overridden(service, request) {
-        return picked(version, Reason::Override);
+    if let Some(version) = override_version(service, request) {
+        return pinned(version, Reason::Override);
     }
     if let Some(rule) = service.rules.iter().find(|rule| rule.matches(request)) {
-        return rule.version.map_or(Selection::Bypass, |version| picked(version, Reason::Rule));
+        return rule.version.map_or(Selection::Bypass, |version| pinned(version, Reason::Rule));
     }
-    let Key { bucket, reason, issued, places } = sticky(service, request)
-        .or_else(|| correlated(service, request))
-        .unwrap_or_else(|| Key::of(scale(request.random()), Reason::Random));
+    let Key { bucket, reason, new_identity, slices } = sticky_key(service, request)
+        .or_else(|| correlation_key(service, request))
+        .unwrap_or_else(|| Key::new(scale(request.random()), Reason::Random));
     let version = table.version(bucket);
-    Selection::Version(Choice { version, reason, bucket: Some(bucket), issued, places })
+    Selection::Version(Assignment { version, reason, bucket: Some(bucket), new_identity, slices })
 }
 
-/// The version that somebody trusted asks for.
-fn overridden(service: &Service, request: &impl Request) -> Option<usize> {
+/// The version of a trusted override.
+fn override_version(service: &Service, request: &impl Request) -> Option<usize> {
     let header = || request.header(service.override_.header.as_ref()?);
     let cookie = || request.cookie(service.override_.cookie.as_ref()?);
-    [header(), cookie()].into_iter().flatten().find_map(|wish| {
-        let (name, token) = match wish.iter().position(|byte| *byte == b':') {
-            Some(colon) => (wish.get(..colon)?, wish.get(colon + 1..)),
-            None => (&wish[..], None),
+    [header(), cookie()].into_iter().flatten().find_map(|value| {
+        let (name, token) = match value.iter().position(|byte| *byte == b':') {
+            Some(colon) => (value.get(..colon)?, value.get(colon + 1..)),
+            None => (&value[..], None),
         };
         let version = service.versions.iter().position(|v| v.name.as_str().as_bytes() == name)?;
-        let trusted =
-            token.is_some_and(|token| service.trust.token(token)) || service.trust.source(request);
+        let trusted = token.is_some_and(|token| service.trust.accepts_token(token))
+            || service.trust.accepts_source(request);
         trusted.then_some(version)
     })
 }
@@ -145,27 +153,27 @@ fn overridden(service: &Service, request: &impl Request) -> Option<usize> {
 struct Key {
     bucket: u32,
     reason: Reason,
-    issued: Option<String>,
-    places: Places,
+    new_identity: Option<String>,
+    slices: SliceMembership,
 }
 
 impl Key {
-    fn of(bucket: u32, reason: Reason) -> Self {
-        Self { bucket, reason, issued: None, places: NOWHERE }
+    fn new(bucket: u32, reason: Reason) -> Self {
+        Self { bucket, reason, new_identity: None, slices: NO_SLICES }
     }
 
-    fn of_user(service: &Service, identity: &[u8], reason: Reason) -> Self {
-        let places = service.watch.as_ref().map(|watch| watch.places(identity));
-        let places = places.unwrap_or(NOWHERE);
-        Self { places, ..Self::of(service.bucketing.bucket(identity), reason) }
+    fn from_identity(service: &Service, identity: &[u8], reason: Reason) -> Self {
+        let slices = service.aa_test.as_ref().map(|test| test.membership(identity));
+        let slices = slices.unwrap_or(NO_SLICES);
+        Self { slices, ..Self::new(service.bucketing.bucket(identity), reason) }
     }
 }
 
-/// The bucket of the user, by the first source that knows who it is.
-fn sticky(service: &Service, request: &impl Request) -> Option<Key> {
+/// The first sticky key that the request has.
+fn sticky_key(service: &Service, request: &impl Request) -> Option<Key> {
     service.sticky.iter().find_map(|source| {
         let (identity, reason) = match source {
-            Sticky::Header(name) => (request.telling_header(name)?, Reason::Header),
+            Sticky::Header(name) => (request.nonempty_header(name)?, Reason::Header),
             Sticky::Cookie(name) => (request.cookie(name)?, Reason::Cookie),
             Sticky::SourceAddress => {
                 let source = request.source().filter(|source| !source.is_empty())?;
@@ -173,35 +181,35 @@ fn sticky(service: &Service, request: &impl Request) -> Option<Key> {
             }
             Sticky::IdentityCookie(cookie) => match request.cookie(&cookie.name) {
                 Some(identity) => (identity, Reason::IdentityCookie),
-                None => return Some(introduce(service, request)),
+                None => return Some(issue_identity(service, request)),
             },
         };
-        Some(Key::of_user(service, &identity, reason))
+        Some(Key::from_identity(service, &identity, reason))
     })
 }
 
-/// A new identity, by which the user is known from the first request on.
-fn introduce(service: &Service, request: &impl Request) -> Key {
+/// Creates an identity, which already determines the version of this request.
+fn issue_identity(service: &Service, request: &impl Request) -> Key {
     let identity = format!("{:016x}{:016x}", request.random(), request.random());
-    let key = Key::of_user(service, identity.as_bytes(), Reason::IdentityCookie);
-    Key { issued: Some(identity), ..key }
+    let key = Key::from_identity(service, identity.as_bytes(), Reason::IdentityCookie);
+    Key { new_identity: Some(identity), ..key }
 }
 
-/// The bucket of the call graph that the request belongs to.
-fn correlated(service: &Service, request: &impl Request) -> Option<Key> {
+/// The first correlation key that the request has.
+fn correlation_key(service: &Service, request: &impl Request) -> Option<Key> {
     let bucket = |identity: &[u8]| service.bucketing.bucket(identity);
     service.correlation.iter().find_map(|correlation| match correlation {
         Correlation::Tracestate => {
-            let bucket = trace::bucket(&request.header("tracestate")?)?;
-            service.trust.source(request).then(|| Key::of(bucket, Reason::Tracestate))
+            let bucket = trace::parse_bucket(&request.header("tracestate")?)?;
+            service.trust.accepts_source(request).then(|| Key::new(bucket, Reason::Tracestate))
         }
         Correlation::TraceId => {
             let parent = request.header("traceparent")?;
-            Some(Key::of(bucket(trace::trace_id(&parent)?), Reason::TraceId))
+            Some(Key::new(bucket(trace::trace_id(&parent)?), Reason::TraceId))
         }
         Correlation::RequestId => {
-            let id = trace::request_id(request.telling_header("x-request-id")?);
-            Some(Key::of(bucket(&id), Reason::RequestId))
+            let id = trace::normalize_request_id(request.nonempty_header("x-request-id")?);
+            Some(Key::new(bucket(&id), Reason::RequestId))
         }
     })
 }

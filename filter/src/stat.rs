@@ -1,7 +1,8 @@
-//! The names of the statistics: written by the filter, read by the controller and by Prometheus.
+//! Statistic names: written by the filter, read by the controller and Prometheus.
 //!
-//! Envoy knows no labels on a filter's statistics, so they are part of the name, each as `label=.=value;.;` in front of the
-//! statistic proper. Istio's proxies take them out by themselves; for a plain Envoy the rules are in `envoy/bootstrap.yaml`.
+//! The ABI has no statistic labels, so the name contains them, each as `label=.=value;.;` before
+//! the base name. Istio's proxies extract them; for plain Envoy, `envoy/bootstrap.yaml` has the
+//! `stats_tags`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,70 +13,70 @@ use crate::names::{ServiceName, VersionName};
 use crate::outcome::Failure;
 use crate::select::Reason;
 
-/// What every statistic of the filter begins with; Envoy puts `wasmcustom.` before it.
+/// Prefix of all statistics of the filter. Envoy prepends `wasmcustom.`.
 pub const PREFIX: &str = "serin.";
 
-/// How often the filter brings these statistics up to date.
+/// Interval at which each worker flushes its counts.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Gauge: the generation of the configuration that the filter runs.
+/// Gauge: generation of the active configuration.
 pub const GENERATION: &str = "serin.generation";
 
-/// Gauge: when the filter was first configured in this process of the proxy, in seconds since 1970. Another value means that the proxy was
-/// started anew and every counter began again from zero.
+/// Gauge: Unix time in seconds at which the proxy process first configured the filter. A changed
+/// value means that the proxy restarted and all counters were reset.
 pub const START_TIME: &str = "serin.start_time_seconds";
 
-/// Counter: ticks of the workers (and of the main thread) that run the newest configuration the proxy accepted.
+/// Counter: ticks of workers and main thread on the newest configuration that the proxy accepted.
 pub const TICKS: &str = "serin.ticks";
 
-/// Counter: ticks of those that still run an older one. While it rises, a generation is not live everywhere.
+/// Counter: ticks on an older configuration. While it rises, some worker lags.
 pub const TICKS_BEHIND: &str = "serin.ticks_behind";
 
-/// Counter: configurations that the filter refused. The reason is in the proxy's log.
+/// Counter: configurations that the filter rejected. The proxy's log has the reason.
 pub const CONFIG_REJECTED: &str = "serin.config_rejected";
 
-/// Counter of a service: requests that a rule left alone.
+/// Counter of a service: requests that a rule bypassed.
 pub const BYPASSED: &str = "bypassed";
 
-/// Gauge of a version: 1 where the tripwire has cut it off.
+/// Gauge of a version: 1 while the tripwire is tripped.
 pub const TRIPPED: &str = "tripped";
 
-/// A counter that each version of a service has.
+/// A counter of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stat {
     /// Requests for which the filter chose this version, by reason.
     Chosen(Reason),
-    /// Of those: requests that another version's cluster served.
+    /// Of those: requests served by another version's cluster.
     Misrouted,
-    /// Of those: requests that a cluster served which is no version's.
+    /// Of those: requests served by a cluster that matches no version.
     Unmatched,
-    /// Requests assigned by weight that this version served, however they ended.
+    /// Completed requests served by this version, without pinned ones.
     Requests,
-    /// Of those: failures of this kind.
+    /// Of those: failures, by kind.
     Failures(Failure),
-    /// Of those: requests whose caller went away first.
+    /// Of those: requests that the caller cancelled.
     Cancelled,
-    /// Of those: answers of this class of statuses, from 1 (1xx) to 5 (5xx).
-    Answers(usize),
-    /// Of those: requests no slower than the upper limit of this bucket of the [`histogram`], cumulative as in Prometheus.
+    /// Of those: responses by status class, from 1 (1xx) to 5 (5xx).
+    Responses(usize),
+    /// Of those: latency up to the bound of this bucket of the [`histogram`], cumulative.
     LatencyBucket(usize),
-    /// Of those: requests that were answered, with the time to the first byte in the same way.
+    /// Of those with a response: time to first byte, as for latency.
     FirstByteBucket(usize),
-    /// Requests that waited for an answer longer than the configured time, counted when that was up.
+    /// Requests without a response within the configured time, counted at its end.
     Overdue,
-    /// Requests that the proxy itself refused.
-    Local,
-    /// Requests for which somebody picked the version (override, rule). They are counted here only.
+    /// Requests that the proxy rejected with a local reply.
+    LocalReplies,
+    /// Requests pinned to this version by an override or a rule, in no other count of outcomes.
     Pinned,
     /// Of those: failures.
     PinnedFailures,
 }
 
-/// Classes of statuses.
+/// Number of status classes.
 pub const CLASSES: usize = 5;
 
 impl Stat {
-    /// Every statistic of a version, in an order that [`Stat::index`] knows.
+    /// All statistics of a version, in the order of [`Stat::index`].
     pub fn all() -> impl Iterator<Item = Self> {
         [
             Self::Misrouted,
@@ -83,71 +84,71 @@ impl Stat {
             Self::Requests,
             Self::Cancelled,
             Self::Overdue,
-            Self::Local,
+            Self::LocalReplies,
             Self::Pinned,
             Self::PinnedFailures,
         ]
         .into_iter()
         .chain(Reason::ALL.map(Self::Chosen))
         .chain(Failure::ALL.map(Self::Failures))
-        .chain((1..=CLASSES).map(Self::Answers))
+        .chain((1..=CLASSES).map(Self::Responses))
         .chain((0..histogram::BUCKETS).map(Self::LatencyBucket))
         .chain((0..histogram::BUCKETS).map(Self::FirstByteBucket))
     }
 
-    /// How many statistics a version has.
+    /// Number of statistics of a version.
     pub const COUNT: usize =
         8 + Reason::ALL.len() + Failure::ALL.len() + CLASSES + 2 * histogram::BUCKETS;
 
-    /// The place of this statistic in [`Stat::all`].
+    /// The index of this statistic in [`Stat::all`].
     #[must_use]
     pub fn index(self) -> usize {
         const REASONS: usize = 8;
         const FAILURES: usize = REASONS + Reason::ALL.len();
-        const ANSWERS: usize = FAILURES + Failure::ALL.len();
-        const LATENCY: usize = ANSWERS + CLASSES;
+        const RESPONSES: usize = FAILURES + Failure::ALL.len();
+        const LATENCY: usize = RESPONSES + CLASSES;
         match self {
             Self::Misrouted => 0,
             Self::Unmatched => 1,
             Self::Requests => 2,
             Self::Cancelled => 3,
             Self::Overdue => 4,
-            Self::Local => 5,
+            Self::LocalReplies => 5,
             Self::Pinned => 6,
             Self::PinnedFailures => 7,
             Self::Chosen(reason) => REASONS + reason as usize,
             Self::Failures(failure) => FAILURES + failure as usize,
-            Self::Answers(class) => ANSWERS + class.saturating_sub(1),
+            Self::Responses(class) => RESPONSES + class.saturating_sub(1),
             Self::LatencyBucket(bucket) => LATENCY + bucket,
             Self::FirstByteBucket(bucket) => LATENCY + histogram::BUCKETS + bucket,
         }
     }
 
-    /// The statistic's own name, without labels.
+    /// The name without labels.
     fn base(self) -> &'static str {
         match self {
             Self::Chosen(_) => "chosen",
             Self::Misrouted => "misrouted",
-            Self::Unmatched => "elsewhere",
+            Self::Unmatched => "unmatched",
             Self::Requests => "requests",
             Self::Failures(_) => "failures",
             Self::Cancelled => "cancelled",
-            Self::Answers(_) => "answers",
+            Self::Responses(_) => "responses",
             Self::LatencyBucket(_) => "latency_ms_bucket",
             Self::FirstByteBucket(_) => "first_byte_ms_bucket",
             Self::Overdue => "overdue",
-            Self::Local => "local",
-            Self::Pinned => "picked",
-            Self::PinnedFailures => "picked_failures",
+            Self::LocalReplies => "local_replies",
+            Self::Pinned => "pinned",
+            Self::PinnedFailures => "pinned_failures",
         }
     }
 
-    /// The label it has besides service and version.
+    /// The label besides service and version.
     fn label(self) -> Option<(&'static str, String)> {
         match self {
             Self::Chosen(reason) => Some(("reason", reason.label().to_owned())),
             Self::Failures(failure) => Some(("kind", failure.label().to_owned())),
-            Self::Answers(class) => Some(("class", format!("{class}xx"))),
+            Self::Responses(class) => Some(("class", format!("{class}xx"))),
             Self::LatencyBucket(bucket) | Self::FirstByteBucket(bucket) => {
                 Some(("le", histogram::label(bucket)))
             }
@@ -155,20 +156,20 @@ impl Stat {
         }
     }
 
-    /// The name behind those of service and version.
+    /// The part of the name after the labels service and version.
     fn suffix(self) -> String {
         let base = self.base();
         self.label()
             .map_or_else(|| base.to_owned(), |(label, value)| format!("{label}=.={value};.;{base}"))
     }
 
-    /// The full name, as the filter defines it.
+    /// The full name.
     #[must_use]
     pub fn name(self, service: &ServiceName, version: &VersionName) -> String {
         of_version(service, version, &self.suffix())
     }
 
-    /// The service, version and statistic that a full name stands for, if it is one of these.
+    /// Parses a full name into service, version and statistic.
     #[must_use]
     pub fn parse(name: &str) -> Option<(&str, &str, Self)> {
         static BY_SUFFIX: LazyLock<HashMap<String, Stat>> =
@@ -178,44 +179,45 @@ impl Stat {
     }
 }
 
-/// A counter of the users in one future slice of a service, by the number of the salt and the slice's buckets; see [`crate::watch`].
+/// A counter of an A/A test, by the index of the salt and the size of the slice in buckets; see
+/// [`crate::aa_test`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SliceStat {
-    /// Requests with an identity that some version served.
+    /// Requests of users in the slice, served by any version.
     Requests,
-    /// The failures among them.
+    /// Of those: failures.
     Failures,
 }
 
 impl SliceStat {
-    /// Both.
+    /// All statistics of a slice.
     pub const ALL: [Self; 2] = [Self::Requests, Self::Failures];
 
     fn base(self) -> &'static str {
         match self {
-            Self::Requests => "watched_requests",
-            Self::Failures => "watched_failures",
+            Self::Requests => "slice_requests",
+            Self::Failures => "slice_failures",
         }
     }
 
-    /// The full name, as the filter defines it.
+    /// The full name.
     #[must_use]
     pub fn name(self, service: &ServiceName, salt: u32, slice: u32) -> String {
         of_service(service, &format!("salt=.={salt};.;slice=.={slice};.;{}", self.base()))
     }
 
-    /// The service, salt, slice and statistic that a full name stands for, if it is one of these.
+    /// Parses a full name into service, salt, slice and statistic.
     #[must_use]
     pub fn parse(name: &str) -> Option<(&str, u32, u32, Self)> {
         let (service, rest) = label(name.strip_prefix(PREFIX)?, "service")?;
         let (salt, rest) = label(rest, "salt")?;
         let (slice, base) = label(rest, "slice")?;
-        let watched = Self::ALL.into_iter().find(|watched| watched.base() == base)?;
-        Some((service, salt.parse().ok()?, slice.parse().ok()?, watched))
+        let stat = Self::ALL.into_iter().find(|stat| stat.base() == base)?;
+        Some((service, salt.parse().ok()?, slice.parse().ok()?, stat))
     }
 }
 
-/// The service and version in a full name, and what follows them.
+/// Splits a full name into service, version and the rest.
 #[must_use]
 pub fn parse_labels(name: &str) -> Option<(&str, &str, &str)> {
     let (service, rest) = label(name.strip_prefix(PREFIX)?, "service")?;
@@ -223,19 +225,19 @@ pub fn parse_labels(name: &str) -> Option<(&str, &str, &str)> {
     Some((service, version, suffix))
 }
 
-/// The full name of a service's own statistic.
+/// The full name of a statistic of a service.
 #[must_use]
 pub fn of_service(service: &ServiceName, name: &str) -> String {
     format!("{PREFIX}service=.={service};.;{name}")
 }
 
-/// The full name of a version's statistic.
+/// The full name of a statistic of a version.
 #[must_use]
 pub fn of_version(service: &ServiceName, version: &VersionName, name: &str) -> String {
     format!("{PREFIX}service=.={service};.;version=.={version};.;{name}")
 }
 
-/// The value of the label that `text` begins with, and what follows it.
+/// The value of the label at the start of `text`, and the rest.
 fn label<'t>(text: &'t str, label: &str) -> Option<(&'t str, &'t str)> {
     text.strip_prefix(label)?.strip_prefix("=.=")?.split_once(";.;")
 }
@@ -245,13 +247,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_statistic_has_its_place() {
-        let places: Vec<_> = Stat::all().map(Stat::index).collect();
-        assert_eq!(places, (0..Stat::COUNT).collect::<Vec<_>>());
+    fn indices_are_contiguous() {
+        let indices: Vec<_> = Stat::all().map(Stat::index).collect();
+        assert_eq!(indices, (0..Stat::COUNT).collect::<Vec<_>>());
     }
 
     #[test]
-    fn names_lead_back_to_what_they_stand_for() {
+    fn version_statistic_names_round_trip() {
         let service: ServiceName = "checkout.prod".parse().unwrap();
         let version: VersionName = "v1.2".parse().unwrap();
         for stat in Stat::all() {
@@ -261,17 +263,17 @@ mod tests {
     }
 
     #[test]
-    fn names_of_slices_lead_back_too() {
+    fn slice_statistic_names_round_trip() {
         let service: ServiceName = "checkout.prod".parse().unwrap();
-        for watched in SliceStat::ALL {
-            let name = watched.name(&service, 15, 10_000);
-            assert_eq!(SliceStat::parse(&name), Some(("checkout.prod", 15, 10_000, watched)));
+        for stat in SliceStat::ALL {
+            let name = stat.name(&service, 15, 10_000);
+            assert_eq!(SliceStat::parse(&name), Some(("checkout.prod", 15, 10_000, stat)));
             assert_eq!(Stat::parse(&name), None);
         }
     }
 
     #[test]
-    fn other_statistics_are_not_taken_for_ours() {
+    fn other_names_do_not_parse() {
         for name in [
             GENERATION,
             "cluster.shop.upstream_rq_total",

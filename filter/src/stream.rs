@@ -1,4 +1,4 @@
-//! One request: chosen for when its headers arrive, counted when it has ended.
+//! The stream context: selects a version on the request headers and counts the completed request.
 
 use std::rc::Rc;
 
@@ -7,36 +7,36 @@ use proxy_wasm::types::Action;
 
 use crate::config::Service;
 use crate::config::wire::{Route, Sticky};
-use crate::meter::{Chosen, Ended, Meter};
-use crate::outcome::{Facts, Outcome};
+use crate::meter::{AssignedRequest, CompletedRequest, Meter};
+use crate::outcome::{Outcome, ResponseInfo};
 use crate::request::Request;
-use crate::select::{Choice, Reason, Selection, select};
+use crate::select::{Assignment, Reason, Selection, select};
 use crate::worker::Worker;
 use crate::{CLUSTER_HEADER, VERSION_HEADER, host, trace};
 
 pub(crate) struct Stream {
     worker: Rc<Worker>,
-    /// `None` if the request is for no service of the configuration, is to be left alone, or its headers never arrived.
-    request: Option<Measured>,
+    /// `None` before the headers, for an unknown authority, and for a bypassed request.
+    request: Option<MeasuredRequest>,
 }
 
-/// A request for a service.
-struct Measured {
+/// A request to a service of the configuration.
+struct MeasuredRequest {
     service: usize,
     start_us: u64,
     grpc: bool,
     first_byte_us: Option<u64>,
-    /// `None` if the mesh chooses.
-    chosen: Option<Chosen>,
+    /// `None` if the mesh splits.
+    assigned: Option<AssignedRequest>,
     reason: Option<Reason>,
-    /// An identity that the user has to be given.
-    issued: Option<String>,
+    /// Identity for the response's `set-cookie`.
+    new_identity: Option<String>,
 }
 
-/// The request as the proxy holds it.
-struct Headers<'w>(&'w Worker);
+/// The current request, read by host calls.
+struct HostRequest<'w>(&'w Worker);
 
-impl Request for Headers<'_> {
+impl Request for HostRequest<'_> {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
         host::request_header(name)
     }
@@ -55,57 +55,58 @@ impl Stream {
         Self { worker, request: None }
     }
 
-    /// Decides about the request, and tells the routes by the header whose name is returned. `None` if it is to be left alone.
-    fn begin(&self, has_body: bool) -> Option<(Measured, Option<&'static str>)> {
+    /// Selects a version and sets the route header, whose name it returns. `None` for a request
+    /// that the filter does not measure.
+    fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
         let index = worker.config.service(|| host::request_header(":authority"))?;
         let service = worker.config.services.get(index)?;
         let start_us = worker.now_us();
-        worker.look_for_overdue(index, start_us);
-        let selection = select(service, &Headers(worker));
+        worker.detect_overdue(index, start_us);
+        let selection = select(service, &HostRequest(worker));
         if let Some(name) = &service.override_.header
             && host::request_header(name).is_some()
         {
             host::remove_request_header(name);
         }
-        let mut told = None;
-        let mut request = Measured {
+        let mut route_header = None;
+        let mut request = MeasuredRequest {
             service: index,
             start_us,
-            // A message is a body, even an empty one.
+            // Even an empty gRPC message has a body.
             grpc: has_body && host::request_header("content-type").is_some_and(|it| is_grpc(&it)),
             first_byte_us: None,
-            chosen: None,
+            assigned: None,
             reason: None,
-            issued: None,
+            new_identity: None,
         };
         match selection {
             Selection::Bypass => {
-                worker.with_meter(index, Meter::bypass);
+                worker.with_meter(index, Meter::count_bypassed);
                 return None;
             }
             Selection::Observe => {}
-            Selection::Version(choice) => {
-                let Choice { version, reason, bucket, issued, places } = choice;
-                let (version, reason) = match worker.is_cut_off(index, version, start_us) {
+            Selection::Version(assignment) => {
+                let Assignment { version, reason, bucket, new_identity, slices } = assignment;
+                let (version, reason) = match worker.is_tripped(index, version, start_us) {
                     true => (0, Reason::Tripwire),
                     false => (version, reason),
                 };
-                told = tell_routes(service, version);
-                if service.propagates() {
-                    hand_on(bucket);
+                route_header = set_route_header(service, version);
+                if service.propagates_bucket() {
+                    propagate_bucket(bucket);
                 }
-                let choose = |meter: &mut Meter| meter.choose(version, reason, start_us);
-                let chosen = worker.with_meter(index, choose).flatten();
-                request.chosen = chosen.map(|chosen| chosen.at(places));
+                let start = |meter: &mut Meter| meter.start(version, reason, start_us);
+                let assigned = worker.with_meter(index, start).flatten();
+                request.assigned = assigned.map(|assigned| assigned.in_slices(slices));
                 request.reason = Some(reason);
-                request.issued = issued;
+                request.new_identity = new_identity;
             }
         }
-        Some((request, told))
+        Some((request, route_header))
     }
 
-    fn answer(&mut self) {
+    fn respond(&mut self) {
         let worker = &*self.worker;
         let Some(request) = &mut self.request else { return };
         let Some(service) = worker.config.services.get(request.service) else { return };
@@ -113,51 +114,50 @@ impl Stream {
             return;
         }
         request.first_byte_us = Some(worker.now_us().saturating_sub(request.start_us));
-        if let Some(chosen) = &mut request.chosen {
-            worker.with_meter(request.service, |meter| meter.answered(chosen));
+        if let Some(assigned) = &mut request.assigned {
+            worker.with_meter(request.service, |meter| meter.responded(assigned));
         }
-        if let Some(identity) = request.issued.take() {
-            issue(service, &identity);
+        if let Some(identity) = request.new_identity.take() {
+            add_identity_cookie(service, &identity);
         }
         if let Some(name) = &service.reveal {
-            reveal(service, name, request.reason);
+            add_reveal_header(service, name, request.reason);
         }
     }
 
-    fn end(&self) {
+    fn complete(&self) {
         let worker = &*self.worker;
         let Some(request) = &self.request else { return };
         let Some(service) = worker.config.services.get(request.service) else { return };
         let status = host::property_u64(&["response", "code"]);
         let grpc_status = || host::property_u64(&["response", "grpc_status"]);
-        let facts = Facts {
+        let response = ResponseInfo {
             status,
             flags: host::property_u64(&["response", "flags"]).unwrap_or(0),
-            // The proxy derives one for plain HTTP too, where it means nothing.
+            // The proxy derives a gRPC status for plain HTTP too.
             grpc_status: request.grpc.then(grpc_status).flatten(),
         };
-        let by_a_version = || {
+        let from_upstream = || {
             host::property(&["response", "code_details"])
                 .is_none_or(|details| details == b"via_upstream")
         };
         let cluster = host::property(&["xds", "cluster_name"]);
-        let ended = Ended {
+        let completed = CompletedRequest {
             cluster: cluster.as_deref(),
-            outcome: Outcome::of(facts, &service.blame, by_a_version),
+            outcome: Outcome::classify(response, &service.blame, from_upstream),
             status,
             first_byte_us: request.first_byte_us,
             latency_us: worker.now_us().saturating_sub(request.start_us),
         };
-        let fails =
-            worker.with_meter(request.service, |meter| meter.end(service, request.chosen, &ended));
-        if let Some(version) = fails.flatten() {
-            worker.cut_off(request.service, version);
+        let complete = |meter: &mut Meter| meter.complete(service, request.assigned, &completed);
+        if let Some(version) = worker.with_meter(request.service, complete).flatten() {
+            worker.trip(request.service, version);
         }
     }
 }
 
-/// Tells the routes which version is chosen, over whatever the client sent under that name, which is returned.
-fn tell_routes(service: &Service, version: usize) -> Option<&'static str> {
+/// Sets the header that the routes match, and returns its name.
+fn set_route_header(service: &Service, version: usize) -> Option<&'static str> {
     let version = service.versions.get(version)?;
     let (header, value) = match service.route {
         Route::VersionHeader => (VERSION_HEADER, version.name.as_str()),
@@ -167,8 +167,8 @@ fn tell_routes(service: &Service, version: usize) -> Option<&'static str> {
     Some(header)
 }
 
-/// Hands the bucket on to the services that this one calls, where applications forward trace context.
-fn hand_on(bucket: Option<u32>) {
+/// Propagates the bucket in `tracestate` of a traced request.
+fn propagate_bucket(bucket: Option<u32>) {
     if let Some(bucket) = bucket
         && host::request_header("traceparent").is_some()
     {
@@ -178,8 +178,7 @@ fn hand_on(bucket: Option<u32>) {
     }
 }
 
-/// Gives the user an identity, for the next requests.
-fn issue(service: &Service, identity: &str) {
+fn add_identity_cookie(service: &Service, identity: &str) {
     let cookie = service.sticky.iter().find_map(|source| match source {
         Sticky::IdentityCookie(cookie) => Some(cookie),
         _ => None,
@@ -193,8 +192,8 @@ fn issue(service: &Service, identity: &str) {
     }
 }
 
-/// Tells the caller which version served, and why it was chosen.
-fn reveal(service: &Service, header: &str, reason: Option<Reason>) {
+/// Adds the version that served and the reason to the response.
+fn add_reveal_header(service: &Service, header: &str, reason: Option<Reason>) {
     let cluster = host::property(&["xds", "cluster_name"]).unwrap_or_default();
     let served = service.versions.iter().find(|v| v.cluster.as_bytes() == cluster);
     if let Some(served) = served {
@@ -203,18 +202,18 @@ fn reveal(service: &Service, header: &str, reason: Option<Reason>) {
     }
 }
 
-/// `application/grpc`, `application/grpc+proto`, but not `application/grpc-web`, whose status is in the body.
+/// Whether a content type is gRPC. gRPC-Web is not: its status is in the body.
 fn is_grpc(content_type: &[u8]) -> bool {
     let rest = content_type.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// A poison request, in the build that shows what becomes of the others.
+/// Traps on demand, in the build for failure tests.
 #[cfg(feature = "trap")]
 #[allow(clippy::panic)]
 fn trap() {
     if host::request_header("x-serin-trap").is_some() {
-        panic!("a request asked for it");
+        panic!("x-serin-trap");
     }
 }
 
@@ -224,30 +223,30 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         #[cfg(feature = "trap")]
         trap();
-        let (request, told) = self.begin(!end_of_stream).unzip();
+        let (request, route_header) = self.start(!end_of_stream).unzip();
         self.request = request;
-        let told = told.flatten();
-        let mut changed = told.is_some();
+        let route_header = route_header.flatten();
+        let mut changed = route_header.is_some();
         for header in [VERSION_HEADER, CLUSTER_HEADER] {
-            // Whoever sends the others chooses nothing by them: routes may go by both.
-            if told != Some(header) && host::request_header(header).is_some() {
+            // Routes may match either header, so remove a client's value of the other.
+            if route_header != Some(header) && host::request_header(header).is_some() {
                 host::remove_request_header(header);
                 changed = true;
             }
         }
         if changed {
-            host::refresh_route();
+            host::clear_route_cache();
         }
         Action::Continue
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        self.answer();
+        self.respond();
         Action::Continue
     }
 
-    /// The last callback of a stream, once, also for resets and the proxy's own answers.
+    /// The proxy calls this once per stream, also for resets and local replies.
     fn on_log(&mut self) {
-        self.end();
+        self.complete();
     }
 }

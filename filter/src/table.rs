@@ -1,8 +1,8 @@
-//! The table of buckets: which of a million buckets belongs to which version.
+//! The bucket table: assigns a million buckets to versions.
 //!
-//! A user falls into a bucket by hash, for as long as the salt stays. Sticky and monotone at once ("who has seen the candidate
-//! keeps it while its weight grows") is a property of how one table follows another, so [`Table::shifted`] takes away from a
-//! version only if its weight fell, and moves no bucket more than the change of weights asks for.
+//! A hash maps a user to a bucket that is fixed for a salt. [`Table::shifted`] keeps users on the
+//! candidate while its weight grows: a version loses buckets only if its weight fell, and no more
+//! buckets move than the weights require.
 
 use std::fmt;
 
@@ -11,15 +11,18 @@ use thiserror::Error;
 /// Buckets in a table. One bucket is one part per million of the users.
 pub const BUCKETS: u32 = 1_000_000;
 
+/// Ranges of a table.
+pub const MAX_RANGES: usize = 1024;
+
 /// A version's share of the users in parts per million, 0 to 1,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Weight(#[cfg_attr(feature = "schema", schemars(range(max = BUCKETS)))] u32);
 
 impl Weight {
-    /// Nobody.
+    /// 0 %.
     pub const ZERO: Self = Self(0);
-    /// Everybody.
+    /// 100 %.
     pub const ALL: Self = Self(BUCKETS);
 
     /// A weight of `ppm` parts per million, or `None` above 1,000,000.
@@ -40,7 +43,7 @@ impl Weight {
         f64::from(self.0) / f64::from(BUCKETS)
     }
 
-    /// What is left for the others.
+    /// The weight that remains for the other versions.
     #[must_use]
     pub fn rest(self) -> Self {
         Self(BUCKETS.saturating_sub(self.0))
@@ -53,89 +56,91 @@ impl fmt::Display for Weight {
     }
 }
 
-/// Adjacent buckets of one version.
+/// A range of buckets of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub struct BucketRange {
     /// Index of the version in the service's list of versions.
     pub version: usize,
     /// Number of buckets, at least 1.
     pub buckets: u32,
 }
 
-/// Why runs do not make a table.
+/// The ranges do not cover the table.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the counts add up to {total}, but a table has exactly {BUCKETS} buckets")]
+#[error("counts add up to {total}, expected {BUCKETS}")]
 pub struct TableError {
     total: u64,
 }
 
-/// A division of all buckets among versions.
+/// An assignment of all buckets to versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// In order of bucket; no run is empty and neighbours differ in version.
-    runs: Vec<Run>,
+    /// In bucket order. No range is empty, and adjacent ranges differ in version.
+    ranges: Vec<BucketRange>,
 }
 
 impl Table {
-    /// A table from runs in order of bucket. Empty runs are dropped and neighbours of one version joined.
+    /// A table of ranges in bucket order. Drops empty ranges and joins adjacent ones of a version.
     ///
     /// # Errors
     /// The counts do not add up to [`BUCKETS`].
-    pub fn new(runs: impl IntoIterator<Item = Run>) -> Result<Self, TableError> {
+    pub fn new(ranges: impl IntoIterator<Item = BucketRange>) -> Result<Self, TableError> {
         let mut total = 0;
-        let mut joined: Vec<Run> = Vec::new();
-        for run in runs {
-            total += u64::from(run.buckets);
+        let mut joined: Vec<BucketRange> = Vec::new();
+        for range in ranges {
+            total += u64::from(range.buckets);
             match joined.last_mut() {
-                _ if run.buckets == 0 => {}
-                Some(last) if last.version == run.version => {
-                    last.buckets = last.buckets.saturating_add(run.buckets);
+                _ if range.buckets == 0 => {}
+                Some(last) if last.version == range.version => {
+                    last.buckets = last.buckets.saturating_add(range.buckets);
                 }
-                _ => joined.push(run),
+                _ => joined.push(range),
             }
         }
         if total == u64::from(BUCKETS) {
-            Ok(Self { runs: joined })
+            Ok(Self { ranges: joined })
         } else {
             Err(TableError { total })
         }
     }
 
-    /// The table in which one version has every bucket.
+    /// The table with all buckets on one version.
     #[must_use]
     pub fn all(version: usize) -> Self {
-        Self { runs: vec![Run { version, buckets: BUCKETS }] }
+        Self { ranges: vec![BucketRange { version, buckets: BUCKETS }] }
     }
 
-    /// The runs in order of bucket.
+    /// The ranges in bucket order.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
+    pub fn ranges(&self) -> &[BucketRange] {
+        &self.ranges
     }
 
-    /// The version that owns `bucket`, counted from 0; the last run's for a bucket beyond the end.
+    /// The version of `bucket`, counted from 0. The last range includes buckets out of range.
     #[must_use]
     pub fn version(&self, bucket: u32) -> usize {
         let mut end = 0;
-        for run in &self.runs {
-            end += run.buckets;
+        for range in &self.ranges {
+            end += range.buckets;
             if bucket < end {
-                return run.version;
+                return range.version;
             }
         }
-        self.runs.last().map_or(0, |run| run.version)
+        self.ranges.last().map_or(0, |range| range.version)
     }
 
     /// The weight of `version`.
     #[must_use]
     pub fn weight(&self, version: usize) -> Weight {
-        Weight(self.runs.iter().filter(|run| run.version == version).map(|run| run.buckets).sum())
+        let ranges = self.ranges.iter().filter(|range| range.version == version);
+        Weight(ranges.map(|range| range.buckets).sum())
     }
 
-    /// The table that gives each version its weight in `weights` (by index, absent means zero) with the least movement: a version
-    /// gives up buckets only if its weight fell, and they go to the versions whose weight rose.
+    /// The table with these weights by version index (zero if absent) and the fewest moved buckets.
     ///
-    /// Short runs are given up first, and go to a neighbour where one gains: however often weights change, runs do not pile up.
+    /// Versions whose weight fell release buckets to versions whose weight rose. Short ranges are
+    /// released first, and preferably to an adjacent version, which bounds the number of ranges
+    /// over many changes.
     ///
     /// # Errors
     /// The weights do not add up to [`BUCKETS`].
@@ -149,31 +154,32 @@ impl Table {
             .enumerate()
             .map(|(version, weight)| weight.ppm().saturating_sub(self.weight(version).ppm()))
             .collect();
-        let mut runs = Vec::with_capacity(self.runs.len() + weights.len());
-        let mut after = self.runs.iter().skip(1).map(|run| run.version);
-        for (run, freed) in self.runs.iter().zip(self.given_up(weights)) {
-            runs.push(Run { version: run.version, buckets: run.buckets - freed });
-            let before = runs.iter().rev().find(|run| run.buckets > 0).map(|run| run.version);
-            let mut left = freed;
-            let mut give = |version: usize| {
-                let buckets = gain.get_mut(version).map_or(0, |wanted| take(wanted, left));
+        let mut ranges = Vec::with_capacity(self.ranges.len() + weights.len());
+        let mut following = self.ranges.iter().skip(1).map(|range| range.version);
+        for (range, released) in self.ranges.iter().zip(self.released(weights)) {
+            ranges.push(BucketRange { version: range.version, buckets: range.buckets - released });
+            let previous = ranges.iter().rev().find(|range| range.buckets > 0);
+            let previous = previous.map(|range| range.version);
+            let mut left = released;
+            let mut grant = |version: usize| {
+                let buckets = gain.get_mut(version).map_or(0, |gain| take(gain, left));
                 left -= buckets;
-                Run { version, buckets }
+                BucketRange { version, buckets }
             };
-            runs.extend(before.map(&mut give));
-            let joins_the_next = after.next().map(&mut give);
-            runs.extend((0..weights.len()).map(&mut give));
-            runs.extend(joins_the_next);
+            ranges.extend(previous.map(&mut grant));
+            let next = following.next().map(&mut grant);
+            ranges.extend((0..weights.len()).map(&mut grant));
+            ranges.extend(next);
         }
-        Self::new(runs)
+        Self::new(ranges)
     }
 
-    /// How many buckets of each run its version gives up.
-    fn given_up(&self, weights: &[Weight]) -> Vec<u32> {
-        let mut given_up = vec![0; self.runs.len()];
-        let mut shortest: Vec<usize> = (0..self.runs.len()).collect();
-        shortest.sort_by_key(|index| self.runs.get(*index).map(|run| run.buckets));
-        let versions = self.runs.iter().map(|run| run.version + 1).max().unwrap_or(0);
+    /// The number of buckets that each range releases.
+    fn released(&self, weights: &[Weight]) -> Vec<u32> {
+        let mut released = vec![0; self.ranges.len()];
+        let mut shortest: Vec<usize> = (0..self.ranges.len()).collect();
+        shortest.sort_by_key(|index| self.ranges.get(*index).map(|range| range.buckets));
+        let versions = self.ranges.iter().map(|range| range.version + 1).max().unwrap_or(0);
         let mut losses: Vec<u32> = (0..versions)
             .map(|version| {
                 let weight = weights.get(version).copied().unwrap_or_default();
@@ -181,19 +187,19 @@ impl Table {
             })
             .collect();
         for index in shortest {
-            if let (Some(run), Some(given_up)) = (self.runs.get(index), given_up.get_mut(index))
-                && let Some(loss) = losses.get_mut(run.version)
+            if let (Some(range), Some(released)) = (self.ranges.get(index), released.get_mut(index))
+                && let Some(loss) = losses.get_mut(range.version)
             {
-                *given_up = take(loss, run.buckets);
+                *released = take(loss, range.buckets);
             }
         }
-        given_up
+        released
     }
 }
 
-/// Takes up to `wanted` from `from` and returns how many that were.
-fn take(from: &mut u32, wanted: u32) -> u32 {
-    let taken = wanted.min(*from);
+/// Subtracts up to `most` from `from` and returns the amount.
+fn take(from: &mut u32, most: u32) -> u32 {
+    let taken = most.min(*from);
     *from -= taken;
     taken
 }
@@ -208,14 +214,14 @@ mod tests {
         shares.iter().map(|ppm| Weight::from_ppm(*ppm).unwrap()).collect()
     }
 
-    /// How many buckets have another version in `b` than in `a`.
+    /// The number of buckets whose version differs between `a` and `b`.
     fn moved(a: &Table, b: &Table) -> u32 {
         let edges = |table: &Table| {
             table
-                .runs()
+                .ranges()
                 .iter()
-                .scan(0, |end, run| {
-                    *end += run.buckets;
+                .scan(0, |end, range| {
+                    *end += range.buckets;
                     Some(*end)
                 })
                 .collect::<Vec<_>>()
@@ -234,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_candidate_keeps_what_it_had() {
+    fn a_growing_version_keeps_its_buckets() {
         let mut table = Table::all(0);
         let mut before = Vec::new();
         for ppm in [10_000, 50_000, 250_000, 500_000, 1_000_000] {
@@ -247,43 +253,46 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_do_not_fill_the_table_are_refused() {
-        let run = |buckets| Run { version: 0, buckets };
-        assert!(Table::new([run(BUCKETS)]).is_ok());
-        for bad in
-            [vec![], vec![run(BUCKETS - 1)], vec![run(BUCKETS), run(1)], vec![run(u32::MAX); 9]]
-        {
+    fn counts_must_add_up_to_the_table() {
+        let range = |buckets| BucketRange { version: 0, buckets };
+        assert!(Table::new([range(BUCKETS)]).is_ok());
+        for bad in [
+            vec![],
+            vec![range(BUCKETS - 1)],
+            vec![range(BUCKETS), range(1)],
+            vec![range(u32::MAX); 9],
+        ] {
             assert!(Table::new(bad).is_err());
         }
         assert!(Table::all(0).shifted(&weights(&[BUCKETS, 1])).is_err());
     }
 
     #[test]
-    fn weights_read_as_percent() {
+    fn weights_print_as_percent() {
         assert_eq!(Weight::from_ppm(2_500).unwrap().to_string(), "0.25 %");
         assert_eq!(Weight::ALL.to_string(), "100 %");
         assert_eq!(Weight::from_ppm(BUCKETS + 1), None);
     }
 
-    /// Twenty thousand small trades between any two of eight versions, and the table is far from the longest that is allowed.
+    /// 20,000 small transfers between random pairs of eight versions.
     #[test]
-    fn runs_do_not_pile_up() {
+    fn the_number_of_ranges_is_bounded() {
         let mut random = fastrand::Rng::with_seed(8);
         let mut table = Table::all(0);
         let mut shares = vec![BUCKETS / 8; 8];
         let mut longest = 0;
         for _ in 0..20_000 {
             let (from, to) = (random.usize(0..8), random.usize(0..8));
-            let traded = random.u32(1..1_000).min(shares[from]);
-            shares[from] -= traded;
-            shares[to] += traded;
+            let moved = random.u32(1..1_000).min(shares[from]);
+            shares[from] -= moved;
+            shares[to] += moved;
             table = table.shifted(&weights(&shares)).unwrap();
-            longest = longest.max(table.runs().len());
+            longest = longest.max(table.ranges().len());
         }
-        assert!(longest <= crate::config::limit::RUNS / 4, "{longest} runs");
+        assert!(longest <= MAX_RANGES / 4, "{longest} ranges");
     }
 
-    /// A sequence of weights of two to five versions, each of which adds up to a million.
+    /// A sequence of splits of two to five versions. Each split adds up to a million.
     fn splits() -> impl Strategy<Value = Vec<Vec<u32>>> {
         let split = |versions| {
             prop::collection::vec(0..=BUCKETS, versions - 1).prop_map(|mut cuts| {
@@ -297,7 +306,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shifts_are_exact_and_move_the_least(splits in splits()) {
+        fn shifts_are_exact_and_minimal(splits in splits()) {
             let mut table = Table::all(0);
             for split in splits {
                 let next = table.shifted(&weights(&split)).unwrap();

@@ -1,12 +1,13 @@
-//! What a call graph carries along where its applications forward it: W3C Trace Context (`traceparent`, `tracestate`) and Envoy's
-//! `x-request-id`. Pure.
+//! Correlation keys of a call graph: W3C Trace Context (`traceparent`, `tracestate`) and Envoy's
+//! `x-request-id`.
 
 use crate::table::BUCKETS;
 
-/// serin's key among the members of `tracestate`.
+/// The `tracestate` key of serin.
 const KEY: &[u8] = b"serin=";
 
-/// The trace id of a `traceparent`: 32 lower-case hexadecimal digits, not all zero (Trace Context, 3.2).
+/// The trace id of a `traceparent`: 32 lower-case hexadecimal digits, not all zero
+/// (Trace Context, 3.2).
 #[must_use]
 pub fn trace_id(traceparent: &[u8]) -> Option<&[u8]> {
     let (version, rest) = traceparent.split_at_checked(2)?;
@@ -20,15 +21,15 @@ pub fn trace_id(traceparent: &[u8]) -> Option<&[u8]> {
     valid.then_some(id)
 }
 
-/// The bucket that a filter before has put into a `tracestate`.
+/// The bucket in a `tracestate`.
 #[must_use]
-pub fn bucket(tracestate: &[u8]) -> Option<u32> {
+pub fn parse_bucket(tracestate: &[u8]) -> Option<u32> {
     let digits = members(tracestate).find_map(|member| member.strip_prefix(KEY))?;
     let digits = (digits.len() <= 6).then_some(digits)?;
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|bucket| *bucket < BUCKETS)
 }
 
-/// The `tracestate` that hands a bucket on: what changed comes first (Trace Context, 3.5), the rest stays.
+/// The `tracestate` with a bucket. The modified member is the first (Trace Context, 3.5).
 #[must_use]
 pub fn with_bucket(tracestate: Option<&[u8]>, bucket: u32) -> Vec<u8> {
     let mut value = KEY.to_vec();
@@ -46,13 +47,14 @@ fn members(tracestate: &[u8]) -> impl Iterator<Item = &[u8]> {
     tracestate.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// An `x-request-id` without the digit in which Envoy notes whether the request is traced: it may change on the way.
+/// An `x-request-id` without the digit in which Envoy encodes the sampling decision, which may
+/// change between hops.
 #[must_use]
-pub fn request_id(mut id: Vec<u8>) -> Vec<u8> {
+pub fn normalize_request_id(mut id: Vec<u8>) -> Vec<u8> {
     if id.len() == 36
-        && let Some(note) = id.get_mut(14)
+        && let Some(digit) = id.get_mut(14)
     {
-        *note = b'4';
+        *digit = b'4';
     }
     id
 }
@@ -64,7 +66,7 @@ mod tests {
     const ID: &[u8] = b"4bf92f3577b34da6a3ce929d0e0e4736";
 
     #[test]
-    fn trace_ids() {
+    fn only_valid_trace_ids_parse() {
         let parent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert_eq!(trace_id(parent), Some(ID));
         let later = [&parent[..], b"-more"].concat();
@@ -84,23 +86,23 @@ mod tests {
     }
 
     #[test]
-    fn buckets_travel_in_tracestate() {
+    fn tracestate_round_trips_a_bucket() {
         let value = with_bucket(Some(b"rojo=00f067, serin=7 ,,congo=t61"), 999_999);
         assert_eq!(value, b"serin=999999,rojo=00f067,congo=t61");
-        assert_eq!(bucket(&value), Some(999_999));
-        assert_eq!(bucket(&with_bucket(None, 0)), Some(0));
+        assert_eq!(parse_bucket(&value), Some(999_999));
+        assert_eq!(parse_bucket(&with_bucket(None, 0)), Some(0));
         for bad in [&b""[..], b"rojo=1", b"serin=", b"serin=1000000", b"serin=-1", b"serin=\xff"] {
-            assert_eq!(bucket(bad), None, "{bad:?}");
+            assert_eq!(parse_bucket(bad), None, "{bad:?}");
         }
-        assert_eq!(bucket(b"serin=0000000000000001"), None);
+        assert_eq!(parse_bucket(b"serin=0000000000000001"), None);
     }
 
     #[test]
-    fn a_request_id_stays_the_same_whether_traced_or_not() {
+    fn a_normalized_request_id_ignores_sampling() {
         let plain = b"a1b2c3d4-0000-4000-8000-0123456789ab".to_vec();
         let traced = b"a1b2c3d4-0000-9000-8000-0123456789ab".to_vec();
-        assert_eq!(request_id(plain.clone()), request_id(traced));
-        assert_eq!(request_id(plain.clone()), plain);
-        assert_eq!(request_id(b"mine".to_vec()), b"mine");
+        assert_eq!(normalize_request_id(plain.clone()), normalize_request_id(traced));
+        assert_eq!(normalize_request_id(plain.clone()), plain);
+        assert_eq!(normalize_request_id(b"custom".to_vec()), b"custom");
     }
 }

@@ -1,51 +1,54 @@
-//! The local fuse: cuts off a version that fails hard, in each worker, with or without a controller. Pure.
+//! The tripwire: stops requests to a failing version within one worker, without the controller.
 //!
-//! For each version but the baseline a CUSUM (E. S. Page, "Continuous inspection schemes", 1954) of likelihood ratios tests
-//! "fails a share of p0 of its requests at most" against "fails half-way from p0 to all of them": a failure multiplies the evidence
-//! by (1 + p0) / (2 p0), a success halves it, and below one it begins anew. By Wald's inequality and Lorden's argument the mean
-//! number of requests between false alarms is at least the limit, 500 million, even at exactly p0.
+//! For each version except the baseline, a CUSUM of likelihood ratios (E. S. Page, "Continuous
+//! inspection schemes", 1954) tests a failure rate of at most p0 against (1 + p0) / 2. A failure
+//! multiplies the evidence by (1 + p0) / (2 p0), a success halves it, and its minimum is one. By
+//! Wald's inequality and Lorden's argument, the mean number of requests between false alarms is at
+//! least the threshold, 500 million, even at exactly p0.
 //!
-//! p0 is the configured share, or twice what the baseline fails at present if that is more: where everybody fails, the version is not
-//! to blame. The baseline's present is the worse of a long and a short memory of it, so that an outage of both shows in time.
+//! p0 is the tolerated rate, or twice the baseline's current failure rate if that is higher, so
+//! that a common outage does not trip the candidate. The current rate is the higher of a slow and a
+//! fast moving average, which detects the outage early.
 
-/// Evidence at which a version is cut off: with a tolerated share of 10 %, twelve failures in a row; with 50 %, fifty.
-const LIMIT: f64 = 5e8;
+/// Evidence at which a version trips: twelve consecutive failures at a tolerated rate of 10 %,
+/// fifty at 50 %.
+const THRESHOLD: f64 = 5e8;
 
-/// What a request of the baseline weighs in the long memory and in the short one.
-const MEMORIES: [f64; 2] = [1.0 / 64.0, 1.0 / 4.0];
+/// Weights of a request in the slow and the fast exponential moving average.
+const EMA_WEIGHTS: [f64; 2] = [1.0 / 64.0, 1.0 / 4.0];
 
 /// The tripwire of one service in one worker.
 #[derive(Debug, Clone)]
 pub struct Tripwire {
     tolerated: f64,
-    /// The baseline's share of failures, by each memory.
-    baseline: [f64; MEMORIES.len()],
-    /// Evidence against each version, by index; that against the baseline stays one.
+    /// Failure rate of the baseline, per moving average.
+    baseline: [f64; EMA_WEIGHTS.len()],
+    /// Evidence by version index. The baseline's is always one.
     evidence: Vec<f64>,
 }
 
 impl Tripwire {
-    /// No evidence yet against any of the versions, the first of which is the baseline.
+    /// No evidence against any version. The baseline is the first.
     #[must_use]
     pub fn new(tolerated_ppm: u32, versions: usize) -> Self {
         let tolerated = f64::from(tolerated_ppm) / 1e6;
-        Self { tolerated, baseline: [0.0; MEMORIES.len()], evidence: vec![1.0; versions] }
+        Self { tolerated, baseline: [0.0; EMA_WEIGHTS.len()], evidence: vec![1.0; versions] }
     }
 
-    /// A request of `version` has ended, or is overdue. Returns whether the version is to be cut off.
+    /// Adds a completed or overdue request of `version`. Returns whether the version trips.
     pub fn observe(&mut self, version: usize, failed: bool) -> bool {
         if version == 0 {
             let failed = f64::from(u8::from(failed));
-            for (share, weight) in self.baseline.iter_mut().zip(MEMORIES) {
-                *share += weight * (failed - *share);
+            for (rate, weight) in self.baseline.iter_mut().zip(EMA_WEIGHTS) {
+                *rate += weight * (failed - *rate);
             }
             return false;
         }
-        let p0 = self.baseline.iter().fold(self.tolerated, |p0, share| p0.max(2.0 * share));
+        let p0 = self.baseline.iter().fold(self.tolerated, |p0, rate| p0.max(2.0 * rate));
         let Some(evidence) = self.evidence.get_mut(version) else { return false };
         let ratio = if failed { (1.0 + p0) / (2.0 * p0) } else { 0.5 };
         *evidence = (*evidence * ratio).max(1.0);
-        *evidence >= LIMIT
+        *evidence >= THRESHOLD
     }
 }
 
@@ -53,7 +56,7 @@ impl Tripwire {
 mod tests {
     use super::*;
 
-    /// Requests of the candidate until it is cut off.
+    /// Number of requests of the candidate until it trips.
     fn requests(
         tolerated_ppm: u32,
         mut failed: impl FnMut(usize) -> (bool, bool),
@@ -67,24 +70,24 @@ mod tests {
     }
 
     #[test]
-    fn a_candidate_that_fails_every_request_is_cut_off_within_fifty() {
+    fn a_candidate_that_fails_all_requests_trips_within_fifty() {
         assert_eq!(requests(100_000, |_| (false, true)), Some(12));
         assert_eq!(requests(500_000, |_| (false, true)), Some(50));
         assert_eq!(requests(10_000, |_| (false, true)), Some(6));
     }
 
     #[test]
-    fn a_candidate_that_fails_half_is_cut_off_and_one_in_ten_is_not() {
+    fn a_candidate_trips_at_half_its_requests_failed_but_not_at_a_tenth() {
         let every = |n: usize| move |i: usize| (false, i.is_multiple_of(n));
         assert!(requests(100_000, every(2)).is_some_and(|requests| requests < 60));
         assert_eq!(requests(100_000, every(10)), None);
     }
 
     #[test]
-    fn where_both_fail_the_candidate_is_not_to_blame() {
+    fn a_candidate_does_not_trip_while_the_baseline_fails_too() {
         assert_eq!(requests(100_000, |_| (true, true)), None);
         assert_eq!(requests(100_000, |n| (n.is_multiple_of(2), n % 2 == 1)), None);
-        // The candidate has nine requests to one of the baseline's.
+        // Nine candidate requests per baseline request.
         let mut tripwire = Tripwire::new(100_000, 2);
         for _ in 0..100 {
             tripwire.observe(0, true);
@@ -93,21 +96,22 @@ mod tests {
     }
 
     #[test]
-    fn a_baseline_that_recovers_protects_the_candidate_no_longer() {
-        let cut_off = requests(100_000, |n| (n <= 100, true));
-        assert!(cut_off.is_some_and(|requests| (112..300).contains(&requests)), "{cut_off:?}");
+    fn a_candidate_trips_after_the_baseline_recovers() {
+        let tripped = requests(100_000, |n| (n <= 100, true));
+        assert!(tripped.is_some_and(|requests| (112..300).contains(&requests)), "{tripped:?}");
     }
 
     #[test]
-    fn the_baseline_is_never_cut_off() {
+    fn the_baseline_never_trips() {
         let mut tripwire = Tripwire::new(100_000, 2);
         assert!((0..1_000).all(|_| !tripwire.observe(0, true)));
     }
 
-    /// One candidate as good as its baseline, 1 % errors each. A cycle of the CUSUM reaches the limit with a probability of at most
-    /// limit^(-theta), where theta solves E[ratio^theta] = 1 (Lundberg's inequality), and each request begins one at most.
+    /// Both versions fail 1 % of requests. A cycle of the CUSUM reaches the threshold with a
+    /// probability of at most threshold^(-theta), where theta solves E[ratio^theta] = 1 (Lundberg's
+    /// inequality). Each request starts at most one cycle.
     #[test]
-    fn a_good_candidate_is_cut_off_in_less_than_one_of_a_thousand_runs_of_ten_million() {
+    fn false_trips_are_rarer_than_one_in_a_thousand_runs_of_ten_million_requests() {
         let excess = |theta: f64| 0.01 * 5.5_f64.powf(theta) + 0.99 * 0.5_f64.powf(theta) - 1.0;
         let (mut low, mut high) = (1.0, 4.0);
         assert!(excess(low) < 0.0 && excess(high) > 0.0);
@@ -115,7 +119,7 @@ mod tests {
             let middle = (low + high) / 2.0;
             *(if excess(middle) < 0.0 { &mut low } else { &mut high }) = middle;
         }
-        assert!(1e7 * LIMIT.powf(-low) < 1e-3, "theta {low}");
+        assert!(1e7 * THRESHOLD.powf(-low) < 1e-3, "theta {low}");
 
         let mut random = fastrand::Rng::with_seed(7);
         let mut tripwire = Tripwire::new(100_000, 2);

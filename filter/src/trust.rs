@@ -1,10 +1,10 @@
-//! Whose word about versions counts: nobody's, unless the configuration names networks or a secret. Pure.
+//! Decides whether a request is trusted: by its source network or by a token.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::request::Request;
 
-/// A network: an address and the length of the prefix that all its addresses share.
+/// A network in CIDR notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     v4: bool,
@@ -13,7 +13,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads `10.0.0.0/8` or `fd00::/8`.
+    /// Parses `10.0.0.0/8` or `fd00::/8`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, length) = text.split_once('/')?;
@@ -33,7 +33,7 @@ impl Network {
     }
 }
 
-/// Whether an address is of IPv4, and its bits, at the end of 128.
+/// Whether an address is IPv4, and its bits, right-aligned.
 fn bits(address: IpAddr) -> (bool, u128) {
     match address {
         IpAddr::V4(address) => (true, u32::from(address).into()),
@@ -41,36 +41,36 @@ fn bits(address: IpAddr) -> (bool, u128) {
     }
 }
 
-/// Networks and a secret that make a request trusted.
+/// Networks and a token that make a request trusted. By default, no request is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trust {
-    /// Requests from these are trusted.
+    /// Trusted source networks.
     pub sources: Vec<Network>,
-    /// A request that knows it is trusted.
+    /// Secret that a trusted request contains.
     pub token: Option<String>,
 }
 
 impl Trust {
-    /// Whether anybody can be trusted at all.
+    /// Whether any request can be trusted.
     #[must_use]
-    pub fn is_possible(&self) -> bool {
+    pub fn is_configured(&self) -> bool {
         !self.sources.is_empty() || self.token.is_some()
     }
 
-    /// Whether the request comes from a trusted network.
+    /// Whether the source of the request is in a trusted network.
     #[must_use]
-    pub fn source(&self, request: &impl Request) -> bool {
+    pub fn accepts_source(&self, request: &impl Request) -> bool {
         !self.sources.is_empty()
             && request
                 .source()
                 .as_deref()
-                .and_then(address)
+                .and_then(parse_address)
                 .is_some_and(|address| self.sources.iter().any(|network| network.contains(address)))
     }
 
-    /// Whether this is the secret. Takes as long whatever is wrong with it.
+    /// Compares with the token, in constant time.
     #[must_use]
-    pub fn token(&self, offered: &[u8]) -> bool {
+    pub fn accepts_token(&self, offered: &[u8]) -> bool {
         self.token.as_ref().is_some_and(|token| {
             let difference = token.bytes().zip(offered).fold(0, |sum, (a, b)| sum | (a ^ b));
             token.len() == offered.len() && difference == 0
@@ -78,9 +78,9 @@ impl Trust {
     }
 }
 
-/// The address in `address:port`, or in an address alone. An IPv4 address in IPv6 clothes is an IPv4 address.
+/// Parses `address:port` or an address. Converts IPv4-mapped IPv6 addresses to IPv4.
 #[must_use]
-pub fn address(source: &[u8]) -> Option<IpAddr> {
+pub fn parse_address(source: &[u8]) -> Option<IpAddr> {
     let source = std::str::from_utf8(source).ok()?;
     let with_port = source.parse::<SocketAddr>().map(|address| address.ip());
     with_port.or_else(|_| source.parse()).ok().map(|address| address.to_canonical())
@@ -89,14 +89,15 @@ pub fn address(source: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::tests::Made;
+    use crate::request::tests::FakeRequest;
 
     #[test]
-    fn sources() {
+    fn only_sources_in_a_trusted_network_are_accepted() {
         let sources = ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"];
         let sources = sources.map(|network| Network::parse(network).unwrap()).to_vec();
         let trust = Trust { sources, token: None };
-        let from = |source: &'static str| trust.source(&Made::default().from(source));
+        let from =
+            |source: &'static str| trust.accepts_source(&FakeRequest::default().from(source));
         assert!(
             ["10.1.2.3:4", "[fd00::1]:80", "192.0.2.7:1", "10.0.0.1", "[::ffff:10.0.0.1]:5"]
                 .into_iter()
@@ -105,12 +106,12 @@ mod tests {
         assert!(
             !["11.0.0.1:1", "192.0.2.8:1", "", "nonsense", "[fe80::1]:80"].into_iter().any(from)
         );
-        assert!(!trust.source(&Made::default()));
-        assert!(!Trust::default().source(&Made::default().from("10.1.2.3:4")));
+        assert!(!trust.accepts_source(&FakeRequest::default()));
+        assert!(!Trust::default().accepts_source(&FakeRequest::default().from("10.1.2.3:4")));
     }
 
     #[test]
-    fn networks() {
+    fn networks_contain_the_addresses_of_their_prefix() {
         let all = Network::parse("0.0.0.0/0").unwrap();
         assert!(all.contains([255, 1, 2, 3].into()) && !all.contains("::1".parse().unwrap()));
         assert!(Network::parse("::/0").unwrap().contains("ff::".parse().unwrap()));
@@ -131,12 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn tokens() {
+    fn only_the_exact_token_is_accepted() {
         let trust = Trust { sources: vec![], token: Some("secret".to_owned()) };
-        assert!(trust.token(b"secret"));
+        assert!(trust.accepts_token(b"secret"));
         for wrong in [&b""[..], b"secre", b"secrets", b"Secret", b"\xff"] {
-            assert!(!trust.token(wrong), "{wrong:?}");
+            assert!(!trust.accepts_token(wrong), "{wrong:?}");
         }
-        assert!(!Trust::default().token(b""));
+        assert!(!Trust::default().accepts_token(b""));
     }
 }

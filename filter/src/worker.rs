@@ -1,4 +1,4 @@
-//! What all streams of one worker share under one configuration: the configuration, the measurements, and which versions are cut off.
+//! State of one worker under one configuration, shared by its streams.
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
@@ -7,43 +7,44 @@ use crate::config::{Config, Service};
 use crate::meter::Meter;
 use crate::{host, stat};
 
-/// How long a worker may go on sending requests to a version that another one has cut off. To ask for each would cost more than to choose.
-const ASK_EVERY_US: u64 = 10_000;
+/// Interval between reads of the trips of other workers. A read per request would cost more than
+/// selection.
+const TRIP_READ_INTERVAL_US: u64 = 10_000;
 
 pub(crate) struct Worker {
     pub(crate) config: Config,
     meters: Vec<RefCell<Meter>>,
-    /// Versions that the tripwire has cut off, by service and version.
-    cut_off: Vec<Vec<Tripped>>,
-    /// For requests without an identity. Seeded differently in each worker.
+    /// Trip states by service and version.
+    trips: Vec<Vec<TripState>>,
+    /// Seeded per worker.
     random: RefCell<fastrand::Rng>,
     start: Instant,
 }
 
 #[derive(Default)]
-struct Tripped {
-    /// Known to this worker.
-    is: Cell<bool>,
-    /// When this worker last asked whether another has cut the version off.
-    asked_us: Cell<Option<u64>>,
-    /// What the gauge was last set to.
+struct TripState {
+    /// As known to this worker.
+    tripped: Cell<bool>,
+    /// Time of the last read of the other workers' trips.
+    read_us: Cell<Option<u64>>,
+    /// Last value of the gauge.
     reported: Cell<Option<bool>>,
 }
 
 impl Worker {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
-        let tripped =
-            |service: &Service| service.versions.iter().map(|_| Tripped::default()).collect();
+        let trips =
+            |service: &Service| service.versions.iter().map(|_| TripState::default()).collect();
         Self {
             meters: config.services.iter().map(|s| RefCell::new(Meter::new(s))).collect(),
-            cut_off: config.services.iter().map(tripped).collect(),
+            trips: config.services.iter().map(trips).collect(),
             config,
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             start: Instant::now(),
         }
     }
 
-    /// Microseconds since this configuration came into force.
+    /// Microseconds since the start of this configuration.
     pub(crate) fn now_us(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -52,7 +53,7 @@ impl Worker {
         self.random.try_borrow_mut().map_or(0, |mut random| random.u64(..))
     }
 
-    /// What is measured of the service with this index.
+    /// Calls `measure` with the meter of the service with this index.
     pub(crate) fn with_meter<T>(
         &self,
         service: usize,
@@ -61,70 +62,70 @@ impl Worker {
         Some(measure(&mut *self.meters.get(service)?.try_borrow_mut().ok()?))
     }
 
-    /// Whether a version gets no requests any more, because this worker or another has cut it off.
-    pub(crate) fn is_cut_off(&self, index: usize, version: usize, now_us: u64) -> bool {
+    /// Whether this worker or another tripped a version.
+    pub(crate) fn is_tripped(&self, index: usize, version: usize, now_us: u64) -> bool {
         let Some(service) = self.config.services.get(index) else { return false };
-        // The baseline is the last resort.
+        // The baseline never trips: it receives the requests of tripped versions.
         if service.tripwire.is_none() || version == 0 {
             return false;
         }
-        let Some(tripped) = self.tripped(index, version) else { return false };
-        let asked = tripped.asked_us.get();
-        if !tripped.is.get()
-            && asked.is_none_or(|asked| now_us.saturating_sub(asked) >= ASK_EVERY_US)
+        let Some(state) = self.trip_state(index, version) else { return false };
+        let read = state.read_us.get();
+        if !state.tripped.get()
+            && read.is_none_or(|read| now_us.saturating_sub(read) >= TRIP_READ_INTERVAL_US)
             && let Some(version) = service.versions.get(version)
         {
-            tripped.asked_us.set(Some(now_us));
+            state.read_us.set(Some(now_us));
             let generation = self.config.generation;
-            tripped.is.set(host::is_cut_off(&service.name, &version.name, generation));
+            state.tripped.set(host::is_tripped(&service.name, &version.name, generation));
         }
-        tripped.is.get()
+        state.tripped.get()
     }
 
-    /// Cuts a version off, in all workers, until the next generation.
-    pub(crate) fn cut_off(&self, index: usize, version: usize) {
-        let (Some(service), Some(tripped)) =
-            (self.config.services.get(index), self.tripped(index, version))
+    /// Trips a version in all workers, until the next generation.
+    pub(crate) fn trip(&self, index: usize, version: usize) {
+        let (Some(service), Some(state)) =
+            (self.config.services.get(index), self.trip_state(index, version))
         else {
             return;
         };
         if let Some(version) = service.versions.get(version)
-            && !tripped.is.replace(true)
+            && !state.tripped.replace(true)
         {
             let generation = self.config.generation;
             log::error!(
-                "serin: tripwire: {} of {} fails, all its requests go to the baseline (generation {generation})",
+                "serin: tripwire: {} of {} tripped, its requests go to the baseline (generation {generation})",
                 version.name,
                 service.name
             );
-            host::cut_off(&service.name, &version.name, generation);
+            host::share_trip(&service.name, &version.name, generation);
         }
     }
 
-    fn tripped(&self, service: usize, version: usize) -> Option<&Tripped> {
-        self.cut_off.get(service)?.get(version)
+    fn trip_state(&self, service: usize, version: usize) -> Option<&TripState> {
+        self.trips.get(service)?.get(version)
     }
 
-    /// Counts requests of this service that have waited for too long by now.
-    pub(crate) fn look_for_overdue(&self, service: usize, now_us: u64) {
-        let hangs = self.with_meter(service, |meter| meter.look_for_overdue(now_us));
-        if let Some(version) = hangs.flatten() {
-            self.cut_off(service, version);
+    /// Counts overdue requests of a service, and trips its version if the tripwire does.
+    pub(crate) fn detect_overdue(&self, service: usize, now_us: u64) {
+        let tripped = self.with_meter(service, |meter| meter.detect_overdue(now_us));
+        if let Some(version) = tripped.flatten() {
+            self.trip(service, version);
         }
     }
 
-    /// Sets the gauges of the versions that a tripwire watches.
+    /// Sets the gauges of the tripwires.
     pub(crate) fn report_tripwires(&self) {
         for (index, service) in self.config.services.iter().enumerate() {
             for (version, named) in service.versions.iter().enumerate().skip(1) {
                 if service.tripwire.is_none() {
                     continue;
                 }
-                let is = self.is_cut_off(index, version, self.now_us());
-                let Some(tripped) = self.tripped(index, version) else { continue };
-                if tripped.reported.replace(Some(is)) != Some(is) {
+                let tripped = self.is_tripped(index, version, self.now_us());
+                let Some(state) = self.trip_state(index, version) else { continue };
+                if state.reported.replace(Some(tripped)) != Some(tripped) {
                     let name = stat::of_version(&service.name, &named.name, stat::TRIPPED);
-                    host::set_gauge(name, u64::from(is));
+                    host::set_gauge(name, u64::from(tripped));
                 }
             }
         }

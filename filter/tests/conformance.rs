@@ -1,5 +1,5 @@
-//! The same choices with the same bits everywhere: on the host, where the controller reckons with them, and on wasm32, where the
-//! filter makes them (`make conformance`). A change of these vectors would move the users of every running rollout.
+//! Golden vectors of selection, on the host as used by the controller and on wasm32 as used by the
+//! filter (`make conformance`). Changed vectors would reassign the users of every running rollout.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serin_filter::bucket::Bucketing;
 use serin_filter::config::{Config, wire};
 use serin_filter::request::Request;
-use serin_filter::select::{Choice, Selection, select};
+use serin_filter::select::{Assignment, Selection, select};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -63,7 +63,7 @@ fn golden() -> Golden {
 }
 
 #[test]
-fn identities_fall_into_the_same_buckets() {
+fn identities_map_to_the_golden_buckets() {
     for Bucket { salt, identity, bucket } in golden().buckets {
         assert_eq!(Bucketing::new(&salt).bucket(identity.as_bytes()), bucket, "{salt} {identity}");
     }
@@ -71,11 +71,11 @@ fn identities_fall_into_the_same_buckets() {
 }
 
 #[test]
-fn requests_get_the_same_versions() {
+fn requests_get_the_golden_versions() {
     let Golden { config, selections, .. } = golden();
     let service = Config::try_from(config).unwrap().services.remove(0);
     for (index, expected) in selections.into_iter().enumerate() {
-        let Selection::Version(Choice { version, reason, bucket, .. }) =
+        let Selection::Version(Assignment { version, reason, bucket, .. }) =
             select(&service, &expected.request)
         else {
             panic!("selection {index}: no version");

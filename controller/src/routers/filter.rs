@@ -5,7 +5,7 @@ use serin_core::ports::Router;
 use serin_core::split::{Split, UserAssignment};
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
-use serin_filter::table::{Run, Table, TableError, Weight};
+use serin_filter::table::{BucketRange, Table, TableError, Weight};
 
 use super::RouteError;
 use crate::routers::sink::{ConfigSinks, SharedSink, lock, with_service};
@@ -16,7 +16,7 @@ pub struct FilterRouter {
     sink: SharedSink,
     service: wire::Service,
     /// What may be watched.
-    aa_test: Option<wire::Watch>,
+    aa_test: Option<wire::AaTest>,
     table: Table,
     /// Users of versions that take no part in the rollout, which counts them as the baseline's.
     others_weight: Weight,
@@ -76,7 +76,7 @@ impl FilterRouter {
     ///
     /// # Errors
     /// The filter would not take it.
-    pub fn allow_aa_test(&mut self, watch: wire::Watch) -> Result<(), RouteError> {
+    pub fn allow_aa_test(&mut self, watch: wire::AaTest) -> Result<(), RouteError> {
         self.aa_test = Some(watch);
         self.check(UserAssignment::AaTest)
     }
@@ -143,12 +143,13 @@ impl FilterRouter {
 
     /// The service with this table.
     fn service_with(&self, table: &Table, users: UserAssignment) -> wire::Service {
-        let name = |run: &Run| self.service.versions.get(run.version).map(|v| v.name.clone());
-        let buckets = |run| Some(wire::Buckets { version: name(run)?, count: run.buckets });
-        let buckets = table.runs().iter().filter_map(buckets).collect();
+        let name =
+            |run: &BucketRange| self.service.versions.get(run.version).map(|v| v.name.clone());
+        let buckets = |run| Some(wire::BucketRange { version: name(run)?, count: run.buckets });
+        let buckets = table.ranges().iter().filter_map(buckets).collect();
         let mut service = wire::Service { buckets, ..self.service.clone() };
         match (users, &self.aa_test) {
-            (UserAssignment::AaTest, watch) => service.watch.clone_from(watch),
+            (UserAssignment::AaTest, watch) => service.aa_test.clone_from(watch),
             (UserAssignment::TestedSalt(index), Some(watch)) => {
                 service.salt.clone_from(watch.salts.get(index).unwrap_or(&self.service.salt))
             }
@@ -190,7 +191,7 @@ fn present_table(
     let table = Table::new(present.buckets.iter().map(|buckets| {
         let version = service.versions.iter().position(|v| v.name == buckets.version);
         others += if version.is_none() { buckets.count } else { 0 };
-        Run { version: version.unwrap_or(0), buckets: buckets.count }
+        BucketRange { version: version.unwrap_or(0), buckets: buckets.count }
     }))?;
     Ok((table, Weight::from_ppm(others).unwrap_or(Weight::ALL)))
 }

@@ -146,7 +146,7 @@ async fn authorize(State(shared): State<ApiState>, request: Request, next: Next)
     let tokens = &shared.tokens;
     let offered = bearer(request.headers());
     let is = |token: &Option<String>| {
-        Trust { token: token.clone(), ..Trust::default() }.token(offered.as_bytes())
+        Trust { token: token.clone(), ..Trust::default() }.accepts_token(offered.as_bytes())
     };
     let looks = request.method().is_safe();
     let refusal = match offered {

@@ -1,5 +1,5 @@
-//! A filter that does nothing: what `make bench-filter` measures serin against. It is built like serin's; the callbacks that stay are in
-//! `exports.json`.
+//! A filter that does nothing: the reference for `make bench-filter`, built like serin's filter.
+//! `exports.json` lists its callbacks.
 
 #![cfg(target_os = "wasi")]
 

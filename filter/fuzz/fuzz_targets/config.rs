@@ -1,4 +1,4 @@
-//! Whatever bytes a proxy is given as the configuration: it is refused with words, or it can be chosen by.
+//! The filter rejects arbitrary bytes with a message, or selects by the configuration they encode.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -6,9 +6,9 @@ use serin_filter::config::{Config, wire};
 use serin_filter::request::Request;
 use serin_filter::select::{Selection, select};
 
-struct Nobody;
+struct EmptyRequest;
 
-impl Request for Nobody {
+impl Request for EmptyRequest {
     fn header(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
@@ -27,14 +27,14 @@ fuzz_target!(|text: &[u8]| {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(config) => {
             for service in &config.services {
-                if let Selection::Version(choice) = select(service, &Nobody) {
-                    assert!(choice.version < service.versions.len());
+                if let Selection::Version(assignment) = select(service, &EmptyRequest) {
+                    assert!(assignment.version < service.versions.len());
                 }
             }
-            // What the controller would make of it is the same.
-            let wire: wire::Config = serde_json::from_slice(text).expect("it has been read");
-            let again = serde_json::to_vec(&wire).expect("it can be written");
-            assert_eq!(Config::parse(&again).expect("it can be read again"), config);
+            // The controller's round trip preserves the configuration.
+            let wire: wire::Config = serde_json::from_slice(text).expect("valid JSON");
+            let written = serde_json::to_vec(&wire).expect("serializable");
+            assert_eq!(Config::parse(&written).expect("valid configuration"), config);
         }
     }
 });

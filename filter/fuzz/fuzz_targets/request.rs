@@ -1,4 +1,4 @@
-//! Whatever bytes a client sends: there is a choice, it is one of the versions, and it is the same again.
+//! For arbitrary requests, selection is deterministic and yields a version of the service.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -10,12 +10,12 @@ use serin_filter::select::{Selection, select};
 use serin_filter::table::BUCKETS;
 use serin_filter::trace;
 
-const CONFIG: &[u8] = include_bytes!("../everything.json");
+const CONFIG: &[u8] = include_bytes!("../all-fields.json");
 
 static SERVICES: LazyLock<Config> =
-    LazyLock::new(|| Config::parse(CONFIG).expect("a configuration with everything in it"));
+    LazyLock::new(|| Config::parse(CONFIG).expect("valid configuration"));
 
-/// Lines of a name and a value; the first is the source address.
+/// A source address and lines of `name=value`.
 struct Lines<'b>(&'b [u8]);
 
 impl Request for Lines<'_> {
@@ -38,15 +38,16 @@ impl Request for Lines<'_> {
 fuzz_target!(|bytes: &[u8]| {
     let request = Lines(bytes);
     if let Some(index) = SERVICES.service(|| request.header(":authority")) {
-        let service = SERVICES.services.get(index).expect("a service of the configuration");
+        let service = SERVICES.services.get(index).expect("index of a service");
         let selection = select(service, &request);
         assert_eq!(selection, select(service, &request));
-        if let Selection::Version(choice) = selection {
-            assert!(choice.version < service.versions.len());
-            if let Some(bucket) = choice.bucket {
+        if let Selection::Version(assignment) = selection {
+            assert!(assignment.version < service.versions.len());
+            if let Some(bucket) = assignment.bucket {
                 assert!(bucket < BUCKETS);
-                let handed_on = trace::with_bucket(request.header("tracestate").as_deref(), bucket);
-                assert_eq!(trace::bucket(&handed_on), Some(bucket));
+                let tracestate = request.header("tracestate");
+                let propagated = trace::with_bucket(tracestate.as_deref(), bucket);
+                assert_eq!(trace::parse_bucket(&propagated), Some(bucket));
             }
         }
     }

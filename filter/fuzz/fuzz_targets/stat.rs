@@ -1,4 +1,4 @@
-//! Whatever a statistic is called: what is taken for one of the filter's has the name that the filter gives it.
+//! A name that parses as a statistic is the name of that statistic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

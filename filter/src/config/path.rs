@@ -1,13 +1,13 @@
-//! Where in a configuration something is, and what is wrong there.
+//! The path of a field, and the first error of a configuration.
 //!
-//! Reading and checking go on after an error, with a default in place of what is wrong, and the first error counts: code that returns at
-//! each of a hundred possible errors, dropping what it has built so far, would be a third of the module.
+//! After an error, decoding and validation continue with a default value and report the first
+//! error. An early return at each of a hundred places would add a third to the Wasm module.
 
 use std::fmt;
 
 use super::ConfigError;
 
-/// A place in a configuration. Lives on the stack; made into text only in an error.
+/// The path of a field. A linked list on the stack, formatted only for an error.
 #[derive(Clone, Copy)]
 pub(super) struct Path<'p> {
     parent: Option<&'p Path<'p>>,
@@ -46,22 +46,22 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The first error, if there is one.
+/// The first error of a configuration.
 #[derive(Default)]
-pub(super) struct Errors(Option<ConfigError>);
+pub(super) struct FirstError(Option<ConfigError>);
 
-impl Errors {
-    /// Something is wrong at `path`.
+impl FirstError {
+    /// Records an error at `path`, unless there is an earlier one.
     #[cold]
     #[inline(never)]
-    pub(super) fn add(&mut self, path: &Path<'_>, error: impl FnOnce(String) -> ConfigError) {
+    pub(super) fn record(&mut self, path: &Path<'_>, error: impl FnOnce(String) -> ConfigError) {
         if self.0.is_none() {
             self.0 = Some(error(path.to_string()));
         }
     }
 
-    /// What was read, if nothing was wrong.
-    pub(super) fn or<T>(self, value: T) -> Result<T, ConfigError> {
+    /// `value`, or the recorded error.
+    pub(super) fn into_result<T>(self, value: T) -> Result<T, ConfigError> {
         self.0.map_or(Ok(value), Err)
     }
 }

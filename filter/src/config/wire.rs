@@ -1,4 +1,5 @@
-//! The configuration as it travels: what the controller writes and the filter is given. What has a default may be left out.
+//! The wire format of the configuration, written by the controller. Fields with a default are
+//! optional.
 //!
 //! ```json
 //! {"schema": 1, "generation": 7, "services": [{
@@ -11,101 +12,101 @@ use serde::Serialize;
 
 use crate::names::{Generation, ServiceName, VersionName};
 
-/// The whole configuration.
+/// The configuration of the filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Config {
     /// Always [`super::SCHEMA`].
     pub schema: u32,
-    /// Higher than that of every configuration before.
+    /// Higher than that of every earlier configuration.
     pub generation: Generation,
-    /// No two claim the same authority.
+    /// Services. Each authority belongs to one service.
     pub services: Vec<Service>,
 }
 
 /// A service and its versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Service {
-    /// Label of its statistics.
+    /// Statistics label.
     pub name: ServiceName,
-    /// Which requests are for it.
+    /// Authorities of its requests.
     pub authorities: Vec<Authority>,
-    /// The baseline first.
+    /// Versions. The baseline is the first.
     pub versions: Vec<Version>,
-    /// Who splits.
+    /// Whether the filter or the mesh splits the traffic.
     #[serde(skip_serializing_if = "is_default")]
     pub split: Split,
-    /// How the routes are told the choice.
+    /// How the filter passes the chosen version to the routes.
     #[serde(skip_serializing_if = "is_default")]
     pub route: Route,
-    /// Where a user's identity is found; the first source present counts.
+    /// Sticky keys. The filter uses the first that the request has.
     #[serde(skip_serializing_if = "is_default")]
     pub sticky: Vec<Sticky>,
-    /// What stands for an identity where there is none; the first one present counts. With none, a request is assigned at random.
+    /// Correlation keys for requests without a sticky key. The filter uses the first that the
+    /// request has, and a random bucket if it has none.
     #[serde(skip_serializing_if = "is_default")]
     pub correlation: Vec<Correlation>,
-    /// Mixed into the hash of identities, so that rollouts do not always begin with the same users.
+    /// Key of the identity hash. A different salt gives the candidate different users.
     #[serde(skip_serializing_if = "is_default")]
     pub salt: String,
-    /// The table of buckets; the counts add up to 1,000,000. Empty if the mesh splits.
+    /// The bucket table. The counts add up to 1,000,000. Empty if the mesh splits.
     #[serde(skip_serializing_if = "is_default")]
-    pub buckets: Vec<Buckets>,
-    /// Exceptions from the split; the first that matches counts.
+    pub buckets: Vec<BucketRange>,
+    /// Exceptions from the split. The filter applies the first that matches.
     #[serde(skip_serializing_if = "is_default")]
     pub rules: Vec<Rule>,
-    /// Whose word counts. Nobody's by default.
+    /// Requests that may override the version or propagate a bucket. None by default.
     #[serde(skip_serializing_if = "is_default")]
     pub trust: Trust,
-    /// Where those who are trusted may ask for a version.
+    /// Header and cookie by which trusted requests override the version.
     #[serde(rename = "override", skip_serializing_if = "is_default")]
     pub override_: Override,
-    /// Name of a response header that tells the version that served, and why it was chosen.
+    /// Name of a response header with the version that served and the reason.
     #[serde(skip_serializing_if = "is_default")]
     pub reveal: Option<String>,
-    /// Which answers are the version's fault.
+    /// Responses that count as failures.
     #[serde(skip_serializing_if = "is_default")]
     pub failures: Failures,
-    /// A request without an answer for so many milliseconds is overdue.
+    /// Milliseconds without a response after which a request is overdue.
     #[serde(rename = "overdueMs")]
     pub overdue_ms: u32,
-    /// When a worker cuts a version off by itself.
+    /// Stops requests to a failing version without the controller.
     #[serde(skip_serializing_if = "is_default")]
     pub tripwire: Option<Tripwire>,
-    /// What is watched of users before the candidate has any.
-    #[serde(skip_serializing_if = "is_default")]
-    pub watch: Option<Watch>,
+    /// The A/A test that runs before the candidate receives requests.
+    #[serde(rename = "aaTest", skip_serializing_if = "is_default")]
+    pub aa_test: Option<AaTest>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Five seconds: long for an answer, short for an outage.
-pub(super) fn overdue() -> u32 {
+pub(super) fn default_overdue_ms() -> u32 {
     5_000
 }
 
-/// A version and where it runs.
+/// A version and its cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Version {
-    /// Value of the version header and label of its statistics.
+    /// Value of the version header, and statistics label.
     pub name: VersionName,
-    /// The Envoy cluster that serves it: tells whether the routes followed the choice. In Istio a subset or a backend is a cluster too,
-    /// such as `outbound|80|v2|shop.prod.svc.cluster.local`.
+    /// The Envoy cluster of this version, which identifies the version that served. Istio
+    /// has one per subset, such as `outbound|80|v2|shop.prod.svc.cluster.local`.
     pub cluster: String,
 }
 
-/// Who splits the requests between versions.
+/// Splits the requests between versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Split {
-    /// The filter chooses.
+    /// The filter selects the version.
     #[default]
     Filter,
-    /// The mesh's own weights choose; the filter observes which cluster served.
+    /// The mesh's own weights split. The filter observes which cluster served.
     Mesh,
 }
 
-/// How the routes are told the choice.
+/// How the filter passes the chosen version to the routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -117,23 +118,23 @@ pub enum Route {
     ClusterHeader,
 }
 
-/// Adjacent buckets of one version.
+/// A range of buckets of one version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Buckets {
+pub struct BucketRange {
     /// One of the service's versions.
     pub version: VersionName,
     /// Number of buckets.
     pub count: u32,
 }
 
-/// Which authorities (`Host`) a service has: `shop.example` on every port, `shop.example:8080`, every name below `*.shop.example`, or all:
-/// `*`. The most exact one counts.
+/// An authority (`Host`) of a service: `shop.example` (any port), `shop.example:8080`,
+/// `*.shop.example` or `*`. The most specific one applies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Authority(pub String);
 
-/// A source of a user's identity.
+/// A sticky key: a source of the user's identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -142,140 +143,141 @@ pub enum Sticky {
     Header(String),
     /// The value of this cookie.
     Cookie(String),
-    /// The value of a cookie that the filter gives to whoever has none.
+    /// The value of a cookie that the filter issues to clients without one.
     IdentityCookie(IdentityCookie),
-    /// The address the request came from, without the port.
+    /// The source address of the request, without the port.
     SourceAddress,
 }
 
-/// A cookie that the filter issues.
+/// A cookie issued by the filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct IdentityCookie {
-    /// Its name.
+    /// Name of the cookie.
     pub name: String,
-    /// How long browsers keep it, in seconds.
+    /// `Max-Age` in seconds.
     pub max_age_seconds: u32,
-    /// Whether browsers send it over HTTPS only.
+    /// Whether the cookie has the attribute `Secure`.
     #[cfg_attr(feature = "schema", schemars(default))]
     pub secure: bool,
 }
 
-/// What the requests of one call graph have in common where the applications forward it.
+/// A correlation key: shared by the requests of one call graph if applications forward it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Correlation {
-    /// The bucket that a filter before put into `tracestate`. Believed only from trusted sources; put there for the next.
+    /// The bucket in `tracestate`. Accepted from trusted sources only, and propagated.
     Tracestate,
     /// The trace id of `traceparent` (W3C Trace Context).
     TraceId,
-    /// `x-request-id`, which Envoy makes where there is none.
+    /// `x-request-id`, which Envoy generates if absent.
     RequestId,
 }
 
-/// An exception from the split. Requests it decides are not compared: they are not assigned by chance.
+/// An exception from the split. Its requests are excluded from the comparison, as the assignment
+/// is not random.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Rule {
-    /// What the request has to be like.
-    pub when: When,
-    /// What happens to it.
-    pub then: Then,
+    /// Conditions on the request.
+    pub when: RuleMatch,
+    /// Action for a matching request.
+    pub then: RuleAction,
 }
 
-/// Conditions on a request, all of which must hold; at least one is given.
+/// Conditions on a request. At least one is required, and all must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub struct When {
-    /// A header is there.
+pub struct RuleMatch {
+    /// The request has this header.
     #[serde(skip_serializing_if = "is_default")]
-    pub header: Option<Named>,
-    /// A cookie is there.
+    pub header: Option<KeyValueMatch>,
+    /// The request has this cookie.
     #[serde(skip_serializing_if = "is_default")]
-    pub cookie: Option<Named>,
-    /// The path begins with this.
+    pub cookie: Option<KeyValueMatch>,
+    /// The path has this prefix.
     #[serde(skip_serializing_if = "is_default")]
     pub path_prefix: Option<String>,
-    /// The method is this.
+    /// The method equals this.
     #[serde(skip_serializing_if = "is_default")]
     pub method: Option<String>,
 }
 
-/// Something that has a name and may have to have a value.
+/// Matches a header or a cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Named {
-    /// Its name; a header's is lower-case.
+pub struct KeyValueMatch {
+    /// Name. Header names are lower-case.
     pub name: String,
-    /// Its value; any if absent.
+    /// Exact value. Any value if absent.
     #[serde(skip_serializing_if = "is_default")]
     pub value: Option<String>,
 }
 
-/// What happens to a request that a rule matches.
+/// Action for a request that matches a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
-pub enum Then {
-    /// This version gets it.
+pub enum RuleAction {
+    /// Routes the request to this version.
     Version(VersionName),
-    /// It is routed as if serin were not there, and not counted.
+    /// Routes the request as without serin, and counts no outcome.
     Bypass,
 }
 
-/// Whose word counts.
+/// Identifies requests that may override the version or propagate a bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Trust {
-    /// Networks, such as `10.0.0.0/8`, whose requests are trusted.
+    /// Trusted networks, such as `10.0.0.0/8`.
     #[serde(skip_serializing_if = "is_default")]
     #[cfg_attr(feature = "schema", schemars(default))]
     pub sources: Vec<String>,
-    /// A secret that makes a request trusted: an override of `v2:SECRET` is obeyed.
+    /// A secret that authorizes an override: `v2:SECRET`.
     #[serde(skip_serializing_if = "is_default")]
     pub token: Option<String>,
 }
 
-/// Where those who are trusted may ask for a version.
+/// Header and cookie by which trusted requests override the version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Override {
-    /// A request header, by its lower-case name. It is removed from every request.
+    /// Lower-case name of a request header. The filter removes it from every request.
     #[serde(skip_serializing_if = "is_default")]
     pub header: Option<String>,
-    /// A cookie.
+    /// Name of a cookie.
     #[serde(skip_serializing_if = "is_default")]
     pub cookie: Option<String>,
 }
 
-/// Which answers are the version's fault. What never was an answer (a reset, a timeout, no connection) is so always.
+/// Responses that count as failures. Resets, timeouts and connection failures always do.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Failures {
     /// Statuses such as `429`, `500-504` or `5xx`; `5xx` by default.
     #[serde(skip_serializing_if = "is_default")]
     pub status: Option<Vec<String>>,
-    /// gRPC status codes; those that blame the server by default: 2, 4, 13, 14 and 15.
+    /// gRPC status codes; 2, 4, 13, 14 and 15 by default.
     #[serde(skip_serializing_if = "is_default")]
     pub grpc: Option<Vec<u32>>,
 }
 
-/// When a worker cuts a version off by itself.
+/// Stops requests to a failing version without the controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tripwire {
-    /// The share of its requests that a version may fail, or leave overdue, without being cut off, in parts per million.
+    /// Tolerated share of failed or overdue requests, in parts per million.
     pub tolerated_ppm: u32,
 }
 
-/// Which users are watched, by their future slices; see [`crate::watch`].
+/// An A/A test; see [`crate::aa_test`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Watch {
+pub struct AaTest {
     /// Salts to compare.
     pub salts: Vec<String>,
-    /// The candidate's weight in each future step, in parts per million, rising.
+    /// Weights of the candidate in future steps, in parts per million, ascending.
     pub slices: Vec<u32>,
 }

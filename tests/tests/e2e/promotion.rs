@@ -47,7 +47,7 @@ async fn assert_prometheus(world: &World) {
     for series in [
         "serin_chosen{service=\"shop\",version=\"v1\",reason=\"header\"} ",
         "serin_chosen{service=\"shop\",version=\"v1\",reason=\"request-id\"} ",
-        "serin_answers{service=\"shop\",version=\"v2\",class=\"2xx\"} ",
+        "serin_responses{service=\"shop\",version=\"v2\",class=\"2xx\"} ",
         "serin_tripped{service=\"shop\",version=\"v2\"} 0",
         "serin_requests{service=\"shop\",version=\"v2\"} ",
         "serin_latency_ms_bucket{service=\"shop\",version=\"v2\",le=\"+Inf\"} ",

@@ -1,4 +1,4 @@
-//! Configurations that are refused, and that no count is lost when one is replaced or Envoy ends.
+//! Rejected and replaced configurations, and counts across replacement and shutdown.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,70 +9,72 @@ use serin_tests::{Load, LoadPlan, Protocol, until};
 use tokio::net::UdpSocket;
 use tokio::time::interval;
 
-use crate::world::{SOON, World, all, generation, only_shop, shop};
+use crate::world::{DEADLINE, World, all, generation, only_shop, shop};
 
-/// Each is refused as a whole: all that was stays as it was.
-async fn assert_refused(text: &str, reason: &str) {
+/// The filter rejects the configuration, keeps the previous one and accepts a later one.
+async fn assert_rejected(text: &str, reason: &str) {
     let world = World::new(only_shop(json!({"buckets": all("v2")}))).await;
     world.envoy.give(text);
     let rejected = "extension_config_discovery.http_filter.serin.update_rejected";
-    until(SOON, "the configuration is refused", async || match world.envoy.stat(rejected).await {
-        Some(1) => Ok(()),
-        other => Err(other),
+    until(DEADLINE, "the configuration is rejected", async || {
+        match world.envoy.stat(rejected).await {
+            Some(1) => Ok(()),
+            other => Err(other),
+        }
     })
     .await;
     assert!(world.sum("wasmcustom.serin.config_rejected").await > 0);
-    let told = format!("configuration refused: {reason}");
-    until(SOON, "Envoy's log says why", async || {
+    let message = format!("configuration rejected: {reason}");
+    until(DEADLINE, "Envoy logs the reason", async || {
         let log = world.envoy.log();
-        if log.contains(&told) { Ok(()) } else { Err(log) }
+        if log.contains(&message) { Ok(()) } else { Err(log) }
     })
     .await;
     world.assert_version("v2", |call| call).await;
     let stats = world.envoy.until_flushed().await;
     assert_eq!(stats["wasmcustom.serin.generation"], 1);
-    assert_eq!(stats.get("wasmcustom.serin.ticks_behind"), None, "none is taken for newer");
-    // It is no dead end: the next good one is taken.
+    assert_eq!(stats.get("wasmcustom.serin.ticks_behind"), None, "generation 1 is the newest");
     world.configure(3, only_shop(json!({"buckets": all("v1")}))).await;
     world.assert_version("v1", |call| call).await;
     world.assert_no_trap().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_field_that_is_wrong_is_named() {
+async fn an_invalid_field_is_named() {
     let services = only_shop(json!({"versions": [{"name": "v1", "cluster": "shop-v1"}]}));
-    let reason = "services[0].buckets[0].version: \"v2\" is none of the service's versions";
-    assert_refused(&generation(2, &services), reason).await;
+    let reason = "services[0].buckets[0].version: unknown version \"v2\"";
+    assert_rejected(&generation(2, &services), reason).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_schema() {
-    let text = json!({"schema": 2, "generation": 2, "services": {"of": "another kind"}});
-    assert_refused(&text.to_string(), "schema 2 is not the one this filter reads, 1").await;
+async fn a_newer_schema_is_rejected() {
+    let text = json!({"schema": 2, "generation": 2, "services": {"unknown": "field"}});
+    assert_rejected(&text.to_string(), "schema 2 is unsupported; this filter reads 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_schema() {
+async fn an_older_schema_is_rejected() {
     let text = json!({"schema": 0, "generation": 2, "services": []});
-    assert_refused(&text.to_string(), "schema 0 is not the one this filter reads, 1").await;
+    assert_rejected(&text.to_string(), "schema 0 is unsupported; this filter reads 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_json() {
-    assert_refused("{\"schema\": 1,", "not JSON: ").await;
+async fn invalid_json_is_rejected() {
+    assert_rejected("{\"schema\": 1,", "not JSON: ").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_one_every_250_ms_loses_no_count() {
+async fn replacement_every_250_ms_loses_no_count() {
     let world = World::new(only_shop(json!({}))).await;
     let plan = |protocol| LoadPlan { protocol, ..LoadPlan::new(world.envoy.listener(), 200) };
     let loads = [Protocol::Http1, Protocol::Grpc].map(|protocol| Load::start(plan(protocol)));
-    let mut pause = interval(Duration::from_millis(250));
+    let mut ticks = interval(Duration::from_millis(250));
     const LAST: u64 = 20;
     for number in 2..=LAST {
-        pause.tick().await;
-        let share = number * 40_000;
-        let buckets = json!([{"version": "v2", "count": share}, {"version": "v1", "count": 1_000_000 - share}]);
+        ticks.tick().await;
+        let v2 = number * 40_000;
+        let buckets =
+            json!([{"version": "v2", "count": v2}, {"version": "v1", "count": 1_000_000 - v2}]);
         world.envoy.give(&generation(number, &only_shop(json!({"buckets": buckets}))));
     }
     world.envoy.until_live(LAST).await;
@@ -83,9 +85,9 @@ async fn another_one_every_250_ms_loses_no_count() {
     for (version, upstream) in served {
         let requests = upstream.stats().requests;
         assert!(requests > 100, "{version}: {requests}");
-        for stat in ["chosen header", "requests", "answers 2xx"] {
+        for stat in ["chosen header", "requests", "responses 2xx"] {
             let name = format!("{version} {stat}");
-            until(SOON, &name, async || match world.count(&name).await {
+            until(DEADLINE, &name, async || match world.count(&name).await {
                 count if count == requests => Ok(()),
                 other => Err((other, requests)),
             })
@@ -95,8 +97,7 @@ async fn another_one_every_250_ms_loses_no_count() {
     world.assert_no_trap().await;
 }
 
-/// Counters as Envoy sent them to a sink, which gets the last ones when Envoy has stopped its workers. Nobody can ask the admin page
-/// then.
+/// A statistics sink. Envoy flushes the last counts to it after the admin interface is gone.
 struct Sink {
     counters: Arc<Mutex<BTreeMap<String, u64>>>,
     port: u16,
@@ -125,7 +126,7 @@ impl Sink {
         self.counters.lock().expect("no panic").get(name).copied().unwrap_or(0)
     }
 
-    /// What makes Envoy send: in few datagrams, lest the kernel drop some.
+    /// The sink's configuration. Large datagrams avoid drops by the kernel.
     fn bootstrap(&self) -> String {
         format!(
             r#"stats_sinks:
@@ -141,7 +142,8 @@ stats_config:"#,
     }
 }
 
-/// `envoy.wasmcustom.serin.requests:5|c|#service:shop,version:v2`: the name with its tags, and by how much it has grown.
+/// The name with its tags, and the increment, of a line such as
+/// `envoy.wasmcustom.serin.requests:5|c|#service:shop,version:v2`.
 fn counter(line: &str) -> Option<(String, u64)> {
     let (name, rest) = line.strip_prefix("envoy.wasmcustom.serin.")?.split_once(':')?;
     let (by, tags) = rest.split_once("|c")?;
@@ -158,13 +160,13 @@ async fn sigterm_loses_no_count() {
     })
     .await;
     world.load(400, |plan| LoadPlan { rate: 400, ..plan }).await;
-    // The last requests have just ended: they are in the workers' memory only.
+    // The workers have not flushed the last requests yet.
     world.envoy.stop().await;
     for (version, upstream) in [("v1", &world.v1), ("v2", &world.v2)] {
         let requests = upstream.stats().requests;
         assert!(requests > 100, "{version}: {requests}");
         let name = format!("requests service:shop version:{version}");
-        until(SOON, "the last flush", async || match sink.get(&name) {
+        until(DEADLINE, "the last flush", async || match sink.get(&name) {
             count if count == requests => Ok(()),
             other => Err((other, requests, sink.counters.lock().expect("no panic").clone())),
         })
@@ -172,32 +174,32 @@ async fn sigterm_loses_no_count() {
     }
 }
 
-/// Services come and go; what was counted of those that are gone stays.
+/// The counts of a removed service stay.
 #[tokio::test(flavor = "multi_thread")]
-async fn services_come_and_go() {
+async fn services_can_be_removed_and_added() {
     let other = || shop(json!({"name": "other", "authorities": ["other.example"]}));
     let world = World::new(json!([shop(json!({"buckets": all("v2")})), other()])).await;
     world.assert_version("v2", |call| call).await;
     world.configure(2, Value::Array(vec![other()])).await;
     world.assert_version("v1", |call| call).await;
-    let v2 = [("v2 chosen random", 3), ("v2 requests", 3), ("v2 answers 2xx", 3)];
+    let v2 = [("v2 chosen random", 3), ("v2 requests", 3), ("v2 responses 2xx", 3)];
     world.assert_counts(&v2).await;
     world.configure(3, json!([other(), shop(json!({"buckets": all("v2")}))])).await;
     world.assert_version("v2", |call| call).await;
     world.assert_counts(&v2.map(|(name, count)| (name, 2 * count))).await;
 }
 
-/// By this the controller tells a proxy that was started anew from one that was not, whatever its counters say.
+/// The controller detects a restart by this gauge.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_start_time_is_that_of_the_process() {
+async fn the_start_time_identifies_the_process() {
     const STARTED: &str = "wasmcustom.serin.start_time_seconds";
     let mut world = World::new(only_shop(json!({}))).await;
     let started = world.envoy.stat(STARTED).await.expect("a start time");
-    // So that a time taken anew would be another one.
+    // The gauge has a resolution of one second.
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.configure(2, only_shop(json!({"buckets": all("v2")}))).await;
     assert_eq!(world.envoy.stat(STARTED).await, Some(started));
     world.envoy.restart().await;
-    let anew = world.envoy.until_flushed().await;
-    assert!(anew[STARTED] > started, "{} > {started}", anew[STARTED]);
+    let restarted = world.envoy.until_flushed().await;
+    assert!(restarted[STARTED] > started, "{} > {started}", restarted[STARTED]);
 }

@@ -1,4 +1,4 @@
-//! What stands for an identity where there is none: whatever the requests of one call graph have in common.
+//! Correlation keys of requests without a sticky key.
 
 use serde_json::json;
 use serin_tests::{Call, Protocol};
@@ -17,23 +17,23 @@ fn shop(correlation: serde_json::Value) -> serde_json::Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trace_id() {
+async fn the_trace_id_selects_the_version() {
     let world = World::new(shop(json!(["traceId"]))).await;
-    let mut met = [0, 0];
+    let mut requests = [0, 0];
     for n in 0..20 {
         let (parent, id) = trace(n);
         let version = version_of(id.as_bytes());
-        met[usize::from(version == "v2")] += 3;
+        requests[usize::from(version == "v2")] += 3;
         world.assert_version(version, |call| call.header("traceparent", &parent)).await;
     }
-    assert!(!met.contains(&0), "{met:?}");
-    assert_eq!(world.count("v1 chosen trace-id").await, met[0]);
-    assert_eq!(world.count("v2 chosen trace-id").await, met[1]);
+    assert!(!requests.contains(&0), "{requests:?}");
+    assert_eq!(world.count("v1 chosen trace-id").await, requests[0]);
+    assert_eq!(world.count("v2 chosen trace-id").await, requests[1]);
 }
 
-/// Envoy replaces the id that a client from outside sends; from inside it stays.
+/// Envoy replaces an external client's request id unless configured to preserve it.
 #[tokio::test(flavor = "multi_thread")]
-async fn request_id() {
+async fn the_request_id_selects_the_version() {
     let world = World::with(shop(json!(["requestId"])), |setup| {
         setup.replace(
             "codec_type: AUTO",
@@ -48,13 +48,12 @@ async fn request_id() {
     assert_eq!(world.count("v2 chosen request-id").await, 15);
 }
 
-/// Envoy gives every request an id, so there is one to go by.
 #[tokio::test(flavor = "multi_thread")]
-async fn request_id_of_envoy() {
+async fn a_request_id_generated_by_envoy_selects_the_version() {
     let world = World::new(shop(json!(["requestId"]))).await;
     let answer = world.get(|call| call).await;
     let seen = world.upstream_of(&answer).last_headers();
-    let id = serin_filter::trace::request_id(seen["x-request-id"].as_bytes().to_vec());
+    let id = serin_filter::trace::normalize_request_id(seen["x-request-id"].as_bytes().to_vec());
     assert_eq!(answer.version.as_deref(), Some(version_of(&id)));
 }
 
@@ -63,12 +62,12 @@ fn traced(call: Call, state: &str) -> Call {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tracestate_of_trusted_sources_only() {
+async fn tracestate_is_accepted_from_trusted_sources_only() {
     let world = World::new(shop(json!(["tracestate", "traceId"]))).await;
     for (bucket, version) in [(7, "v2"), (499_999, "v2"), (500_000, "v1"), (999_999, "v1")] {
         let state = format!("serin={bucket},other=1");
         world.assert_version(version, |call| traced(call, &state).from(TRUSTED)).await;
-        // From elsewhere the trace id decides, whatever the state says.
+        // From other sources, the trace id decides.
         let (_, id) = trace(1);
         world.assert_version(version_of(id.as_bytes()), |call| traced(call, &state)).await;
     }
@@ -80,18 +79,18 @@ async fn tracestate_of_trusted_sources_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_bucket_is_handed_on() {
+async fn the_bucket_is_propagated_in_tracestate() {
     let world = World::new(shop(json!(["tracestate", "traceId"]))).await;
     let upstream = |version: &str| if version == "v1" { &world.v1 } else { &world.v2 };
     for (user, version) in identities(1) {
         let bucket = serin_filter::bucket::Bucketing::new("filter").bucket(user.as_bytes());
         for protocol in Protocol::ALL {
             let call = traced(world.call(protocol), "serin=1,other=1").header("x-user-id", &user);
-            call.send().await.expect("an answer");
+            call.send().await.expect("a response");
             let state = upstream(version).last_headers()["tracestate"].clone();
             assert_eq!(state, format!("serin={bucket},other=1"), "{protocol:?}");
         }
-        // Without a trace there is nothing to hand on with.
+        // The filter adds no tracestate to a request without a trace.
         world.get(|call| call.header("x-user-id", &user)).await;
         assert!(!upstream(version).last_headers().contains_key("tracestate"));
     }

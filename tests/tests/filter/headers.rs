@@ -1,4 +1,4 @@
-//! serin's own headers, in both directions, and headers that no sane client sends.
+//! serin's headers on requests and responses, and invalid client headers.
 
 use serde_json::json;
 use serin_tests::call::raw;
@@ -7,19 +7,20 @@ use serin_tests::{Call, Protocol};
 use crate::world::{World, all, identities, only_shop, shop};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clients_own_version_picks_nothing() {
+async fn a_clients_version_header_is_overwritten() {
     let world = World::new(only_shop(json!({"buckets": all("v1")}))).await;
     let once = |call: Call| call.header("x-serin-version", "v2");
     world.assert_version("v1", once).await;
     assert_eq!(world.v1.last_headers()["x-serin-version"], "v1");
     world.assert_version("v1", |call| once(once(call))).await;
-    let told: Vec<_> = world.v1.last_headers().get_all("x-serin-version").iter().cloned().collect();
-    assert_eq!(told, ["v1"]);
+    let headers = world.v1.last_headers();
+    let values: Vec<_> = headers.get_all("x-serin-version").iter().collect();
+    assert_eq!(values, ["v1"]);
 }
 
-/// Two ways keep a client from choosing, the listener's and the filter's: here only the filter is left.
+/// The sample's listener removes these headers as well; this test disables that.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_filter_strips_also_where_the_listener_does_not() {
+async fn the_filter_removes_client_headers_by_itself() {
     const REMOVED: &str = "mutations: [{ remove: x-serin-version }, { remove: x-serin-cluster }]";
     let services = json!([
         shop(json!({"authorities": ["shop.example"], "buckets": all("v1")})),
@@ -31,28 +32,24 @@ async fn the_filter_strips_also_where_the_listener_does_not() {
     let world =
         World::with(services, |setup| setup.replace(REMOVED, "mutations: [{ remove: x-nothing }]"))
             .await;
-    let ask =
+    let spoof =
         |call: Call| call.header("x-serin-version", "v2").header("x-serin-cluster", "shop-v2");
-    for authority in ["shop.example", "cluster.example", "mesh.example", "of-no-service.example"] {
+    for authority in ["shop.example", "cluster.example", "mesh.example", "unknown.example"] {
         for twice in [false, true] {
             let call = |call: Call| {
-                let call = ask(call.authority(authority));
-                if twice { ask(call) } else { call }
+                let call = spoof(call.authority(authority));
+                if twice { spoof(call) } else { call }
             };
             world.assert_version("v1", call).await;
             let seen = world.v1.last_headers();
             for name in ["x-serin-version", "x-serin-cluster"] {
                 let values: Vec<_> = seen.get_all(name).iter().collect();
-                let told = [
-                    ("shop.example", "x-serin-version", "v1"),
-                    ("cluster.example", "x-serin-cluster", "shop-v1"),
-                ];
-                let told = told.into_iter().find(|told| (told.0, told.1) == (authority, name));
-                assert_eq!(
-                    values,
-                    told.map(|told| told.2).into_iter().collect::<Vec<_>>(),
-                    "{authority}, {name}: {values:?}"
-                );
+                let expected = match (authority, name) {
+                    ("shop.example", "x-serin-version") => vec!["v1"],
+                    ("cluster.example", "x-serin-cluster") => vec!["shop-v1"],
+                    _ => vec![],
+                };
+                assert_eq!(values, expected, "{authority}, {name}");
             }
         }
     }
@@ -60,27 +57,27 @@ async fn the_filter_strips_also_where_the_listener_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reveal() {
+async fn the_reveal_header_has_the_version_and_the_reason() {
     let rules = json!([{"when": {"pathPrefix": "/rule"}, "then": {"version": "v2"}}]);
     let world = World::new(only_shop(json!({"reveal": "x-served-by", "rules": rules}))).await;
     for protocol in Protocol::ALL {
         for (user, version) in identities(1) {
             let call = world.call(protocol).header("x-user-id", &user);
-            let answer = call.clone().send().await.expect("an answer");
+            let answer = call.clone().send().await.expect("a response");
             assert_eq!(
                 answer.header("x-served-by"),
                 Some(format!("{version}; reason=header").as_str())
             );
-            let answer = call.path("/rule").send().await.expect("an answer");
+            let answer = call.path("/rule").send().await.expect("a response");
             assert_eq!(answer.header("x-served-by"), Some("v2; reason=rule"));
         }
     }
 }
 
-/// Every place from which the filter reads what a client wrote.
+/// Invalid values in every header that the filter reads.
 #[tokio::test(flavor = "multi_thread")]
-async fn values_that_are_no_text_do_not_trap() {
-    let identity = json!({"identityCookie": {"name": "who", "maxAgeSeconds": 60}});
+async fn invalid_headers_do_not_trap() {
+    let identity = json!({"identityCookie": {"name": "uid", "maxAgeSeconds": 60}});
     let rules = json!([
         {"when": {"header": {"name": "x-beta", "value": "1"}}, "then": "bypass"},
         {"when": {"cookie": {"name": "staff"}, "pathPrefix": "/staff"}, "then": "bypass"},
@@ -108,10 +105,10 @@ async fn values_that_are_no_text_do_not_trap() {
                 "x-version",
                 "x-beta",
             ] {
-                // Envoy may refuse it; what counts is what the filter makes of it.
+                // Envoy may reject the request.
                 let _ = world.call(protocol).header(name, value).send().await;
-                let named: Vec<u8> = [&b"sid="[..], value, b"; version=", value].concat();
-                let _ = world.call(protocol).header("cookie", &named).send().await;
+                let cookie: Vec<u8> = [&b"sid="[..], value, b"; version=", value].concat();
+                let _ = world.call(protocol).header("cookie", &cookie).send().await;
             }
         }
     }
@@ -131,5 +128,5 @@ async fn values_that_are_no_text_do_not_trap() {
     world.assert_no_trap().await;
     let user = identities(1).next().expect("a user").0;
     world.assert_version("v1", |call| call.header("x-user-id", &user)).await;
-    assert!(world.count("v1 chosen header").await > 3, "such values are identities like others");
+    assert!(world.count("v1 chosen header").await > 3, "invalid UTF-8 is a valid identity");
 }

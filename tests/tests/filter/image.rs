@@ -1,26 +1,26 @@
-//! The module as an OCI image: what Istio looks for is in it, and the same module always gives the same one.
+//! The OCI image of the module, in the format of Istio.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// The kinds of content by which Istio knows an image of the "compat" variant.
+/// Media types of Istio's "compat" variant.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 #[test]
-fn istio_finds_the_module() {
+fn the_image_contains_the_module() {
     let directory = tempfile::tempdir().expect("a directory");
-    let said = made(&module(), directory.path()).expect("an image");
+    let printed = build_image(&module(), directory.path()).expect("an image");
     let layout = json(&directory.path().join("oci-layout"));
     assert_eq!(layout["imageLayoutVersion"], "1.0.0");
     let index = json(&directory.path().join("index.json"));
     let [manifest] = &index["manifests"].as_array().expect("a list")[..] else {
         panic!("not one manifest: {index}")
     };
-    assert_eq!(manifest["digest"], said);
+    assert_eq!(manifest["digest"], printed);
     let manifest = blob(directory.path(), manifest, MANIFEST);
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     assert_eq!(manifest["mediaType"], MANIFEST);
@@ -30,34 +30,34 @@ fn istio_finds_the_module() {
     let config = blob(directory.path(), &manifest["config"], CONFIG);
     let config: Value = serde_json::from_slice(&config).expect("JSON");
     let layer = blob(directory.path(), layer, LAYER);
-    let packed = directory.path().join("layer.tar.gz");
-    std::fs::write(&packed, layer).expect("a file");
-    let archive = output(Command::new("gzip").arg("-dc").arg(&packed));
-    assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!([digest(&archive)]));
-    let module_in_it = output(Command::new("tar").arg("-xOzf").arg(&packed).arg("plugin.wasm"));
-    assert!(module_in_it == std::fs::read(module()).expect("the module"));
+    let archive = directory.path().join("layer.tar.gz");
+    std::fs::write(&archive, layer).expect("a file");
+    let unzipped = output(Command::new("gzip").arg("-dc").arg(&archive));
+    assert_eq!(config["rootfs"]["diff_ids"], serde_json::json!([digest(&unzipped)]));
+    let plugin = output(Command::new("tar").arg("-xOzf").arg(&archive).arg("plugin.wasm"));
+    assert!(plugin == std::fs::read(module()).expect("the module"));
 }
 
 #[test]
-fn the_same_module_gives_the_same_digest() {
+fn the_image_is_reproducible() {
     let [first, second] = [(), ()].map(|()| {
         let directory = tempfile::tempdir().expect("a directory");
-        made(&module(), directory.path()).expect("an image")
+        build_image(&module(), directory.path()).expect("an image")
     });
     assert_eq!(first, second);
 }
 
 #[test]
-fn what_is_no_module_is_refused() {
+fn a_file_that_is_not_wasm_is_rejected() {
     let directory = tempfile::tempdir().expect("a directory");
     let text = directory.path().join("text");
-    std::fs::write(&text, "no module").expect("a file");
-    let error = made(&text, &directory.path().join("image")).expect_err("refused");
+    std::fs::write(&text, "text").expect("a file");
+    let error = build_image(&text, &directory.path().join("image")).expect_err("rejected");
     assert!(error.contains("not a WebAssembly module"), "{error}");
 }
 
-/// Runs the script, and gives the digest that it prints or else what it complains of.
-fn made(module: &Path, directory: &Path) -> Result<String, String> {
+/// Runs the script. Returns the digest that it prints, or its error output.
+fn build_image(module: &Path, directory: &Path) -> Result<String, String> {
     let script = root().join("envoy/kubernetes/wasm-image.py");
     let output = Command::new("python3").arg(script).args([module, directory]).output();
     let output = output.expect("python3");
@@ -65,7 +65,7 @@ fn made(module: &Path, directory: &Path) -> Result<String, String> {
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
-/// What a descriptor describes: of this kind, and it must be what it says.
+/// Reads the blob of a descriptor and verifies media type, digest and size.
 fn blob(directory: &Path, descriptor: &Value, kind: &str) -> Vec<u8> {
     assert_eq!(descriptor["mediaType"], kind);
     let name = descriptor["digest"].as_str().expect("a digest");

@@ -1,13 +1,13 @@
-//! What Envoy answers by itself, before a version has seen it, is no version's doing.
+//! Responses that Envoy sends without an upstream count for no version.
 
 use serde_json::json;
 use serin_tests::Protocol;
 
 use crate::world::{World, all, only_shop};
 
-/// A route that leads to no cluster: nothing is counted but that v2 had been chosen.
+/// The filter counts only the choice of v2.
 #[tokio::test(flavor = "multi_thread")]
-async fn direct_response() {
+async fn a_direct_response_counts_for_no_version() {
     const ROUTES: &str = "                      routes:\n";
     let direct = format!(
         "{ROUTES}                        - match: {{ prefix: /direct }}\n                          direct_response: {{ status: 503 }}\n"
@@ -17,7 +17,7 @@ async fn direct_response() {
     })
     .await;
     for protocol in Protocol::ALL {
-        let answer = world.call(protocol).path("/direct").send().await.expect("an answer");
+        let answer = world.call(protocol).path("/direct").send().await.expect("a response");
         assert_eq!(
             (answer.version, answer.status),
             (None, if protocol == Protocol::Grpc { 200 } else { 503 })
@@ -26,9 +26,9 @@ async fn direct_response() {
     world.assert_counts(&[("v2 chosen random", 3)]).await;
 }
 
-/// A filter behind serin refuses, when the cluster is known: told apart from what that cluster's version answers.
+/// A later filter rejects the request when its cluster is already known.
 #[tokio::test(flavor = "multi_thread")]
-async fn rate_limit() {
+async fn a_rate_limited_request_is_a_local_reply() {
     const ROUTER: &str = "                  - name: envoy.filters.http.router\n";
     let limit = r#"                  - name: envoy.filters.http.local_ratelimit
                     typed_config:
@@ -45,15 +45,15 @@ async fn rate_limit() {
     let first = world.get(|call| call).await;
     assert_eq!((first.version.as_deref(), first.status), (Some("v2"), 200));
     for protocol in Protocol::ALL {
-        let answer = world.call(protocol).send().await.expect("an answer");
+        let answer = world.call(protocol).send().await.expect("a response");
         assert_eq!(answer.version, None, "{protocol:?}");
     }
     world
         .assert_counts(&[
             ("v2 chosen random", 4),
             ("v2 requests", 1),
-            ("v2 answers 2xx", 1),
-            ("v2 local", 3),
+            ("v2 responses 2xx", 1),
+            ("v2 local_replies", 3),
         ])
         .await;
 }

@@ -1,5 +1,5 @@
-//! The filter on a real Envoy, without a controller: every rule by which it selects and every outcome it tells apart, by what it counted
-//! and by who answered. The table of what is shown where is in `filter/README.md`.
+//! The filter on a real Envoy, without a controller: each selection rule and each outcome, verified
+//! by the filter's statistics and the version that served. `filter/README.md` lists the tests.
 
 mod authority;
 mod configuration;

@@ -1,13 +1,13 @@
-//! What became of a request, for each way in which v2 can fail its callers. Three protocols, and each request counted once.
+//! Outcomes of requests to v2, over HTTP/1, HTTP/2 and gRPC. The filter counts each request once.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin_tests::{Fault, LoadPlan, Protocol, Setup, until};
 
-use crate::world::{SOON, World, all, only_shop};
+use crate::world::{DEADLINE, World, all, only_shop};
 
-/// Everybody is on v2.
+/// A service with all users on v2.
 async fn v2(fields: Value, change: impl FnOnce(Setup) -> Setup) -> World {
     let mut services = only_shop(json!({"buckets": all("v2")}));
     let fields = fields.as_object().expect("fields").clone();
@@ -15,51 +15,51 @@ async fn v2(fields: Value, change: impl FnOnce(Setup) -> Setup) -> World {
     World::with(services, change).await
 }
 
-/// One request over each protocol; what the callers get does not matter here.
-async fn one_of_each(world: &World) {
+/// Sends one request over each protocol and ignores the response.
+async fn call_each_protocol(world: &World) {
     for protocol in Protocol::ALL {
         let _ = world.call(protocol).send().await;
     }
 }
 
-/// v2 was chosen for three requests, served them, and this is what became of them.
-async fn assert_fates(world: &World, fates: &[(&str, u64)]) {
+/// v2 was chosen for three requests and served them with these outcomes.
+async fn assert_outcomes(world: &World, outcomes: &[(&str, u64)]) {
     let served = [("v2 chosen random", 3), ("v2 requests", 3)];
-    world.assert_counts(&[&served[..], fates].concat()).await;
+    world.assert_counts(&[&served[..], outcomes].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answered() {
+async fn a_response_is_a_success() {
     let world = v2(json!({}), |setup| setup).await;
-    one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 2xx", 3)]).await;
+    call_each_protocol(&world).await;
+    assert_outcomes(&world, &[("v2 responses 2xx", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_by_the_version() {
+async fn a_client_error_is_a_success() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::status(1.0, 404)]);
-    one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 4xx", 3)]).await;
+    call_each_protocol(&world).await;
+    assert_outcomes(&world, &[("v2 responses 4xx", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn server_error() {
+async fn a_server_error_is_a_failure() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::errors(1.0)]);
-    one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 5xx", 3), ("v2 failures status", 3)]).await;
+    call_each_protocol(&world).await;
+    assert_outcomes(&world, &[("v2 responses 5xx", 3), ("v2 failures status", 3)]).await;
 }
 
-/// The configured statuses instead of 5xx.
+/// The configured statuses replace 5xx.
 #[tokio::test(flavor = "multi_thread")]
-async fn configured_status() {
+async fn configured_statuses_are_failures() {
     let failures = json!({"status": ["429", "502-504"], "grpc": []});
     let world = v2(json!({"failures": failures}), |setup| setup).await;
     for (status, served) in [(429, 3), (500, 6), (503, 9)] {
         world.v2.set_faults([Fault::status(1.0, status)]);
-        one_of_each(&world).await;
-        until(SOON, "served", async || {
+        call_each_protocol(&world).await;
+        until(DEADLINE, "served", async || {
             let now = world.v2.stats().requests;
             if now == served { Ok(()) } else { Err(now) }
         })
@@ -69,63 +69,65 @@ async fn configured_status() {
         .assert_counts(&[
             ("v2 chosen random", 9),
             ("v2 requests", 9),
-            ("v2 answers 4xx", 3),
-            ("v2 answers 5xx", 6),
+            ("v2 responses 4xx", 3),
+            ("v2 responses 5xx", 6),
             ("v2 failures status", 6),
         ])
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_port() {
+async fn a_refused_connection_is_a_connect_failure() {
     let world = v2(json!({}), |setup| setup).await;
     let World { v1: _v1, v2, envoy } = world;
     v2.stop().await;
-    let v2 = serin_tests::Upstream::start("nobody").await;
+    let v2 = serin_tests::Upstream::start("unused").await;
     let world = World { v1: _v1, v2, envoy };
-    one_of_each(&world).await;
-    assert_fates(
+    call_each_protocol(&world).await;
+    assert_outcomes(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures connect", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures connect", 3)],
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reset_before_headers() {
+async fn a_reset_before_headers_is_a_failure() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::resets(1.0)]);
-    one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures reset", 3)])
-        .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn reset_in_mid_body() {
-    let world = v2(json!({}), |setup| setup).await;
-    world.v2.set_faults([Fault::breaks(1.0)]);
-    one_of_each(&world).await;
-    assert_fates(&world, &[("v2 answers 2xx", 3), ("v2 failures reset", 3)]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn route_timeout() {
-    let world = v2(json!({}), |setup| setup.replace("timeout: 15s", "timeout: 0.3s")).await;
-    world.v2.set_faults([Fault::hangs(1.0)]);
-    one_of_each(&world).await;
-    assert_fates(
+    call_each_protocol(&world).await;
+    assert_outcomes(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures timeout", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures reset", 3)],
     )
     .await;
 }
 
-/// Nobody's fault, but they waited: no answer, no failure, a latency.
 #[tokio::test(flavor = "multi_thread")]
-async fn client_gone() {
+async fn a_reset_in_mid_body_is_a_failure() {
+    let world = v2(json!({}), |setup| setup).await;
+    world.v2.set_faults([Fault::breaks(1.0)]);
+    call_each_protocol(&world).await;
+    assert_outcomes(&world, &[("v2 responses 2xx", 3), ("v2 failures reset", 3)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_timeout_is_a_failure() {
+    let world = v2(json!({}), |setup| setup.replace("timeout: 15s", "timeout: 0.3s")).await;
+    world.v2.set_faults([Fault::hangs(1.0)]);
+    call_each_protocol(&world).await;
+    assert_outcomes(
+        &world,
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures timeout", 3)],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_disconnect_is_a_cancellation() {
     let world = v2(json!({}), |setup| setup).await;
     world.v2.set_faults([Fault::hangs(1.0)]);
-    // Over HTTP/2 the connection lives on: it is the stream that is reset.
+    // An HTTP/2 client resets the stream and keeps the connection.
     for protocol in Protocol::ALL {
         let timeout = Duration::from_millis(300);
         let report =
@@ -138,28 +140,28 @@ async fn client_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_healthy_upstream() {
+async fn no_healthy_upstream_is_unavailable() {
     let world = v2(json!({}), |setup| {
         const NAME: &str = "- name: shop-v2\n";
         const ENDPOINT: &str = "cluster_name: shop-v2\n        endpoints:\n          - lb_endpoints:\n              - ";
-        // Envoy would use sick ones sooner than none.
-        let never = "      common_lb_config: { healthy_panic_threshold: { value: 0 } }\n";
-        let sick = "health_status: UNHEALTHY\n                ";
+        // Disable the panic mode, in which Envoy uses unhealthy endpoints.
+        let no_panic = "      common_lb_config: { healthy_panic_threshold: { value: 0 } }\n";
+        let unhealthy = "health_status: UNHEALTHY\n                ";
         setup
-            .replace(NAME, &format!("{NAME}{never}"))
-            .replace(ENDPOINT, &format!("{ENDPOINT}{sick}"))
+            .replace(NAME, &format!("{NAME}{no_panic}"))
+            .replace(ENDPOINT, &format!("{ENDPOINT}{unhealthy}"))
     })
     .await;
-    one_of_each(&world).await;
-    assert_fates(
+    call_each_protocol(&world).await;
+    assert_outcomes(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures unavailable", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures unavailable", 3)],
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn circuit_breaker() {
+async fn an_open_circuit_breaker_is_unavailable() {
     let world = v2(json!({}), |setup| {
         setup.replace(
             "- name: shop-v2\n      connect_timeout: 1s",
@@ -167,41 +169,41 @@ async fn circuit_breaker() {
         )
     })
     .await;
-    one_of_each(&world).await;
-    assert_fates(
+    call_each_protocol(&world).await;
+    assert_outcomes(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures unavailable", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures unavailable", 3)],
     )
     .await;
 }
 
-/// The version's own route matches no path that is asked for, nor does any other.
+/// No route matches the request.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_route() {
+async fn a_request_without_a_route_is_unrouted() {
     let world = v2(json!({}), |setup| {
         setup
             .replace("exact: v2", "exact: v9")
             .replace("match: { prefix: / }", "match: { prefix: /x }")
     })
     .await;
-    one_of_each(&world).await;
-    // No cluster served, so that failed which was chosen.
-    assert_fates(
+    call_each_protocol(&world).await;
+    // Without a cluster, the failure counts for the chosen version.
+    assert_outcomes(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 4xx", 2), ("v2 failures unrouted", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 4xx", 2), ("v2 failures unrouted", 3)],
     )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_such_cluster() {
+async fn a_request_to_an_unknown_cluster_is_unrouted() {
     let fields = json!({"route": "clusterHeader", "versions": [
         {"name": "v1", "cluster": "shop-v1"}, {"name": "v2", "cluster": "nowhere"}]});
     let world = v2(fields, |setup| setup.routes("routes-cluster-header.yaml")).await;
-    one_of_each(&world).await;
-    assert_fates(
+    call_each_protocol(&world).await;
+    assert_outcomes(
         &world,
-        &[("v2 answers 2xx", 1), ("v2 answers 5xx", 2), ("v2 failures unrouted", 3)],
+        &[("v2 responses 2xx", 1), ("v2 responses 5xx", 2), ("v2 failures unrouted", 3)],
     )
     .await;
 }

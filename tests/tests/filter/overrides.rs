@@ -1,4 +1,4 @@
-//! A version by request, for those who may.
+//! Overrides of the version by trusted requests.
 
 use serde_json::{Value, json};
 
@@ -13,48 +13,48 @@ async fn shop(trust: Value) -> World {
     World::new(only_shop(fields)).await
 }
 
-fn refused(calls: u64) -> [(&'static str, u64); 3] {
-    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 answers 2xx", calls)]
+fn ignored(calls: u64) -> [(&'static str, u64); 3] {
+    [("v1 chosen random", calls), ("v1 requests", calls), ("v1 responses 2xx", calls)]
 }
 
-fn obeyed(calls: u64) -> [(&'static str, u64); 2] {
+fn applied(calls: u64) -> [(&'static str, u64); 2] {
     [("v2 chosen override", calls), ("v2 pinned", calls)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn token() {
+async fn a_token_authorizes_an_override() {
     let world = shop(json!({"token": TOKEN})).await;
-    let wish = format!("v2:{TOKEN}");
-    world.assert_version("v2", |call| call.header("x-version", &wish)).await;
-    let cookie = format!("a=1; version={wish}");
+    let value = format!("v2:{TOKEN}");
+    world.assert_version("v2", |call| call.header("x-version", &value)).await;
+    let cookie = format!("a=1; version={value}");
     world.assert_version("v2", |call| call.header("cookie", &cookie)).await;
     for bad in ["v2", "v2:", "v2:a-secret-of-the-test", "v2:a-secret-of-the-tests-", "v3", ":"] {
         world.assert_version("v1", |call| call.header("x-version", bad)).await;
     }
-    world.assert_counts(&[&obeyed(6)[..], &refused(18)[..]].concat()).await;
+    world.assert_counts(&[&applied(6)[..], &ignored(18)[..]].concat()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trusted_source() {
+async fn a_trusted_source_authorizes_an_override() {
     let world = shop(json!({"sources": ["127.0.0.2/31"]})).await;
     world.assert_version("v2", |call| call.header("x-version", "v2").from(TRUSTED)).await;
     world.assert_version("v2", |call| call.header("cookie", "version=v2").from(TRUSTED)).await;
     world.assert_version("v1", |call| call.header("x-version", "v2")).await;
     world.assert_version("v1", |call| call.header("x-version", "v9").from(TRUSTED)).await;
-    world.assert_counts(&[&obeyed(6)[..], &refused(6)[..]].concat()).await;
+    world.assert_counts(&[&applied(6)[..], &ignored(6)[..]].concat()).await;
 }
 
-/// It may carry a secret, and upstreams write logs.
+/// The header may contain a secret, which upstreams could log.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_header_never_reaches_an_upstream() {
+async fn the_override_header_does_not_reach_the_upstream() {
     let world = shop(json!({"token": TOKEN})).await;
-    for wish in [&format!("v2:{TOKEN}"), "v2:wrong"] {
-        let once = world.get(|call| call.header("x-version", wish)).await;
+    for value in [&format!("v2:{TOKEN}"), "v2:wrong"] {
+        let once = world.get(|call| call.header("x-version", value)).await;
         let twice =
-            world.get(|call| call.header("x-version", wish).header("x-version", "v2")).await;
+            world.get(|call| call.header("x-version", value).header("x-version", "v2")).await;
         for answer in [once, twice] {
             let headers = world.upstream_of(&answer).last_headers();
-            assert!(!headers.contains_key("x-version"), "{wish}: {headers:?}");
+            assert!(!headers.contains_key("x-version"), "{value}: {headers:?}");
         }
     }
 }

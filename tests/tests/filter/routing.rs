@@ -1,4 +1,4 @@
-//! How the choice reaches a cluster, and what is counted where it does not, or where the mesh chooses.
+//! Routing by the chosen version, routing errors, and splits by the mesh.
 
 use serde_json::{Value, json};
 use serin_tests::LoadPlan;
@@ -6,12 +6,12 @@ use serin_tests::LoadPlan;
 use crate::world::{World, all, identities, only_shop};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cluster_header() {
+async fn the_cluster_header_routes_to_the_version() {
     let fields = json!({"route": "clusterHeader"});
     let world =
         World::with(only_shop(fields), |setup| setup.routes("routes-cluster-header.yaml")).await;
     for (user, version) in identities(5) {
-        // A cluster that a client asks for is none of its business.
+        // The filter overwrites the client's header.
         let call = |call: serin_tests::Call| {
             call.header("x-user-id", &user).header("x-serin-cluster", "shop-v2")
         };
@@ -21,17 +21,17 @@ async fn cluster_header() {
         .assert_counts(&[
             ("v1 chosen header", 15),
             ("v1 requests", 15),
-            ("v1 answers 2xx", 15),
+            ("v1 responses 2xx", 15),
             ("v2 chosen header", 15),
             ("v2 requests", 15),
-            ("v2 answers 2xx", 15),
+            ("v2 responses 2xx", 15),
         ])
         .await;
 }
 
-/// Without a choice the sample leads to the baseline, whatever the client asks for.
+/// The sample routes requests of other services to the baseline.
 #[tokio::test(flavor = "multi_thread")]
-async fn cluster_header_without_a_choice() {
+async fn the_cluster_header_route_defaults_to_the_baseline() {
     let world = World::with(json!([]), |setup| setup.routes("routes-cluster-header.yaml")).await;
     world.assert_version("v1", |call| call.header("x-serin-cluster", "shop-v2")).await;
 }
@@ -41,22 +41,25 @@ fn mesh(versions: Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_mesh_chooses_and_the_filter_observes() {
+async fn a_split_by_the_mesh_is_observed() {
     let versions =
         json!([{"name": "v1", "cluster": "shop-v1"}, {"name": "v2", "cluster": "shop-v2"}]);
     let world = World::with(mesh(versions), |setup| setup.routes("routes-mesh.yaml")).await;
     let report = world.load(200, |plan| plan).await;
     let [v1, v2] = ["v1", "v2"].map(|version| report.tally(Some(version)).requests as u64);
     assert!(v1 > 50 && v2 > 50, "{v1} {v2}");
-    let counts =
-        [("v1 requests", v1), ("v1 answers 2xx", v1), ("v2 requests", v2), ("v2 answers 2xx", v2)];
+    let counts = [
+        ("v1 requests", v1),
+        ("v1 responses 2xx", v1),
+        ("v2 requests", v2),
+        ("v2 responses 2xx", v2),
+    ];
     world.assert_counts(&counts).await;
     assert!(!world.v2.last_headers().contains_key("x-serin-version"));
 }
 
-/// Before any rollout: one version, recorded.
 #[tokio::test(flavor = "multi_thread")]
-async fn observe_only() {
+async fn a_single_version_is_observed() {
     let world = World::new(mesh(json!([{"name": "v1", "cluster": "shop-v1"}]))).await;
     world.assert_version("v1", |call| call).await;
     world.v1.set_faults([serin_tests::Fault::errors(1.0)]);
@@ -65,8 +68,8 @@ async fn observe_only() {
     world
         .assert_counts(&[
             ("v1 requests", 6),
-            ("v1 answers 2xx", 3),
-            ("v1 answers 5xx", 3),
+            ("v1 responses 2xx", 3),
+            ("v1 responses 5xx", 3),
             ("v1 failures status", 3),
         ])
         .await;
@@ -74,9 +77,9 @@ async fn observe_only() {
 
 const HEADER_MATCH: &str = "exact: v2";
 
-/// The route for v2 is missing: v1's cluster serves what v2 was chosen for.
+/// The route for v2 is missing, so v1's cluster serves requests with v2 chosen.
 #[tokio::test(flavor = "multi_thread")]
-async fn misrouted_to_another_version() {
+async fn a_request_served_by_another_version_is_misrouted() {
     let world = World::with(only_shop(json!({"buckets": all("v2")})), |setup| {
         setup.replace(HEADER_MATCH, "exact: v9")
     })
@@ -87,14 +90,13 @@ async fn misrouted_to_another_version() {
             ("v2 chosen random", 3),
             ("v2 misrouted", 3),
             ("v1 requests", 3),
-            ("v1 answers 2xx", 3),
+            ("v1 responses 2xx", 3),
         ])
         .await;
 }
 
-/// The cluster that serves is no version's.
 #[tokio::test(flavor = "multi_thread")]
-async fn misrouted_to_no_version() {
+async fn a_request_served_by_an_unknown_cluster_is_unmatched() {
     let fields = json!({"buckets": all("v2"), "versions": [
         {"name": "v1", "cluster": "another"}, {"name": "v2", "cluster": "shop-v2"}]});
     let world =
@@ -103,9 +105,9 @@ async fn misrouted_to_no_version() {
     world.assert_counts(&[("v2 chosen random", 3), ("v2 unmatched", 3)]).await;
 }
 
-/// The cluster header is ignored by routes that go by version.
+/// Routes that match the version header ignore the cluster header.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_of_the_other_kind_is_a_misroute() {
+async fn a_route_that_matches_the_other_header_misroutes() {
     let fields = json!({"route": "clusterHeader", "buckets": all("v2")});
     let world = World::new(only_shop(fields)).await;
     let report = world.load(20, |plan| LoadPlan { users: None, ..plan }).await;

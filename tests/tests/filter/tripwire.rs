@@ -1,4 +1,4 @@
-//! A candidate that fails hard is cut off by the proxy itself: there is no controller here.
+//! The tripwire stops requests to a failing version without a controller.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use serin_tests::{Fault, Load, LoadPlan, Protocol, until};
 use tokio::task::JoinSet;
 
-use crate::world::{SOON, World, all, only_shop};
+use crate::world::{DEADLINE, World, all, only_shop};
 
 const WORKERS: u64 = 2;
 const CALLERS: u64 = 8;
 
-fn guarded(fields: Value) -> Value {
+fn with_tripwire(fields: Value) -> Value {
     let mut services = only_shop(json!({"tripwire": {"toleratedPpm": 100_000}}));
     let fields = fields.as_object().expect("fields").clone();
     services[0].as_object_mut().expect("an object").extend(fields);
@@ -20,21 +20,21 @@ fn guarded(fields: Value) -> Value {
 
 async fn until_tripped(world: &World, expected: u64) {
     const TRIPPED: &str = "wasmcustom.serin.service=.=shop;.;version=.=v2;.;tripped";
-    until(SOON, "the gauge", async || match world.envoy.stat(TRIPPED).await {
+    until(DEADLINE, "the gauge", async || match world.envoy.stat(TRIPPED).await {
         Some(value) if value == expected => Ok(()),
         other => Err(other),
     })
     .await;
 }
 
-/// As many callers as there can be requests in flight, until v2 has been left alone by all of them for a while.
-async fn call_until_cut_off(world: &World, protocol: Protocol) {
+/// Calls concurrently until v2 serves no more requests.
+async fn call_until_tripped(world: &World, protocol: Protocol) {
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let call = world.call(protocol);
         callers.spawn(async move {
             let mut in_a_row = 0;
-            // By chance so many in a row come from v1 once in 10^12; v2 is cut off long before.
+            // At an even split, 40 consecutive responses of v1 have a probability of 10^-12.
             while in_a_row < 40 {
                 let answer = call.clone().send().await;
                 let from_v1 = answer.is_ok_and(|answer| answer.version.as_deref() == Some("v1"));
@@ -45,35 +45,35 @@ async fn call_until_cut_off(world: &World, protocol: Protocol) {
     callers.join_all().await;
 }
 
-async fn assert_cut_off(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
-    let services = || guarded(json!({"tripwire": {"toleratedPpm": tolerated_ppm}}));
+async fn assert_trips(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
+    let services = || with_tripwire(json!({"tripwire": {"toleratedPpm": tolerated_ppm}}));
     let world = World::new(services()).await;
     until_tripped(&world, 0).await;
     world.v2.set_faults([fault]);
-    call_until_cut_off(&world, protocol).await;
+    call_until_tripped(&world, protocol).await;
     let requests = world.v2.stats().requests;
-    assert!(requests <= 50 * WORKERS + CALLERS, "{requests} before v2 was cut off");
+    assert!(requests <= 50 * WORKERS + CALLERS, "{requests} before v2 tripped");
     until_tripped(&world, 1).await;
-    until(SOON, "Envoy's log says so", async || {
+    until(DEADLINE, "Envoy logs the trip", async || {
         let log = world.envoy.log();
-        if log.contains("tripwire: v2 of shop fails") { Ok(()) } else { Err(log) }
+        if log.contains("tripwire: v2 of shop tripped") { Ok(()) } else { Err(log) }
     })
     .await;
 
-    // In every worker, also for those who had not met a failure: on 40 connections all workers have some.
+    // The trip applies to all workers. Each serves some of 40 connections.
     for _ in 0..40 {
-        let answer = world.call(protocol).send().await.expect("an answer");
+        let answer = world.call(protocol).send().await.expect("a response");
         assert_eq!(answer.version.as_deref(), Some("v1"));
     }
     assert_eq!(world.v2.stats().requests, requests);
     assert!(world.count("v1 chosen tripwire").await > 0);
 
-    // Until the next generation.
+    // The next generation resets the tripwire.
     world.v2.set_faults([]);
     world.configure(2, services()).await;
     until_tripped(&world, 0).await;
-    until(SOON, "v2 is used again", async || {
-        world.call(protocol).send().await.expect("an answer");
+    until(DEADLINE, "v2 is used again", async || {
+        world.call(protocol).send().await.expect("a response");
         let now = world.v2.stats().requests;
         if now > requests { Ok(()) } else { Err(now) }
     })
@@ -81,47 +81,45 @@ async fn assert_cut_off(tolerated_ppm: u32, fault: Fault, protocol: Protocol) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cuts_off_what_fails_every_request() {
-    assert_cut_off(100_000, Fault::errors(1.0), Protocol::Http1).await;
+async fn a_failing_version_trips() {
+    assert_trips(100_000, Fault::errors(1.0), Protocol::Http1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cuts_off_at_the_highest_tolerance() {
-    assert_cut_off(500_000, Fault::resets(1.0), Protocol::Http2).await;
+async fn a_failing_version_trips_at_the_highest_tolerance() {
+    assert_trips(500_000, Fault::resets(1.0), Protocol::Http2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cuts_off_what_fails_grpc() {
-    assert_cut_off(100_000, Fault::grpc_trailers(1.0, 13), Protocol::Grpc).await;
+async fn a_version_that_fails_grpc_calls_trips() {
+    assert_trips(100_000, Fault::grpc_trailers(1.0, 13), Protocol::Grpc).await;
 }
 
-/// Long before anything times out.
 #[tokio::test(flavor = "multi_thread")]
-async fn cuts_off_what_hangs() {
+async fn a_hanging_version_trips_before_any_timeout() {
     let overdue = Duration::from_secs(2);
-    let world = World::new(guarded(json!({"overdueMs": 2_000}))).await;
+    let world = World::new(with_tripwire(json!({"overdueMs": 2_000}))).await;
     world.v2.set_faults([Fault::hangs(1.0)]);
     let plan = LoadPlan {
         users: None,
         timeout: Duration::from_secs(1),
         ..LoadPlan::new(world.envoy.listener(), 100)
     };
-    // Callers that go away tell nothing against v2, but that they went without an answer does not hide that it hangs.
+    // Requests cancelled by impatient callers are no evidence; those of patient callers are.
     let patient = Load::start(LoadPlan { timeout: Duration::from_secs(30), ..plan });
     until_tripped(&world, 1).await;
-    let account = world.v2.stats();
-    let first = account.first_fault.expect("v2 hangs");
-    let last = account.last_request.expect("v2 was used");
+    let stats = world.v2.stats();
+    let first = stats.first_fault.expect("v2 hangs");
+    let last = stats.last_request.expect("v2 was used");
     assert!(last - first <= 2 * overdue, "v2 was used for {:?}", last - first);
-    // What hangs is not waited for: Envoy ends it.
+    // The end of Envoy ends the hanging requests.
     drop(world);
     patient.stop().await;
 }
 
-/// Where everybody fails, the candidate is not to blame.
 #[tokio::test(flavor = "multi_thread")]
-async fn leaves_it_where_the_baseline_fails_too() {
-    let world = World::new(guarded(json!({}))).await;
+async fn a_candidate_does_not_trip_while_the_baseline_fails_too() {
+    let world = World::new(with_tripwire(json!({}))).await;
     for upstream in [&world.v1, &world.v2] {
         upstream.set_faults([Fault::errors(1.0)]);
     }
@@ -131,10 +129,9 @@ async fn leaves_it_where_the_baseline_fails_too() {
     assert!(world.v2.stats().requests > 90);
 }
 
-/// Nobody is taken from the baseline: there is nowhere to go.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_baseline_is_never_cut_off() {
-    let world = World::new(guarded(json!({"buckets": all("v1")}))).await;
+async fn the_baseline_never_trips() {
+    let world = World::new(with_tripwire(json!({"buckets": all("v1")}))).await;
     world.v1.set_faults([Fault::errors(1.0)]);
     world.load(200, |plan| LoadPlan { users: None, ..plan }).await;
     assert_eq!(world.v1.stats().requests, 200);

@@ -1,4 +1,4 @@
-//! Two versions of a shop, an Envoy in front of them whose filter has a configuration from the start, and what it counted.
+//! The fixture: two versions of a service, an Envoy with the filter, and its statistics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use serin_filter::bucket::Bucketing;
 use serin_filter::stat::{self, Stat};
 use serin_tests::{Answer, Call, Envoy, Load, LoadPlan, Protocol, Report, Setup, Upstream, until};
 
-/// How long anything may take that takes no time.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// Deadline of a condition that is expected at once.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) v1: Upstream,
@@ -23,7 +23,7 @@ impl World {
         Self::with(services, |setup| setup).await
     }
 
-    /// The same with another bootstrap.
+    /// The same with a changed bootstrap.
     pub(crate) async fn with(services: Value, change: impl FnOnce(Setup) -> Setup) -> Self {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let setup = Setup::new(v1.address(), v2.address());
@@ -35,12 +35,12 @@ impl World {
         Call::new(self.envoy.listener(), protocol)
     }
 
-    /// The answer to a call that is answered.
+    /// The response to an HTTP/1 call.
     pub(crate) async fn get(&self, change: impl FnOnce(Call) -> Call) -> Answer {
-        change(self.call(Protocol::Http1)).send().await.expect("an answer")
+        change(self.call(Protocol::Http1)).send().await.expect("a response")
     }
 
-    /// The upstream that gave this answer.
+    /// The upstream of this response.
     pub(crate) fn upstream_of(&self, answer: &Answer) -> &Upstream {
         match answer.version.as_deref() {
             Some("v1") => &self.v1,
@@ -49,21 +49,21 @@ impl World {
         }
     }
 
-    /// The version that answers each of these calls, over every protocol.
+    /// This version serves the call over every protocol.
     pub(crate) async fn assert_version(&self, expected: &str, change: impl Fn(Call) -> Call) {
         for protocol in Protocol::ALL {
-            let answer = change(self.call(protocol)).send().await.expect("an answer");
+            let answer = change(self.call(protocol)).send().await.expect("a response");
             assert_eq!(answer.version.as_deref(), Some(expected), "{protocol:?}: {answer:?}");
         }
     }
 
-    /// Replaces the configuration and waits until all workers run it.
+    /// Replaces the configuration and waits for all workers.
     pub(crate) async fn configure(&self, number: u64, services: Value) {
         self.envoy.give(&generation(number, &services));
         self.envoy.until_live(number).await;
     }
 
-    /// So many requests at this rate, and what became of each.
+    /// Sends this number of requests and waits for their outcomes.
     pub(crate) async fn load(
         &self,
         requests: u32,
@@ -72,7 +72,7 @@ impl World {
         let plan = plan(LoadPlan::new(self.envoy.listener(), 200));
         let duration = Duration::from_secs(1) * requests / plan.rate;
         let load = Load::start(LoadPlan { max_duration: duration, ..plan });
-        until(SOON, "the load is over", async || match load.so_far().records().len() {
+        until(DEADLINE, "the load is over", async || match load.so_far().records().len() {
             ended if ended == requests as usize => Ok(()),
             ended => Err(ended),
         })
@@ -80,23 +80,23 @@ impl World {
         load.stop().await
     }
 
-    /// The filter has counted this of the service "shop", and nothing else: by version, statistic and label (the histograms aside).
+    /// The filter's counts for "shop", without histograms, are exactly these.
     pub(crate) async fn assert_counts(&self, expected: &[(&str, u64)]) {
         let expected = expected.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
-        until(SOON, "the counts", async || {
+        until(DEADLINE, "the counts", async || {
             let counts = counts(&self.envoy.until_flushed().await, "shop");
             if counts == expected { Ok(()) } else { Err((counts, &expected)) }
         })
         .await;
     }
 
-    /// One count of the service "shop", when everything that has ended is in it.
+    /// One count for "shop", after a flush.
     pub(crate) async fn count(&self, name: &str) -> u64 {
         let counts = counts(&self.envoy.until_flushed().await, "shop");
         counts.get(name).copied().unwrap_or(0)
     }
 
-    /// The sum of all statistics of Envoy whose name begins like this.
+    /// The sum of Envoy's statistics with this prefix.
     pub(crate) async fn sum(&self, prefix: &str) -> u64 {
         let stats = self.envoy.stats().await;
         stats.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value).sum()
@@ -108,7 +108,7 @@ impl World {
     }
 }
 
-/// What the filter counted of a service, such as "v2 chosen header"; what was never counted is missing.
+/// The filter's counts for a service, by names such as "v2 chosen header". Zero counts are absent.
 pub(crate) fn counts(stats: &BTreeMap<String, u64>, service: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for (name, count) in stats {
@@ -118,15 +118,15 @@ pub(crate) fn counts(stats: &BTreeMap<String, u64>, service: &str) -> BTreeMap<S
                 Stat::LatencyBucket(_) | Stat::FirstByteBucket(_) => continue,
                 Stat::Chosen(reason) => format!("chosen {}", reason.label()),
                 Stat::Failures(failure) => format!("failures {}", failure.label()),
-                Stat::Answers(class) => format!("answers {class}xx"),
+                Stat::Responses(class) => format!("responses {class}xx"),
                 Stat::Misrouted => "misrouted".to_owned(),
                 Stat::Unmatched => "unmatched".to_owned(),
                 Stat::Requests => "requests".to_owned(),
                 Stat::Cancelled => "cancelled".to_owned(),
                 Stat::Overdue => "overdue".to_owned(),
-                Stat::Local => "local".to_owned(),
+                Stat::LocalReplies => "local_replies".to_owned(),
                 Stat::Pinned => "pinned".to_owned(),
-                Stat::PinnedFailures => "pinned failures".to_owned(),
+                Stat::PinnedFailures => "pinned_failures".to_owned(),
             };
             counts.insert(format!("{version} {name}"), *count);
         } else if name == stat::of_service(&service.parse().expect("a name"), stat::BYPASSED) {
@@ -136,12 +136,13 @@ pub(crate) fn counts(stats: &BTreeMap<String, u64>, service: &str) -> BTreeMap<S
     counts
 }
 
-/// A whole configuration.
+/// A configuration of this generation.
 pub(crate) fn generation(number: u64, services: &Value) -> String {
     json!({"schema": 1, "generation": number, "services": services}).to_string()
 }
 
-/// The shop, for every authority, with half of the buckets for v2 and users known by `x-user-id`; these fields are otherwise.
+/// The service "shop" for all authorities, with half of the buckets on v2 and `x-user-id` as the
+/// sticky key. `fields` replace the defaults.
 pub(crate) fn shop(fields: Value) -> Value {
     let mut service = json!({
         "name": "shop", "authorities": ["*"], "salt": SALT, "sticky": [{"header": "x-user-id"}],
@@ -153,24 +154,24 @@ pub(crate) fn shop(fields: Value) -> Value {
     service
 }
 
-/// The shop and nothing else.
+/// The service "shop" only.
 pub(crate) fn only_shop(fields: Value) -> Value {
     json!([shop(fields)])
 }
 
-/// Everybody goes to this version.
+/// All buckets on this version.
 pub(crate) fn all(version: &str) -> Value {
     json!([{"version": version, "count": 1_000_000}])
 }
 
 const SALT: &str = "filter";
 
-/// The version that the shop has for this identity, reckoned here and not by the filter.
+/// The expected version of an identity at an even split.
 pub(crate) fn version_of(identity: &[u8]) -> &'static str {
     if Bucketing::new(SALT).bucket(identity) < 500_000 { "v2" } else { "v1" }
 }
 
-/// Identities of which the first `users` belong to v1 and as many to v2.
+/// This number of identities of v1, then as many of v2.
 pub(crate) fn identities(users: usize) -> impl Iterator<Item = (String, &'static str)> {
     ["v1", "v2"].into_iter().flat_map(move |version| {
         let all = (0..).map(|n| format!("identity-{n}"));

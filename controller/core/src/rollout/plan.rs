@@ -72,9 +72,9 @@ impl Plan {
 
     /// What the filter has to watch, if anything.
     #[must_use]
-    pub fn filter_aa_test(&self) -> Option<wire::Watch> {
+    pub fn filter_aa_test(&self) -> Option<wire::AaTest> {
         let slices = self.compared_weights().map(Weight::ppm).collect();
-        self.aa_test.as_ref().map(|watch| wire::Watch { salts: watch.salts.clone(), slices })
+        self.aa_test.as_ref().map(|watch| wire::AaTest { salts: watch.salts.clone(), slices })
     }
 
     /// Everything that carrying it out calls.

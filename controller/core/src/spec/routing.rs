@@ -81,7 +81,7 @@ pub(super) fn tripwire(
 /// Whether the filter would take the service, with all its users at the baseline.
 pub(super) fn check(service: &wire::Service) -> Result<(), SpecError> {
     let versions = service.versions.first().map(|version| version.name.clone());
-    let all = |version: VersionName| wire::Buckets { version, count: BUCKETS };
+    let all = |version: VersionName| wire::BucketRange { version, count: BUCKETS };
     let buckets = versions.filter(|_| service.split == wire::Split::Filter).map(all);
     let buckets = buckets.into_iter().collect();
     let services = vec![wire::Service { buckets, ..service.clone() }];

@@ -198,12 +198,12 @@ fn bad_specifications_say_where_and_what() {
         (
             "sticky:",
             "override: { header: x-version }\n  sticky:",
-            "spec.override: nobody is trusted".into(),
+            "spec.override: requires trust.sources".into(),
         ),
         (
             "sticky:",
             "rules: [{ when: { method: GET }, then: { version: v9 } }]\n  sticky:",
-            "spec.rules[0].then.version: \"v9\" is none of the service's versions".into(),
+            "spec.rules[0].then.version: unknown version \"v9\"".into(),
         ),
         ("baseline: v1", "baseline:", "spec.baseline: empty; a value is needed".into()),
         (
@@ -214,7 +214,7 @@ fn bad_specifications_say_where_and_what() {
         (
             "header: x-user-id",
             "header: x user",
-            "spec.sticky[0]: \"x user\": a header is named by its lower-case name".into(),
+            "spec.sticky[0]: \"x user\": not a lower-case header name".into(),
         ),
         ("kind: Rollout\n", "", "missing field `kind`".into()),
         ("  candidate: v2\n", "", "spec: missing field `candidate`".into()),

@@ -103,9 +103,9 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
     let (_directory, path) = shipped();
     let mut file = open(&path, "shop", "v2").unwrap();
     let salts = ["s".to_owned(), "t".to_owned()].to_vec();
-    file.allow_aa_test(wire::Watch { salts, slices: vec![10_000] }).unwrap();
+    file.allow_aa_test(wire::AaTest { salts, slices: vec![10_000] }).unwrap();
     file.put(Split { assignment: UserAssignment::AaTest, ..split(1, 0) }).unwrap();
-    assert_eq!(config(&path).services[0].watch.as_ref().unwrap().salts.len(), 2);
+    assert_eq!(config(&path).services[0].aa_test.as_ref().unwrap().salts.len(), 2);
     file.put(Split { assignment: UserAssignment::TestedSalt(1), ..split(2, 10_000) }).unwrap();
     let salted = |path| {
         let service = config(path).services.remove(0);
@@ -176,7 +176,7 @@ fn a_service_is_not_hidden_by_one_that_takes_every_request() {
     )
     .unwrap_err()
     .to_string();
-    assert!(error.contains("\"*\" is service shop's already"), "{error}");
+    assert!(error.contains("\"*\" belongs to service shop"), "{error}");
 }
 
 #[test]

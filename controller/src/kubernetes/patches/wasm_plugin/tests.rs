@@ -120,7 +120,7 @@ fn what_istio_would_refuse_is_refused() {
     let mut config = configuration(1);
     config.services.extend(config.services.clone());
     let error = plugin(pods(&[])).object(&config).unwrap_err().to_string();
-    assert_eq!(error, "spec.pluginConfig: services: \"reviews\" is there twice");
+    assert_eq!(error, "spec.pluginConfig: services: duplicate \"reviews\"");
 }
 
 #[test]

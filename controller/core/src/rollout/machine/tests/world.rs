@@ -87,7 +87,7 @@ pub(super) struct Proxy {
     pub(super) picks: f64,
     pub(super) latency_us: u64,
     /// Salts and slices that are watched when that is asked for.
-    watch: Option<serin_filter::config::wire::Watch>,
+    watch: Option<serin_filter::config::wire::AaTest>,
     /// Requests while they were.
     watched: f64,
     asked: Option<(Duration, Split)>,

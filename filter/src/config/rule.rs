@@ -1,52 +1,53 @@
-//! Exceptions from the split: which requests do not go by weight, and where they go. Pure.
+//! Rules: exceptions from the split.
 
-use crate::config::wire::{Named, When};
+use crate::config::wire::{KeyValueMatch, RuleMatch};
 use crate::request::Request;
 
-/// A checked exception.
+/// A valid rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// What the request has to be like.
-    pub when: When,
-    /// The version that gets it, by index; `None`: it is left alone.
+    /// Conditions on the request.
+    pub when: RuleMatch,
+    /// Index of the version that serves the request, or `None` to bypass the filter.
     pub version: Option<usize>,
 }
 
 impl Rule {
-    /// Whether all conditions hold.
+    /// Whether the request meets all conditions.
     #[must_use]
     pub fn matches(&self, request: &impl Request) -> bool {
-        let When { header, cookie, path_prefix, method } = &self.when;
-        let is = |value: Option<Vec<u8>>, named: &Named| {
+        let RuleMatch { header, cookie, path_prefix, method } = &self.when;
+        let value_matches = |value: Option<Vec<u8>>, pair: &KeyValueMatch| {
             value.is_some_and(|value| {
-                named.value.as_ref().is_none_or(|wanted| wanted.as_bytes() == value)
+                pair.value.as_ref().is_none_or(|expected| expected.as_bytes() == value)
             })
         };
-        let method_is = |wanted: &String| {
-            request.header(":method").is_some_and(|method| method == wanted.as_bytes())
+        let method_matches = |expected: &String| {
+            request.header(":method").is_some_and(|method| method == expected.as_bytes())
         };
-        let path_begins = |prefix: &String| {
+        let path_matches = |prefix: &String| {
             request.header(":path").is_some_and(|path| path.starts_with(prefix.as_bytes()))
         };
-        method.as_ref().is_none_or(method_is)
-            && path_prefix.as_ref().is_none_or(path_begins)
-            && header.as_ref().is_none_or(|named| is(request.header(&named.name), named))
-            && cookie.as_ref().is_none_or(|named| is(request.cookie(&named.name), named))
+        method.as_ref().is_none_or(method_matches)
+            && path_prefix.as_ref().is_none_or(path_matches)
+            && header.as_ref().is_none_or(|pair| value_matches(request.header(&pair.name), pair))
+            && cookie.as_ref().is_none_or(|pair| value_matches(request.cookie(&pair.name), pair))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::tests::Made;
+    use crate::request::tests::FakeRequest;
 
     fn rule(when: &str) -> Rule {
         Rule { when: serde_json::from_str(when).unwrap(), version: None }
     }
 
     #[test]
-    fn every_condition_must_hold() {
-        let request = Made::with(":method", "GET").and(":path", "/api/x?y").and("x-beta", "1");
+    fn a_rule_matches_if_all_conditions_hold() {
+        let request =
+            FakeRequest::with(":method", "GET").and(":path", "/api/x?y").and("x-beta", "1");
         let request = request.and("cookie", "beta=yes");
         for (when, expected) in [
             (r#"{"method": "GET"}"#, true),
@@ -64,6 +65,6 @@ mod tests {
         ] {
             assert_eq!(rule(when).matches(&request), expected, "{when}");
         }
-        assert!(!rule(r#"{"method": "GET"}"#).matches(&Made::default()));
+        assert!(!rule(r#"{"method": "GET"}"#).matches(&FakeRequest::default()));
     }
 }
