@@ -27,6 +27,7 @@ mod margins;
 mod non_inferiority;
 mod ruling;
 mod settings;
+mod sli;
 mod threshold_alarm;
 pub mod wealth;
 
@@ -37,8 +38,9 @@ use self::coin_flip::Direction;
 use self::difference::Difference;
 pub use self::difference::Interval;
 use self::margins::BaselineHistory;
-pub use self::ruling::{Cause, Ruling, Sli, Verdict};
+pub use self::ruling::{Cause, Ruling, Verdict};
 pub use self::settings::{Bias, Objective, Settings, Slice, SplitContext};
+pub use self::sli::Sli;
 use crate::judge::harm_tests::HarmTests;
 use crate::judge::non_inferiority::NonInferiority;
 use crate::judge::threshold_alarm::ThresholdAlarm;

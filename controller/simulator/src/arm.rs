@@ -12,7 +12,7 @@ use serin_filter::select::Reason;
 use serin_filter::stat::Stat;
 
 use super::latency::Buckets;
-use super::users::{binomial, poisson};
+use super::sampling::{binomial, poisson};
 
 /// What fails at once takes so long.
 const FAILS_AFTER_US: u64 = 1_000;

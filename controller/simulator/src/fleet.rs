@@ -13,7 +13,8 @@ use serin_filter::table::Weight;
 
 use super::arm::{SimulatedArm, TimeSlice};
 use super::latency::Buckets;
-use super::traffic::{Bursts, Fault, FaultKind, Traffic, either};
+use super::sampling::either;
+use super::traffic::{Bursts, Fault, FaultKind, Traffic};
 use super::users::UserProfile;
 
 /// From a split being asked for to every worker following it.

@@ -17,7 +17,7 @@ use serin_core::rollout::plan::Plan;
 use self::argo::Argo;
 use self::flagger::Flagger;
 use self::z_test::ZTest;
-use super::SimulatedController;
+use super::controller::SimulatedController;
 
 /// Who decides.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -13,7 +13,7 @@ use serin_core::rollout::plan::Plan;
 use serin_core::split::Split;
 use serin_filter::names::Generation;
 
-use super::SimulatedController;
+use super::controller::SimulatedController;
 use super::fleet::SimulatedFleet;
 
 /// A rollout with its view of the proxies.

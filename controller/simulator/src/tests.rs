@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use serin_core::judge::Settings;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::{Plan, Step};
 use serin_filter::table::Weight;
 
@@ -6,7 +9,6 @@ use super::peers::DecisionRule;
 use super::traffic::{Bursts, Fault, FaultKind, Incident, LatencyModel, Traffic};
 use super::trial::{Outcome, Trial};
 use super::users::UserPopulation;
-use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

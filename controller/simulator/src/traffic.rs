@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use statrs::distribution::{ContinuousCDF, LogNormal, Normal};
 
+use super::sampling::either;
 use super::users::UserPopulation;
 
 /// The traffic of a service, and what befalls it. Shares are 0 to 1.
@@ -142,9 +143,4 @@ impl Traffic {
             _ => usual,
         }
     }
-}
-
-/// The chance of either of two independent things.
-pub(super) fn either(a: f64, b: f64) -> f64 {
-    1.0 - (1.0 - a) * (1.0 - b)
 }

@@ -10,7 +10,7 @@ use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::Plan;
 use serin_filter::table::Weight;
 
-use super::SimulatedController;
+use super::controller::SimulatedController;
 use super::fleet::SimulatedFleet;
 use super::peers::DecisionRule;
 use super::traffic::Traffic;

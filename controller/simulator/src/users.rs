@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{Rng, RngExt};
-use rand_distr::{Binomial, Distribution, Poisson};
 use serin_core::judge::Arm;
 use serin_core::judge::balance::SliceObservation;
 
-use super::traffic::either;
+use super::sampling::{binomial, either, poisson};
 
 /// Who calls a service. Users stay with their version, and keep their habits.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,26 +105,6 @@ impl UserProfile {
             inside: arm(self.share, self.inside),
             outside: arm(1.0 - self.share, self.outside),
         }
-    }
-}
-
-/// How many of n, each with this chance.
-#[must_use]
-pub fn binomial(n: u64, chance: f64, rng: &mut impl Rng) -> u64 {
-    match Binomial::new(n, chance.clamp(0.0, 1.0)) {
-        Ok(distribution) if n > 0 && chance > 0.0 => distribution.sample(rng),
-        _ => 0,
-    }
-}
-
-/// How many, of a mean.
-#[must_use]
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and not negative
-pub fn poisson(mean: f64, rng: &mut impl Rng) -> u64 {
-    if mean > 0.0 {
-        Poisson::new(mean).map_or(0, |distribution| distribution.sample(rng) as u64)
-    } else {
-        0
     }
 }
 

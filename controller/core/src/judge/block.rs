@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Sli;
+use super::sli::Sli;
 
 /// What one version did.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

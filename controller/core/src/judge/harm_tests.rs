@@ -8,7 +8,7 @@ use super::margins::BaselineHistory;
 use super::settings::{Settings, SplitContext};
 use super::{Arm, Block, Objective};
 use crate::judge::latency_tests::LatencyTests;
-use crate::judge::wealth::{Wealth, ln_sum_exp};
+use crate::judge::wealth::{Wealth, ln_sum_exp, mean_ln_e};
 
 /// The tests of harm of one rollout. Never reset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,14 +152,6 @@ impl HarmTests {
     pub(super) fn most_missed(&self) -> Option<usize> {
         largest(self.objectives.iter().map(AbsoluteTest::ln_e))
     }
-}
-
-/// ln of the mean of exponentials; `None` of nothing.
-pub(super) fn mean_ln_e(all: impl ExactSizeIterator<Item = f64> + Clone) -> Option<f64> {
-    let count = all.len();
-    let largest = all.clone().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = all.map(|ln_e| (ln_e - largest).exp()).sum();
-    (count > 0).then(|| largest + (sum / count as f64).ln())
 }
 
 fn largest(of: impl Iterator<Item = f64>) -> Option<usize> {

@@ -11,7 +11,7 @@ use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
 use super::likelihood::{LikelihoodRatio, RequestCounts};
 use super::margins::BaselineHistory;
 use super::settings::{Settings, SplitContext};
-use crate::judge::wealth::Wealth;
+use crate::judge::wealth::{Wealth, mean_ln_e};
 
 /// So many requests of the baseline tell where the boundaries are to be.
 const MIN_BASELINE_REQUESTS: u64 = 50;
@@ -107,7 +107,7 @@ impl LatencyTests {
 
     /// ln of the mean of all tests' E; 0 until there are any.
     pub(super) fn ln_e(&self) -> f64 {
-        crate::judge::harm_tests::mean_ln_e(self.each()).unwrap_or(0.0)
+        mean_ln_e(self.each()).unwrap_or(0.0)
     }
 
     /// The boundary that tells most.

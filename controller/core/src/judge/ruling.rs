@@ -1,10 +1,10 @@
 //! What a judge says.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Objective};
+use super::block::Block;
+use super::settings::Objective;
+use super::sli::Sli;
 
 /// What the judge says after a block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,19 +55,6 @@ pub enum Cause {
     Misses(Objective),
 }
 
-/// A kind of bad request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Sli {
-    /// Failed.
-    Errors,
-    /// Slower than a boundary.
-    Latency {
-        /// Index of the boundary in the settings.
-        boundary: usize,
-    },
-}
-
 impl Cause {
     /// What it is about.
     #[must_use]
@@ -75,14 +62,5 @@ impl Cause {
         match self {
             Self::Worse(sli) | Self::Misses(Objective { sli, .. }) => sli,
         }
-    }
-}
-
-impl fmt::Display for Sli {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Errors => "errors",
-            Self::Latency { .. } => "latency",
-        })
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Sli;
 use super::coin_flip::Margin;
+use super::sli::Sli;
 
 /// What the judge goes by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -103,6 +103,14 @@ pub(super) fn ln_sum_exp<const N: usize>(terms: [f64; N]) -> f64 {
     largest + terms.into_iter().map(|term| (term - largest).exp()).sum::<f64>().ln()
 }
 
+/// ln of the mean of exponentials; `None` of nothing.
+pub(super) fn mean_ln_e(all: impl ExactSizeIterator<Item = f64> + Clone) -> Option<f64> {
+    let count = all.len();
+    let largest = all.clone().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = all.map(|ln_e| (ln_e - largest).exp()).sum();
+    (count > 0).then(|| largest + (sum / count as f64).ln())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

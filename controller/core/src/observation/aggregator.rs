@@ -12,8 +12,10 @@ use std::time::Duration;
 use serin_filter::names::Generation;
 use serin_filter::stat::FLUSH_INTERVAL;
 
-use super::{DeltaTracker, FleetDelta, Observation, Snapshot};
-use crate::observation::health::{FleetHealth, Outdated, ProxyName, Unreachable};
+use super::delta_tracker::DeltaTracker;
+use super::fleet_delta::{FleetDelta, Observation};
+use super::health::{FleetHealth, Outdated, ProxyName, Unreachable};
+use super::snapshot::Snapshot;
 
 /// Workers report every [`FLUSH_INTERVAL`]; not one of them for this long is not for being busy.
 pub const SILENT_AFTER: Duration = FLUSH_INTERVAL.saturating_mul(5);

@@ -14,8 +14,8 @@ use serin_filter::names::{Generation, VersionName};
 use serin_filter::stat::Stat;
 use serin_filter::table::Weight;
 
-use super::Snapshot;
-use crate::observation::health::ProxyName;
+use super::health::ProxyName;
+use super::snapshot::Snapshot;
 
 /// After this time a mesh has told all its proxies: Istio may gather changes for 10 s before it does.
 pub const PROPAGATION_TIME: Duration = Duration::from_secs(12);
@@ -131,7 +131,7 @@ impl ProxyInference {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Counters;
+    use super::super::counters::Counters;
     use super::*;
 
     const fn at(seconds: u64) -> Duration {

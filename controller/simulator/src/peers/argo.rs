@@ -8,7 +8,7 @@ use serin_filter::table::Weight;
 
 use super::flagger::split;
 use super::window::{MetricWindow, WindowVerdict};
-use crate::SimulatedController;
+use crate::controller::SimulatedController;
 use crate::fleet::SimulatedFleet;
 
 /// After a measurement that could not be made, the next comes so soon.

@@ -9,7 +9,7 @@ use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
 use super::window::{MetricWindow, WindowVerdict};
-use crate::SimulatedController;
+use crate::controller::SimulatedController;
 use crate::fleet::SimulatedFleet;
 
 /// Flagger ticks no more often.
