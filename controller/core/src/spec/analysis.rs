@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serin_filter::config::limit;
 use serin_filter::histogram::BOUNDARIES_US;
 
+use super::error::{SpecError, at};
 use super::metrics::MetricsSpec;
 use super::value::{Percent, SpecCount, SpecDuration, SpecNumber};
-use super::{SpecError, at};
 use crate::judge::coin_flip::Margin;
 use crate::judge::{self, Objective, Sli};
 use crate::rollout::plan::{AaTest, Gate, Step};

@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::Body;
+use super::document::Body;
 
 /// Keywords that a structural schema has no use for. What is not known is pruned without being forbidden; defaults stay where they are
 /// applied, as an object that a server had filled in would differ from the one in a repository.

@@ -2,8 +2,8 @@
 
 use serin_filter::names::VersionName;
 
-use super::version::VersionSpec;
-use super::{SpecError, at};
+use super::error::{SpecError, at};
+use super::versions::VersionSpec;
 use crate::config::mesh::Versions;
 
 /// The Deployments of the two versions, in the rollout's namespace.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::error::{SpecError, at};
 use super::prometheus::PrometheusSpec;
-use super::{SpecError, at};
 use crate::config::discovery::{DiscoveryConfig, host_and_port};
 use crate::config::sink::SinkLocation;
 use crate::config::source::SourceConfig;

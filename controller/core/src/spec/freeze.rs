@@ -4,7 +4,7 @@ use jiff::civil::{DateTime, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{SpecError, at};
+use super::error::{SpecError, at};
 use crate::rollout::freeze::{Day, FreezeSchedule, FreezeWindow};
 
 /// One freeze: `{ from: 2026-12-24T12:00, to: 2026-12-27T00:00 }`, or `{ days: [sat, sun] }`, with `from` and `to` as times of these days.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::error::{SpecError, at};
 use super::value::{SpecCount, SpecDuration};
-use super::{SpecError, at};
 use crate::rollout::call::{Hook, HookTarget, Hooks};
 
 /// No hook is tried more often.

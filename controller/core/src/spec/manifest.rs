@@ -8,7 +8,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 use serin_filter::names::{ServiceName, VersionName};
 
-use super::{API_VERSION, Document, KIND, Proxies, Spec, SpecError, at};
+use super::document::{API_VERSION, Document, KIND, Spec};
+use super::error::{SpecError, at};
+use super::proxies::Proxies;
 
 /// The files that Rollouts may name are in the directory of their namespace in this one.
 const SECRETS: &str = "/etc/serin/secrets";

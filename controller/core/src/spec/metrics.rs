@@ -5,9 +5,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::error::{SpecError, at};
 use super::prometheus::ConnectionSpec;
 use super::value::{SpecCount, SpecDuration, SpecNumber};
-use super::{SpecError, at};
 use crate::config::prometheus::PrometheusConnection;
 use crate::rollout::metric::{Metric, MetricRule, MetricsPlan, QueryTemplate};
 
@@ -135,9 +135,9 @@ impl QuerySpec {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Spec;
     use super::*;
     use crate::config::prometheus::Auth;
+    use crate::spec::Spec;
 
     /// The shipped sample with these metrics.
     fn with(metrics: &str) -> Result<Spec, SpecError> {

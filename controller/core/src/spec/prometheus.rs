@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{SpecError, at};
+use super::error::{SpecError, at};
 use crate::config::prometheus::{Auth, PrometheusConnection, PrometheusSettings};
 
 /// One that scrapes the proxies.

@@ -11,10 +11,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::table::Weight;
 
+use super::error::{SpecError, at};
 use super::hooks::HookSpec;
-use super::strategy::{Bake, LimitSpec, PATH, limit};
+use super::step::{Bake, LimitSpec, PATH, limit};
 use super::value::Percent;
-use super::{SpecError, at};
 use crate::rollout::call::Replacement;
 use crate::rollout::plan::{Gate, Step};
 

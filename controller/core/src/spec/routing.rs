@@ -11,8 +11,8 @@ use serin_filter::config::{self, ConfigError, SCHEMA, wire};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::table::BUCKETS;
 
+use super::error::{SpecError, at};
 use super::value::{Percent, SpecDuration};
-use super::{SpecError, at};
 
 /// What the filter does with requests, besides which split it has.
 #[derive(Deserialize, JsonSchema)]

@@ -3,7 +3,9 @@
 
 use std::path::{Component, Path};
 
-use super::{Spec, SpecError, at, metrics};
+use super::document::Spec;
+use super::error::{SpecError, at};
+use super::metrics;
 
 impl Spec {
     /// Makes sure that they are all in one directory; without one, that there are none.
@@ -44,7 +46,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::spec::mesh::tests::changed;
+    use crate::spec::tests::mesh::changed;
 
     fn named(file: &str) -> [(&'static str, Spec); 4] {
         let log_in =

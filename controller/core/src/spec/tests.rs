@@ -1,11 +1,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serin_filter::config::wire;
+
 use super::*;
 use crate::config::sink::SinkLocation;
 use crate::judge::coin_flip::Margin;
 use crate::judge::{Objective, Sli};
-use crate::rollout::plan::{Gate, Limit, TimeoutAction};
+use crate::rollout::plan::{Gate, Limit, Plan, TimeoutAction};
+
+pub(super) mod mesh;
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1

@@ -8,6 +8,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serin_filter::table::Weight;
 
+use super::error::{SpecError, at};
+
 /// A single value of whatever type YAML takes it for.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -116,6 +118,14 @@ impl TryFrom<Scalar> for SpecNumber {
             Scalar::Number(number) => Ok(Self(number)),
             Scalar::Text(_) => Err(format!("{value} is not a number such as 1.2")),
         }
+    }
+}
+
+/// Parses the name of an object in the cluster.
+pub(super) fn object_name(path: &str, name: String) -> Result<String, SpecError> {
+    match name.is_empty() {
+        true => at(path, "empty; an object's name is needed"),
+        false => Ok(name),
     }
 }
 

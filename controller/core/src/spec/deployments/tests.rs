@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::config::mesh::Versions;
 use crate::rollout::plan::Step;
-use crate::spec::mesh::tests::{changed, object};
+use crate::spec::tests::mesh::{changed, object};
 use crate::spec::{Deployments, Spec};
 
 /// A rollout by the weights of a VirtualService, from Deployment to Deployment.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::spec::mesh::tests::object;
+use crate::spec::tests::mesh::object;
 
 fn version(name: &str) -> VersionName {
     name.parse().unwrap()

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::names::VersionName;
 
-use super::{SpecError, at};
+use super::error::{SpecError, at};
 use crate::config::mesh::{Backend, Destination, Versions};
 
 /// A version and where it runs.

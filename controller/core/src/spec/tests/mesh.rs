@@ -1,7 +1,11 @@
 use serde_json::{Value, json};
 
-use super::*;
-use crate::spec::{Proxies, Spec};
+use serin_filter::config::wire;
+
+use crate::config::mesh::{Destination, Versions};
+use crate::spec::{
+    DriftPolicy, IstioProxies, Pods, Proxies, RouteKind, Spec, Splitter, StatisticsSource,
+};
 
 /// `spec` of a rollout by the weights of a VirtualService.
 pub(crate) fn object() -> Value {
