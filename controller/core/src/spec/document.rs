@@ -27,20 +27,20 @@ pub const API_VERSION: &str = "serin.dev/v1alpha1";
 /// The `kind` of a rollout.
 pub const KIND: &str = "Rollout";
 
-/// A checked specification.
+/// A parsed specification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    /// What to do.
+    /// The plan of the rollout.
     pub plan: Plan,
-    /// What the filter is given, but for the table of buckets.
+    /// The filter's configuration of the service, without the bucket table.
     pub service: wire::Service,
-    /// Where to do it.
+    /// The proxies that split the traffic.
     pub proxies: Proxies,
-    /// What runs the versions, if that is looked after.
+    /// The Deployments of the versions; `None` if the specification names none.
     pub deployments: Option<Deployments>,
 }
 
-/// The document, before what serde can't check is checked.
+/// The document as deserialized.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Document {
@@ -50,7 +50,7 @@ pub(super) struct Document {
     pub(super) spec: Body,
 }
 
-/// What of a Kubernetes resource's metadata people write. Labels and annotations are theirs.
+/// The metadata of a Kubernetes resource. Labels and annotations are ignored.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Metadata {
@@ -62,91 +62,103 @@ pub(super) struct Metadata {
     _annotations: Option<BTreeMap<String, String>>,
 }
 
-/// What is to be done.
+/// The specification of a rollout.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Body {
-    /// Label of the service's statistics.
+    /// Service is the name of the service, and the label of its statistics.
     pub(super) service: ServiceName,
-    /// Requests with these authorities (Host headers) are the service's: shop.example on every port, shop.example:8080, *.shop.example, or all.
-    /// Default: all.
+    /// Authorities selects the requests of the service by their Host header: shop.example on every
+    /// port, shop.example:8080, *.shop.example, or * for all requests. Default: *.
     #[serde(default = "routing::every_authority")]
     authorities: Vec<wire::Authority>,
-    /// How routes are told what the filter has chosen. Default: versionHeader.
+    /// Route is the way in which the filter passes its choice to the routes. Default:
+    /// versionHeader.
     #[serde(default)]
     route: wire::Route,
-    /// Where a user's identity is found; the first source present counts, and the same user meets the same version.
+    /// Sticky lists the sources of a user's identity. The first source present in a request is
+    /// used; the same identity gets the same version.
     #[serde(default)]
     sticky: Vec<wire::Sticky>,
-    /// What stands for an identity where there is none; the first present counts. Default: traceId, requestId.
+    /// Correlation lists the substitutes for a missing identity. The first one present in a request
+    /// is used. Default: traceId, requestId.
     correlation: Option<Vec<wire::Correlation>>,
-    /// Exceptions from the split, the first that matches. Requests that they decide are not compared.
+    /// Rules lists exceptions from the split. The first rule that matches applies. Requests decided
+    /// by a rule are not compared.
     #[serde(default)]
     rules: Vec<wire::Rule>,
-    /// Who may ask for a version. Default: nobody.
+    /// Trust names the clients that may request a version. Default: none.
     #[serde(default)]
     trust: wire::Trust,
-    /// Where those who are trusted may ask for a version.
+    /// Override names the header and the cookie by which trusted clients request a version.
     #[serde(default, rename = "override")]
     override_: wire::Override,
-    /// A response header that tells which version served, and why.
+    /// Reveal names a response header that reports the version and the reason of its choice.
     reveal: Option<String>,
-    /// Which answers are the version's fault; resets, timeouts and refused connections always are.
+    /// Failures selects the responses that count as failures. Resets, timeouts and refused
+    /// connections always do.
     #[serde(default)]
     failures: wire::Failures,
-    /// A request that waits so long for an answer counts as overdue. Default: 5s.
+    /// Overdue is the time after which a request without a response counts as overdue. From 50ms to
+    /// 10m. Default: 5s.
     #[serde(default = "routing::overdue")]
     overdue: SpecDuration,
-    /// When a proxy cuts the candidate off by itself.
+    /// Tripwire stops a failing candidate in each proxy, without the controller.
     tripwire: Option<routing::Tripwire>,
-    /// All versions, and where each is reached.
+    /// Versions lists all versions of the service and their destinations.
     versions: Vec<VersionSpec>,
-    /// The version that runs. In a cluster it is so only until a version has been promoted: then status.stable is the baseline.
+    /// Baseline is the running version. In a cluster it applies until the first promotion; after
+    /// that, status.stable is the baseline.
     pub(super) baseline: VersionName,
-    /// The version that shall run. In a cluster a rollout begins whenever it is not the one that runs, and has not been tried yet.
+    /// Candidate is the new version. In a cluster a rollout starts when the candidate differs from
+    /// the running version and has not been tried before.
     pub(super) candidate: VersionName,
-    /// Whether replicas follow the weights: the candidate's Deployment is given those that its share takes before it gets it, and none once it was
-    /// taken back; the old baseline's keeps its own until the rollback window is over, and has none then. A Deployment that a
-    /// HorizontalPodAutoscaler looks after is only waited for. Default: false.
+    /// Scale makes replicas follow the weights. The candidate's Deployment is scaled up before its
+    /// share grows, and to zero after a rollback. The baseline's Deployment keeps its replicas
+    /// until the rollback window closes, and is then scaled to zero. A Deployment with a
+    /// HorizontalPodAutoscaler is not scaled; the rollout waits for its replicas. Default: false.
     #[serde(default)]
     scale: bool,
-    /// Whether clients of the one version can be served by the other.
+    /// Compatibility says whether clients of one version can be served by the other. Default:
+    /// compatible.
     #[serde(default)]
     compatibility: strategy::Compatibility,
-    /// How the candidate gets its users: exactly one of trafficShifting, canary, blueGreen and rolling.
+    /// Strategy is exactly one of trafficShifting, canary, blueGreen and rolling.
     strategy: Strategy,
-    /// How long the candidate is watched after promotion, and taken back. Default: 0s, and 10m for blueGreen.
+    /// RollbackWindow is the time after promotion in which the candidate is still compared and can
+    /// be rolled back. Default: 0s; 10m for blueGreen.
     rollback_window: Option<SpecDuration>,
-    /// The rollout is taken back as soon as more of the candidate's requests have failed.
+    /// FailureBudget is the number of failed candidate requests that the rollout may cost. One more
+    /// rolls it back. Default: unlimited.
     failure_budget: Option<SpecCount>,
-    /// When nothing begins and no gate opens; a rollback may at any time.
+    /// Freeze lists times at which no rollout starts and no gate opens. Rollbacks are not frozen.
     #[serde(default)]
     freeze: Vec<freeze::FreezeSpec>,
-    /// IANA name of the time zone of the freezes. Default: UTC.
+    /// TimeZone is the IANA name of the time zone of the freezes. Default: UTC.
     time_zone: Option<String>,
-    /// Who is called, and when.
+    /// Hooks are webhooks called at points of the rollout.
     #[serde(default)]
     hooks: hooks::HooksSpec,
-    /// How the versions are compared.
+    /// Analysis configures the comparison of the versions.
     #[serde(default)]
     analysis: Analysis,
-    // Of a file only, so it is not in the definition of the kind.
+    // Not part of the kind: only a file names Envoys.
     #[schemars(skip)]
     envoy: Option<envoy::EnvoySpec>,
-    /// Proxies of Istio. Exactly one of istio and gatewayApi is needed.
+    /// Istio selects proxies of Istio. Exactly one of istio and gatewayApi is required.
     istio: Option<IstioSpec>,
-    /// Proxies behind a route of the Gateway API.
+    /// GatewayApi selects proxies behind a route of the Gateway API.
     gateway_api: Option<GatewayApiSpec>,
 }
 
 impl Spec {
-    /// Checks a specification.
+    /// Parses a specification.
     ///
     /// # Errors
-    /// What is wrong with it and where.
+    /// The first invalid field, with its path.
     pub fn parse(text: &str) -> Result<Self, SpecError> {
         if text.trim().is_empty() {
-            return Err(SpecError::unreadable("empty: not a rollout"));
+            return Err(SpecError::unreadable("empty document; expected a rollout"));
         }
         let document = deserialize(text)?;
         if document.api_version != API_VERSION {
@@ -171,7 +183,7 @@ fn deserialize(text: &str) -> Result<Document, SpecError> {
     });
     document.map_err(|error| {
         let mut message = user_message(&error.without_snippet().to_string());
-        // Binary input would fill the screen.
+        // Binary input makes long messages.
         if message.len() > 400 {
             message = message.chars().take(400).chain("...".chars()).collect();
         }
@@ -179,20 +191,20 @@ fn deserialize(text: &str) -> Result<Document, SpecError> {
     })
 }
 
-/// The parser's words for developers, in words for users.
+/// Replaces the parser's terms by those of a user.
 fn user_message(message: &str) -> String {
-    let instead = [
-        ("DuplicateKeyPolicy", "a field is there twice"),
-        ("from_str_multiple", "more than one document; a file has one rollout"),
-        ("cannot deserialize null", "empty; a value is needed"),
-        ("expected mapping start", "not a list of fields with values"),
-        ("untagged enum", "not a single value"),
-        ("non-finite float", "not a number such as 1.2"),
+    let replacements = [
+        ("DuplicateKeyPolicy", "duplicate field"),
+        ("from_str_multiple", "more than one document; write one rollout per file"),
+        ("cannot deserialize null", "empty; set a value"),
+        ("expected mapping start", "not a mapping"),
+        ("untagged enum", "not a scalar"),
+        ("non-finite float", "not a finite number such as 1.2"),
     ];
-    let (theirs, place) = message.rsplit_once(" at line ").unwrap_or((message, ""));
-    let known = instead.iter().find(|(part, _)| theirs.contains(part));
-    let ours = known.map_or(theirs, |(_, ours)| ours);
-    if place.is_empty() { ours.to_owned() } else { format!("{ours} (line {place})") }
+    let (original, line) = message.rsplit_once(" at line ").unwrap_or((message, ""));
+    let replacement = replacements.iter().find(|(part, _)| original.contains(part));
+    let message = replacement.map_or(original, |(_, message)| message);
+    if line.is_empty() { message.to_owned() } else { format!("{message} (line {line})") }
 }
 
 impl Body {
@@ -203,21 +215,21 @@ impl Body {
         let split = if self.gateway_api.is_some() { wire::Split::Mesh } else { split };
         let (versions, proxies) = self.resolve_platform(&namespace)?;
         self.check_distinguishable(&proxies)?;
-        let moves = self.rolling_unit(&proxies)?;
-        let steps = self.strategy.parse(self.compatibility, &self.override_, moves)?;
+        let unit = self.rolling_unit(&proxies)?;
+        let steps = self.strategy.parse(self.compatibility, &self.override_, unit)?;
         let (baseline, candidate) = (&self.baseline, &self.candidate);
         let deployments = deployments::parse(&self.versions, baseline, candidate, self.scale)?;
         if let Proxies::Istio(istio) = &proxies {
-            istio.can_carry(&steps)?;
+            istio.check_weights(&steps)?;
         }
         let window = self.rollback_window.unwrap_or_else(|| self.strategy.rollback_window()).0;
         let mut judge = self.analysis.parse(&steps)?;
         let aa_test = self.analysis.aa_test(&name, judge.alpha, &steps, !self.sticky.is_empty())?;
-        judge.alpha -= aa_test.as_ref().map_or(0.0, |watch| watch.miss_probability);
+        judge.alpha -= aa_test.as_ref().map_or(0.0, |test| test.miss_probability);
         let sticky = !self.sticky.is_empty();
         let interval = self.analysis.interval.0;
-        let asked = proxies.prometheus().map(|(_, connection)| connection);
-        let metrics = self.analysis.metrics.map(|metrics| metrics.parse(asked)).transpose()?;
+        let source = proxies.prometheus().map(|(_, connection)| connection);
+        let metrics = self.analysis.metrics.map(|metrics| metrics.parse(source)).transpose()?;
         let service = wire::Service {
             name: self.service.clone(),
             authorities: self.authorities,
@@ -263,7 +275,8 @@ impl Body {
         })
     }
 
-    /// Makes sure that the proxies' statistics tell the versions apart. In a mesh no bootstrap gives them labels.
+    /// Checks that the proxies' statistics distinguish the versions. In a mesh the bootstrap adds
+    /// no labels.
     fn check_distinguishable(&self, proxies: &Proxies) -> Result<(), SpecError> {
         let (baseline, candidate) = (&self.baseline, &self.candidate);
         let labelled = matches!(proxies, Proxies::Envoy(_));
@@ -271,18 +284,17 @@ impl Body {
             return Ok(());
         }
         let message = format!(
-            "{baseline} and {candidate} have the same name in Envoy's statistics, which have _ for . and -: rename one"
+            "{baseline} and {candidate} have the same name in Envoy's statistics, which replace . and - by _; rename one"
         );
         at("spec.candidate", message)
     }
 
-    /// What a rolling release moves, where these proxies are.
+    /// The unit that a rolling rollout replaces on these proxies.
     fn rolling_unit(&self, proxies: &Proxies) -> Result<RollingUnit, SpecError> {
         match (proxies, self.scale) {
-            (Proxies::Envoy(_), true) => at(
-                "spec.scale",
-                "is for spec.istio and spec.gatewayApi: here nobody asks a cluster for replicas",
-            ),
+            (Proxies::Envoy(_), true) => {
+                at("spec.scale", "requires spec.istio or spec.gatewayApi; remove it for spec.envoy")
+            }
             (Proxies::Envoy(_), false) => Ok(RollingUnit::Instances),
             (Proxies::Istio(_) | Proxies::GatewayApi(_), scale) => {
                 Ok(RollingUnit::Replicas { scale })
@@ -290,7 +302,7 @@ impl Body {
         }
     }
 
-    /// Where it is done, and the two versions there: the baseline first.
+    /// The proxies, and both versions as the filter knows them, the baseline first.
     fn resolve_platform(
         &mut self,
         namespace: &str,
@@ -315,7 +327,7 @@ impl Body {
                 let (wire, targets) = pair(versions, baseline, candidate, reached)?.split_targets();
                 Ok((wire, Proxies::GatewayApi(gateway_api.parse(targets)?)))
             }
-            _ => at("spec", "exactly one of envoy, istio and gatewayApi is needed"),
+            _ => at("spec", "exactly one of envoy, istio and gatewayApi is required"),
         }
     }
 }

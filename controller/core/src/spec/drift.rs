@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What is done about weights of a rollout under way that somebody else has changed. It is told in either case, and a rollback writes its
-/// weights in either case.
+/// The reaction to route weights that another client changed during a rollout. Drift is always
+/// reported, and a rollback always overwrites the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DriftPolicy {
-    /// The weights are written again.
+    /// serin restores the weights.
     #[default]
     Repair,
-    /// The rollout waits until they are what it wrote.
+    /// The rollout waits until the weights are restored.
     Respect,
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Why a specification is refused. The message begins with the path of the field at fault, where there is one.
+/// An invalid specification. The message begins with the path of the field, if the error has one.
 #[derive(Debug, Error)]
 #[error("{}{message}", path.as_ref().map_or_else(String::new, |path| format!("{path}: ")))]
 pub struct SpecError {
@@ -11,14 +11,14 @@ pub struct SpecError {
 }
 
 impl SpecError {
-    /// A document that can't be read at all.
+    /// A document that cannot be parsed.
     #[must_use]
     pub fn unreadable(message: impl Into<String>) -> Self {
         Self { path: None, message: message.into() }
     }
 }
 
-/// Refuses the field at `path`.
+/// An error at the field `path`.
 pub(super) fn at<T>(path: impl Into<String>, message: impl Into<String>) -> Result<T, SpecError> {
     Err(SpecError { path: Some(path.into()), message: message.into() })
 }

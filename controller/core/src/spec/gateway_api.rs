@@ -18,36 +18,36 @@ const PROXIES: &str = "spec.gatewayApi.proxies";
 pub struct GatewayApiProxies {
     /// The route's kind.
     pub kind: RouteKind,
-    /// Its name.
+    /// The route's name.
     pub route: String,
-    /// The versions in it.
+    /// The backends of the versions.
     pub versions: Versions<Backend>,
-    /// The proxies that run the filter.
+    /// The pods whose proxies run the filter.
     pub pods: Pods,
-    /// What is done about weights that somebody else has changed.
+    /// The reaction to drift.
     pub drift: DriftPolicy,
 }
 
-/// A kind of route that has weights.
+/// A kind of route with weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum RouteKind {
-    /// Of HTTP requests.
+    /// HTTP requests.
     #[serde(rename = "HTTPRoute")]
     Http,
-    /// Of gRPC calls.
+    /// gRPC calls.
     #[serde(rename = "GRPCRoute")]
     Grpc,
 }
 
-/// The Gateway API, as the user writes it.
+/// Proxies behind a route of the Gateway API.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct GatewayApiSpec {
-    /// The route whose weights change.
+    /// Route is the route whose weights change.
     route: RouteSpec,
-    /// The pods of the gateways, whose proxies run the filter.
+    /// Proxies selects the pods of the gateways, whose proxies run the filter.
     proxies: PodsSpec,
-    /// What is done about weights that somebody else has changed. Default: repair.
+    /// Drift is the reaction to weights that another client changed. Default: repair.
     #[serde(default)]
     drift: DriftPolicy,
 }
@@ -56,9 +56,9 @@ pub(super) struct GatewayApiSpec {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RouteSpec {
-    /// Its kind. Default: HTTPRoute.
+    /// Kind is HTTPRoute or GRPCRoute. Default: HTTPRoute.
     kind: Option<RouteKind>,
-    /// Its name.
+    /// The route's name.
     name: String,
 }
 
@@ -75,7 +75,7 @@ impl GatewayApiSpec {
 }
 
 impl GatewayApiProxies {
-    /// The Prometheus that is asked, if one is, and where it is named.
+    /// The path and the connection of the Prometheus that observes the pods, if one does.
     pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
         self.pods.prometheus(PROXIES)
     }

@@ -18,52 +18,57 @@ const PROXIES: &str = "spec.istio.proxies";
 /// Proxies of Istio.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IstioProxies {
-    /// Who splits, and by which object it is told.
+    /// The component that splits, and the object that configures it.
     pub splitter: Splitter,
-    /// The proxies that run the filter.
+    /// The pods whose proxies run the filter.
     pub pods: Pods,
 }
 
-/// Who splits, and by which object it is told.
+/// The component that splits, and the object that configures it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Splitter {
-    /// The filter, by the WasmPlugin of this name.
+    /// The filter, configured by this WasmPlugin.
     Filter {
-        /// Its name.
+        /// The object's name.
         plugin: String,
     },
-    /// Istio, by the weights of the VirtualService of this name; the filter only observes.
+    /// Istio, by the weights of this VirtualService. The filter only observes.
     Mesh {
-        /// Its name.
+        /// The object's name.
         virtual_service: String,
-        /// The versions in it.
+        /// The destinations of the versions.
         versions: Versions<Destination>,
-        /// What is done about weights that somebody else has changed.
+        /// The reaction to drift.
         drift: DriftPolicy,
     },
 }
 
-/// Istio, as the user writes it.
+/// Proxies of Istio.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct IstioSpec {
-    /// Who splits. With filter, serin's filter chooses, users stay with their version, and weights are as fine as 0.0001%; the WasmPlugin has to
-    /// carry the filter and routes have to match its header. With mesh, Istio chooses by the weights of a VirtualService, in whole percent, and
-    /// the filter only observes.
+    /// Mode selects the component that splits. With filter, serin's filter chooses: users stay with
+    /// their version, and weights are as fine as 0.0001%; the WasmPlugin must load the filter, and
+    /// routes must match its header. With mesh, Istio chooses by the weights of a VirtualService,
+    /// in whole percent; the filter only observes.
     mode: SplitMode,
-    /// The WasmPlugin that gives the proxies the filter and, with mode filter, is told the split. Default: serin.
+    /// Plugin is the name of the WasmPlugin that loads the filter. With mode filter, serin writes
+    /// the split to it. Default: serin.
     plugin: Option<String>,
-    /// The VirtualService whose weights change; with mode mesh.
+    /// VirtualService is the name of the VirtualService whose weights change. Required with mode
+    /// mesh.
     virtual_service: Option<String>,
-    /// The port at which clients call the service.
+    /// Port is the port at which clients call the service.
     port: Option<u16>,
-    /// The pods whose proxies run the filter: those that call the service, gateways among them.
+    /// Proxies selects the pods whose proxies run the filter: the callers of the service, including
+    /// gateways.
     proxies: PodsSpec,
-    /// What is done about weights that somebody else has changed; with mode mesh. Default: repair.
+    /// Drift is the reaction to weights that another client changed. Only with mode mesh. Default:
+    /// repair.
     drift: Option<DriftPolicy>,
 }
 
-/// Who splits.
+/// The component that splits.
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum SplitMode {
@@ -78,7 +83,7 @@ impl IstioSpec {
         self.port
     }
 
-    /// Who splits, in the filter's words.
+    /// The split as the filter's configuration has it.
     pub(super) fn split(&self) -> wire::Split {
         match self.mode {
             SplitMode::Filter => wire::Split::Filter,
@@ -92,18 +97,24 @@ impl IstioSpec {
             (SplitMode::Filter, Some(_)) => {
                 return at(
                     "spec.istio.virtualService",
-                    "with mode filter no VirtualService is changed; its routes match the filter's header",
+                    "not supported with mode filter, where routes match the filter's header; remove it",
                 );
             }
             (SplitMode::Filter, None) if self.drift.is_some() => {
-                return at("spec.istio.drift", "with mode filter there are no weights in routes");
+                return at(
+                    "spec.istio.drift",
+                    "not supported with mode filter, where routes have no weights; remove it",
+                );
             }
             (SplitMode::Filter, None) => {
                 let plugin = self.plugin.unwrap_or_else(|| "serin".to_owned());
                 Splitter::Filter { plugin: object_name("spec.istio.plugin", plugin)? }
             }
             (SplitMode::Mesh, Some(_)) if self.plugin.is_some() => {
-                return at("spec.istio.plugin", "with mode mesh no WasmPlugin is changed");
+                return at(
+                    "spec.istio.plugin",
+                    "not supported with mode mesh, which changes no WasmPlugin; remove it",
+                );
             }
             (SplitMode::Mesh, Some(object)) => Splitter::Mesh {
                 virtual_service: object_name("spec.istio.virtualService", object)?,
@@ -111,7 +122,10 @@ impl IstioSpec {
                 drift: self.drift.unwrap_or_default(),
             },
             (SplitMode::Mesh, None) => {
-                return at("spec.istio.virtualService", "missing; mode mesh changes its weights");
+                return at(
+                    "spec.istio.virtualService",
+                    "missing; mode mesh requires the VirtualService whose weights change",
+                );
             }
         };
         Ok(IstioProxies { splitter, pods })
@@ -119,13 +133,13 @@ impl IstioSpec {
 }
 
 impl IstioProxies {
-    /// The Prometheus that is asked, if one is, and where it is named.
+    /// The path and the connection of the Prometheus that observes the pods, if one does.
     pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
         self.pods.prometheus(PROXIES)
     }
 
-    /// Whether Istio can be told the weights of all steps.
-    pub(super) fn can_carry(&self, steps: &[Step]) -> Result<(), SpecError> {
+    /// Checks that Istio supports the weights of all steps.
+    pub(super) fn check_weights(&self, steps: &[Step]) -> Result<(), SpecError> {
         let Splitter::Mesh { .. } = self.splitter else { return Ok(()) };
         for step in steps {
             if let Err(error) = RouteWeights::percent(step.weight) {

@@ -12,23 +12,23 @@ use crate::config::prometheus::{PrometheusConnection, PrometheusSettings};
 /// The port at which proxies of Istio serve their statistics.
 const ISTIO_STATISTICS: u16 = 15_090;
 
-/// Which pods run the filter, and where the statistics of their proxies are read.
+/// The pods that run the filter, and the source of their statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pods {
-    /// Their namespace; the rollout's if absent.
+    /// Namespace is the namespace of the pods. Default: the rollout's.
     pub namespace: Option<String>,
-    /// Labels that all of them have; at least one.
+    /// The labels of the pods; at least one.
     pub labels: BTreeMap<String, String>,
-    /// Where statistics are read.
+    /// The source of the proxies' statistics.
     pub statistics: StatisticsSource,
 }
 
-/// Where the statistics of proxies are read.
+/// The source of the proxies' statistics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StatisticsSource {
-    /// From each of them, at `/stats/prometheus` on this port.
+    /// Each proxy, at `/stats/prometheus` on this port.
     Port(u16),
-    /// From a Prometheus that scrapes them.
+    /// A Prometheus that scrapes the proxies.
     Prometheus(PrometheusSettings),
 }
 
@@ -36,13 +36,14 @@ pub enum StatisticsSource {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PodsSpec {
-    /// Their namespace; the rollout's if absent.
+    /// Namespace is the namespace of the pods. Default: the rollout's.
     namespace: Option<String>,
-    /// Labels that all of them have.
+    /// MatchLabels selects the pods by their labels. At least one label.
     match_labels: BTreeMap<String, String>,
-    /// The port at which their proxies serve /stats/prometheus. Default: 15090, Istio's.
+    /// Port is the port at which the proxies serve /stats/prometheus. Default: 15090, Istio's.
     port: Option<u16>,
-    /// A Prometheus that scrapes the proxies, to be asked in their place. Its instances have to tell them from its other targets.
+    /// Prometheus is a server that scrapes the proxies, queried instead of the pods. Its instances
+    /// must select only these proxies.
     prometheus: Option<PrometheusSpec>,
 }
 
@@ -62,7 +63,7 @@ impl PodsSpec {
         if self.match_labels.is_empty() {
             return at(
                 format!("{path}.matchLabels"),
-                "empty; at least one label is needed that tells the proxies' pods from all others",
+                "empty; set at least one label that selects only the proxies' pods",
             );
         }
         let statistics = match (self.port, self.prometheus) {
@@ -73,12 +74,12 @@ impl PodsSpec {
                 if settings.instances.is_empty() {
                     return at(
                         format!("{path}.instances"),
-                        "empty; at least one label is needed that tells these proxies from its other targets",
+                        "empty; set at least one label that selects only these proxies",
                     );
                 }
                 StatisticsSource::Prometheus(settings)
             }
-            (Some(_), Some(_)) => return at(path, "more than one of: port, prometheus"),
+            (Some(_), Some(_)) => return at(path, "set only one of port and prometheus"),
         };
         Ok(Pods { namespace: self.namespace, labels: self.match_labels, statistics })
     }

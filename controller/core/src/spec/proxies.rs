@@ -6,19 +6,19 @@ use super::istio::IstioProxies;
 use crate::config::prometheus::PrometheusConnection;
 use crate::config::source::SourceConfig;
 
-/// The proxies that split, and whatever tells them how.
+/// The proxies that split, and the way to configure them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxies {
-    /// Envoys that take their configuration from serin: `spec.envoy`.
+    /// `spec.envoy`: Envoys configured by serin.
     Envoy(EnvoyProxies),
-    /// Those of Istio, by objects in Kubernetes: `spec.istio`.
+    /// `spec.istio`: proxies of Istio, configured by Kubernetes objects.
     Istio(IstioProxies),
-    /// Those behind a route of the Gateway API: `spec.gatewayApi`.
+    /// `spec.gatewayApi`: proxies behind a route of the Gateway API.
     GatewayApi(GatewayApiProxies),
 }
 
 impl Proxies {
-    /// The Prometheus that evidence of them comes from, if it comes from one, and where the rollout names it.
+    /// The path and the connection of the Prometheus that observes the proxies, if one does.
     pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
         match self {
             Self::Envoy(EnvoyProxies { source: SourceConfig::Prometheus(settings), .. }) => {

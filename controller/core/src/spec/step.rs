@@ -10,16 +10,17 @@ use super::error::{SpecError, at};
 use super::value::{SpecCount, SpecDuration};
 use crate::rollout::plan::{Gate, Limit, Step, TimeoutAction};
 
-/// Where the strategy is in a specification.
+/// The path of the strategy.
 pub(super) const PATH: &str = "spec.strategy";
 
-/// What has to pass in a step: time, and requests.
+/// The least time and traffic of a step.
 #[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Bake {
-    /// How long the step has to be live. Default: 60s.
+    /// Time is the least time at the step's weight. Default: 60s.
     time: SpecDuration,
-    /// How many requests the candidate has to answer. Default: 100; of a preview 10.
+    /// Requests is the least number of requests that the candidate answers. At least 1. Default:
+    /// 100; 10 for a preview.
     requests: SpecCount,
 }
 
@@ -37,10 +38,9 @@ impl Bake {
 
     pub(super) fn parse(self, path: &str) -> Result<Self, SpecError> {
         match self.requests.0 {
-            0 => at(
-                format!("{path}.requests"),
-                "0 would open the gate without any evidence; at least 1",
-            ),
+            0 => {
+                at(format!("{path}.requests"), "0 opens the gate without evidence; set at least 1")
+            }
             _ => Ok(self),
         }
     }
@@ -51,13 +51,14 @@ impl Bake {
     }
 }
 
-/// The longest that a step may take, and what happens then.
+/// The longest time of a step, and the action at its end.
 #[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct LimitSpec {
-    /// How long.
+    /// AtMost is the longest time from the request of the split to the opening of the gate. Longer
+    /// than the bake time.
     at_most: SpecDuration,
-    /// What happens then. Default: pause.
+    /// Then is the action after that time: pause, rollBack or advance. Default: pause.
     #[serde(default)]
     then: TimeoutAction,
 }
@@ -67,11 +68,8 @@ impl LimitSpec {
         let (at_most, least) = (self.at_most.0, bake.time.0);
         if at_most <= least {
             let format = humantime::format_duration;
-            let message = format!(
-                "{} is not above {}, which the step has to be live",
-                format(at_most),
-                format(least)
-            );
+            let message =
+                format!("{} is not above the bake time, {}", format(at_most), format(least));
             return at(format!("{path}.atMost"), message);
         }
         Ok(Limit { at_most, then: self.then })
