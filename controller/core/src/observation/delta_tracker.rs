@@ -9,16 +9,16 @@ use super::fleet_delta::FleetDelta;
 use super::snapshot::Snapshot;
 use super::version_delta::VersionDelta;
 
-/// Makes what happened between looks from counters that only ever rise.
+/// Computes the differences of counters that only rise.
 #[derive(Debug, Default)]
 pub struct DeltaTracker {
     last: Option<Snapshot>,
 }
 
 impl DeltaTracker {
-    /// What happened since the last snapshot; nothing, at the first. Another start time, or a counter that went back, means that the proxy
-    /// was started anew: then all that is counted happened since. The counters alone would not do: they may have overtaken
-    /// their old values by the time of the next look.
+    /// Returns the difference to the last snapshot; nothing for the first. A different start time
+    /// or a lower counter means that the proxy restarted: then all counts are new. The start time
+    /// is needed because counters may exceed their old values by the next poll.
     pub fn delta(&mut self, now: Snapshot) -> FleetDelta {
         let zero = Snapshot::default();
         let last = self.last.as_ref().unwrap_or(&now);
@@ -56,10 +56,12 @@ fn has_restarted(last: &Snapshot, now: &Snapshot) -> bool {
 }
 
 fn has_decreased(last: &Snapshot, now: &Snapshot) -> bool {
-    let back = |(version, counts): (&VersionName, &Counters)| {
+    let decreased = |(version, counts): (&VersionName, &Counters)| {
         now.versions.get(version).unwrap_or(&Counters::default()).any_below(counts)
     };
-    now.ticks < last.ticks || now.rejections < last.rejections || last.versions.iter().any(back)
+    now.ticks < last.ticks
+        || now.rejections < last.rejections
+        || last.versions.iter().any(decreased)
 }
 
 #[cfg(test)]
@@ -94,14 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_counts_nothing_and_the_next_the_difference() {
-        let mut differ = DeltaTracker::default();
-        let first = differ.delta(snapshot(10, 100, 5));
+    fn the_first_snapshot_counts_nothing_and_the_next_the_difference() {
+        let mut tracker = DeltaTracker::default();
+        let first = tracker.delta(snapshot(10, 100, 5));
         assert_eq!(
             (v1(&first).requests, first.workers_current, first.restarted),
             (0, false, false)
         );
-        let second = differ.delta(snapshot(15, 140, 6));
+        let second = tracker.delta(snapshot(15, 140, 6));
         assert_eq!((v1(&second).requests, v1(&second).failures), (40, 1));
         assert!(second.workers_current && !second.restarted);
     }
@@ -109,10 +111,10 @@ mod tests {
     #[test]
     fn after_a_restart_everything_counted_is_new() {
         for restarted in [snapshot(3, 200, 9), snapshot(20, 30, 2)] {
-            let mut differ = DeltaTracker::default();
-            differ.delta(snapshot(10, 100, 5));
+            let mut tracker = DeltaTracker::default();
+            tracker.delta(snapshot(10, 100, 5));
             let requests = restarted.versions.values().next().unwrap().count(Stat::Requests);
-            let after = differ.delta(restarted);
+            let after = tracker.delta(restarted);
             assert!(after.restarted);
             assert_eq!(v1(&after).requests, requests);
         }
@@ -121,29 +123,29 @@ mod tests {
     #[test]
     fn a_restart_shows_even_where_the_counters_have_overtaken_their_old_values() {
         let at = |started, snapshot| Snapshot { started, ..snapshot };
-        let mut differ = DeltaTracker::default();
-        assert!(!differ.delta(at(0, Snapshot::default())).restarted);
-        assert!(!differ.delta(at(1_000, snapshot(10, 100, 5))).restarted);
-        let after = differ.delta(at(1_009, snapshot(20, 150, 6)));
+        let mut tracker = DeltaTracker::default();
+        assert!(!tracker.delta(at(0, Snapshot::default())).restarted);
+        assert!(!tracker.delta(at(1_000, snapshot(10, 100, 5))).restarted);
+        let after = tracker.delta(at(1_009, snapshot(20, 150, 6)));
         assert!(after.restarted);
         assert_eq!(v1(&after).requests, 150);
-        // It answers before its filter is there.
-        assert!(differ.delta(at(0, Snapshot::default())).restarted);
-        assert!(!differ.delta(at(1_020, snapshot(1, 1, 0))).restarted);
+        // The proxy answers before its filter is configured.
+        assert!(tracker.delta(at(0, Snapshot::default())).restarted);
+        assert!(!tracker.delta(at(1_020, snapshot(1, 1, 0))).restarted);
     }
 
     #[test]
-    fn a_version_whose_counters_are_gone_means_a_restart() {
-        let mut differ = DeltaTracker::default();
-        differ.delta(snapshot(10, 100, 5));
+    fn missing_counters_mean_a_restart() {
+        let mut tracker = DeltaTracker::default();
+        tracker.delta(snapshot(10, 100, 5));
         let gone = Snapshot { ticks: 11, ..Snapshot::default() };
-        assert!(differ.delta(gone).restarted);
+        assert!(tracker.delta(gone).restarted);
     }
 
     #[test]
     fn failures_never_exceed_requests() {
-        let mut differ = DeltaTracker::default();
-        differ.delta(snapshot(10, 100, 5));
-        assert_eq!(v1(&differ.delta(snapshot(15, 101, 9))).failures, 1);
+        let mut tracker = DeltaTracker::default();
+        tracker.delta(snapshot(10, 100, 5));
+        assert_eq!(v1(&tracker.delta(snapshot(15, 101, 9))).failures, 1);
     }
 }

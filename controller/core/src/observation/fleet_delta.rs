@@ -10,26 +10,26 @@ use super::health::FleetHealth;
 use super::slices::SliceCounts;
 use super::version_delta::VersionDelta;
 
-/// What a look at the proxy showed.
+/// The result of one poll.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
-    /// Nothing: how the proxy does is unknown, which is neither good nor bad.
+    /// No proxy was read. Its state is unknown, neither good nor bad.
     Unreachable {
-        /// What went wrong.
+        /// The error.
         reason: String,
     },
-    /// The filter's statistics.
+    /// The counts since the last poll.
     Delta(FleetDelta),
 }
 
 impl Observation {
-    /// The same with what went wrong beside it.
+    /// Adds a warning.
     #[must_use]
     pub fn with_warning(self, warning: Option<String>) -> Self {
         match (self, warning) {
-            (Self::Delta(mut seen), warning) => {
-                seen.health.warning = warning;
-                Self::Delta(seen)
+            (Self::Delta(mut delta), warning) => {
+                delta.health.warning = warning;
+                Self::Delta(delta)
             }
             (Self::Unreachable { reason }, Some(warning)) => {
                 Self::Unreachable { reason: format!("{reason}; {warning}") }
@@ -39,37 +39,38 @@ impl Observation {
     }
 }
 
-/// What happened since the last look.
+/// The counts of a fleet since the last poll.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FleetDelta {
-    /// The generation that the filter runs; of several proxies, that of the one furthest behind.
+    /// The oldest generation that a proxy runs.
     pub generation: Option<Generation>,
     /// The newest generation that any proxy runs.
     pub newest_generation: Option<Generation>,
-    /// Whether any worker said that it runs the newest generation.
+    /// Whether a worker reported that it runs the newest generation.
     pub workers_current: bool,
-    /// Whether any worker said that it runs an older one.
+    /// Whether a worker reported that it runs an older generation.
     pub workers_behind: bool,
-    /// Whether the proxy refused a filter configuration.
+    /// Whether a proxy rejected a filter configuration.
     pub rejected: bool,
-    /// Who refuses one and why, as far as proxies tell whoever gives it to them.
+    /// The proxies that reject a configuration and their reasons, as far as proxies report them to
+    /// the sender.
     pub rejection_reasons: Option<String>,
-    /// Whether the proxy was started anew.
+    /// Whether a proxy restarted.
     pub restarted: bool,
-    /// Versions that the filter's tripwire has cut off.
+    /// Versions stopped by the filter's tripwire.
     pub tripped: BTreeSet<VersionName>,
-    /// What each version did.
+    /// The counts of each version.
     pub versions: BTreeMap<VersionName, VersionDelta>,
-    /// What the users of future slices did, if they are watched.
+    /// The counts of the slices of an A/A test.
     pub slices: SliceCounts,
-    /// How old the oldest of this is: what is known of a proxy may be from before the last look.
+    /// The age of the oldest scrape in it: a Prometheus may hold older values.
     pub age: Duration,
-    /// Who of several proxies is not as it should be.
+    /// The unhealthy proxies of the fleet.
     pub health: Box<FleetHealth>,
 }
 
 impl FleetDelta {
-    /// Calls each generation by another number: what proxies run may carry several rollouts, each of which counts for itself.
+    /// Maps each generation. A configuration may carry several rollouts, each with its own numbers.
     pub fn map_generations(&mut self, number: impl Fn(Generation) -> Generation) {
         let health = &mut self.health;
         let behind = health.outdated.iter_mut().map(|behind| &mut behind.generation);
@@ -80,13 +81,14 @@ impl FleetDelta {
         }
     }
 
-    /// Whether any proxy refuses a filter configuration, or has when it was last seen.
+    /// Whether a proxy rejects a filter configuration, or did when it was last read.
     #[must_use]
     pub fn is_rejected(&self) -> bool {
         self.rejected || self.health.outdated.iter().any(|proxy| proxy.rejected)
     }
 
-    /// Adds what another proxy did. What a proxy has cut off under an older generation says nothing of the newest.
+    /// Adds the counts of another proxy. A tripwire under an older generation says nothing about
+    /// the newest.
     pub fn add(&mut self, other: &Self) {
         self.generation = self.generation.min(other.generation);
         match other.newest_generation.cmp(&self.newest_generation) {
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_generation_is_called_by_the_number_of_the_rollout() {
+    fn every_generation_is_mapped() {
         let name: ProxyName = "edge-1".into();
         let (reason, generation) = (String::new(), Some(Generation(9)));
         let lost = Unreachable { name: name.clone(), reason, since: Duration::ZERO, generation };
@@ -127,7 +129,7 @@ mod tests {
         let health = Box::new(roster);
         let mut seen =
             FleetDelta { generation, newest_generation, health, ..FleetDelta::default() };
-        // What was carried from 8 on is the rollout's 2.
+        // The fleet's generation 8 is the rollout's 2.
         seen.map_generations(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
         assert_eq!(
             (seen.generation, seen.newest_generation),

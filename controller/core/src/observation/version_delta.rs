@@ -11,29 +11,30 @@ use serin_filter::stat::Stat;
 use super::counters::Counters;
 use crate::judge::Arm;
 
-/// What one version did between two looks.
+/// The counts of one version between two polls.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct VersionDelta {
-    /// Requests for which it was chosen.
+    /// Requests for which the version was chosen.
     pub chosen: u64,
     /// Of those: requests that another version's cluster served.
     pub misrouted: u64,
-    /// Of those chosen: requests that a cluster served which is no version's.
+    /// Of those chosen: requests that a cluster of no version served.
     pub unmatched: u64,
-    /// Requests that it served and that ended.
+    /// Requests that the version served and that ended.
     pub requests: u64,
     /// Failures among those, by kind.
     pub failures: BTreeMap<Failure, u64>,
-    /// Those that took longer than each boundary of the [`histogram`].
+    /// Requests slower than each boundary of the [`histogram`].
     pub slower: Vec<u64>,
-    /// Requests that it served because somebody picked it; they are in none of the counts above but `chosen`.
+    /// Requests pinned to the version by an override or a rule. Of the counts above, only `chosen`
+    /// contains them.
     pub pinned: u64,
-    /// Failures among those.
+    /// Failures among the pinned requests.
     pub pinned_failures: u64,
 }
 
 impl VersionDelta {
-    /// What these counters stand for.
+    /// Converts counters.
     #[must_use]
     pub fn new(counts: &Counters) -> Self {
         let count = |stat| counts.count(stat);
@@ -52,7 +53,7 @@ impl VersionDelta {
         }
     }
 
-    /// Adds what happened in another stretch.
+    /// Adds the counts of another interval or proxy.
     pub fn add(&mut self, other: &Self) {
         self.chosen += other.chosen;
         self.misrouted += other.misrouted;
@@ -69,15 +70,16 @@ impl VersionDelta {
         }
     }
 
-    /// As the judge counts. The proxy is read while it counts, so a failure may show before its request.
+    /// Converts to the judge's counts. A proxy is read while it counts, so a failure may show
+    /// before its request.
     #[must_use]
     pub fn arm(&self) -> Arm {
         let failures = self.failures.values().sum::<u64>().min(self.requests);
         Arm { requests: self.requests, failures, slower: self.slower.clone() }
     }
 
-    /// Without the requests that are in no bucket below the last boundary. How long they took is not known; one that the proxy had counted
-    /// but not yet put into its bucket when it was read looks like them.
+    /// Removes the requests beyond the last boundary, whose latency is unknown. A request counted
+    /// but not yet in its bucket looks the same.
     #[must_use]
     pub fn within_boundaries(mut self) -> Self {
         let beyond = self.slower.last().copied().unwrap_or(0);
@@ -88,8 +90,8 @@ impl VersionDelta {
         self
     }
 
-    /// The latency in milliseconds that a share `q` of the requests (0 to 1) did not exceed, interpolated within its bucket; `None` without
-    /// requests.
+    /// The `q` quantile (0 to 1) of the latency in milliseconds, interpolated within its bucket;
+    /// `None` without requests.
     #[must_use]
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {
         if self.requests == 0 {
@@ -123,7 +125,7 @@ mod tests {
         assert_eq!(activity.quantile_ms(0.45), Some(11.25));
         assert_eq!(activity.quantile_ms(0.99), Some(100_000.0));
         assert_eq!(VersionDelta::default().quantile_ms(0.5), None);
-        // Those without a bucket left out.
+        // Without the requests beyond the last boundary.
         let within = activity.within_boundaries();
         assert_eq!((within.requests, within.quantile_ms(0.5)), (90, Some(11.25)));
     }
