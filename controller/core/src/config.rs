@@ -1,4 +1,4 @@
-//! Where things are, as plain data: what a specification says and adapters are made from.
+//! Addresses and credentials as plain data: parsed from a specification, used by adapters.
 
 pub mod discovery;
 pub mod mesh;

@@ -1,17 +1,21 @@
-//! Is the candidate worse than the baseline? Sequential tests that may be looked at as often as one likes.
+//! Sequential tests of whether the candidate is worse than the baseline, valid at any number of
+//! looks.
 //!
-//! Each SLI has an e-process ([`coin_flip`]) that grows while the candidate is worse than its margin allows. Their weighted sum is
-//! one e-process for the whole rollout, valid under any dependence between them: when it reaches 1/alpha, the candidate is worse,
-//! and a candidate that is not has at most a chance of alpha to get there, over all looks and steps together.
+//! Each SLI has an e-process ([`coin_flip`]) that grows while the candidate is worse than its
+//! margin. The weighted sum of these is one e-process for the whole rollout, valid under any
+//! dependence between them. When it reaches 1/alpha, the candidate is worse; a candidate within its
+//! margins gets there with a probability of at most alpha, over all looks and steps together.
 //!
-//! Latency is judged over the whole distribution: for each boundary of the histogram, being slower than it is a "bad" request like any
-//! other, and the evidence of the boundaries is averaged (`slowness` says of which, `likelihood` how where many requests are).
+//! Latency is judged over the whole distribution: at each boundary of the histogram a slower
+//! request is a "bad" one, and the evidence of the boundaries is averaged (`latency_tests` selects
+//! the boundaries, `likelihood` tests those that many requests exceed).
 //!
-//! What else can be said: that the candidate is no worse than its margins (the mirror of each test, anew for each split); that it
-//! misses an objective that both versions are held to ([`absolute`]), which speaks against the release only where there is no baseline
-//! to share the blame; that its share of the requests contradicts its weight; and how much the failure rates differ.
+//! The judge also tests that the candidate is no worse than its margins (the mirror of each test,
+//! restarted at each split); that it meets an objective ([`absolute`]), which is evidence of harm
+//! only without a baseline; that its share of the requests agrees with its weight; and it bounds
+//! the difference of the failure rates.
 //!
-//! Pure: counts come in, a ruling goes out. The state can be stored and continued.
+//! The judge has no I/O: counts come in, a ruling goes out. Its state can be stored and resumed.
 
 pub mod absolute;
 pub mod balance;
@@ -27,6 +31,7 @@ mod margins;
 mod non_inferiority;
 mod ruling;
 mod settings;
+mod sli;
 mod threshold_alarm;
 pub mod wealth;
 
@@ -37,8 +42,9 @@ use self::coin_flip::Direction;
 use self::difference::Difference;
 pub use self::difference::Interval;
 use self::margins::BaselineHistory;
-pub use self::ruling::{Cause, Ruling, Sli, Verdict};
+pub use self::ruling::{Cause, Ruling, Verdict};
 pub use self::settings::{Bias, Objective, Settings, Slice, SplitContext};
+pub use self::sli::Sli;
 use crate::judge::harm_tests::HarmTests;
 use crate::judge::non_inferiority::NonInferiority;
 use crate::judge::threshold_alarm::ThresholdAlarm;
@@ -48,18 +54,18 @@ use crate::judge::threshold_alarm::ThresholdAlarm;
 pub struct Judge {
     settings: Settings,
     context: SplitContext,
-    /// Counts that do not make a block yet.
+    /// Counts of an incomplete block.
     pending: Block,
     history: BaselineHistory,
     harm: HarmTests,
-    /// Of the present split.
+    /// Of the current split.
     non_inferiority: Option<NonInferiority>,
-    /// Of the present split.
+    /// Of the current split.
     difference: Difference,
     /// One for each objective.
     objectives: Vec<ThresholdAlarm>,
     share: Option<ShareAlarm>,
-    /// When bets could be made for the first time, in seconds since the rollout began: slots are counted from then.
+    /// The time of the first bet, in seconds since the rollout began. Slots count from here.
     began: f64,
     slots_passed: u64,
     blocks: u64,
@@ -67,7 +73,7 @@ pub struct Judge {
     alarmed: bool,
 }
 
-/// A watch over the candidate's share of the requests.
+/// Alarms on the candidate's share of the requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct ShareAlarm {
     too_low: ThresholdAlarm,
@@ -75,10 +81,10 @@ struct ShareAlarm {
 }
 
 impl Judge {
-    /// A judge that has seen nothing.
+    /// A judge without observations.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let watch = |objective: &Objective| {
+        let alarm = |objective: &Objective| {
             ThresholdAlarm::new(Direction::Harm, objective.at_most, settings.slots)
         };
         Self {
@@ -88,7 +94,7 @@ impl Judge {
             harm: HarmTests::new(&settings),
             non_inferiority: settings.confidence.map(|_| NonInferiority::new(&settings)),
             difference: Difference::new(),
-            objectives: settings.objectives.iter().map(watch).collect(),
+            objectives: settings.objectives.iter().map(alarm).collect(),
             share: None,
             began: 0.0,
             slots_passed: 0,
@@ -99,9 +105,9 @@ impl Judge {
         }
     }
 
-    /// Takes it that the baseline did this in a time that is not judged, which ended `seconds` after the rollout began. What a
-    /// baseline usually does tells which latencies to judge by, so that the first judged block is already bet on. The ruling has
-    /// a number, and the evidence as it was.
+    /// Records the baseline's counts of a time that is not judged, which ended `seconds` after the
+    /// rollout began. The baseline's history selects the latency boundaries, so the first judged
+    /// block already counts. The ruling has a number and unchanged evidence.
     pub fn learn(&mut self, seconds: f64, baseline: Arm) -> Ruling {
         if !self.has_judged {
             self.began = seconds;
@@ -111,8 +117,8 @@ impl Judge {
         self.ruling(seconds, Block { baseline, candidate })
     }
 
-    /// Takes a block of a record into account, as it was when it was recorded. In a block in which the candidate had no requests nothing was
-    /// judged: it is learned from, unless it belongs to counts that are still being gathered. `errors_bias` is that of the ruling.
+    /// Replays a recorded block. A block without candidate requests is learned from, unless counts
+    /// of an incomplete block are pending. `errors_bias` is that of the ruling.
     pub fn replay(&mut self, seconds: f64, block: &Block, errors_bias: f64) -> Option<Ruling> {
         self.context.slice.bias.errors = errors_bias;
         if block.candidate.requests == 0
@@ -124,100 +130,109 @@ impl Judge {
         self.observe(seconds, block)
     }
 
-    /// What it goes by.
+    /// The settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What the blocks of the present split are judged by.
+    /// The context of the current split.
     #[must_use]
     pub fn context(&self) -> &SplitContext {
         &self.context
     }
 
-    /// ln E of everything so far.
+    /// ln E of harm, over all SLIs and steps.
     #[must_use]
     pub fn ln_e(&self) -> f64 {
         self.harm.evidence().all
     }
 
-    /// Whether the last block under the present split spoke against the candidate. What it was about, the next ones will tell.
+    /// Whether the last block under the current split added evidence of harm. The next blocks
+    /// identify its cause.
     #[must_use]
     pub fn alarmed(&self) -> bool {
         self.alarmed
     }
 
-    /// Whether it is shown that under the present split the candidate is no worse than its margins; never, if that is not asked for.
+    /// Whether there is enough evidence that the candidate is no worse than its margins under the
+    /// current split. Always false without `confidence`.
     #[must_use]
     pub fn safe(&self) -> bool {
         self.settings.safe_at().is_some_and(|enough| self.ln_e_safe() >= enough)
     }
 
-    /// ln E of the candidate being no worse than its margins under the present split, by the SLI for which least is shown; 0 if it is not
-    /// asked for.
+    /// ln E of the candidate being no worse than its margins under the current split, for the SLI
+    /// with the least evidence; 0 without `confidence`.
     #[must_use]
     pub fn ln_e_safe(&self) -> f64 {
         self.non_inferiority.as_ref().map_or(0.0, NonInferiority::ln_e)
     }
 
-    /// The first objective that the candidate misses, as far as is known now.
+    /// The first objective that the candidate currently misses.
     #[must_use]
     pub fn missed(&self) -> Option<Objective> {
         let all = self.settings.objectives.iter().zip(&self.objectives);
         all.filter(|(_, watch)| watch.raised()).map(|(objective, _)| *objective).next()
     }
 
-    /// Whether the candidate gets a share of the requests that contradicts its weight.
+    /// Whether the candidate's share of the requests contradicts its weight.
     #[must_use]
     pub fn share_mismatch(&self) -> bool {
         self.share.as_ref().is_some_and(|share| share.too_low.raised() || share.too_high.raised())
     }
 
-    /// The candidate's failure rate less the baseline's, since the split changed.
+    /// The candidate's failure rate minus the baseline's, since the split changed.
     #[must_use]
     pub fn difference(&self) -> Interval {
         self.difference.interval()
     }
 
-    /// How many requests of the candidate the evidence of no harm takes, about, if the candidate is just as good as the baseline has been
-    /// and gets a `share` of the requests above 0 and below 1. `None` if it never suffices, or is not asked for.
+    /// Estimates the candidate's requests until the evidence of no harm suffices, if the candidate
+    /// is as good as the baseline and gets a `share` (above 0, below 1) of the requests. `None` if
+    /// it never suffices, or without `confidence`.
     #[must_use]
     pub fn requests_to_safety(&self, share: f64) -> Option<u64> {
-        let usual = self.history.baseline();
-        non_inferiority::requests_needed(&self.settings, &self.context, &self.history, usual, share)
+        let baseline = self.history.baseline();
+        non_inferiority::requests_needed(
+            &self.settings,
+            &self.context,
+            &self.history,
+            baseline,
+            share,
+        )
     }
 
-    /// Takes into account what happened since the last look, which ended `seconds` after the rollout began. Rules as soon as the
-    /// counts make a block.
-    pub fn observe(&mut self, seconds: f64, seen: &Block) -> Option<Ruling> {
-        self.pending.add(seen);
-        let fewest = if self.context.single_arm {
+    /// Adds the counts since the last poll, which ended `seconds` after the rollout began. Returns
+    /// a ruling once the counts complete a block.
+    pub fn observe(&mut self, seconds: f64, counts: &Block) -> Option<Ruling> {
+        self.pending.add(counts);
+        let requests = if self.context.single_arm {
             self.pending.candidate.requests
         } else {
             self.pending.smaller_arm()
         };
-        if fewest < self.settings.block_min {
+        if requests < self.settings.block_min {
             return None;
         }
         let block = std::mem::take(&mut self.pending);
         Some(self.rule(seconds, block))
     }
 
-    /// The split is about to change, or has changed; what comes is judged by `terms`. Within a block the split must not change (Simpson's
-    /// paradox), so counts that do not make one yet are dropped.
-    pub fn split_changes(&mut self, terms: SplitContext) {
+    /// Starts a new split, judged by `context`. The split must not change within a block (Simpson's
+    /// paradox), so the counts of an incomplete block are dropped.
+    pub fn split_changes(&mut self, context: SplitContext) {
         self.pending = Block::default();
         self.alarmed = false;
         self.non_inferiority =
             self.settings.confidence.map(|_| NonInferiority::new(&self.settings));
         self.difference = Difference::new();
         let slots = self.settings.slots;
-        self.share = terms.slice.share.map(|(low, high)| ShareAlarm {
+        self.share = context.slice.share.map(|(low, high)| ShareAlarm {
             too_low: ThresholdAlarm::new(Direction::Safe, low, slots),
             too_high: ThresholdAlarm::new(Direction::Harm, high, slots),
         });
-        self.context = terms;
+        self.context = context;
     }
 
     fn rule(&mut self, seconds: f64, block: Block) -> Ruling {
@@ -236,7 +251,7 @@ impl Judge {
         self.ruling(seconds, block)
     }
 
-    /// What there is to say after a block.
+    /// The ruling after a block.
     fn ruling(&mut self, seconds: f64, block: Block) -> Ruling {
         self.blocks += 1;
         let evidence = self.harm.evidence();
@@ -258,7 +273,7 @@ impl Judge {
     fn pass_slots(&mut self, seconds: f64) {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
         let due = ((seconds - self.began) / self.settings.slot_seconds) as u64;
-        // A clock gone wild costs no time and no stake.
+        // A jump of the clock costs no time and no wealth.
         let most = self.slots_passed.saturating_add(self.settings.slots.into());
         for _ in self.slots_passed..due.min(most) {
             self.harm.pass_slot();
@@ -294,8 +309,8 @@ impl Judge {
         }
     }
 
-    /// What is to be named. Errors, if they carry most of the evidence, or are reason enough in this block alone: a request that times
-    /// out is slow as well, but that it failed is what matters.
+    /// The cause to report. Errors, if they carry most of the evidence or suffice in this block
+    /// alone: a request that times out is also slow, but its failure matters.
     fn cause(&self, block: &Block) -> Cause {
         let evidence = self.harm.evidence();
         let weights = self.settings.weights();

@@ -1,12 +1,13 @@
-//! What serin decides, without any I/O: no socket, file or clock. Time and evidence come in, actions and events go out.
+//! The decisions of serin, without I/O: no socket, file or clock. Time and observations come in;
+//! actions and events go out.
 //!
-//! - [`spec`]: the specification, as people write it, and what it is checked into.
-//! - [`rollout`]: the plan made of it, and the state machine that carries the plan out.
-//! - [`judge`]: whether the candidate is worse, by sequential tests.
-//! - [`observation`]: what proxies count, made into what happened since the last poll.
-//! - [`split`]: how users are divided.
-//! - [`config`]: where proxies, meshes and metrics are.
-//! - [`ports`]: what the engine needs of the world.
+//! - [`spec`]: the specification that a user writes, and its parsed form.
+//! - [`rollout`]: the plan of a specification, and the state machine that carries it out.
+//! - [`judge`]: sequential tests of whether the candidate is worse.
+//! - [`observation`]: proxies' counters, differenced between polls.
+//! - [`split`]: the division of users between the versions.
+//! - [`config`]: the addresses of proxies, meshes and metrics.
+//! - [`ports`]: the interfaces of the engine to its environment.
 
 pub mod config;
 pub mod judge;

@@ -1,4 +1,4 @@
-//! One version at one proxy: requests begin, and end some time later.
+//! One version at one proxy: its requests, from start to end.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -12,44 +12,44 @@ use serin_filter::select::Reason;
 use serin_filter::stat::Stat;
 
 use super::latency::Buckets;
-use super::users::{binomial, poisson};
+use super::sampling::{binomial, poisson};
 
-/// What fails at once takes so long.
+/// The latency of an immediate failure.
 const FAILS_AFTER_US: u64 = 1_000;
 
-/// Requests that take no longer end when they begin, as far as looks can tell.
+/// Requests up to this latency end when they begin, as far as polls can tell.
 const PROMPT_US: u32 = 100_000;
 
-/// The requests that begin in a stretch of time.
+/// The requests that begin in an interval.
 pub(super) struct TimeSlice<'s> {
-    /// When it begins and ends, in seconds.
+    /// Start and end, in seconds.
     pub(super) from: f64,
     pub(super) to: f64,
-    /// How many requests it has on average.
+    /// The mean number of requests.
     pub(super) requests: f64,
-    /// The share that fails at once.
+    /// The share that fails immediately.
     pub(super) errors: f64,
-    /// The share that fails after so many seconds, if any.
+    /// The share that times out, and after how many seconds.
     pub(super) timeouts: Option<(f64, f64)>,
-    /// How long the others take.
+    /// The latency of the others.
     pub(super) latency: &'s Buckets,
-    /// Whether the version is bad.
+    /// Whether the version is faulty.
     pub(super) bad: bool,
 }
 
 /// The requests of one version at one proxy since the beginning.
 #[derive(Debug, Clone)]
 pub(super) struct SimulatedArm {
-    /// Until when requests have been made, in seconds.
+    /// The end of the simulated requests, in seconds.
     pub(super) served_until: f64,
-    /// Requests that met the version while it was bad.
+    /// Requests served while the version was faulty.
     pub(super) met_bad: u64,
     begun: u64,
     ended: u64,
     failed: u64,
     timed_out: u64,
     buckets: [u64; BUCKETS],
-    /// Requests under way that take their time.
+    /// Requests in flight.
     pending: BinaryHeap<Reverse<PendingRequest>>,
 }
 
@@ -130,7 +130,7 @@ impl SimulatedArm {
         (self.ended, self.failed + self.timed_out)
     }
 
-    /// What a filter would have counted since the beginning.
+    /// The counters of a filter since the start.
     pub(super) fn counters(&self) -> Counters {
         let cumulative = self.buckets.iter().enumerate().scan(0, |below, (bucket, count)| {
             *below += count;

@@ -1,4 +1,4 @@
-//! The proxies and their callers.
+//! The simulated proxies and their callers.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,13 +13,14 @@ use serin_filter::table::Weight;
 
 use super::arm::{SimulatedArm, TimeSlice};
 use super::latency::Buckets;
-use super::traffic::{Bursts, Fault, FaultKind, Traffic, either};
+use super::sampling::either;
+use super::traffic::{Bursts, Fault, FaultKind, Traffic};
 use super::users::UserProfile;
 
-/// From a split being asked for to every worker following it.
+/// The delay from the request of a split to its use by every worker.
 const PROPAGATION_DELAY: Duration = Duration::from_millis(50);
 
-/// What happens within is alike.
+/// The time resolution, in seconds.
 const TIME_STEP: f64 = 1.0;
 
 /// Proxies in virtual time.
@@ -29,26 +30,26 @@ pub struct SimulatedFleet {
     rng: SmallRng,
     /// The baseline and the candidate.
     versions: [VersionName; 2],
-    /// Splits with the second since which they have been in force, in order.
+    /// Splits with the second of their start, in order.
     splits: Vec<(f64, Split)>,
-    /// What the users of the slices are like, by weight.
+    /// The profiles of the users of each slice, by weight.
     profiles: Vec<(Weight, UserProfile)>,
     healthy: Rc<Buckets>,
     faulty: Rc<Buckets>,
     proxies: Vec<SimulatedProxy>,
-    /// Until when each version fails, in seconds.
+    /// The bursts of each version.
     bursting: [Burst; 2],
 }
 
 #[derive(Debug, Clone)]
 struct SimulatedProxy {
     arms: [SimulatedArm; 2],
-    /// When it was last started, and what had been counted until then.
+    /// The time of its last start, and the counts before.
     started: f64,
     before: [Counters; 2],
 }
 
-/// The times of one version's bursts: the last one and the next.
+/// The last or next burst of one version, in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Burst {
     from: f64,
@@ -56,7 +57,7 @@ struct Burst {
 }
 
 impl SimulatedFleet {
-    /// Proxies that have just started, with all traffic at the baseline.
+    /// Freshly started proxies, with all users at the baseline.
     #[must_use]
     pub fn new(
         traffic: Traffic,
@@ -92,12 +93,12 @@ impl SimulatedFleet {
         }
     }
 
-    /// Asks for a split.
+    /// Requests a split.
     pub fn apply(&mut self, now: Duration, split: Split) {
         self.splits.push(((now + PROPAGATION_DELAY).as_secs_f64(), split));
     }
 
-    /// What each proxy shows; `None` for one that can't be read.
+    /// Scrapes each proxy; `None` for a failed scrape.
     pub fn scrape(&mut self, now: Duration) -> Vec<Option<Snapshot>> {
         let seconds = now.as_secs_f64();
         (0..self.proxies.len()).map(|proxy| self.scrape_proxy(proxy, seconds)).collect()
@@ -132,7 +133,8 @@ impl SimulatedFleet {
         (!lost).then_some(snapshot)
     }
 
-    /// What the versions have done at all proxies since the beginning, as a monitoring system that forgets nothing would have it.
+    /// The counts of both versions at all proxies since the start, as a monitoring system without
+    /// gaps has them.
     pub fn totals(&mut self, now: Duration) -> [Counters; 2] {
         let now = now.as_secs_f64();
         let mut totals: [Counters; 2] = Default::default();
@@ -146,7 +148,8 @@ impl SimulatedFleet {
         totals
     }
 
-    /// Requests that met the candidate, failures among them, and requests that met it while it was bad.
+    /// The candidate's requests, the failures among them, and the requests served while it was
+    /// faulty.
     #[must_use]
     pub fn exposure(&self) -> (u64, u64, u64) {
         let candidates =
@@ -157,7 +160,7 @@ impl SimulatedFleet {
         })
     }
 
-    /// When the candidate first met users, in seconds.
+    /// The time at which the candidate first had users, in seconds.
     #[must_use]
     pub fn first_exposed(&self) -> f64 {
         let exposed = self.splits.iter().find(|(_, split)| split.candidate > Weight::ZERO);

@@ -1,4 +1,4 @@
-//! How long requests take, as the histogram's buckets.
+//! Latency distributions over the histogram's buckets.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -6,13 +6,13 @@ use serin_filter::histogram::{BOUNDARIES_US, BUCKETS};
 
 use super::traffic::{FaultKind, LatencyModel};
 
-/// How many equal parts of probability the guide has: drawing begins at the bucket where the part begins.
+/// The size of the lookup table: each entry holds the bucket of an equal part of probability.
 const GUIDE: usize = 256;
 
 /// A distribution over the buckets.
 #[derive(Debug, Clone)]
 pub(super) struct Buckets {
-    /// The chance of each bucket and all below.
+    /// The cumulative probability of each bucket.
     cumulative: [f64; BUCKETS],
     guide: [u8; GUIDE],
 }
@@ -51,7 +51,7 @@ impl Buckets {
         Self { cumulative, guide }
     }
 
-    /// The bucket of a request.
+    /// Draws the bucket of a request.
     pub(super) fn draw(&self, rng: &mut SmallRng) -> usize {
         let drawn: f64 = rng.random();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to below GUIDE

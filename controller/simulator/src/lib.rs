@@ -1,35 +1,22 @@
-//! What would happen: a rollout in virtual time, against made traffic.
+//! Simulates a rollout in virtual time against synthetic traffic.
 //!
-//! Everything that decides is what `serin run` runs: the state machine, the judge, and the differencing of each proxy's cumulative
-//! counters. Only the proxies and their callers are made ([`traffic`] says of what kind, [`fleet`] plays them), so that a user can ask "with my
-//! traffic, how long does this plan take, and how many users meet a bad release?", and so that what is claimed of the judge can be
-//! measured. The rules of the [`peers`] run against the same traffic, for comparison.
+//! The state machine, the judge and the differencing of counters are those of `serin run`. Only the
+//! proxies and their callers are synthetic: [`traffic`] describes them, [`fleet`] runs them. A user
+//! learns how long a plan takes with their traffic and how many users a bad release reaches, and the
+//! claims about the judge can be measured. The rules of the [`peers`] run against the same traffic.
 //!
-//! A run is decided by its seed: the same seed, the same run.
+//! The seed determines a run: the same seed gives the same run.
 
 mod arm;
+pub mod controller;
 pub mod fleet;
 mod latency;
 pub mod peers;
+pub mod sampling;
 pub mod serin_controller;
 pub mod traffic;
 pub mod trial;
 pub mod users;
-
-use std::time::Duration;
-
-use serin_core::rollout::event::RolloutVerdict;
-
-use self::fleet::SimulatedFleet;
-
-/// What carries a rollout out: looks at the fleet now and then, and shifts its traffic.
-pub trait SimulatedController {
-    /// When it wants to look next, since the rollout began.
-    fn next_poll(&self) -> Duration;
-
-    /// Looks, and does what it wants to do; says how the rollout ended, once it has.
-    fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict>;
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,9 @@
-//! The rules that others decide by, to compare with: Flagger's, Argo Rollouts', and a test of significance looked at every second.
+//! The decision rules of Flagger, Argo Rollouts, and a significance test at every second, for
+//! comparison.
 //!
-//! Both peers watch the candidate alone, over a window of a monitoring system's scrapes: its success rate (default: at least 99 %) and its
-//! 99th percentile of latency (at most 500 ms). Read from the sources of Flagger 1.44 and Argo Rollouts of 2026.
+//! Flagger and Argo Rollouts observe only the candidate, over a window of scrapes: its success rate
+//! (default: at least 99 %) and its p99 latency (at most 500 ms). The rules are those in the
+//! sources of Flagger 1.44 and Argo Rollouts of 2026.
 
 mod argo;
 mod flagger;
@@ -17,43 +19,44 @@ use serin_core::rollout::plan::Plan;
 use self::argo::Argo;
 use self::flagger::Flagger;
 use self::z_test::ZTest;
-use super::SimulatedController;
+use super::controller::SimulatedController;
 
-/// Who decides.
+/// The rule that decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum DecisionRule {
-    /// serin itself.
+    /// serin's judge.
     Serin,
-    /// Somebody else.
+    /// A peer's rule.
     Peer(Peer),
 }
 
-/// Somebody else's rule.
+/// A peer's rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Peer {
     /// Flagger: `interval` between checks, `threshold` failed checks.
     Flagger {
-        /// Between checks.
+        /// The time between checks.
         interval: Duration,
-        /// Failed checks that make a rollback; 0 counts as 1.
+        /// Failed checks that cause a rollback; 0 counts as 1.
         threshold: u32,
     },
-    /// Argo Rollouts with an analysis in the background: `interval` between measurements, more than `limit` failed ones.
+    /// Argo Rollouts with an analysis in the background: `interval` between measurements, more than
+    /// `limit` failed ones.
     Argo {
-        /// Between measurements.
+        /// The time between measurements.
         interval: Duration,
-        /// Failed measurements that are tolerated.
+        /// The tolerated failed measurements.
         limit: u32,
     },
-    /// The two-proportion z-test on all errors so far, one-sided, looked at every second.
+    /// The one-sided two-proportion z-test on all errors so far, at every second.
     ZTest {
-        /// The level at which each look decides.
+        /// The significance level of each look.
         level: f64,
     },
 }
 
 impl Peer {
-    /// Begins the plan.
+    /// Starts the plan.
     #[must_use]
     pub fn controller(&self, plan: &Plan) -> Box<dyn SimulatedController> {
         match *self {

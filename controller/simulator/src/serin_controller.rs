@@ -1,4 +1,4 @@
-//! serin in virtual time: what `serin run` runs, with a made fleet in place of Envoy.
+//! serin in virtual time: the state machine and the judge of `serin run`, on a simulated fleet.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use serin_core::rollout::plan::Plan;
 use serin_core::split::Split;
 use serin_filter::names::Generation;
 
-use super::SimulatedController;
+use super::controller::SimulatedController;
 use super::fleet::SimulatedFleet;
 
-/// A rollout with its view of the proxies.
+/// A rollout and its observations.
 #[derive(Debug)]
 pub struct SerinController {
     rollout: Rollout,
     aggregator: FleetAggregator,
     last_poll: Duration,
-    /// What the state machine wants and has not got yet.
+    /// The outputs of the state machine that are not executed yet.
     pending_outputs: VecDeque<Output>,
     /// The last ruling.
     pub ruling: Option<Ruling>,
 }
 
 impl SerinController {
-    /// Begins the plan.
+    /// Starts the plan.
     #[must_use]
     pub fn new(mut plan: Plan) -> Self {
         plan.metrics = None;
@@ -48,7 +48,7 @@ impl SerinController {
         let readings = fleet.scrape(now).into_iter().enumerate().map(|(index, snapshot)| {
             let name = ProxyName::from(format!("proxy-{index}"));
             let scrape = snapshot.map(|snapshot| Scrape { at: now, snapshot });
-            (name, scrape.ok_or_else(|| "made to be out of reach".to_owned()))
+            (name, scrape.ok_or_else(|| "simulated failure".to_owned()))
         });
         self.aggregator.aggregate(now, readings)
     }
@@ -57,12 +57,12 @@ impl SerinController {
         while let Some(output) = self.pending_outputs.pop_front() {
             match output {
                 Output::Apply(split) => fleet.apply(now, split),
-                // Whoever is called says yes at once.
+                // Hooks succeed immediately.
                 Output::CallHook(call) => {
                     let input = Input::HookAnswered { id: call.message.id, answer: Ok(()) };
                     self.pending_outputs.extend(self.rollout.step(now, input));
                 }
-                // Without metrics nothing is measured: nobody knows what their queries would give.
+                // The plan has no metrics: their values are unknown.
                 Output::SampleMetrics { .. } => {}
                 Output::RecordRuling(ruling) => self.ruling = Some(ruling),
                 Output::Emit(event) => {
@@ -82,7 +82,7 @@ impl SimulatedController for SerinController {
     }
 
     fn poll(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
-        // What the state machine wanted from its start on.
+        // The outputs of the start.
         self.execute(self.last_poll, fleet);
         self.last_poll = now;
         let observation = self.observe(now, fleet);

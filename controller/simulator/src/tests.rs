@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use serin_core::judge::Settings;
+use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::{Plan, Step};
 use serin_filter::table::Weight;
 
@@ -6,7 +9,6 @@ use super::peers::DecisionRule;
 use super::traffic::{Bursts, Fault, FaultKind, Incident, LatencyModel, Traffic};
 use super::trial::{Outcome, Trial};
 use super::users::UserPopulation;
-use super::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -68,7 +70,7 @@ fn a_fault_is_rolled_back_soon_after_it_begins() {
 }
 
 #[test]
-fn what_befalls_both_versions_rolls_nothing_back() {
+fn disturbances_of_both_versions_cause_no_rollback() {
     let incident = Incident { from: 5 * MINUTE, lasts: 5 * MINUTE, errors: 0.5 };
     let shared = Traffic { incident: Some(incident), errors: 0.01, ..Traffic::default() };
     let askew = Traffic { scrape_skew: Duration::from_secs(1), ..shared.clone() };
@@ -83,9 +85,10 @@ fn what_befalls_both_versions_rolls_nothing_back() {
     }
 }
 
-/// Two in a hundred of 200 callers fail half their requests, whoever answers. Half of the callers are seldom just as bad as the others.
+/// Two percent of 200 users fail half of their requests with any version. Half of the users are
+/// seldom exactly as bad as the others.
 #[test]
-fn a_slice_that_was_watched_beforehand_is_not_blamed_for_its_users() {
+fn an_aa_test_prevents_rollbacks_for_the_habits_of_users() {
     let users = |watched, salts| {
         let (failing, failures) = (0.02, 0.5);
         let users = UserPopulation { count: 200, zipf: 0.0, failing, failures, watched, salts };
@@ -96,9 +99,9 @@ fn a_slice_that_was_watched_beforehand_is_not_blamed_for_its_users() {
     assert!(users(60 * MINUTE, 16) <= 1);
 }
 
-/// What is known of the users does not make the judge blind.
+/// The bounds of the users do not hide a fault.
 #[test]
-fn a_fault_is_seen_in_a_slice_that_was_watched() {
+fn a_fault_is_found_after_an_aa_test() {
     let (failing, failures) = (0.02, 0.5);
     let watched = 60 * MINUTE;
     let users = UserPopulation { count: 200, zipf: 0.0, failing, failures, watched, salts: 16 };
@@ -108,7 +111,7 @@ fn a_fault_is_seen_in_a_slice_that_was_watched() {
 }
 
 #[test]
-fn bursts_of_one_version_are_no_harm_to_a_judge_who_knows_of_them() {
+fn a_configured_dispersion_tolerates_bursts() {
     let bursts = Bursts { every: 2 * MINUTE, lasts: Duration::from_secs(2), errors: 0.3 };
     let mut trial =
         trial(&[50, 100], 30 * MINUTE, Traffic { bursts: Some(bursts), ..Traffic::default() });

@@ -1,39 +1,40 @@
-//! What the made traffic is like.
+//! The model of the synthetic traffic.
 
 use std::time::Duration;
 
 use statrs::distribution::{ContinuousCDF, LogNormal, Normal};
 
+use super::sampling::either;
 use super::users::UserPopulation;
 
-/// The traffic of a service, and what befalls it. Shares are 0 to 1.
+/// The traffic of a service and its disturbances. Shares are 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Traffic {
     /// Requests a second over all proxies, on average over a day.
     pub rate: f64,
-    /// By how much the rate rises above its average and falls below it in the course of a day, as a share of the average.
+    /// The daily amplitude of the rate, as a share of the average.
     pub daily: f64,
-    /// How long healthy requests take.
+    /// The latency of healthy requests.
     pub latency: LatencyModel,
-    /// The share of requests that fails at either version.
+    /// The failure rate of both versions.
     pub errors: f64,
-    /// What is wrong with the candidate, if anything.
+    /// The candidate's fault.
     pub fault: Option<Fault>,
-    /// What befalls both versions at once.
+    /// A disturbance of both versions at once.
     pub incident: Option<Incident>,
-    /// By what factor the errors of both versions grow each hour.
+    /// The hourly growth factor of the failure rate of both versions.
     pub drift: f64,
-    /// What befalls one version at a time.
+    /// Disturbances of one version at a time.
     pub bursts: Option<Bursts>,
-    /// Mean time between restarts of a proxy, which loses its counters; `None` for never.
+    /// The mean time between restarts of a proxy, which reset its counters; `None` for never.
     pub restarts: Option<Duration>,
-    /// The share of looks at a proxy that fail.
+    /// The share of failed scrapes.
     pub scrape_loss: f64,
-    /// The counts of the two versions are up to so much apart in time.
+    /// The largest time between the counts of the two versions in one scrape.
     pub scrape_skew: Duration,
-    /// How many proxies there are, at least 1.
+    /// The number of proxies, at least 1.
     pub proxies: usize,
-    /// Who calls. `None`: each request is assigned by itself.
+    /// The users; `None` assigns each request independently.
     pub users: Option<UserPopulation>,
 }
 
@@ -60,58 +61,58 @@ impl Default for Traffic {
 /// Log-normal latency.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LatencyModel {
-    /// Half of the requests take longer.
+    /// The median.
     pub median_ms: f64,
-    /// One in a hundred takes longer; above the median.
+    /// The 99th percentile; above the median.
     pub p99_ms: f64,
 }
 
-/// What is wrong with the candidate.
+/// A fault of the candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fault {
-    /// Since when, since the rollout began.
+    /// The start, since the rollout began.
     pub from: Duration,
-    /// What.
+    /// The kind.
     pub kind: FaultKind,
 }
 
-/// The ways in which a candidate can be bad.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FaultKind {
-    /// This share fails, at once, instead of the usual share.
+    /// This share fails immediately, instead of the usual share.
     Errors(f64),
-    /// Every request takes so many times as long.
+    /// Every request takes this many times as long.
     Slower(f64),
-    /// This share takes so much longer.
+    /// This share takes this much longer.
     Tail(f64, Duration),
-    /// This share is never answered, and fails after so long.
+    /// This share is never answered and fails after this time.
     Timeouts(f64, Duration),
 }
 
-/// A share of all requests that fails at both versions, for some time.
+/// A temporary failure rate of both versions.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Incident {
-    /// When it begins, since the rollout began.
+    /// The start, since the rollout began.
     pub from: Duration,
-    /// How long it lasts.
+    /// The duration.
     pub lasts: Duration,
     /// The share of requests that fails.
     pub errors: f64,
 }
 
-/// Times at which one version fails, whichever: a node of its own, a bad connection.
+/// Times at which a single version fails, as by a bad node or connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bursts {
-    /// The mean time from one to the next, for each version.
+    /// The mean time between bursts of each version.
     pub every: Duration,
-    /// How long one lasts.
+    /// The duration of a burst.
     pub lasts: Duration,
-    /// The share of requests that fails meanwhile.
+    /// The share of requests that fails during a burst.
     pub errors: f64,
 }
 
 impl LatencyModel {
-    /// The share of requests that take at most so many milliseconds.
+    /// The share of requests up to `ms` milliseconds.
     #[must_use]
     pub fn at_most(&self, ms: f64) -> f64 {
         let z = Normal::standard().inverse_cdf(0.99);
@@ -122,14 +123,14 @@ impl LatencyModel {
 }
 
 impl Traffic {
-    /// Requests a second at a time since the rollout began.
+    /// Requests per second at a time since the rollout began.
     #[must_use]
     pub fn rate_at(&self, seconds: f64) -> f64 {
         const DAY: f64 = 86_400.0;
         self.rate * (1.0 + self.daily * (std::f64::consts::TAU * seconds / DAY).sin())
     }
 
-    /// The share of requests that fails whatever the version, at a time since the rollout began.
+    /// The failure rate of both versions at a time since the rollout began.
     #[must_use]
     pub fn errors_at(&self, seconds: f64) -> f64 {
         let usual = (self.errors * self.drift.powf(seconds / 3_600.0)).min(1.0);
@@ -142,9 +143,4 @@ impl Traffic {
             _ => usual,
         }
     }
-}
-
-/// The chance of either of two independent things.
-pub(super) fn either(a: f64, b: f64) -> f64 {
-    1.0 - (1.0 - a) * (1.0 - b)
 }

@@ -1,4 +1,4 @@
-//! Many runs of one plan by one rule against one kind of traffic, and what came of them.
+//! Runs of one plan by one rule against one kind of traffic, and their outcomes.
 
 use std::time::Duration;
 
@@ -10,50 +10,51 @@ use serin_core::rollout::event::RolloutVerdict;
 use serin_core::rollout::plan::Plan;
 use serin_filter::table::Weight;
 
-use super::SimulatedController;
+use super::controller::SimulatedController;
 use super::fleet::SimulatedFleet;
 use super::peers::DecisionRule;
 use super::traffic::Traffic;
 use super::users::{UserPopulation, UserProfile};
 use crate::serin_controller::SerinController;
 
-/// The part of alpha that may go wrong in what is known of the users' habits; the judge has the rest.
+/// The share of alpha that the A/A test may miss; the judge has the rest.
 const MISS_SHARE: f64 = 0.2;
 
-/// What is tried.
+/// The configuration of the runs.
 #[derive(Debug, Clone)]
 pub struct Trial {
     /// The plan.
     pub plan: Plan,
     /// The traffic.
     pub traffic: Traffic,
-    /// Who decides.
+    /// The decision rule.
     pub rule: DecisionRule,
-    /// After this time a run is given up.
+    /// The time at which a run is abandoned.
     pub horizon: Duration,
 }
 
-/// What came of one run.
+/// The outcome of one run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
-    /// How it ended; `None` if it was given up.
+    /// The verdict; `None` for an abandoned run.
     pub verdict: Option<RolloutVerdict>,
-    /// How long it took, in seconds.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// How long users met a bad candidate, in seconds: from the fault, or the first user, to the end. 0 without a fault.
+    /// The time in seconds from the fault, or the first user, to the end. 0 without a fault.
     pub bad_seconds: f64,
-    /// Requests that the candidate answered.
+    /// The candidate's requests.
     pub requests: u64,
     /// Failures among them.
     pub failures: u64,
-    /// Requests that met the candidate while it was bad.
+    /// Requests served while the candidate was faulty.
     pub met_bad: u64,
-    /// How many users met the candidate, on average, if there are users.
+    /// The mean number of users who reached the candidate, if users are simulated.
     pub users: Option<f64>,
 }
 
 impl Trial {
-    /// All runs, in parallel; calls `done` after each. The same seed gives the same outcomes in the same order.
+    /// Executes all runs in parallel and calls `done` after each. The same seed gives the same
+    /// outcomes in the same order.
     pub fn run(&self, runs: u32, seed: u64, done: impl Fn() + Sync) -> Vec<Outcome> {
         (0..runs)
             .into_par_iter()
@@ -65,7 +66,7 @@ impl Trial {
             .collect()
     }
 
-    /// One run.
+    /// Executes one run.
     #[must_use]
     pub fn run_once(&self, seed: u64) -> Outcome {
         let mut plan = self.plan.clone();
@@ -92,7 +93,8 @@ impl Trial {
         }
     }
 
-    /// Makes users, watches the future slices for as long as is wanted, and takes the most balanced; with what is known of it in the plan.
+    /// Creates users, runs the A/A test, and selects the most balanced salt; the plan gets the
+    /// bounds of its slices.
     fn prepare_users(
         &self,
         users: UserPopulation,
@@ -102,7 +104,7 @@ impl Trial {
         let weights: Vec<Weight> = plan.compared_weights().collect();
         let shares: Vec<f64> = weights.iter().map(|weight| weight.share()).collect();
         let salts = users.slices(&shares, rng);
-        let mut taken = 0;
+        let mut selected = 0;
         if !users.watched.is_zero() {
             let requests = self.traffic.rate * users.watched.as_secs_f64();
             let errors = self.traffic.errors;
@@ -112,14 +114,14 @@ impl Trial {
                 .collect();
             let miss = MISS_SHARE * plan.judge.alpha;
             if let Some(choice) = balance::choose(&observed, miss) {
-                taken = choice.salt;
+                selected = choice.salt;
                 plan.judge.alpha -= miss;
                 for (step, slice) in plan.steps.iter_mut().zip(choice.slices) {
                     step.slice = Some(slice);
                 }
             }
         }
-        let slices = salts.into_iter().nth(taken).unwrap_or_default();
+        let slices = salts.into_iter().nth(selected).unwrap_or_default();
         weights.into_iter().zip(slices).collect()
     }
 
@@ -148,7 +150,7 @@ impl Trial {
     }
 }
 
-/// A seed for each run (SplitMix64's finalizer).
+/// The seed of a run (SplitMix64's finalizer).
 fn mixed(seed: u64, run: u32) -> u64 {
     let mut z =
         seed.wrapping_add(u64::from(run).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));

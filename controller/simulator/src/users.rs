@@ -1,45 +1,46 @@
-//! Users with habits, and what a slice of them is like.
+//! Users with habits, and the slices that they form.
 
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{Rng, RngExt};
-use rand_distr::{Binomial, Distribution, Poisson};
 use serin_core::judge::Arm;
 use serin_core::judge::balance::SliceObservation;
 
-use super::traffic::either;
+use super::sampling::{binomial, either, poisson};
 
-/// Who calls a service. Users stay with their version, and keep their habits.
+/// The users of a service. Users stay with their version and keep their habits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UserPopulation {
-    /// How many.
+    /// The number of users.
     pub count: usize,
-    /// How unequal: the user of rank n sends requests in proportion to n to the power of minus this. 0 makes all alike.
+    /// The inequality: the request rate of the user of rank n is proportional to n to the power of
+    /// minus this. 0 makes all equal.
     pub zipf: f64,
-    /// The share of users who often fail whatever the version.
+    /// The share of users whose requests often fail with any version.
     pub failing: f64,
-    /// The share of their requests that does.
+    /// The share of their requests that fails.
     pub failures: f64,
-    /// The future slices are watched for so long before the rollout; zero: not at all.
+    /// The duration of the A/A test; zero for none.
     pub watched: Duration,
-    /// How many salts there are to choose from, at least 1.
+    /// The number of salts to select from, at least 1.
     pub salts: usize,
 }
 
-/// What the users of a slice are like.
+/// The profile of the users of a slice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct UserProfile {
-    /// The share of all requests that they send.
+    /// Their share of all requests.
     pub share: f64,
     /// The share of their requests that fails by habit.
     pub inside: f64,
-    /// The share of the others' requests that does.
+    /// The share of the others' requests that fails by habit.
     pub outside: f64,
 }
 
 impl UserPopulation {
-    /// The slices of these weights (shares of users, rising), for each salt. Each slice holds those before it.
+    /// The slices of these weights (shares of users, rising), for each salt. Each slice holds those
+    /// before it.
     pub fn slices(&self, weights: &[f64], rng: &mut SmallRng) -> Vec<Vec<UserProfile>> {
         let users: Vec<(f64, bool)> = (1..=self.count)
             .map(|rank| ((rank as f64).powf(-self.zipf), rng.random_bool(self.failing)))
@@ -47,7 +48,8 @@ impl UserPopulation {
         (0..self.salts.max(1)).map(|_| self.salted(&users, weights, rng)).collect()
     }
 
-    /// How many users have met a version that a `share` of them is assigned to, on average, after it has answered so many requests.
+    /// The mean number of users who reach a version with a `share` of the users, after `requests`
+    /// of its requests.
     #[must_use]
     pub fn exposed(&self, share: f64, requests: f64) -> f64 {
         if share <= 0.0 {
@@ -65,7 +67,8 @@ impl UserPopulation {
         weights: &[f64],
         rng: &mut SmallRng,
     ) -> Vec<UserProfile> {
-        // Requests, and those of users who fail, of each slice without those before it; at last of those in none.
+        // The requests, and those of failing users, of each slice without its predecessors; the
+        // last entry is of no slice.
         let mut sums = vec![(0.0, 0.0); weights.len() + 1];
         for (requests, fails) in users {
             let bucket: f64 = rng.random();
@@ -95,7 +98,8 @@ impl UserPopulation {
 }
 
 impl UserProfile {
-    /// What is counted of the slice and of the others in so many requests, of which a share fails anyway.
+    /// Draws the counts of the slice and of the others in `requests` requests, of which `errors`
+    /// fail with any version.
     pub fn watch(&self, requests: f64, errors: f64, rng: &mut SmallRng) -> SliceObservation {
         let mut arm = |share: f64, habit: f64| {
             let n = poisson(requests * share, rng);
@@ -106,26 +110,6 @@ impl UserProfile {
             inside: arm(self.share, self.inside),
             outside: arm(1.0 - self.share, self.outside),
         }
-    }
-}
-
-/// How many of n, each with this chance.
-#[must_use]
-pub fn binomial(n: u64, chance: f64, rng: &mut impl Rng) -> u64 {
-    match Binomial::new(n, chance.clamp(0.0, 1.0)) {
-        Ok(distribution) if n > 0 && chance > 0.0 => distribution.sample(rng),
-        _ => 0,
-    }
-}
-
-/// How many, of a mean.
-#[must_use]
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // whole and not negative
-pub fn poisson(mean: f64, rng: &mut impl Rng) -> u64 {
-    if mean > 0.0 {
-        Poisson::new(mean).map_or(0, |distribution| distribution.sample(rng) as u64)
-    } else {
-        0
     }
 }
 

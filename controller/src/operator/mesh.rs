@@ -228,14 +228,14 @@ fn proxy_source(
     let port = match &pods.statistics {
         StatisticsSource::Port(port) => *port,
         StatisticsSource::Prometheus(settings) => {
-            let prometheus = PrometheusSource::new(settings.clone(), Series::plain(plan));
+            let prometheus = PrometheusSource::new(settings.clone(), Series::plain(&plan.series()));
             return (AnySource::Prometheus(Box::new(prometheus)), None);
         }
     };
     let (listing, changes) = watch::channel(ProxyList::default());
     let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
     watches.spawn(async move { pods::follow(client, &namespace, &pods, port, listing).await });
-    let reader = StatsReader::Exposition(MetricIndex::of(plan));
+    let reader = StatsReader::Exposition(MetricIndex::new(&plan.series()));
     let discovery = ProxyDiscovery::follow(changes.clone());
     let fleet = FleetSource::new(discovery, cluster.scraper.clone(), reader);
     (AnySource::Fleet(Box::new(fleet)), Some(changes))

@@ -117,7 +117,10 @@ async fn a_server_reads_the_files_of_rollouts_from_one_directory_only() {
     let within = format!("{}/key", directory.display());
     let server = Server::start(world.envoy.dir()).await;
     let refused = server.refused(&["apply", &named(within.clone())]).await;
-    assert!(refused.contains("spec.hooks: ") && refused.contains("only if --secrets"), "{refused}");
+    assert!(
+        refused.contains("spec.hooks: ") && refused.contains("directory for secret files"),
+        "{refused}"
+    );
     assert_eq!(server.stop().await, Some(0));
     let secrets = directory.display().to_string();
     let server = Server::started_with(world.envoy.dir(), &["--secrets", &secrets]).await;

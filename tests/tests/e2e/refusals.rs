@@ -66,14 +66,14 @@ async fn invalid_specifications_change_nothing() {
         (
             change("50%", "5%"),
             format!("{steps}[1].weight: "),
-            "5 % does not rise above the step before (5 %)",
+            "5 % is not above the previous step (5 %)",
         ),
         (
             change("candidate: v2", "candidate: v3"),
             "spec.candidate: ".into(),
-            "\"v3\" is none of spec.versions (v1, v2)",
+            "\"v3\" is not in spec.versions (v1, v2)",
         ),
-        (vec![], String::new(), "empty: not a rollout"),
+        (vec![], String::new(), "empty document"),
         (garbage, String::new(), ""),
         (vec![b'a'; 10_000_000], String::new(), "longer than 1048576 bytes: not a rollout"),
     ] {

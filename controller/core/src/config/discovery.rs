@@ -1,35 +1,35 @@
-//! Where the list of proxies comes from.
+//! The source of the list of proxies.
 
 use std::path::PathBuf;
 
-/// Where the list of proxies comes from.
+/// The source of the list of proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiscoveryConfig {
     /// One proxy, by the base address of its admin interface.
     Single(String),
-    /// These, each as `host:port`.
+    /// These addresses, each as `host:port`.
     Addresses(Vec<String>),
-    /// All addresses of a name.
+    /// All addresses of a DNS name.
     Dns {
         /// The name.
         host: String,
-        /// The port at each of its addresses.
+        /// The port at each address.
         port: u16,
     },
-    /// A file such as Prometheus' `file_sd` takes: groups of targets, as JSON or YAML.
+    /// A file in the format of Prometheus' `file_sd`: groups of targets, as JSON or YAML.
     File(PathBuf),
 }
 
-/// The host and the port of `host:port`, if it is that.
+/// The host and the port of `host:port`; `None` for other text.
 #[must_use]
 pub fn host_and_port(text: &str) -> Option<(&str, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
     let url = url::Url::parse(&format!("http://{text}")).ok()?;
-    // A path, a user or a query would make it something else.
+    // A path, a user or a query makes it a URL.
     let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let nobody = url.username().is_empty() && url.password().is_none();
-    (plain && nobody && !text.ends_with('/')).then_some((host, port))
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    (plain && anonymous && !text.ends_with('/')).then_some((host, port))
 }
 
 #[cfg(test)]

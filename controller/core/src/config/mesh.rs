@@ -1,27 +1,27 @@
-//! Where a mesh reaches the two versions of a rollout, and weights as its objects have them.
+//! The destinations of the two versions in a mesh, and weights as routes have them.
 
 use std::fmt::{self, Display};
 
 use serin_filter::table::{BUCKETS, Weight};
 use thiserror::Error;
 
-/// Where the two versions of a rollout are reached.
+/// A value for each version of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions<T> {
-    /// The version that runs.
+    /// The value of the running version.
     pub baseline: T,
-    /// The version that shall take its place.
+    /// The value of the new version.
     pub candidate: T,
 }
 
-/// Where a version is reached: Istio's `destination`.
+/// The destination of a version: Istio's `destination`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// A service's name. Without dots it is one of the VirtualService's namespace, as it is to Istio.
+    /// The name of a service. A name without dots is in the VirtualService's namespace.
     pub host: String,
-    /// Which of the host's instances, if not all: a name that a DestinationRule explains.
+    /// A subset that a DestinationRule defines; `None` for all instances.
     pub subset: Option<String>,
-    /// The host's port; any if absent.
+    /// The host's port; `None` for any.
     pub port: Option<u16>,
 }
 
@@ -35,14 +35,14 @@ impl fmt::Display for Destination {
     }
 }
 
-/// Where a version is reached: a Service, as a `backendRef` names it.
+/// The Service of a version, as in a `backendRef`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
     /// The Service's name.
     pub name: String,
-    /// Its namespace; the route's if absent.
+    /// Its namespace; `None` for the route's.
     pub namespace: Option<String>,
-    /// Its port; any if absent.
+    /// Its port; `None` for any.
     pub port: Option<u16>,
 }
 
@@ -56,14 +56,12 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A weight that Istio can't be told.
+/// A weight that Istio does not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "{0} is not a whole percentage, and Istio's weights are. Choose one, or let the filter split"
-)]
+#[error("{0} is not a whole percentage, as Istio's weights are; change it, or use mode filter")]
 pub struct NotPercent(Weight);
 
-/// Two weights as an object has them: each version's share is its part of the sum.
+/// The weights of a route. A version's share is its part of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteWeights {
     /// The baseline's weight.
@@ -91,7 +89,7 @@ impl RouteWeights {
         whole.then_some(percent).ok_or(NotPercent(weight))
     }
 
-    /// The candidate's share, to the nearest part per million; `None` if neither version has any.
+    /// The candidate's share, to the nearest part per million; `None` if both weights are 0.
     #[must_use]
     pub fn candidate_weight(self) -> Option<Weight> {
         let sum = u64::from(self.baseline) + u64::from(self.candidate);

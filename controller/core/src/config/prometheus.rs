@@ -1,43 +1,44 @@
-//! Where a Prometheus is, and how Prometheus names what Envoy counts.
+//! The connection to a Prometheus, and its names for Envoy's statistics.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Where a Prometheus is.
+/// The connection to a Prometheus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrometheusConnection {
     /// Base address, such as `https://prometheus.example.com`.
     pub url: String,
-    /// Who asks.
+    /// The credentials.
     pub auth: Auth,
 }
 
-/// A Prometheus, and which of its targets are the proxies.
+/// A Prometheus that scrapes the proxies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrometheusSettings {
-    /// Where it is.
+    /// The connection.
     pub connection: PrometheusConnection,
-    /// Labels that all proxies have, and no other target; if there are none, whatever has the filter's statistics is a proxy.
+    /// Labels that all proxies have and no other target has. Without labels, every target with the
+    /// filter's statistics is a proxy.
     pub instances: BTreeMap<String, String>,
 }
 
-/// How a request shows who asks. Files are read for each request, so a secret can be changed at any time.
+/// The authentication of a request. Files are read for each request, so secrets can be rotated.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Auth {
-    /// Not at all.
+    /// No authentication.
     #[default]
     None,
-    /// By name and password.
+    /// HTTP basic authentication.
     Basic {
-        /// The name.
+        /// The user name.
         username: String,
         /// The file with the password.
         password_file: PathBuf,
     },
-    /// By a token.
+    /// A bearer token.
     Bearer {
         /// The file with the token.
         token_file: PathBuf,
@@ -56,7 +57,7 @@ impl Auth {
     }
 }
 
-/// A statistic's name as the page has it.
+/// The name of a statistic in Prometheus.
 #[must_use]
 pub fn prometheus_name(name: &str) -> String {
     name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '_', "_")

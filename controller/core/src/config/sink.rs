@@ -1,18 +1,18 @@
-//! Where proxies take the configuration of the filter from.
+//! The place from which proxies load the filter's configuration.
 
 use std::path::PathBuf;
 
-/// Where proxies get the filter's configuration from.
+/// The place from which proxies load the filter's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SinkLocation {
-    /// A file that they follow.
+    /// A file that the proxies watch.
     File(PathBuf),
-    /// The xDS server of `serin serve`; they are in this group, which is their `node.cluster`.
+    /// The xDS server of `serin serve`, for the proxies whose `node.cluster` is this group.
     Group(String),
 }
 
 impl SinkLocation {
-    /// The field of a specification that names it.
+    /// The path of the field that names it.
     #[must_use]
     pub fn field(&self) -> &'static str {
         match self {

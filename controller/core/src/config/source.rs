@@ -1,9 +1,9 @@
-//! Where evidence comes from.
+//! The source of observations.
 
 use super::discovery::DiscoveryConfig;
 use super::prometheus;
 
-/// Where evidence comes from.
+/// The source of observations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceConfig {
     /// The admin interfaces of these proxies.

@@ -1,5 +1,6 @@
-//! Is a share above a fixed limit? The test behind absolute objectives: "at most 1 % of the requests fail", and "p99 below 500 ms",
-//! which is "at most 1 % of the requests take longer than 500 ms".
+//! Tests whether a share is above a fixed limit. It is the test behind absolute objectives: "at
+//! most 1 % of the requests fail", and "p99 below 500 ms", which is "at most 1 % of the requests
+//! take longer than 500 ms".
 //!
 //! Null hypothesis: `p <= p0` at any time. Each bet is the likelihood ratio of a rate p1 above p0,
 //!
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::coin_flip::Direction;
 use crate::judge::wealth::Wealth;
 
-/// How many times above the limit (or below it) the share is assumed to be, one bet for each.
+/// The assumed factors above (or below) the limit, one bet for each.
 const FACTORS: [f64; 8] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0];
 
 /// Shares far above any limit, one bet for each.
@@ -29,21 +30,21 @@ pub struct AbsoluteTest {
 }
 
 impl AbsoluteTest {
-    /// A test of a `limit` above 0 and below 0.999 from now on: for [`Direction::Harm`] of being above it, for [`Direction::Safe`] of being
-    /// below.
+    /// A test of a `limit` above 0 and below 0.999 from now on: with [`Direction::Harm`] that the
+    /// share is above it, with [`Direction::Safe`] that it is below.
     #[must_use]
     pub fn fully_invested(direction: Direction, limit: f64) -> Self {
         Self { limit, direction, wealth: Wealth::fully_invested(rates(direction, limit).count()) }
     }
 
-    /// A test that stays quick for a rollout planned to last `slots` slots.
+    /// A test that stays sensitive over a rollout planned to last `slots` slots.
     #[must_use]
     pub fn restarting(direction: Direction, limit: f64, slots: u32) -> Self {
         let wealth = Wealth::with_reserve(slots, rates(direction, limit).count());
         Self { limit, direction, wealth }
     }
 
-    /// Takes into account that `bad` of `requests` were bad.
+    /// Adds `bad` of `requests`.
     pub fn add(&mut self, bad: u64, requests: u64) {
         let (k, n, p0) = (bad as f64, requests as f64, self.limit);
         let gain = |p1: f64| k * (p1 / p0).ln() + (n - k) * ((1.0 - p1) / (1.0 - p0)).ln();
@@ -56,13 +57,13 @@ impl AbsoluteTest {
         self.wealth.ln_e()
     }
 
-    /// The bets, to be changed.
+    /// The wealth of the test.
     pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
         &mut self.wealth
     }
 }
 
-/// The shares that the bets are on.
+/// The assumed shares, one for each bet.
 fn rates(direction: Direction, limit: f64) -> impl Iterator<Item = f64> {
     let above = FACTORS.iter().map(move |factor| limit * factor).filter(|rate| *rate < 0.5);
     let far = FAR_ABOVE.into_iter().filter(move |rate| *rate > limit);
@@ -75,7 +76,7 @@ fn rates(direction: Direction, limit: f64) -> impl Iterator<Item = f64> {
 mod tests {
     use super::*;
 
-    /// Against numbers computed apart, from the formula above.
+    /// The expected numbers were computed independently, from the formula above.
     #[test]
     fn golden_vector() {
         let mut test = AbsoluteTest::fully_invested(Direction::Harm, 0.01);

@@ -1,44 +1,48 @@
-//! Users are not requests: who falls into the candidate's slice has habits of their own, such as always failing, and keeps them. With
-//! sticky users the slice is better or worse than the rest before the candidate has answered anything, and no test that compares it with
-//! the rest can tell that from what the candidate does.
+//! Users are not requests. A user in the candidate's slice keeps their habits, such as requests
+//! that always fail. With sticky users the slice is better or worse than the rest before the
+//! candidate has answered a request, and no comparison with the rest can tell that from harm.
 //!
-//! So the slice is looked at while the baseline still serves everybody (an A/A comparison): for several salts, each of which
-//! would choose other users, what the users of each future step did and what the others did. The salt whose slices differ least
-//! is taken, and the most that they may still differ, as far as the counts can tell, widens the margins of each step. If it is right (which it
-//! is but for the chance `miss`, over all salts, steps and SLIs), a candidate within its margins for each of its users
-//! is within the wider ones for the slice, and the guarantee holds again.
+//! So the slices are compared while the baseline serves all users (an A/A test): for several salts,
+//! each of which assigns other users, the counts of each future step's slice and of the others. The
+//! salt with the smallest differences is used, and the largest difference that the counts allow
+//! widens the margins of each step. If that bound holds (it fails with probability `miss` over all
+//! salts, steps and SLIs), a candidate within its margins for each user is within the wider ones
+//! for the slice, and the guarantee holds.
 //!
-//! What it costs is what is not known: a slice of n requests with k failures may have a rate as high as k and n allow (Clopper and Pearson,
-//! 1934). To rule out a bias, the slice has to have been watched for about as many requests as the rollout will judge.
+//! The cost is uncertainty: a slice of n requests with k failures may have a rate as high as k and
+//! n allow (Clopper and Pearson, 1934). To rule out a bias, the test takes about as many requests
+//! as the rollout will judge.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::{Arm, Bias, Slice};
 
-/// How far the candidate's share of the requests may be from what its users sent before: a factor either way.
+/// The tolerated factor, in both directions, between the candidate's share of the requests and that
+/// of its users before.
 const SHARE_TOLERANCE: f64 = 2.0;
 
-/// What the users of one future slice did while the baseline served everybody, and what the others did.
+/// The counts of one future slice, and of the other users, while the baseline served all.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SliceObservation {
-    /// The users who will meet the candidate.
+    /// The users who will be sent to the candidate.
     pub inside: Arm,
     /// All others.
     pub outside: Arm,
 }
 
-/// The slice to take.
+/// The selected salt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaltChoice {
     /// Index of the salt.
     pub salt: usize,
-    /// For each step, what is known of the users who will meet the candidate.
+    /// For each step, the bounds of its slice.
     pub slices: Vec<Slice>,
 }
 
-/// Chooses among salts, each with the slices of all steps in which the baseline still serves. `miss` is the chance, above 0 and below
-/// 1, that any slice differs by more than is said. `None` without salts, or if a slice has not been seen at all.
+/// Selects the salt, from the slices of all steps that have a baseline. `miss` (above 0, below 1)
+/// is the probability that a slice differs by more than its bounds. `None` without salts, or if a
+/// slice has no requests.
 #[must_use]
 pub fn choose(salts: &[Vec<SliceObservation>], miss: f64) -> Option<SaltChoice> {
     let imbalance = |slices: &Vec<SliceObservation>| {
@@ -56,8 +60,9 @@ pub fn choose(salts: &[Vec<SliceObservation>], miss: f64) -> Option<SaltChoice> 
 }
 
 impl SliceObservation {
-    /// How far bad requests inside are from their share of all, in standard deviations, whatever the SLI and the sign: a slice that is
-    /// better than the rest hides harm.
+    /// The deviation of the slice's bad requests from their expected number, in standard
+    /// deviations, for the worst SLI and in either direction: a slice that is better than the rest
+    /// hides harm.
     fn imbalance(&self) -> f64 {
         let z = |(inside, outside): (u64, u64)| {
             let (n, all) = (self.inside.requests, self.inside.requests + self.outside.requests);
@@ -68,7 +73,7 @@ impl SliceObservation {
         self.slis().map(z).fold(0.0, f64::max)
     }
 
-    /// Bad requests inside and outside, by errors and by each boundary of latency.
+    /// Bad requests inside and outside, by errors and by each latency boundary.
     fn slis(&self) -> impl Iterator<Item = (u64, u64)> {
         let Self { inside, outside } = self;
         let slower =
@@ -76,7 +81,7 @@ impl SliceObservation {
         std::iter::once((inside.failures, outside.failures)).chain(slower)
     }
 
-    /// What is known of the slice, each statement wrong with a chance of `miss` at the most.
+    /// The bounds of the slice, each exceeded with a probability of at most `miss`.
     fn bounds(&self, miss: f64) -> Slice {
         let (inside, outside) = (self.inside.requests, self.outside.requests);
         let bias = |(bad_inside, bad_outside): (u64, u64)| {
@@ -95,7 +100,8 @@ impl SliceObservation {
     }
 }
 
-/// The upper limit of a share of which `bad` of `all` were seen, exceeded with a chance of `miss` at the most.
+/// The upper bound of a share with `bad` of `all` observed, exceeded with a probability of at most
+/// `miss`.
 fn upper_bound(bad: u64, all: u64, miss: f64) -> f64 {
     if bad >= all {
         return 1.0;
@@ -125,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_balanced_salt_is_taken_with_what_bias_it_may_have() {
+    fn the_most_balanced_salt_is_selected_with_its_possible_bias() {
         let salts = [
             vec![slice((1_000, 9), (99_000, 500)), slice((50_000, 300), (50_000, 209))],
             vec![slice((1_000, 5), (99_000, 504)), slice((50_000, 255), (50_000, 254))],
@@ -141,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_that_nobody_of_called_is_not_chosen() {
+    fn a_slice_without_requests_is_not_selected() {
         let unseen = slice((0, 0), (1_000, 0));
         assert_eq!(choose(&[vec![unseen.clone()]], 0.01), None);
         let seen = slice((10, 0), (990, 0));

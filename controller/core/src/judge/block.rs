@@ -1,10 +1,10 @@
-//! What both versions did in a stretch of time.
+//! The counts of both versions in one interval.
 
 use serde::{Deserialize, Serialize};
 
-use super::Sli;
+use super::sli::Sli;
 
-/// What one version did.
+/// The counts of one version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Arm {
     /// Requests that ended in an answer or a failure.
@@ -16,7 +16,7 @@ pub struct Arm {
 }
 
 impl Arm {
-    /// Adds what `other` did.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.failures += other.failures;
@@ -48,7 +48,7 @@ impl Arm {
     }
 }
 
-/// What both versions did in the same stretch of time.
+/// The counts of both versions in the same interval.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Block {
     /// The running version.
@@ -58,13 +58,13 @@ pub struct Block {
 }
 
 impl Block {
-    /// Adds what happened in another stretch.
+    /// Adds the counts of another interval.
     pub fn add(&mut self, other: &Self) {
         self.baseline.add(&other.baseline);
         self.candidate.add(&other.candidate);
     }
 
-    /// Requests of the version that has fewer.
+    /// Requests of the version with fewer requests.
     #[must_use]
     pub fn smaller_arm(&self) -> u64 {
         self.baseline.requests.min(self.candidate.requests)

@@ -1,20 +1,24 @@
-//! The stratified coin-flip e-process: is the candidate's share of bad requests above what the baseline's allows, or below?
+//! The stratified coin-flip e-process: tests whether the candidate's share of bad requests is
+//! above, or below, the margin over the baseline's.
 //!
-//! Null hypothesis of the test of [harm](Direction::Harm): `p_c <= r * p_b + d` in every block, with a relative tolerance r >= 1 and an
-//! absolute one d >= 0. In a block with `n_b` and `n_c` requests, a bad request would under the null be the candidate's with probability
-//! at most `u = r*n_c / (r*n_c + n_b)`; for each factor g > 1 of a grid the process bets that it is more often. For every g,
+//! Null hypothesis of the test of [harm](Direction::Harm): `p_c <= r * p_b + d` in every block,
+//! with a relative tolerance r >= 1 and an absolute one d >= 0. In a block with `n_b` and `n_c`
+//! requests, a bad request would under the null be the candidate's with probability at most `u =
+//! r*n_c / (r*n_c + n_b)`; for each factor g > 1 of a grid the process bets that it is more often.
+//! For every g,
 //!
 //! ```text
 //! l(g) += k_c*ln g - (k_c + k_b)*ln(1 + x) - d*n_c*(g-1)*(1-u)/(1+x),   x = u*(g-1)
 //! ```
 //!
-//! is the logarithm of a non-negative process whose expectation never exceeds 1 under the null, whatever `p_b` does and however
-//! often one looks: it is at most `exp(n_c*(a-1)*(p_c - r*p_b - d))` with `a = g/(1+x)`. So the mixture E reaches 1/alpha with a
-//! probability of at most alpha (Ville's inequality). Comparing within each block is what makes an incident that both versions share
-//! harmless.
+//! is the logarithm of a non-negative process whose expectation never exceeds 1 under the null,
+//! whatever `p_b` does and however often one looks: it is at most `exp(n_c*(a-1)*(p_c - r*p_b -
+//! d))` with `a = g/(1+x)`. So the mixture E reaches 1/alpha with a probability of at most alpha
+//! (Ville's inequality). Comparing within each block is what makes an incident that both versions
+//! share harmless.
 //!
-//! With g < 1 the sign of `a - 1` turns round, and the same formula tests the opposite null `p_c >= r * p_b + d`: evidence that the
-//! candidate is [safe](Direction::Safe), no worse than its margin.
+//! With g < 1 the sign of `a - 1` turns round, and the same formula tests the opposite null `p_c >=
+//! r * p_b + d`: evidence that the candidate is [safe](Direction::Safe), no worse than its margin.
 
 use std::sync::LazyLock;
 
@@ -23,22 +27,22 @@ use serde::{Deserialize, Serialize};
 use super::{Arm, Block};
 use crate::judge::wealth::Wealth;
 
-/// How many bets there are.
+/// The number of bets.
 pub(super) const BETS: usize = 13;
 
-/// How many times more often than the margin allows the candidate's requests are assumed to be bad, one bet for each.
+/// The assumed factors above the margin, one bet for each.
 const HARM_FACTORS: [f64; BETS] =
     [1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 32.0, 64.0, 128.0, 1024.0];
 
 /// See [`CoinFlip::restarting_where_rare`].
 const RARE_MIN_FACTOR: f64 = 8.0;
 
-/// How many times less often, for the test of safety. A candidate as good as the baseline is not far below its margin: the bets are dense
-/// there.
+/// The assumed factors below the margin, for the test of safety. A candidate as good as the
+/// baseline is close to its margin, so the bets are dense there.
 const SAFETY_FACTORS: [f64; BETS] =
     [1.1, 1.2, 1.4, 1.6, 1.8, 2.1, 2.5, 3.0, 4.0, 6.0, 12.0, 40.0, 1024.0];
 
-/// What a test gathers evidence for.
+/// The hypothesis that a test gathers evidence for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Direction {
@@ -74,7 +78,7 @@ impl Direction {
     }
 }
 
-/// How much worse than the baseline the candidate may be.
+/// The tolerated excess over the baseline.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Margin {
     /// r: the factor allowed, at least 1.
@@ -99,8 +103,8 @@ impl BadCounts {
     }
 }
 
-/// What a block's numbers of requests say before anything is known of the bad ones: the same for every SLI with the same relative
-/// tolerance.
+/// The odds of a block from its numbers of requests, before the bad ones: the same for every SLI
+/// with the same relative tolerance.
 #[derive(Debug, Clone)]
 pub struct Odds {
     grid: &'static FactorGrid,
@@ -111,7 +115,7 @@ pub struct Odds {
 }
 
 impl Odds {
-    /// The odds in a block of so many requests; `None` if one version has none: such a block compares nothing.
+    /// The odds in a block; `None` if a version has no requests, as then nothing is compared.
     #[must_use]
     pub fn new(direction: Direction, relative: f64, baseline: f64, candidate: f64) -> Option<Self> {
         if baseline <= 0.0 || candidate <= 0.0 {
@@ -125,14 +129,14 @@ impl Odds {
         Some(Self { grid, ln_cost: x.map(f64::ln_1p), allowance })
     }
 
-    /// What each bet gains by `bad`, but for the absolute tolerance.
+    /// The gain of each bet by `bad`, without the absolute tolerance.
     pub(super) fn gains(&self, bad: BadCounts) -> impl Iterator<Item = f64> {
         let all = bad.candidate + bad.baseline;
         let terms = self.grid.ln_g.iter().zip(&self.ln_cost);
         terms.map(move |(ln_g, ln_cost)| bad.candidate * ln_g - all * ln_cost)
     }
 
-    /// What each unit of the absolute tolerance takes from each bet.
+    /// The loss of each bet by each unit of the absolute tolerance.
     pub(super) fn allowance(&self) -> impl Iterator<Item = f64> {
         self.allowance.iter().copied()
     }
@@ -142,18 +146,18 @@ impl Odds {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoinFlip {
     wealth: Wealth,
-    /// So many bets, those on the smallest differences, are left out.
+    /// The number of bets left out, on the smallest factors.
     skipped_bets: usize,
 }
 
 impl CoinFlip {
-    /// A test that stays quick for a rollout planned to last `slots` slots.
+    /// A test that stays sensitive over a rollout planned to last `slots` slots.
     #[must_use]
     pub fn restarting(slots: u32) -> Self {
         Self { wealth: Wealth::with_reserve(slots, BETS), skipped_bets: 0 }
     }
 
-    /// The same where hardly anything is bad usually: whoever is worse there is many times worse, so that the bets on less than
+    /// The same for rare bad requests: there a worse candidate is many times worse, and bets below
     /// [`RARE_MIN_FACTOR`] would be lost.
     #[must_use]
     pub(super) fn restarting_where_rare(slots: u32) -> Self {
@@ -161,25 +165,26 @@ impl CoinFlip {
         Self { wealth: Wealth::with_reserve(slots, BETS - skipped_bets), skipped_bets }
     }
 
-    /// A test of what is going to happen from now on.
+    /// A test from now on, without a reserve.
     #[must_use]
     pub fn fully_invested() -> Self {
         Self { wealth: Wealth::fully_invested(BETS), skipped_bets: 0 }
     }
 
-    /// The bets with what they are worth.
+    /// The wealth of the test.
     #[must_use]
     pub fn wealth(&self) -> &Wealth {
         &self.wealth
     }
 
-    /// The bets, to be changed.
+    /// The wealth of the test.
     pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
         &mut self.wealth
     }
 
-    /// Takes a block into account: its odds, its bad requests, the absolute tolerance d, and the dispersion (at least 1): by how much
-    /// bad requests come in bursts, as variance / mean. A part of the gain is at most 1 in expectation if the whole is.
+    /// Adds a block: its odds, its bad requests, the absolute tolerance d, and the dispersion (at
+    /// least 1), the variance / mean of bursts. A fraction of a gain keeps the expectation at most
+    /// 1.
     pub fn add(&mut self, odds: &Odds, bad: BadCounts, absolute: f64, dispersion: f64) {
         let gains = odds.gains(bad).zip(odds.allowance()).skip(self.skipped_bets);
         self.wealth.gain(gains.map(|(gain, unit)| (gain - absolute * unit) / dispersion));

@@ -1,4 +1,4 @@
-//! The smallest degradation that a stretch of traffic could have shown.
+//! The smallest degradation that traffic could have revealed.
 
 use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
 use super::margins::BaselineHistory;
@@ -6,10 +6,11 @@ use super::{Arm, Block, Judge};
 use crate::judge::non_inferiority::least_requests;
 
 impl Judge {
-    /// The smallest share of failures (0 to 1) at which the candidate's requests in `seen` would, as expected counts in one block, have
-    /// shown harm to a fresh test, were the baseline as it was. `None` if even failing always would not have.
+    /// The smallest failure rate (0 to 1) at which the candidate's requests in `seen` would, as
+    /// expected counts in one block, have been evidence of harm in a fresh test, given the
+    /// baseline's counts. `None` if even a rate of 1 would not.
     ///
-    /// It is what an open gate is worth: a candidate worse than this would most likely have been rolled back.
+    /// It is the value of an open gate: a worse candidate would most likely have been rolled back.
     #[must_use]
     pub fn detectable_failure_rate(&self, seen: &Block) -> Option<f64> {
         let usual = seen.baseline.failure_rate()?;
@@ -25,16 +26,16 @@ impl Judge {
         Some(high)
     }
 
-    /// Whether the candidate failed as often in `seen` as would have shown harm to a fresh test.
+    /// Whether the candidate's failures in `seen` suffice for a fresh test to find harm.
     #[must_use]
     pub fn shows(&self, seen: &Block) -> bool {
         let failed = seen.candidate.failure_rate();
         failed.is_some_and(|rate| self.shown(&seen.baseline, &seen.candidate, rate))
     }
 
-    /// How many requests of the candidate it takes, about, until failing at `failure_rate` (0 to 1) shows, if the baseline fails as it
-    /// has and the candidate gets a `share` of the requests above 0 and below 1. `None` if a billion would not do: such a candidate is within
-    /// its margin, or hardly beyond.
+    /// Estimates the candidate's requests until a `failure_rate` (0 to 1) is found, if the baseline
+    /// fails at its past rate and the candidate gets a `share` (above 0, below 1) of the requests.
+    /// `None` above a billion: such a candidate is within its margin, or barely beyond.
     #[must_use]
     pub fn requests_to_harm(&self, failure_rate: f64, share: f64) -> Option<u64> {
         let usual = self.history.baseline().failure_rate().unwrap_or(0.0);
@@ -54,7 +55,7 @@ impl Judge {
         self.worth(n_b, n_c, bad) >= self.settings.limit()
     }
 
-    /// ln E of a fresh test of errors after this one block, as it counts in the whole.
+    /// The contribution to ln E of a fresh test of errors after one block.
     fn worth(&self, n_b: f64, n_c: f64, bad: BadCounts) -> f64 {
         let margin = BaselineHistory::errors(&self.settings, &self.context);
         let Some(odds) = Odds::new(Direction::Harm, margin.relative, n_b, n_c) else { return 0.0 };
@@ -75,9 +76,9 @@ mod tests {
         Judge::new(Settings::default()).detectable_failure_rate(&seen)
     }
 
-    /// A share too small for its failures to be told from the margin is not seen by any number of requests.
+    /// A failure rate within the margin is never found.
     #[test]
-    fn worse_candidates_take_fewer_requests_and_harmless_ones_are_never_seen() {
+    fn worse_candidates_take_fewer_requests_and_harmless_ones_are_never_found() {
         let usual = Arm { requests: 1_000_000, failures: 1_000, slower: Vec::new() };
         let mut judge = Judge::new(Settings::default());
         judge.learn(0.0, usual);

@@ -1,9 +1,10 @@
-//! How much the failure rates differ: an interval to show, which holds at all times together.
+//! A confidence interval of the difference of the failure rates, valid at all times together.
 //!
-//! The coin-flip test (see [`super::coin_flip`]) can be asked for every absolute margin d at once: with A0 the part of each bet's gain
-//! without d and B what each unit of d takes from it, `ln E(d) = LSE(ln w + A0 - d*B)`. The interval is made of the differences that
-//! are not refuted, at half the chance of error on each side: from below by the test of harm, from above by the test of safety. Looking
-//! at it as often as one likes does not make it wrong more often.
+//! The coin-flip test (see [`super::coin_flip`]) can be evaluated for every absolute margin d at
+//! once: with A0 the part of each bet's gain without d, and B the part that each unit of d takes
+//! from it, `ln E(d) = LSE(ln w + A0 - d*B)`. The interval contains the differences that are not
+//! rejected, at half the error probability on each side: from below by the test of harm, from above
+//! by the test of safety. The number of looks does not matter.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::Block;
 use super::coin_flip::{BETS, BadCounts, Direction, Odds};
 
-/// The chance that the interval ever misses the difference.
+/// The probability that the interval ever misses the difference.
 const MISS_PROBABILITY: f64 = 0.05;
 
-/// The candidate's share of bad requests less the baseline's, between these limits with 95 % confidence, at all times together. From
-/// -1 to 1.
+/// The 95 % confidence interval of the candidate's failure rate minus the baseline's, valid at all
+/// times together. From -1 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
     /// Lower limit.
@@ -24,14 +25,14 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// What there is to tell the interval from.
+/// The state of the interval.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Difference {
     harm: OneSidedBets,
     safe: OneSidedBets,
 }
 
-/// One direction's bets: each with A0 and B.
+/// The bets of one direction, each with A0 and B.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct OneSidedBets {
     direction: Direction,
@@ -52,7 +53,7 @@ impl Difference {
     pub(super) fn interval(&self) -> Interval {
         let refuted = (2.0 / MISS_PROBABILITY).ln();
         Interval {
-            // The more is allowed, the less speaks for harm, and the more for safety.
+            // A larger margin lowers the evidence of harm and raises that of safety.
             low: bisect(|d| self.harm.ln_e(d) < refuted),
             high: bisect(|d| self.safe.ln_e(d) >= refuted),
         }
@@ -80,7 +81,7 @@ impl OneSidedBets {
     }
 }
 
-/// The least difference from -1 to 1 from which on the condition holds; 1 if it never does.
+/// The smallest difference from -1 to 1 at which the condition holds; 1 if it never does.
 fn bisect(holds: impl Fn(f64) -> bool) -> f64 {
     let (mut below, mut above) = (-1.0, 1.0);
     if holds(below) {

@@ -1,8 +1,8 @@
-//! Verdicts in one sentence with the numbers that carry them.
+//! Verdicts as sentences with their numbers.
 
 use super::{Arm, Block, Cause, Objective, Settings, Sli, Verdict};
 
-/// The two versions by name.
+/// The names of the two versions.
 #[derive(Debug, Clone, Copy)]
 pub struct VersionLabels<'n> {
     /// The running version.
@@ -12,7 +12,7 @@ pub struct VersionLabels<'n> {
 }
 
 impl Cause {
-    /// Why the candidate is to go, from what both versions did in `seen`.
+    /// The reason of the rollback, with the counts in `seen`.
     #[must_use]
     pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
         match self {
@@ -23,7 +23,7 @@ impl Cause {
 }
 
 impl Objective {
-    /// How the candidate misses the objective.
+    /// The way in which the candidate misses the objective.
     #[must_use]
     pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
         let Self { sli, at_most } = self;
@@ -44,7 +44,7 @@ impl Objective {
 }
 
 impl Sli {
-    /// What is wrong with a bad request, as in "5 % of the requests ...".
+    /// The predicate of a bad request, as in "5 % of the requests ...".
     fn describe(self, settings: &Settings) -> String {
         match self {
             Self::Errors => "failed".to_owned(),
@@ -68,7 +68,7 @@ impl Sli {
 }
 
 impl Verdict {
-    /// The verdict in one sentence, from what both versions did in `seen`.
+    /// The verdict in one sentence, with the counts in `seen`.
     #[must_use]
     pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
         match self {
@@ -81,7 +81,7 @@ impl Verdict {
                 Sli::Errors.compare(settings, names, seen)
             ),
             Self::Unhealthy(objective) => format!(
-                "the service is unhealthy, and not by the release alone: {}",
+                "the service is unhealthy with either version: {}",
                 objective.explain(settings, names, seen)
             ),
             Self::Harm(cause) => cause.explain(settings, names, seen),
@@ -132,7 +132,7 @@ mod tests {
         let objective = Objective { sli: Sli::Errors, at_most: 0.01 };
         assert_eq!(
             Verdict::Unhealthy(objective).explain(&settings, names, &seen),
-            "the service is unhealthy, and not by the release alone: 32.5 % (13 of 40) of v2's requests failed, \
+            "the service is unhealthy with either version: 32.5 % (13 of 40) of v2's requests failed, \
              at most 1.00 % may; 0.125 % (1 of 800) of v1's did"
         );
         let alone = Block { baseline: Arm::default(), ..seen };

@@ -1,4 +1,4 @@
-//! Evidence of harm: the e-processes of all SLIs, summed into the one that decides.
+//! Evidence of harm: the e-processes of all SLIs, and the sum that decides.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,19 +8,19 @@ use super::margins::BaselineHistory;
 use super::settings::{Settings, SplitContext};
 use super::{Arm, Block, Objective};
 use crate::judge::latency_tests::LatencyTests;
-use crate::judge::wealth::{Wealth, ln_sum_exp};
+use crate::judge::wealth::{Wealth, ln_sum_exp, mean_ln_e};
 
-/// The tests of harm of one rollout. Never reset.
+/// The tests of harm of one rollout. They are never reset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct HarmTests {
     errors: CoinFlip,
     latency: LatencyTests,
-    /// One for each objective, of what happened without a baseline.
+    /// One for each objective, over the time without a baseline.
     objectives: Vec<AbsoluteTest>,
     evidence: HarmEvidence,
 }
 
-/// ln E of everything and of its parts.
+/// ln E in total and of each part.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct HarmEvidence {
     pub(super) all: f64,
@@ -54,7 +54,7 @@ impl HarmTests {
         self.objectives.iter_mut().for_each(|test| test.wealth_mut().pass_slot());
     }
 
-    /// Takes a block into account. No block adds more than half of what decides, if the settings have it so.
+    /// Adds a block. With `cap`, one block adds at most half of the deciding evidence.
     pub(super) fn add(
         &mut self,
         settings: &Settings,
@@ -117,7 +117,7 @@ impl HarmTests {
         HarmEvidence { all, errors, latency, objectives }
     }
 
-    /// Every test with the share it has in the evidence.
+    /// Every test with its weight in the evidence.
     fn shares(&mut self, settings: &Settings) -> impl Iterator<Item = (f64, &mut Wealth)> {
         let weights = settings.weights();
         let latency = self.latency.wealths();
@@ -128,9 +128,9 @@ impl HarmTests {
             .chain(self.objectives.iter_mut().map(move |test| (each_objective, test.wealth_mut())))
     }
 
-    /// Lowers the bets of all tests alike until the evidence is down to `ln_e`.
+    /// Lowers the bets of all tests by one factor until the evidence is `ln_e`.
     fn discount_to(&mut self, settings: &Settings, ln_e: f64) {
-        // The stake of latency is whole until it is bet.
+        // The wealth of latency is whole until boundaries are selected.
         let latency_waits = self.latency.wealths().len() == 0;
         let mut held_back = if latency_waits { settings.weights().latency } else { 0.0 };
         let mut ln_at_stake = f64::NEG_INFINITY;
@@ -144,7 +144,7 @@ impl HarmTests {
         }
     }
 
-    /// The boundary that tells most of latency, and the objective most clearly missed.
+    /// The boundary with the most evidence, and the objective with the most.
     pub(super) fn slowest(&self) -> Option<usize> {
         self.latency.strongest()
     }
@@ -152,14 +152,6 @@ impl HarmTests {
     pub(super) fn most_missed(&self) -> Option<usize> {
         largest(self.objectives.iter().map(AbsoluteTest::ln_e))
     }
-}
-
-/// ln of the mean of exponentials; `None` of nothing.
-pub(super) fn mean_ln_e(all: impl ExactSizeIterator<Item = f64> + Clone) -> Option<f64> {
-    let count = all.len();
-    let largest = all.clone().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = all.map(|ln_e| (ln_e - largest).exp()).sum();
-    (count > 0).then(|| largest + (sum / count as f64).ln())
 }
 
 fn largest(of: impl Iterator<Item = f64>) -> Option<usize> {

@@ -1,8 +1,9 @@
-//! Is the candidate slower? The tests of latency, at boundaries all over the baseline's distribution.
+//! Tests whether the candidate is slower, at boundaries over the baseline's distribution.
 //!
-//! At each boundary, being slower than it is a bad request like any other, and the evidence of all boundaries is averaged. Which
-//! boundaries tell something depends on how long requests take: they are chosen by what the baseline has done before, at best before the
-//! candidate had users, and kept. Until enough of it is known there is no bet, so the choice can't favour either side.
+//! At each boundary a slower request is a bad one, and the evidence of all boundaries is averaged.
+//! The informative boundaries depend on the latencies, so they are selected from the baseline's
+//! history, at best before the candidate has users, and then kept. There is no bet before, so the
+//! selection favours neither version.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,25 +12,26 @@ use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
 use super::likelihood::{LikelihoodRatio, RequestCounts};
 use super::margins::BaselineHistory;
 use super::settings::{Settings, SplitContext};
-use crate::judge::wealth::Wealth;
+use crate::judge::wealth::{Wealth, mean_ln_e};
 
-/// So many requests of the baseline tell where the boundaries are to be.
+/// The baseline's requests required to select the boundaries.
 const MIN_BASELINE_REQUESTS: u64 = 50;
 
-/// Shares of the baseline's requests that are slower: for each, the lowest boundary that no more exceed is taken.
+/// Shares of the baseline's slower requests: for each, the lowest boundary that no larger share
+/// exceeds is selected.
 const TAIL_SHARES: [f64; 3] = [0.5, 0.2, 0.03];
 
-/// Beyond what the baseline does at all: boundaries so many times the lowest that nothing exceeded, or the last one. That one itself
-/// some requests exceed, if few: it tells less.
+/// Boundaries beyond the baseline's distribution, as factors of the lowest boundary that no request
+/// exceeded, or the last boundary.
 const TAIL_FACTORS: [f64; 3] = [2.0, 4.0, 8.0];
 
-/// Above this share of bad requests the likelihood ratio tells more than the coin flip.
+/// The share of bad requests above which the likelihood ratio is more sensitive than the coin flip.
 const COMMON_SHARE: f64 = 0.1;
 
 /// The tests of latency of one rollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct LatencyTests {
-    /// None until boundaries are chosen.
+    /// Empty until the boundaries are selected.
     tests: Vec<BoundaryTest>,
 }
 
@@ -107,10 +109,10 @@ impl LatencyTests {
 
     /// ln of the mean of all tests' E; 0 until there are any.
     pub(super) fn ln_e(&self) -> f64 {
-        crate::judge::harm_tests::mean_ln_e(self.each()).unwrap_or(0.0)
+        mean_ln_e(self.each()).unwrap_or(0.0)
     }
 
-    /// The boundary that tells most.
+    /// The boundary with the most evidence.
     pub(super) fn strongest(&self) -> Option<usize> {
         let clearest = self.each().zip(&self.tests).max_by(|(a, _), (b, _)| a.total_cmp(b));
         clearest.map(|(_, test)| test.boundary)

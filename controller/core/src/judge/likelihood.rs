@@ -1,34 +1,39 @@
-//! The likelihood-ratio e-process: the same question as that of the [coin flip](super::coin_flip), where bad requests are common.
+//! The likelihood-ratio e-process: the test of the [coin flip](super::coin_flip) for common bad
+//! requests.
 //!
-//! The coin flip looks at bad requests only. Where more than one in ten is "bad", as beyond a latency boundary near the median, the
-//! others tell nearly as much, and the coin flip needs twice the requests. This test uses both. For each bet, with the baseline's rate
-//! `p_b` as it has been lately and a rate `p_c` of the candidate above what the margin allows, it takes the point `(q_b, q_c = r*q_b + d)`
-//! of the null that is nearest to them in Kullback-Leibler divergence for these numbers of requests, and wins
+//! The coin flip uses bad requests only. Where more than one request in ten is "bad", as beyond a
+//! latency boundary near the median, the good ones are nearly as informative, and the coin flip
+//! takes twice the requests. This test uses both. For each bet, with the baseline's recent rate
+//! `p_b` and a rate `p_c` of the candidate above the margin, it takes the point `(q_b, q_c = r*q_b
+//! + d)` of the null nearest to them in Kullback-Leibler divergence for these numbers of requests,
+//! and gains
 //!
 //! ```text
 //! l += k_c*ln(1 + (1-q_c)*c_c) + (n_c-k_c)*ln(1 - q_c*c_c) + k_b*ln(1 + (1-q_b)*c_b) + (n_b-k_b)*ln(1 - q_b*c_b)
 //! ```
 //!
-//! with `c_c = (p_c - q_c) / (q_c*(1-q_c))` and `c_b = -r*n_c*c_c / n_b`. That is the likelihood ratio when q is the nearest point exactly. As
-//! `ln(1 + y) <= y`, the logarithm of the expectation is at most `n_c*c_c*(s_c - q_c) + n_b*c_b*(s_b - q_b) = n_c*c_c*(s_c - r*s_b - d)`
-//! for true rates s, so never above 0 under the null: whatever `p_b` and q are, and if the rates change within the block. Only how
-//! fast evidence gathers depends on them.
+//! with `c_c = (p_c - q_c) / (q_c*(1-q_c))` and `c_b = -r*n_c*c_c / n_b`. That is the likelihood
+//! ratio when q is the nearest point exactly. As `ln(1 + y) <= y`, the logarithm of the expectation
+//! is at most `n_c*c_c*(s_c - q_c) + n_b*c_b*(s_b - q_b) = n_c*c_c*(s_c - r*s_b - d)` for true
+//! rates s, so never above 0 under the null: whatever `p_b` and q are, and if the rates change
+//! within the block. Only how fast evidence gathers depends on them.
 
 use serde::{Deserialize, Serialize};
 
 use super::coin_flip::{BadCounts, Margin};
 use crate::judge::wealth::Wealth;
 
-/// By what factor the candidate's odds are assumed to be worse, one bet for each.
+/// The assumed odds ratios of the candidate, one bet for each.
 const ODDS_RATIOS: [f64; 6] = [1.1, 1.3, 1.8, 3.0, 8.0, 50.0];
 
-/// The baseline's requests that its rate is told from: older ones are forgotten, so that it follows the time of day.
+/// The number of the baseline's requests that estimate its rate. Older ones decay, so the estimate
+/// follows the time of day.
 const MAX_REMEMBERED_REQUESTS: f64 = 10_000.0;
 
-/// How often the nearest point is approached; more makes no difference.
+/// The iterations towards the nearest point; more make no difference.
 const ITERATIONS: usize = 2;
 
-/// The largest part of its worth that a bet loses by one request.
+/// The largest fraction of its wealth that a bet loses by one request.
 const MAX_BET_FRACTION: f64 = 0.9;
 
 /// Requests of both versions in one block.
@@ -42,13 +47,14 @@ pub(super) struct RequestCounts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LikelihoodRatio {
     wealth: Wealth,
-    /// The baseline's requests that are remembered, and the bad ones.
+    /// The decayed counts of the baseline's requests and of the bad ones.
     remembered: f64,
     remembered_bad: f64,
 }
 
 impl LikelihoodRatio {
-    /// A test that stays quick for a rollout planned to last `slots` slots, at a baseline that had so many bad among its requests.
+    /// A test that stays sensitive over a rollout planned to last `slots` slots, after a baseline
+    /// with `bad` of `requests`.
     pub(super) fn restarting(slots: u32, requests: f64, bad: f64) -> Self {
         let wealth = Wealth::with_reserve(slots, ODDS_RATIOS.len());
         Self { wealth, remembered: requests, remembered_bad: bad }
@@ -62,7 +68,7 @@ impl LikelihoodRatio {
         &mut self.wealth
     }
 
-    /// Takes a block into account, in which both versions have requests.
+    /// Adds a block in which both versions have requests.
     pub(super) fn add(
         &mut self,
         n: RequestCounts,
@@ -70,7 +76,7 @@ impl LikelihoodRatio {
         margin: Margin,
         dispersion: f64,
     ) {
-        // Neither 0 nor 1, whatever was seen.
+        // Strictly between 0 and 1.
         let usual = (self.remembered_bad + 0.5) / (self.remembered + 1.0);
         let gain = |odds: f64| Bet::new(odds, usual, n, margin).map_or(0.0, |bet| bet.gain(n, bad));
         self.wealth.gain(ODDS_RATIOS.into_iter().map(|odds| gain(odds) / dispersion));
@@ -80,7 +86,7 @@ impl LikelihoodRatio {
     }
 }
 
-/// A bet on one block: the point of the null, and what is won per bad request more than it says.
+/// A bet on one block: the point of the null, and the gain of each bad request.
 struct Bet {
     q_b: f64,
     q_c: f64,
@@ -89,7 +95,7 @@ struct Bet {
 }
 
 impl Bet {
-    /// `None` if the margin allows what would be bet on.
+    /// `None` if the assumed rate is within the margin.
     fn new(
         odds: f64,
         p_b: f64,
@@ -111,7 +117,7 @@ impl Bet {
             q_b = nearest.clamp(1e-6, 1.0 - 1e-6);
         }
         let q_c = q_c(q_b);
-        // Where the least is allowed to be cut off, the null does not end where it should.
+        // With a clamped rate the point is not on the null's boundary.
         if relative * q_b + absolute > q_c || p_c <= q_c {
             return None;
         }
@@ -140,7 +146,8 @@ mod tests {
         ways * p.powi(k as i32) * (1.0 - p).powi((n - k) as i32)
     }
 
-    /// By enumeration of every outcome of two blocks on the boundary of the null, whatever the baseline's rate was before.
+    /// Enumerates all outcomes of two blocks on the boundary of the null, for several past rates of
+    /// the baseline.
     #[test]
     fn expectation_never_exceeds_one_on_the_boundary() {
         let margins = [(1.0, 0.0), (1.1, 0.005), (1.5, 0.1)];

@@ -1,4 +1,5 @@
-//! The margins in force: those of the settings, as the history of the baseline and the habits of the candidate's users ask for.
+//! The effective margins: those of the settings, adjusted to the baseline's history and the users'
+//! habits.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +7,13 @@ use super::Arm;
 use super::coin_flip::Margin;
 use super::settings::{Settings, SplitContext};
 
-/// Boundaries that fewer of the baseline's requests than this exceed get [`RARE_MARGIN`] as their absolute margin: the usual one
-/// would be many times what is normal there.
+/// Boundaries that a smaller share of the baseline's requests exceeds get [`RARE_MARGIN`] as their
+/// absolute margin: the configured one is a multiple of the normal share there.
 const RARE_SHARE: f64 = 0.01;
 const RARE_MARGIN: f64 = 0.001;
 
-/// All that the baseline has done in the blocks so far. Margins follow it, so it never holds the block being judged.
+/// The baseline's counts of all earlier blocks. Margins follow it, so it excludes the block being
+/// judged.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct BaselineHistory {
     baseline: Arm,
@@ -35,12 +37,12 @@ impl BaselineHistory {
         (self.baseline.slower_than(boundary) as f64) < RARE_SHARE * self.baseline.requests as f64
     }
 
-    /// What the candidate's failures may be.
+    /// The margin of failures.
     pub(super) fn errors(settings: &Settings, terms: &SplitContext) -> Margin {
         widened(settings.errors, terms.slice.bias.errors)
     }
 
-    /// What its requests slower than a boundary may be.
+    /// The margin of requests slower than a boundary.
     pub(super) fn latency(&self, margin: Margin, terms: &SplitContext, boundary: usize) -> Margin {
         let usual = margin.absolute;
         let absolute = if self.is_rare(boundary) { usual.min(RARE_MARGIN) } else { usual };
@@ -49,8 +51,8 @@ impl BaselineHistory {
     }
 }
 
-/// The margin for users who meet bad requests more often by `bias` even at the baseline. If the candidate is within its margin for
-/// each user, `p_c <= r * (p_b + bias) + d`.
+/// The margin for users whose requests are bad more often by `bias` even at the baseline. For a
+/// candidate within its margin for each user, `p_c <= r * (p_b + bias) + d`.
 fn widened(Margin { relative, absolute }: Margin, bias: f64) -> Margin {
     Margin { relative, absolute: (absolute + relative * bias).min(1.0) }
 }

@@ -1,7 +1,7 @@
-//! Evidence of no harm: the mirror of the tests of harm, for gates that open by evidence.
+//! Evidence of no harm: the mirror of the tests of harm, for gates of kind evidence.
 //!
-//! Each SLI, each latency boundary for itself, has to be shown to be no worse than its margin. As all of them have to, none needs a share
-//! of the chance of error (an intersection-union test).
+//! Each SLI, and each latency boundary, must be shown to be no worse than its margin. As all must
+//! pass, none needs a share of the error probability (an intersection-union test).
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ impl NonInferiority {
         }
     }
 
-    /// ln E of the SLI for which least is shown.
+    /// ln E of the SLI with the least evidence.
     pub(super) fn ln_e(&self) -> f64 {
         self.latency.iter().map(CoinFlip::ln_e).fold(self.errors.ln_e(), f64::min)
     }
@@ -57,9 +57,9 @@ impl NonInferiority {
     }
 }
 
-/// How many requests of the candidate it takes, about, until the evidence of no harm suffices, for a candidate just as good as the baseline
-/// has been: `usual`, at a split that gives the candidate `share` of the requests (above 0 and below 1). `None` if a billion would
-/// not do: where the margin is nothing, no number of requests shows that it is kept.
+/// Estimates the candidate's requests until the evidence of no harm suffices, for a candidate as
+/// good as the baseline (`usual`) at a `share` (above 0, below 1) of the requests. `None` above a
+/// billion: without a margin no number of requests suffices.
 pub(super) fn requests_needed(
     settings: &Settings,
     terms: &SplitContext,
@@ -83,7 +83,7 @@ pub(super) fn requests_needed(
     least_requests(suffice)
 }
 
-/// The least number of requests that suffices, if a billion do.
+/// The smallest number of requests that suffices, up to a billion.
 pub(super) fn least_requests(suffice: impl Fn(u64) -> bool) -> Option<u64> {
     let (mut too_few, mut enough) = (0, 1_000_000_000);
     if !suffice(enough) {
@@ -96,7 +96,8 @@ pub(super) fn least_requests(suffice: impl Fn(u64) -> bool) -> Option<u64> {
     Some(enough)
 }
 
-/// ln E of safety after so many requests of a candidate that is as bad as the baseline, with the counts as expected.
+/// ln E of safety after `candidate` requests of a candidate as bad as the baseline, at expected
+/// counts.
 fn expected_ln_e(margin: Margin, rate: f64, candidate: f64, share: f64, dispersion: f64) -> f64 {
     let baseline = candidate * (1.0 - share) / share;
     let Some(odds) = Odds::new(Direction::Safe, margin.relative, baseline, candidate) else {
@@ -125,8 +126,8 @@ mod tests {
         )
     }
 
-    /// The figures of the design, from a simulation: 1,093 requests at 0.1 % errors, a margin of 0.5 % and a split of 5 %; by the
-    /// default margins 3,500 without any error and 9,000 at 0.1 %.
+    /// The figures of the design, from a simulation: 1,093 requests at 0.1 % errors, a margin of
+    /// 0.5 % and a split of 5 %; by the default margins 3,500 without any error and 9,000 at 0.1 %.
     #[test]
     fn it_takes_as_many_requests_as_measured() {
         let wide = Margin { relative: 1.0, absolute: 0.005 };

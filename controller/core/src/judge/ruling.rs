@@ -1,12 +1,12 @@
-//! What a judge says.
-
-use std::fmt;
+//! The ruling of the judge.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Objective};
+use super::block::Block;
+use super::settings::Objective;
+use super::sli::Sli;
 
-/// What the judge says after a block.
+/// The ruling after a block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ruling {
     /// Number of the block, from 1.
@@ -15,74 +15,55 @@ pub struct Ruling {
     pub seconds: f64,
     /// The block.
     pub block: Block,
-    /// By how much the candidate's users fail more often without its doing: the margin of errors was wider by that. 0 to 1.
+    /// The excess failure rate of the candidate's users at the baseline, by which the margin was
+    /// widened. 0 to 1.
     pub errors_bias: f64,
     /// ln E of the error test alone.
     pub ln_e_errors: f64,
     /// ln E of the latency test alone, if latency is judged.
     pub ln_e_latency: Option<f64>,
-    /// ln E of the objectives where there is no baseline, if there are any.
+    /// ln E of the objectives without a baseline, if there are any.
     pub ln_e_objectives: Option<f64>,
-    /// ln E of everything, which decides on harm.
+    /// ln E of harm, which decides.
     pub ln_e: f64,
-    /// ln E of the candidate being no worse than its margins, under the present split: the least of all SLIs. If it is asked for.
+    /// ln E of the candidate being no worse than its margins under the current split, for the SLI
+    /// with the least evidence; `None` without `confidence`.
     pub ln_e_safe: Option<f64>,
-    /// What the evidence says.
+    /// The conclusion from the evidence.
     pub verdict: Verdict,
 }
 
-/// What the evidence says.
+/// The conclusion from the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Verdict {
-    /// Neither harm nor the absence of it is shown.
+    /// Neither harm nor its absence is shown.
     Undecided,
-    /// By every SLI the candidate is no worse than its margin allows.
+    /// The candidate is no worse than its margins in every SLI.
     Safe,
-    /// The candidate misses this objective, but is no worse than the baseline by more than its margins: a reason to wait, not to roll back.
+    /// The candidate misses this objective without being worse than its margins: a reason to wait,
+    /// not to roll back.
     Unhealthy(Objective),
-    /// The candidate is worse than its margins allow, by this SLI before all.
+    /// The candidate is worse than its margins, mainly by this cause.
     Harm(Cause),
 }
 
-/// What made the difference.
+/// The cause of harm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
-    /// It is worse than the baseline.
+    /// The candidate is worse than the baseline.
     Worse(Sli),
-    /// It misses an objective, and there is no baseline to share the blame with.
+    /// The candidate misses an objective, without a baseline that shares the blame.
     Misses(Objective),
 }
 
-/// A kind of bad request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Sli {
-    /// Failed.
-    Errors,
-    /// Slower than a boundary.
-    Latency {
-        /// Index of the boundary in the settings.
-        boundary: usize,
-    },
-}
-
 impl Cause {
-    /// What it is about.
+    /// The SLI.
     #[must_use]
     pub fn sli(self) -> Sli {
         match self {
             Self::Worse(sli) | Self::Misses(Objective { sli, .. }) => sli,
         }
-    }
-}
-
-impl fmt::Display for Sli {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Errors => "errors",
-            Self::Latency { .. } => "latency",
-        })
     }
 }

@@ -1,43 +1,47 @@
-//! What a judge goes by.
+//! The settings of the judge.
 
 use serde::{Deserialize, Serialize};
 
-use super::Sli;
 use super::coin_flip::Margin;
+use super::sli::Sli;
 
-/// What the judge goes by.
+/// The settings of the judge of one rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The chance of a rollback that a candidate no worse than its margins may run, over the whole rollout. Above 0, below 1.
+    /// The probability, over the whole rollout, of rolling back a candidate within its margins.
+    /// Above 0, below 1.
     pub alpha: f64,
-    /// How much more often than the baseline's the candidate's requests may fail.
+    /// The tolerated excess of failures.
     pub errors: Margin,
-    /// How much more often they may be slower than any boundary; `None` leaves latency out.
+    /// The tolerated excess of requests slower than a boundary; `None` does not judge latency.
     pub latency: Option<Margin>,
-    /// Upper limits of latency in milliseconds, rising. Blocks count the slower requests for each.
+    /// Latency boundaries in milliseconds, rising. Blocks count the slower requests for each.
     pub boundaries_ms: Vec<f64>,
-    /// What the candidate has to keep to, whatever the baseline does.
+    /// Limits that do not depend on the baseline.
     pub objectives: Vec<Objective>,
-    /// How sure to be that the candidate is no worse than its margins, above 0 and below 1; `None` gathers no evidence of that.
+    /// The required confidence that the candidate is no worse than its margins, above 0 and below
+    /// 1; `None` gathers no such evidence.
     pub confidence: Option<f64>,
-    /// How many slots the rollout is expected to last. See [`crate::judge::wealth`] for what they do.
+    /// The number of slots that the rollout is expected to last. See [`crate::judge::wealth`].
     pub slots: u32,
-    /// Length of a slot in seconds.
+    /// The length of a slot in seconds.
     pub slot_seconds: f64,
-    /// Whether one block may add at most `ln(1/alpha)/2` to the evidence, so that no single look, perhaps askew, decides.
+    /// Whether one block adds at most `ln(1/alpha)/2` to the evidence, so that no single poll,
+    /// perhaps skewed, decides.
     pub cap: bool,
-    /// Counts are gathered until both versions have this many requests.
+    /// The least requests of each version in a block.
     pub block_min: u64,
-    /// By how much bad requests come in bursts that hit one version: variance / mean of the counts of a second, at least 1.
+    /// The burstiness of bad requests at one version: variance / mean of the counts of a second, at
+    /// least 1.
     pub dispersion: f64,
 }
 
-/// An absolute objective: at most this share of the requests is bad.
+/// An absolute objective: a limit on the share of bad requests.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// Bad in what.
+    /// The kind of bad request.
     pub sli: Sli,
-    /// The share allowed, above 0 and below 0.999.
+    /// The largest share, above 0 and below 0.999.
     pub at_most: f64,
 }
 
@@ -59,7 +63,7 @@ impl Default for Settings {
     }
 }
 
-/// The share that each kind of test has in the evidence.
+/// The weight of each kind of test in the evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Weights {
     pub(super) errors: f64,
@@ -74,18 +78,20 @@ impl Settings {
         -self.alpha.ln()
     }
 
-    /// The evidence at which the candidate is no worse than its margins, where that is asked for.
+    /// The evidence at which the candidate is no worse than its margins; `None` without
+    /// `confidence`.
     #[must_use]
     pub fn safe_at(&self) -> Option<f64> {
         self.confidence.map(|confidence| -(1.0 - confidence).ln())
     }
 
-    /// The margin of latency, if there is anything to judge by it.
+    /// The margin of latency, if there are boundaries.
     pub(super) fn judged_latency(&self) -> Option<Margin> {
         self.latency.filter(|_| !self.boundaries_ms.is_empty())
     }
 
-    /// Weights that add up to 1 over what is judged: 5 for errors, 3 for latency, 2 for objectives.
+    /// The weights, with a sum of 1: 5 for errors, 3 for latency, 2 for objectives, of those that
+    /// are judged.
     pub(super) fn weights(&self) -> Weights {
         let latency = if self.judged_latency().is_some() { 3.0 } else { 0.0 };
         let objectives = if self.objectives.is_empty() { 0.0 } else { 2.0 };
@@ -94,30 +100,30 @@ impl Settings {
     }
 }
 
-/// What the blocks of one split are judged by, besides the settings.
+/// The context in which the blocks of one split are judged.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SplitContext {
-    /// Whether the candidate serves everybody. Then there is nothing to compare with, and only objectives are judged.
+    /// Whether the candidate serves all users. Then only objectives are judged.
     pub single_arm: bool,
-    /// What is known of the candidate's users.
+    /// The bounds of the candidate's users.
     pub slice: Slice,
 }
 
-/// What is known beforehand of the users who meet the candidate. See [`super::balance`] for where it is from; nothing, by default.
+/// Bounds of the candidate's users from an A/A test (see [`super::balance`]); none by default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Slice {
-    /// How they differ from the others without the candidate's doing.
+    /// The difference from the other users that the candidate does not cause.
     pub bias: Bias,
-    /// The share of all requests that they send, as lower and upper limit; `None` if it is not known.
+    /// The lower and upper bound of their share of the requests; `None` if unknown.
     pub share: Option<(f64, f64)>,
 }
 
-/// By how much the requests of the candidate's users are bad more often than others' even at the baseline: upper limits, 0 to 1. They
-/// widen the margins.
+/// Upper bounds, 0 to 1, of the excess share of bad requests of the candidate's users at the
+/// baseline. They widen the margins.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Bias {
-    /// In the share that fails.
+    /// The excess of failures.
     pub errors: f64,
-    /// In the share slower than each boundary; none for those that are absent.
+    /// The excess of requests slower than each boundary; 0 for absent ones.
     pub latency: Vec<f64>,
 }

@@ -1,19 +1,18 @@
-//! Watches a share that has a limit, for as long as it takes: raises the alarm when the share is beyond it, and calls it off when it is
-//! back.
+//! Alarms on a share with a limit: raised while the share is beyond it, cleared once it is back.
 //!
-//! Both take evidence: the alarm is raised at most with probability alpha while the share keeps to its limit, and after that the
-//! opposite has to be shown, so that what is now good is not held up by what was bad. Each alarm has that chance anew: it costs time,
-//! not a release.
+//! Both take evidence. While the share keeps to its limit, the alarm is raised with a probability
+//! of at most alpha. It is cleared by evidence of the opposite, so a bad past does not delay it.
+//! Each alarm has this probability again: it costs time, not the rollout.
 
 use serde::{Deserialize, Serialize};
 
 use super::absolute::AbsoluteTest;
 use super::coin_flip::Direction;
 
-/// How sure to be that the share is back, as E.
+/// The evidence E that clears the alarm.
 const RECOVERY_EVIDENCE: f64 = 20.0;
 
-/// A watch over one share.
+/// The alarm of one share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct ThresholdAlarm {
     /// The side of the limit that is bad.
@@ -25,7 +24,7 @@ pub(super) struct ThresholdAlarm {
 }
 
 impl ThresholdAlarm {
-    /// A watch over a share that may not be above `limit` ([`Direction::Harm`]), or not below ([`Direction::Safe`]).
+    /// An alarm on a share above `limit` ([`Direction::Harm`]), or below it ([`Direction::Safe`]).
     pub(super) fn new(bad: Direction, limit: f64, slots: u32) -> Self {
         let test = AbsoluteTest::restarting(bad, limit, slots);
         Self { bad, limit, slots, test, raised: false }
@@ -35,7 +34,7 @@ impl ThresholdAlarm {
         self.test.wealth_mut().pass_slot();
     }
 
-    /// Takes a block into account; the alarm is raised at evidence of `ln_limit`.
+    /// Adds a block. Evidence of `ln_limit` raises the alarm.
     pub(super) fn add(&mut self, part: u64, whole: u64, ln_limit: f64) {
         self.test.add(part, whole);
         let ln_e = self.test.ln_e();
@@ -46,7 +45,7 @@ impl ThresholdAlarm {
             self.raised = false;
             self.test = AbsoluteTest::restarting(self.bad, self.limit, self.slots);
         } else if self.raised && ln_e < 0.0 {
-            // However long it was bad: what counts is since when it has been good.
+            // Only the evidence since the share recovered counts.
             self.test = self.recovery_test();
         }
     }

@@ -1,50 +1,51 @@
-//! A stake spread over bets: the mixture that every test of the judge is.
+//! Wealth spread over bets: the mixture behind every test of the judge.
 //!
-//! Each bet multiplies its worth by what it gains from a block. Under the null hypothesis no bet gains in expectation, so the sum E of all
-//! of them is an e-process, whatever it was spread over.
+//! Each bet multiplies its wealth by its gain from a block. Under the null hypothesis no bet gains
+//! in expectation, so the sum E is an e-process for any spread.
 //!
-//! A test that must stay quick for a whole rollout holds half of the stake back and puts it in slot by slot (the restart mixture):
-//! otherwise a long healthy time would use up the stake, and a candidate that goes bad late would be noticed late. After n slots of S
-//! planned `0.5 * (S-1) / (S-1+n)` is still held back: a rollout that takes many times longer than planned has a stake left, and E
-//! never falls far.
+//! A test of a whole rollout reserves half of its wealth and invests it slot by slot (the restart
+//! mixture). Otherwise a long healthy time uses up the wealth, and a late fault is found late.
+//! After n of S planned slots, `0.5 * (S-1) / (S-1+n)` is still reserved: a rollout that exceeds
+//! its plan many times has wealth left, and E never falls far.
 
 use serde::{Deserialize, Serialize};
 
-/// The part of the stake that is held back at the start, where any is.
+/// The reserved share at the start.
 const RESERVED_SHARE: f64 = 0.5;
 
-/// The state of a test. That of harm is never reset within a rollout: to start anew would be to spend alpha again.
+/// The state of a test. A test of harm is never reset within a rollout: a restart would spend alpha
+/// again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Wealth {
-    /// ln of what each bet is worth by now.
+    /// ln of each bet's wealth.
     ln_bets: Vec<f64>,
-    /// What is held back, and how it is put in.
+    /// The reserve and its schedule.
     reserve: Option<Reserve>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Reserve {
-    /// How many slots are planned, at least 2.
+    /// The number of planned slots, at least 2.
     slots: u32,
-    /// How many have passed.
+    /// The number of slots passed.
     passed: u32,
 }
 
 impl Wealth {
-    /// A stake of 1, all of it on `bets` bets alike.
+    /// Wealth of 1, spread evenly over `bets` bets.
     #[must_use]
     pub fn fully_invested(bets: usize) -> Self {
         Self { ln_bets: vec![-(bets as f64).ln(); bets], reserve: None }
     }
 
-    /// A stake of 1 on `bets` bets, half of it held back for a time planned to last `slots` slots.
+    /// Wealth of 1 on `bets` bets, half of it reserved over `slots` planned slots.
     #[must_use]
     pub fn with_reserve(slots: u32, bets: usize) -> Self {
         let ln_bets = vec![((1.0 - RESERVED_SHARE) / bets as f64).ln(); bets];
         Self { ln_bets, reserve: Some(Reserve { slots: slots.max(2), passed: 0 }) }
     }
 
-    /// A slot has passed: puts the next part of the stake in, if any is held back.
+    /// Ends a slot: invests the next part of the reserve.
     pub fn pass_slot(&mut self) {
         let before = self.reserved();
         let Some(restart) = &mut self.reserve else { return };
@@ -55,29 +56,30 @@ impl Wealth {
         }
     }
 
-    /// Multiplies the worth of each bet by `exp` of its gain, in the order of the bets.
+    /// Multiplies the wealth of each bet by `exp` of its gain, in the order of the bets.
     pub fn gain(&mut self, gains: impl Iterator<Item = f64>) {
         for (ln_worth, gain) in self.ln_bets.iter_mut().zip(gains) {
             *ln_worth += gain;
         }
     }
 
-    /// ln E: what everything is worth.
+    /// ln E: the total wealth.
     #[must_use]
     pub fn ln_e(&self) -> f64 {
         ln_sum_exp([self.ln_invested(), self.reserved().ln()])
     }
 
-    /// ln of what all bets are worth, without what is held back.
+    /// ln of the invested wealth, without the reserve.
     pub(super) fn ln_invested(&self) -> f64 {
-        // What is this far below the largest is lost in rounding; not to compute it saves most of the time of a long healthy run.
+        // Bets this far below the largest vanish in rounding. Skipping them saves most of the time
+        // of a long healthy run.
         const NEGLIGIBLE: f64 = -40.0;
         let largest = self.ln_bets.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let below = self.ln_bets.iter().map(|worth| worth - largest);
         largest + below.filter(|below| *below > NEGLIGIBLE).map(f64::exp).sum::<f64>().ln()
     }
 
-    /// What is held back, 0 to 0.5.
+    /// The reserved wealth, 0 to 0.5.
     pub(super) fn reserved(&self) -> f64 {
         self.reserve.map_or(0.0, |Reserve { slots, passed }| {
             let planned = f64::from(slots) - 1.0;
@@ -85,8 +87,8 @@ impl Wealth {
         })
     }
 
-    /// Takes away from every bet: multiplies its worth by `exp(ln_factor)`, a factor below 1. A process that gives something away
-    /// stays valid.
+    /// Multiplies the wealth of every bet by `exp(ln_factor)`, a factor below 1. An e-process that
+    /// gives wealth away stays valid.
     pub(super) fn discount(&mut self, ln_factor: f64) {
         for ln_worth in &mut self.ln_bets {
             *ln_worth += ln_factor;
@@ -101,6 +103,14 @@ pub(super) fn ln_sum_exp<const N: usize>(terms: [f64; N]) -> f64 {
         return largest;
     }
     largest + terms.into_iter().map(|term| (term - largest).exp()).sum::<f64>().ln()
+}
+
+/// ln of the mean of exponentials; `None` of nothing.
+pub(super) fn mean_ln_e(all: impl ExactSizeIterator<Item = f64> + Clone) -> Option<f64> {
+    let count = all.len();
+    let largest = all.clone().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = all.map(|ln_e| (ln_e - largest).exp()).sum();
+    (count > 0).then(|| largest + (sum / count as f64).ln())
 }
 
 #[cfg(test)]

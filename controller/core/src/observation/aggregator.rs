@@ -1,10 +1,11 @@
-//! What several proxies did, made into one sighting.
+//! Aggregates the scrapes of several proxies into one observation.
 //!
-//! Differences are per proxy, then summed. A proxy that could not be read is unknown: what it counted meanwhile is left out for both versions, as
-//! it reaches further back than what the others show, perhaps into another split. A proxy that is new counts for nothing at its first
-//! reading; one that has vanished from the list is forgotten.
+//! Counters are differenced for each proxy and then summed. After a failed scrape the next
+//! difference of that proxy is left out for both versions: it reaches further back than the others,
+//! perhaps into another split. A new proxy counts nothing at its first scrape; a proxy that is no
+//! longer listed is forgotten.
 //!
-//! Pure: the simulator and the sources of evidence share it.
+//! The simulator and the sources share this code.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,57 +13,59 @@ use std::time::Duration;
 use serin_filter::names::Generation;
 use serin_filter::stat::FLUSH_INTERVAL;
 
-use super::{DeltaTracker, FleetDelta, Observation, Snapshot};
-use crate::observation::health::{FleetHealth, Outdated, ProxyName, Unreachable};
+use super::delta_tracker::DeltaTracker;
+use super::fleet_delta::{FleetDelta, Observation};
+use super::health::{FleetHealth, Outdated, ProxyName, Unreachable};
+use super::snapshot::Snapshot;
 
-/// Workers report every [`FLUSH_INTERVAL`]; not one of them for this long is not for being busy.
+/// The time without a report after which a worker is silent: five times [`FLUSH_INTERVAL`].
 pub const SILENT_AFTER: Duration = FLUSH_INTERVAL.saturating_mul(5);
 
-/// Names in a message, at the most.
+/// The most names in a message.
 const MAX_LISTED_NAMES: usize = 5;
 
-/// What a proxy showed.
+/// One scrape of a proxy.
 #[derive(Debug, Clone)]
 pub struct Scrape {
-    /// As of when, on the clock of [`FleetAggregator::aggregate`].
+    /// The time of the scrape, on the clock of [`FleetAggregator::aggregate`].
     pub at: Duration,
-    /// Its counters.
+    /// The counters.
     pub snapshot: Snapshot,
 }
 
-/// What is known of several proxies.
+/// The state of a fleet of proxies.
 #[derive(Debug, Default)]
 pub struct FleetAggregator {
     proxies: BTreeMap<ProxyName, TrackedProxy>,
-    /// Number of this look.
+    /// The number of this poll.
     polls: u64,
-    /// Number of the last look that showed anything.
+    /// The number of the last poll that read a proxy.
     last_successful_poll: u64,
 }
 
-/// What is known of one proxy.
+/// The state of one proxy.
 #[derive(Debug)]
 struct TrackedProxy {
     delta_tracker: DeltaTracker,
-    /// Number of the last look that had it in its list.
+    /// The number of the last poll that listed the proxy.
     last_listed: u64,
-    /// Number of the last look that could read it, 0 at first.
+    /// The number of the last poll that read the proxy; 0 before.
     last_scraped: u64,
-    /// When it was last read, or first looked for.
+    /// The time at which the proxy was last read, or first listed.
     last_reachable: Duration,
-    /// Why it can't be read, if it can't.
+    /// The error of the last scrape.
     scrape_error: Option<String>,
     generation: Option<Generation>,
-    /// Whether it has refused a configuration since it took this generation.
+    /// Whether the proxy has rejected a configuration since it took this generation.
     rejected: bool,
-    /// Whether workers have said that they run this generation, and none that it does not.
+    /// Whether workers have reported this generation, and none an older one.
     confirmed: bool,
-    /// When a worker last reported.
+    /// The time of the last worker report.
     last_worker_report: Duration,
 }
 
 impl FleetAggregator {
-    /// What these proxies did since the last look, which are all that there are. `now` never goes back.
+    /// Aggregates one scrape, or error, of each listed proxy. `now` never decreases.
     pub fn aggregate(
         &mut self,
         now: Duration,
@@ -75,8 +78,8 @@ impl FleetAggregator {
             seen.last_listed = self.polls;
             let scrape = match reading {
                 Ok(reading) => reading,
-                Err(why) => {
-                    seen.scrape_error = Some(why);
+                Err(error) => {
+                    seen.scrape_error = Some(error);
                     continue;
                 }
             };
@@ -129,7 +132,7 @@ impl FleetAggregator {
         health
     }
 
-    /// Why there is nothing to be seen.
+    /// The reason why no proxy was read.
     fn unreachable_reason(&self) -> String {
         let mut lost = self
             .proxies
@@ -163,24 +166,24 @@ impl TrackedProxy {
     }
 
     fn record(&mut self, now: Duration, Scrape { at, snapshot }: Scrape) -> FleetDelta {
-        let mut sighting = self.delta_tracker.delta(snapshot);
-        sighting.age = now.saturating_sub(at);
+        let mut delta = self.delta_tracker.delta(snapshot);
+        delta.age = now.saturating_sub(at);
         let first = self.last_scraped == 0;
-        let other = sighting.restarted || sighting.generation != self.generation;
-        self.generation = sighting.generation;
-        self.rejected = sighting.rejected || self.rejected && !other;
+        let other = delta.restarted || delta.generation != self.generation;
+        self.generation = delta.generation;
+        self.rejected = delta.rejected || self.rejected && !other;
         self.confirmed =
-            !sighting.workers_behind && !other && (self.confirmed || sighting.workers_current);
-        if sighting.workers_current || first {
+            !delta.workers_behind && !other && (self.confirmed || delta.workers_current);
+        if delta.workers_current || first {
             self.last_worker_report = at;
         }
         self.scrape_error = None;
         self.last_reachable = at.min(now);
-        sighting
+        delta
     }
 }
 
-/// The first few of these, and how many more there are.
+/// The first few names, and the number of the others.
 pub fn join_names<T: std::fmt::Display>(all: impl IntoIterator<Item = T>) -> String {
     let mut all = all.into_iter();
     let first: Vec<_> = all.by_ref().take(MAX_LISTED_NAMES).map(|one| one.to_string()).collect();

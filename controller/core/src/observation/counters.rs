@@ -1,8 +1,8 @@
-//! The counters of one version at one proxy, side by side: they are compared and subtracted as a whole at every look.
+//! The counters of one version at one proxy, compared and subtracted as a whole at every poll.
 
 use serin_filter::stat::Stat;
 
-/// A count for each [`Stat`], 0 at first. It has a place of its own: in a node of a map there is room for eleven, which few need.
+/// A count for each [`Stat`], boxed to keep map nodes small.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters(Box<[u64; Stat::COUNT]>);
 
@@ -26,14 +26,14 @@ impl Counters {
         }
     }
 
-    /// Adds what another proxy has counted.
+    /// Adds the counts of another proxy.
     pub fn add(&mut self, other: &Self) {
         for (count, other) in self.0.iter_mut().zip(other.0.iter()) {
             *count += other;
         }
     }
 
-    /// By how much each count has risen since `before`; one that fell has not.
+    /// The rise of each count since `before`; 0 for a count that fell.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut rise = self.clone();

@@ -1,4 +1,4 @@
-//! Which of several proxies are not as they should be, by name.
+//! The unhealthy proxies of a fleet, by name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,53 +6,54 @@ use std::time::Duration;
 
 use serin_filter::names::Generation;
 
-/// What a proxy is called: as discovery, or whoever collects its statistics, calls it.
+/// The name of a proxy, as discovery or Prometheus reports it.
 pub type ProxyName = Arc<str>;
 
-/// The proxies that a look was about. Of a lone proxy nobody is named: what there is to say of it is in the sighting.
+/// The health of the proxies of one poll. A single proxy is not listed: the observation describes
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FleetHealth {
-    /// How many there are.
+    /// The number of proxies.
     pub proxies: usize,
-    /// Those that could not be read.
+    /// Proxies that were not read.
     pub unreachable: Vec<Unreachable>,
-    /// Those that run an older generation than others do, or have refused one.
+    /// Proxies that run an older generation than others, or have rejected one.
     pub outdated: Vec<Outdated>,
-    /// Those that run the newest generation, but not yet, as far as is known, in every worker.
+    /// Proxies that run the newest generation, but not confirmed in every worker.
     pub unconfirmed: Vec<ProxyName>,
-    /// Those of which no worker has reported for a while.
+    /// Proxies without a recent worker report.
     pub silent: Vec<ProxyName>,
-    /// What else the user should know: that the list of proxies can't be renewed, for example.
+    /// Another problem for the user, such as a stale list of proxies.
     pub warning: Option<String>,
 }
 
-/// A proxy that could not be read. How it does is unknown, which is neither good nor bad.
+/// A proxy that was not read. Its state is unknown, neither good nor bad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreachable {
-    /// Which.
+    /// The proxy.
     pub name: ProxyName,
-    /// What went wrong.
+    /// The error.
     pub reason: String,
-    /// For how long it has not been read.
+    /// The time since it was last read.
     pub since: Duration,
-    /// The generation that it ran when it was last read; `None` if it never was.
+    /// The generation at the last scrape; `None` if it was never read.
     pub generation: Option<Generation>,
 }
 
-/// A proxy that does not run what others run.
+/// A proxy that runs an older generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outdated {
-    /// Which.
+    /// The proxy.
     pub name: ProxyName,
     /// The generation that it runs; `None` if no filter has reported.
     pub generation: Option<Generation>,
-    /// Whether it has refused a configuration since it took this one.
+    /// Whether it has rejected a configuration since it took this generation.
     pub rejected: bool,
 }
 
 impl FleetHealth {
-    /// Whether every proxy runs this generation in every worker. Of those that can't be read, it is enough that they did when they were
-    /// last read: a proxy does not go back by itself.
+    /// Whether every proxy runs this generation in every worker. For an unreachable proxy the last
+    /// scrape counts: a proxy does not go back by itself.
     #[must_use]
     pub fn confirms(&self, generation: Generation) -> bool {
         self.unconfirmed.is_empty()

@@ -1,11 +1,14 @@
-//! Which split a proxy follows, where the mesh splits: told by what it served.
+//! Infers the split that a proxy follows, from the requests that it served, where the mesh splits.
 //!
-//! The filter only observes there, and its generation says nothing of weights. So each proxy's share of requests that the candidate served is
-//! compared with the split asked for and the one before: a sequential likelihood ratio (CUSUM, as nobody knows when the proxy changes over)
-//! tells them apart after few requests where they are far apart. A proxy that serves too few to tell is taken to follow once the mesh has had
-//! [`PROPAGATION_TIME`] to tell it, unless what it serves speaks for the split before: who has no requests serves nobody wrongly.
+//! In that mode the filter only observes, and its generation says nothing about weights. The
+//! candidate's share of each proxy's requests is compared with the requested split and the previous
+//! one by a sequential likelihood ratio (CUSUM, as the time of the change is unknown). It separates
+//! distant splits after few requests. A proxy with too little traffic is taken to follow after
+//! [`PROPAGATION_TIME`], unless its requests favour the previous split: a proxy without requests
+//! misroutes no request.
 //!
-//! What is inferred is put in the place of the generation that a filter which splits would report, so that all else is the same in both modes.
+//! The inferred generation replaces the one that a splitting filter reports, so the rest of the
+//! code is the same in both modes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,32 +17,33 @@ use serin_filter::names::{Generation, VersionName};
 use serin_filter::stat::Stat;
 use serin_filter::table::Weight;
 
-use super::Snapshot;
-use crate::observation::health::ProxyName;
+use super::health::ProxyName;
+use super::snapshot::Snapshot;
 
-/// After this time a mesh has told all its proxies: Istio may gather changes for 10 s before it does.
+/// The time in which a mesh updates all proxies: Istio may batch changes for 10 s.
 pub const PROPAGATION_TIME: Duration = Duration::from_secs(12);
 
-/// How many times likelier the one split than the other has to make what was served.
+/// The odds between two splits that decide.
 const DECISIVE_ODDS: f64 = 50.0;
 
-/// No split is taken to be kept more exactly than this: requests under way end after it has changed.
+/// The tolerance of a split: requests in flight end after a change.
 const WEIGHT_TOLERANCE: f64 = 1e-4;
 
-/// A split that the mesh was asked for.
+/// A split requested from the mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SplitRequest {
-    /// The rollout's number for it.
+    /// The rollout's number of the split.
     pub generation: Generation,
     /// The candidate's share.
     pub weight: Weight,
-    /// Its share before; `None` if it is not known.
+    /// The candidate's share before; `None` if unknown.
     pub previous_weight: Option<Weight>,
-    /// When the mesh was told, on the clock of [`SplitInference::infer`]; `None` if it was not, or does not say so any more.
+    /// The time of the request, on the clock of [`SplitInference::infer`]; `None` if the mesh does
+    /// not have it.
     pub sent_at: Option<Duration>,
 }
 
-/// Infers which split proxies follow.
+/// Infers the split of each proxy.
 #[derive(Debug)]
 pub struct SplitInference {
     baseline: VersionName,
@@ -47,27 +51,28 @@ pub struct SplitInference {
     proxies: HashMap<ProxyName, ProxyInference>,
 }
 
-/// What is known of a proxy.
+/// The state of one proxy.
 #[derive(Debug, Default)]
 struct ProxyInference {
-    /// What it had served of baseline and candidate.
+    /// The requests served by baseline and candidate.
     served: [u64; 2],
     generation: Option<Generation>,
-    /// Logarithm of how many times likelier the split asked for is than the one before, since it was least so.
+    /// The log odds of the requested split over the previous one, since their minimum.
     ln_odds_requested: f64,
-    /// The same for the one before.
+    /// The log odds of the previous split over the requested one, since their minimum.
     ln_odds_previous: f64,
     follows: bool,
 }
 
 impl SplitInference {
-    /// Nothing is known of any proxy.
+    /// No proxy is known.
     #[must_use]
     pub fn new(baseline: VersionName, candidate: VersionName) -> Self {
         Self { baseline, candidate, proxies: HashMap::new() }
     }
 
-    /// Puts in the place of the filter's generation that of the split which this proxy follows. A proxy without a filter has none.
+    /// Replaces the filter's generation in `snapshot` by that of the split which the proxy follows.
+    /// A proxy without a filter keeps none.
     pub fn infer(
         &mut self,
         now: Duration,
@@ -87,7 +92,7 @@ impl SplitInference {
         }
     }
 
-    /// Forgets all proxies but these.
+    /// Forgets all proxies for which `listed` is false.
     pub fn retain(&mut self, listed: impl Fn(&ProxyName) -> bool) {
         self.proxies.retain(|name, _| listed(name));
     }
@@ -97,7 +102,7 @@ impl ProxyInference {
     fn update(&mut self, now: Duration, served: [u64; 2], asked: SplitRequest) {
         let last = std::mem::replace(&mut self.served, served);
         if self.generation.replace(asked.generation) != Some(asked.generation) {
-            // What was served until now may be of either.
+            // Requests so far may belong to either split.
             (self.ln_odds_requested, self.ln_odds_previous, self.follows) = (0.0, 0.0, false);
             if asked.previous_weight == Some(asked.weight) {
                 self.follows = asked.sent_at.is_some();
@@ -108,7 +113,7 @@ impl ProxyInference {
             self.follows = false;
             return;
         };
-        // A proxy that was started anew counts from zero.
+        // A restarted proxy counts from zero.
         let since = |index: usize| {
             let (now, last) = (served.get(index).copied(), last.get(index).copied());
             let (now, last) = (now.unwrap_or(0), last.unwrap_or(0));
@@ -131,7 +136,7 @@ impl ProxyInference {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Counters;
+    use super::super::counters::Counters;
     use super::*;
 
     const fn at(seconds: u64) -> Duration {

@@ -1,4 +1,4 @@
-//! What the users of future slices did while the baseline served everybody, as the filter counts it.
+//! The counts of the slices of an A/A test.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serin_filter::table::Weight;
 use crate::judge::Arm;
 use crate::judge::balance::SliceObservation;
 
-/// Counts by number of the salt and by slice in parts per million; 1,000,000 is everybody.
+/// Counts by index of the salt and by slice in parts per million; 1,000,000 counts all users.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SliceCounts(BTreeMap<u32, BTreeMap<u32, Arm>>);
 
@@ -23,7 +23,7 @@ impl SliceCounts {
         }
     }
 
-    /// Adds what happened in another stretch, or at another proxy.
+    /// Adds the counts of another interval or proxy.
     pub fn add(&mut self, other: &Self) {
         for (salt, slices) in &other.0 {
             for (slice, arm) in slices {
@@ -32,7 +32,7 @@ impl SliceCounts {
         }
     }
 
-    /// By how much each count has risen since `before`; one that fell has not.
+    /// The rise of each count since `before`; 0 for a count that fell.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut rise = self.clone();
@@ -52,7 +52,7 @@ impl SliceCounts {
         self.count(0, Weight::ALL.ppm()).requests
     }
 
-    /// The slices of these weights for each of so many salts, as far as they have been seen.
+    /// The slices of these weights for each of `salts` salts, as counted so far.
     #[must_use]
     pub fn observed(&self, salts: usize, weights: &[Weight]) -> Vec<Vec<SliceObservation>> {
         let observed = |salt, weight: &Weight| {

@@ -11,11 +11,12 @@ use serin_filter::outcome::Failure;
 use serin_filter::table::Weight;
 
 use super::call::HookPoint;
-use super::plan::{TimeoutAction, ppm};
+use super::plan::TimeoutAction;
 use crate::judge::Interval;
 use crate::judge::explain::share;
 use crate::rollout::blocker::Blocker;
 use crate::rollout::command::Command;
+use crate::split::ppm;
 
 /// Something that happened in a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -12,6 +12,8 @@ use super::call::{Hook, HookTarget, Hooks, Replacement};
 use super::freeze::FreezeSchedule;
 use super::metric::MetricsPlan;
 use crate::judge::{self, Slice, SplitContext};
+use crate::observation::series::SeriesSelector;
+use crate::split::ppm;
 
 /// A plan that needs no second check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,16 @@ impl Plan {
     pub fn filter_aa_test(&self) -> Option<wire::AaTest> {
         let slices = self.compared_weights().map(Weight::ppm).collect();
         self.aa_test.as_ref().map(|watch| wire::AaTest { salts: watch.salts.clone(), slices })
+    }
+
+    /// The statistics that the rollout reads.
+    #[must_use]
+    pub fn series(&self) -> SeriesSelector {
+        SeriesSelector {
+            service: self.service.clone(),
+            versions: [self.baseline.clone(), self.candidate.clone()],
+            slices: self.filter_aa_test(),
+        }
     }
 
     /// Everything that carrying it out calls.
@@ -210,21 +222,5 @@ impl Step {
             single_arm: !self.has_baseline(),
             slice: self.slice.clone().unwrap_or_default(),
         }
-    }
-}
-
-/// Weights as parts per million.
-pub(crate) mod ppm {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serin_filter::table::Weight;
-
-    pub(crate) fn serialize<S: Serializer>(weight: &Weight, to: S) -> Result<S::Ok, S::Error> {
-        weight.ppm().serialize(to)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Weight, D::Error> {
-        let ppm = u32::deserialize(from)?;
-        Weight::from_ppm(ppm).ok_or_else(|| D::Error::custom(format!("{ppm} is above 1000000")))
     }
 }

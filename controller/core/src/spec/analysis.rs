@@ -1,4 +1,4 @@
-//! How a rollout is judged, as the user writes it.
+//! `spec.analysis`: how the versions are compared.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serin_filter::config::limit;
 use serin_filter::histogram::BOUNDARIES_US;
 
+use super::error::{SpecError, at};
 use super::metrics::MetricsSpec;
 use super::value::{Percent, SpecCount, SpecDuration, SpecNumber};
-use super::{SpecError, at};
 use crate::judge::coin_flip::Margin;
 use crate::judge::{self, Objective, Sli};
 use crate::rollout::plan::{AaTest, Gate, Step};
@@ -17,33 +17,39 @@ use crate::rollout::plan::{AaTest, Gate, Step};
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Analysis {
-    /// Time between looks at the proxies. Default: 1s.
+    /// Interval is the time between two polls of the proxies. From 100ms to 1m. Default: 1s.
     pub(super) interval: SpecDuration,
-    /// The chance of a false rollback to accept, over the whole rollout. Default: 0.01.
+    /// Alpha is the accepted probability of a false rollback over the whole rollout. Above 0, at
+    /// most 0.5. Default: 0.01.
     alpha: SpecNumber,
-    /// How sure a gate of evidence has to be. Default: 95%.
+    /// Confidence is the confidence that a gate of kind evidence requires. Above 0%, below 100%.
+    /// Default: 95%.
     confidence: Percent,
-    /// By how much the candidate may fail more often. Default: 1.2 times as often, and 0.1% of its requests on top.
+    /// Errors is the tolerated excess of the candidate's failure rate. Default: 1.2 times the
+    /// baseline's rate plus 0.1% of the requests.
     errors: Tolerance,
-    /// By how much more of its requests may be slow. Default: 1.1 times as many, and 0.5% of its requests on top.
+    /// Latency is the tolerated excess of the candidate's slow requests. Default: 1.1 times the
+    /// baseline's share plus 0.5% of the requests.
     latency: LatencyTolerance,
-    /// Limits that hold whatever the baseline does.
+    /// Objectives are limits that do not depend on the baseline.
     objectives: Objectives,
-    /// Watches the users of the future slices before the first step.
+    /// AaTest compares the users of the future slices before the first step, while the baseline
+    /// serves all of them.
     aa_test: Option<AaTestSpec>,
-    /// Other metrics of the candidate, and their limits.
+    /// Metrics are further metrics of the candidate, with limits.
     pub(super) metrics: Option<MetricsSpec>,
 }
 
-/// How users are watched before the first step.
+/// The A/A test: the comparison before the rollout.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct AaTestSpec {
-    /// For how long. Default: 10m.
+    /// Time is the minimum duration of the test. Default: 10m.
     time: SpecDuration,
-    /// How many requests with an identity it takes. Default: 10000.
+    /// Requests is the minimum number of requests with an identity. Default: 10000.
     requests: SpecCount,
-    /// How many ways to divide the users there are to choose from. Default: 16.
+    /// Salts is the number of candidate assignments, of which the test selects the most balanced.
+    /// From 1 to 16. Default: 16.
     salts: SpecCount,
 }
 
@@ -57,26 +63,27 @@ impl Default for AaTestSpec {
     }
 }
 
-/// The part of alpha that may go wrong in what is known of the users; the judge has the rest.
+/// The share of alpha that the A/A test may miss; the judge has the rest.
 const MISS_SHARE: f64 = 0.2;
 
-/// What the candidate has to keep to, whatever the baseline does.
+/// Limits that do not depend on the baseline.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Objectives {
-    /// At most this share fails.
+    /// Errors is the largest share of requests that may fail. Above 0%, below 50%.
     errors: Option<Percent>,
-    /// At most this share is slow.
+    /// Latency is the largest share of requests that may be slow.
     latency: Option<LatencyObjective>,
 }
 
-/// At most this share takes longer: a quantile of latency is below a limit.
+/// A limit on a quantile of latency.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LatencyObjective {
-    /// What counts as slow: one of the boundaries of the histogram.
+    /// LongerThan is the latency above which a request is slow: a boundary of the histogram, such
+    /// as 500ms.
     longer_than: SpecDuration,
-    /// The share.
+    /// AtMost is the largest share of slow requests. Above 0%, below 50%.
     at_most: Percent,
 }
 
@@ -98,11 +105,12 @@ impl Default for Analysis {
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 struct LatencyTolerance {
-    /// So many times as many as at the baseline.
+    /// Relative is the tolerated factor over the baseline's share. From 1 to 100. Default: 1.1.
     relative: Option<SpecNumber>,
-    /// A share of its requests on top.
+    /// Absolute is the tolerated share of the candidate's requests on top.
     absolute: Option<Percent>,
-    /// Latencies below are not judged: callers hardly notice, and a version with fewer requests has colder caches.
+    /// Above is the latency below which requests are not compared, because callers hardly notice
+    /// and a version with fewer requests has colder caches. Default: 5ms.
     above: SpecDuration,
 }
 
@@ -123,9 +131,9 @@ impl LatencyTolerance {
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 struct Tolerance {
-    /// So many times as often as the baseline.
+    /// Relative is the tolerated factor over the baseline's rate. From 1 to 100. Default: 1.2.
     relative: Option<SpecNumber>,
-    /// A share of its requests on top.
+    /// Absolute is the tolerated share of the candidate's requests on top.
     absolute: Option<Percent>,
 }
 
@@ -142,9 +150,9 @@ impl Analysis {
         }
         let confidence = self.confidence.weight().share();
         if !(confidence > 0.0 && confidence < 1.0) {
-            return at("spec.analysis.confidence", "a confidence is above 0 % and below 100 %");
+            return at("spec.analysis.confidence", "must be above 0 % and below 100 %");
         }
-        let wanted = steps.iter().any(|step| step.gate == Gate::Evidence);
+        let gathers_evidence = steps.iter().any(|step| step.gate == Gate::Evidence);
         let latency = default.latency.unwrap_or(default.errors);
         let tolerated =
             Tolerance { relative: self.latency.relative, absolute: self.latency.absolute };
@@ -157,7 +165,7 @@ impl Analysis {
             latency: Some(tolerated.parse("spec.analysis.latency", latency)?),
             boundaries_ms: self.latency.boundaries_ms(),
             objectives: self.objectives()?,
-            confidence: wanted.then_some(confidence),
+            confidence: gathers_evidence.then_some(confidence),
             slots: slots.max(default.slots),
             ..default
         })
@@ -175,23 +183,23 @@ impl Analysis {
         const PATH: &str = "spec.analysis.aaTest";
         let Some(AaTestSpec { time, requests, salts }) = &self.aa_test else { return Ok(None) };
         if !sticky {
-            return at(
-                PATH,
-                "spec.sticky names no source of identity, so there are no users to watch",
-            );
+            return at(PATH, "spec.sticky names no source of identity; the test requires one");
         }
         if !steps.iter().any(Step::is_compared) {
-            return at(PATH, "no step leaves users at the baseline to compare with");
+            return at(
+                PATH,
+                "every step serves all users from one version; the test requires a step with both",
+            );
         }
         let most = limit::SALTS as u64;
         if !(1..=most).contains(&salts.0) {
             return at(format!("{PATH}.salts"), format!("{} is not from 1 to {most}", salts.0));
         }
         if steps.len() > limit::SLICES {
-            let message = format!("more than {} steps can't be watched", limit::SLICES);
+            let message = format!("more than {} steps; the test supports no more", limit::SLICES);
             return at(PATH, message);
         }
-        // The first is what it would be otherwise.
+        // Without an A/A test the rollout uses the first salt.
         let salt = |n| if n == 0 { name.to_owned() } else { format!("{name}/{n}") };
         let salts = (0..salts.0).map(salt).collect();
         Ok(Some(AaTest {
@@ -217,9 +225,11 @@ impl Analysis {
             let ms = latency.longer_than.0.as_secs_f64() * 1_000.0;
             let judged = self.latency.boundaries_ms();
             let Some(boundary) = judged.iter().position(|boundary| *boundary == ms) else {
-                let known: Vec<_> = judged.iter().map(ToString::to_string).collect();
-                let message =
-                    format!("{ms} ms is none of the boundaries counted: {}", known.join(", "));
+                let boundaries: Vec<_> = judged.iter().map(ToString::to_string).collect();
+                let message = format!(
+                    "{ms} ms is not a boundary of the histogram: {}",
+                    boundaries.join(", ")
+                );
                 return at(format!("{PATH}.latency.longerThan"), message);
             };
             let at_most = share(format!("{PATH}.latency.atMost"), latency.at_most)?;

@@ -1,12 +1,13 @@
-//! The form of `spec` in a cluster, as a definition of the kind has it: a structural schema of OpenAPI 3.0.
+//! The schema of `spec` in a CustomResourceDefinition: a structural schema of OpenAPI 3.0.
 
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::Body;
+use super::document::Body;
 
-/// Keywords that a structural schema has no use for. What is not known is pruned without being forbidden; defaults stay where they are
-/// applied, as an object that a server had filled in would differ from the one in a repository.
+/// Keywords that a structural schema does not use. Unknown fields are pruned without
+/// `additionalProperties`. A default filled in by the API server would make the object differ from
+/// the one in a repository.
 const UNSUPPORTED_KEYWORDS: [&str; 5] =
     ["$schema", "title", "default", "additionalProperties", "format"];
 
@@ -16,7 +17,7 @@ pub fn schema() -> Value {
     structural_schema::<Body>()
 }
 
-/// The schema of a type, in the form that Kubernetes takes.
+/// The structural schema of a type.
 #[must_use]
 pub fn structural_schema<T: schemars::JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
@@ -25,10 +26,10 @@ pub fn structural_schema<T: schemars::JsonSchema>() -> Value {
     schema
 }
 
-/// Brings a schema and all within it into the form.
+/// Converts a schema and all schemas within it.
 fn structural(schema: &mut Value) {
     let Value::Object(fields) = schema else {
-        // `true`: anything.
+        // `true` accepts any value.
         *schema = json!({ "x-kubernetes-preserve-unknown-fields": true });
         return;
     };
@@ -42,7 +43,7 @@ fn structural(schema: &mut Value) {
         fields.insert("enum".to_owned(), json!([value]));
     }
     if let Some(Value::String(text)) = fields.get_mut("description") {
-        // Lines of a source file are no lines of a text, and links lead nowhere.
+        // Line breaks and links of the source have no meaning here.
         *text = text.replace('\n', " ").replace(['`', '[', ']'], "");
     }
     let properties = fields.get_mut("properties").and_then(Value::as_object_mut);
@@ -52,7 +53,7 @@ fn structural(schema: &mut Value) {
     }
 }
 
-/// Whatever may be absent need not be null.
+/// Removes `null`: an optional field is absent instead.
 fn not_null(fields: &mut Map<String, Value>) {
     if let Some(Value::Array(types)) = fields.get_mut("type") {
         types.retain(|name| name != "null");
@@ -77,8 +78,8 @@ fn not_null(fields: &mut Map<String, Value>) {
     }
 }
 
-/// A value that may be of several forms: words become an enumeration, a whole number or a text has a mark of its own, and what else there is can't
-/// be told in this form. The operator checks it.
+/// Converts a value of several forms. Words become an enumeration; an integer or a string is marked
+/// as such; other forms are left to the operator, because a structural schema cannot express them.
 fn one_of_several(fields: &mut Map<String, Value>) {
     let Some(Value::Array(forms)) = fields.remove("oneOf").or_else(|| fields.remove("anyOf"))
     else {
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_has_a_type_or_says_that_it_has_none() {
+    fn every_schema_has_a_type_or_a_marker() {
         let schema = schema();
         let parts = all(&schema);
         assert!(parts.len() > 80, "{}", parts.len());
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_says_what_it_is_for() {
+    fn every_field_has_a_description() {
         let schema = schema();
         for part in all(&schema) {
             let properties = part.get("properties").and_then(Value::as_object);
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_has_a_mesh_in_the_place_of_envoys() {
+    fn the_kind_has_meshes_and_no_envoys() {
         let schema = schema();
         let fields = schema["properties"].as_object().unwrap();
         assert!(fields.contains_key("istio") && fields.contains_key("gatewayApi"));

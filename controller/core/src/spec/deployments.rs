@@ -1,9 +1,9 @@
-//! The Deployments that run the versions, where a cluster has to have enough of the candidate before it gets users.
+//! `spec.scale` and `spec.versions[].deployment`: the Deployments of the versions.
 
 use serin_filter::names::VersionName;
 
-use super::version::VersionSpec;
-use super::{SpecError, at};
+use super::error::{SpecError, at};
+use super::versions::VersionSpec;
 use crate::config::mesh::Versions;
 
 /// The Deployments of the two versions, in the rollout's namespace.
@@ -11,11 +11,12 @@ use crate::config::mesh::Versions;
 pub struct Deployments {
     /// Their names.
     pub names: Versions<String>,
-    /// Whether their replicas follow the weights. Otherwise they are only waited for.
+    /// Whether replicas follow the weights. Otherwise the rollout only waits for them.
     pub scale: bool,
 }
 
-/// Checks what is said of Deployments; `None` where nothing is said. Either all versions have one, or none has.
+/// Parses the Deployments; `None` if the specification names none. Either all versions have one, or
+/// none.
 pub(super) fn parse(
     versions: &[VersionSpec],
     baseline: &VersionName,
@@ -29,18 +30,21 @@ pub(super) fn parse(
     for (index, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{index}].deployment");
         let deployment = match version.deployment() {
-            Some("") => return at(path, "empty; a Deployment's name is needed"),
+            Some("") => return at(path, "empty; set the name of a Deployment"),
             Some(deployment) => deployment,
-            None if scale => return at(path, "missing; spec.scale needs it, such as shop-v2"),
-            None => return at(path, "missing; the others have one, and either all have or none"),
+            None if scale => return at(path, "missing; spec.scale requires it, such as shop-v2"),
+            None => return at(path, "missing; set it for all versions or for none"),
         };
         if known.iter().any(|(_, other)| *other == deployment) {
-            return at(path, format!("{deployment:?} already runs another version"));
+            return at(
+                path,
+                format!("{deployment:?} already runs another version; set a different Deployment"),
+            );
         }
         known.push((version.name(), deployment));
     }
-    let find = |wanted| known.iter().find(|(name, _)| *name == wanted);
-    // That both are among the versions has been checked.
+    let find = |version| known.iter().find(|(name, _)| *name == version);
+    // Both are in `spec.versions`.
     let Some(((_, baseline), (_, candidate))) = find(baseline).zip(find(candidate)) else {
         return Ok(None);
     };

@@ -1,24 +1,25 @@
-//! The proxies: where they take the filter's configuration from, and where evidence of them comes from.
+//! `spec.envoy`: proxies of plain Envoy, the sink of the filter's configuration and the source of
+//! observations.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::error::{SpecError, at};
 use super::prometheus::PrometheusSpec;
-use super::{SpecError, at};
 use crate::config::discovery::{DiscoveryConfig, host_and_port};
 use crate::config::sink::SinkLocation;
 use crate::config::source::SourceConfig;
 
-/// Where a Prometheus is named.
+/// The path of the Prometheus.
 pub(super) const PROMETHEUS: &str = "spec.envoy.prometheus";
 
-/// The proxies.
+/// Proxies of plain Envoy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvoyProxies {
-    /// Where evidence of them comes from.
+    /// The source of observations.
     pub source: SourceConfig,
-    /// Where they take the filter's configuration from.
+    /// The sink of the filter's configuration.
     pub sink: SinkLocation,
 }
 
@@ -50,17 +51,14 @@ impl EnvoySpec {
     pub(super) fn parse(self) -> Result<EnvoyProxies, SpecError> {
         let sink = match (self.filter_config, self.xds) {
             (Some(path), None) if path.as_os_str().is_empty() => {
-                return at("spec.envoy.filterConfig", "empty; the path of a file is needed");
+                return at("spec.envoy.filterConfig", "empty; set the path of a file");
             }
             (None, Some(XdsSpec { group })) if group.is_empty() => {
-                return at(
-                    "spec.envoy.xds.group",
-                    "empty; the node.cluster of the proxies is needed",
-                );
+                return at("spec.envoy.xds.group", "empty; set the node.cluster of the proxies");
             }
             (Some(path), None) => SinkLocation::File(path),
             (None, Some(XdsSpec { group })) => SinkLocation::Group(group),
-            _ => return at("spec.envoy", "exactly one of filterConfig and xds is needed"),
+            _ => return at("spec.envoy", "exactly one of filterConfig and xds is required"),
         };
         let source = match (self.admin, self.proxies, self.prometheus) {
             (Some(address), None, None) => {
@@ -71,12 +69,9 @@ impl EnvoySpec {
                 SourceConfig::Prometheus(prometheus.parse(PROMETHEUS)?)
             }
             (None, None, None) => {
-                return at(
-                    "spec.envoy",
-                    "evidence is needed from one of: admin, proxies, prometheus",
-                );
+                return at("spec.envoy", "one of admin, proxies and prometheus is required");
             }
-            _ => return at("spec.envoy", "more than one of: admin, proxies, prometheus"),
+            _ => return at("spec.envoy", "set only one of admin, proxies and prometheus"),
         };
         Ok(EnvoyProxies { source, sink })
     }
@@ -101,17 +96,17 @@ impl ProxiesSpec {
                 Some((host, port)) => Ok(DiscoveryConfig::Dns { host: host.to_owned(), port }),
                 None => at(
                     "spec.envoy.proxies.dns",
-                    format!("{name:?} is not a name with a port, such as edge.example.com:9901"),
+                    format!("{name:?} is not a host with a port such as edge.example.com:9901"),
                 ),
             },
             (None, None, Some(path)) if path.as_os_str().is_empty() => {
-                at("spec.envoy.proxies.file", "empty; the path of a file is needed")
+                at("spec.envoy.proxies.file", "empty; set the path of a file")
             }
             (None, None, Some(path)) => Ok(DiscoveryConfig::File(path)),
             (None, None, None) => {
-                at("spec.envoy.proxies", "one of these is needed: addresses, dns, file")
+                at("spec.envoy.proxies", "one of addresses, dns and file is required")
             }
-            _ => at("spec.envoy.proxies", "more than one of: addresses, dns, file"),
+            _ => at("spec.envoy.proxies", "set only one of addresses, dns and file"),
         }
     }
 }
@@ -119,7 +114,7 @@ impl ProxiesSpec {
 fn listed(addresses: Vec<String>) -> Result<DiscoveryConfig, SpecError> {
     const PATH: &str = "spec.envoy.proxies.addresses";
     if addresses.is_empty() {
-        return at(PATH, "empty; at least one proxy is needed");
+        return at(PATH, "empty; list at least one proxy");
     }
     for (index, address) in addresses.iter().enumerate() {
         if host_and_port(address).is_none() {
@@ -129,7 +124,7 @@ fn listed(addresses: Vec<String>) -> Result<DiscoveryConfig, SpecError> {
             );
         }
         if addresses.iter().take(index).any(|other| other == address) {
-            return at(format!("{PATH}[{index}]"), format!("{address:?} is there twice"));
+            return at(format!("{PATH}[{index}]"), format!("duplicate address {address:?}"));
         }
     }
     Ok(DiscoveryConfig::Addresses(addresses))

@@ -1,25 +1,27 @@
-//! Freezes, as the user writes them.
+//! `spec.freeze`: times at which rollouts do not advance.
 
 use jiff::civil::{DateTime, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{SpecError, at};
+use super::error::{SpecError, at};
 use crate::rollout::freeze::{Day, FreezeSchedule, FreezeWindow};
 
-/// One freeze: `{ from: 2026-12-24T12:00, to: 2026-12-27T00:00 }`, or `{ days: [sat, sun] }`, with `from` and `to` as times of these days.
+/// A freeze: once, as in `{ from: 2026-12-24T12:00, to: 2026-12-27T00:00 }`, or every week, as in
+/// `{ days: [sat, sun] }`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FreezeSpec {
-    /// On these days of every week; once if absent.
+    /// Days are the days of every week on which the freeze applies. Without days it applies once.
     days: Option<Vec<Day>>,
-    /// From this time on, such as 2026-12-24T12:00 or, with days, 15:00.
+    /// From is the start, such as 2026-12-24T12:00 or, with days, 15:00. Default with days:
+    /// midnight.
     from: Option<String>,
-    /// Until this time.
+    /// To is the end, in the format of from. Default with days: the end of the day.
     to: Option<String>,
 }
 
-/// All freezes of a specification.
+/// Parses all freezes of a specification.
 pub(super) fn parse(
     freezes: &[FreezeSpec],
     time_zone: Option<String>,
@@ -31,7 +33,7 @@ pub(super) fn parse(
         Some(_) => Ok(freezes),
         None => at(
             "spec.timeZone",
-            format!("{:?} is no time zone such as Europe/Berlin", freezes.time_zone),
+            format!("{:?} is not a time zone such as Europe/Berlin", freezes.time_zone),
         ),
     }
 }
@@ -42,7 +44,7 @@ impl FreezeSpec {
         match &self.days {
             None => self.once(&path),
             Some(days) if days.is_empty() => {
-                at(format!("{path}.days"), "empty; at least one of mon to sun")
+                at(format!("{path}.days"), "empty; list at least one of mon to sun")
             }
             Some(days) => {
                 let from = time(&self.from, &path, "from")?.unwrap_or(Time::midnight());
@@ -62,7 +64,7 @@ impl FreezeSpec {
             let text = text.as_deref().unwrap_or_default();
             text.parse::<DateTime>().or_else(|_| {
                 let message = format!(
-                    "{text:?} is no time such as 2026-12-24T12:00; for every week, give days"
+                    "{text:?} is not a time such as 2026-12-24T12:00; for a weekly freeze, set days"
                 );
                 at(format!("{path}.{field}"), message)
             })
@@ -78,6 +80,6 @@ impl FreezeSpec {
 fn time(text: &Option<String>, path: &str, field: &str) -> Result<Option<Time>, SpecError> {
     let Some(text) = text else { return Ok(None) };
     text.parse().map(Some).or_else(|_| {
-        at(format!("{path}.{field}"), format!("{text:?} is no time of a day such as \"15:00\""))
+        at(format!("{path}.{field}"), format!("{text:?} is not a time of day such as \"15:00\""))
     })
 }

@@ -1,4 +1,4 @@
-//! Hooks, as the user writes them.
+//! `spec.hooks`: webhooks and commands called at points of the rollout.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,24 +6,24 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::error::{SpecError, at};
 use super::value::{SpecCount, SpecDuration};
-use super::{SpecError, at};
 use crate::rollout::call::{Hook, HookTarget, Hooks};
 
-/// No hook is tried more often.
+/// The most retries of a hook.
 const MAX_RETRIES: u32 = 20;
 
-/// Who is called, and when.
+/// Hooks by the point at which they are called.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct HooksSpec {
-    /// Have to say yes before anything is asked for.
+    /// Before lists hooks that must succeed before the rollout starts.
     before: Vec<HookSpec>,
-    /// Keep a gate shut until they say yes.
+    /// Gate lists hooks that must succeed before a gate opens.
     gate: Vec<HookSpec>,
-    /// Are told of promotion.
+    /// After lists hooks that are notified of the promotion.
     after: Vec<HookSpec>,
-    /// Are told of a rollback.
+    /// Rollback lists hooks that are notified of a rollback.
     rollback: Vec<HookSpec>,
 }
 
@@ -31,17 +31,17 @@ pub(super) struct HooksSpec {
 #[derive(Deserialize, JsonSchema, Clone)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct HookSpec {
-    /// Where to POST; any 2xx is a yes.
+    /// Url is the address that receives a POST request. Any 2xx response is a success.
     url: Option<String>,
-    /// What to run; exit code 0 is a yes. Not in a cluster.
+    /// Command is a program with its arguments. Exit code 0 is a success. Not in a cluster.
     command: Option<Vec<String>>,
-    /// How long the answer may take. Default: 10s.
+    /// Timeout is the longest time of one attempt. Above 0s. Default: 10s.
     #[serde(default = "timeout")]
     timeout: SpecDuration,
-    /// How often it is tried again. Default: 3.
+    /// Retries is the number of further attempts after a failure. At most 20. Default: 3.
     #[serde(default = "retries")]
     retries: SpecCount,
-    /// A file with the key of the signature (Standard Webhooks).
+    /// SecretFile is the path of the file with the signing key (Standard Webhooks).
     secret_file: Option<PathBuf>,
 }
 
@@ -76,19 +76,19 @@ impl HookSpec {
             (Some(url), None) => HookTarget::Url(address(&format!("{path}.url"), url)?),
             (None, Some(command)) => match command.first() {
                 Some(program) if !program.is_empty() => HookTarget::Command(command),
-                _ => return at(format!("{path}.command"), "empty; a program is needed"),
+                _ => return at(format!("{path}.command"), "empty; set a program"),
             },
-            _ => return at(path, "exactly one of url and command is needed"),
+            _ => return at(path, "exactly one of url and command is required"),
         };
         if self.timeout.0.is_zero() {
-            return at(format!("{path}.timeout"), "0 leaves no time to answer");
+            return at(format!("{path}.timeout"), "must be above 0s");
         }
         if self.secret_file.is_some() && matches!(target, HookTarget::Command(_)) {
-            return at(format!("{path}.secretFile"), "a command needs no signature");
+            return at(format!("{path}.secretFile"), "a command is not signed; remove it");
         }
         let retries = u32::try_from(self.retries.0).ok().filter(|retries| *retries <= MAX_RETRIES);
         let Some(retries) = retries else {
-            let message = format!("{} is more than {MAX_RETRIES}", self.retries.0);
+            let message = format!("{} is above {MAX_RETRIES}", self.retries.0);
             return at(format!("{path}.retries"), message);
         };
         Ok(Hook { target, timeout: self.timeout.0, retries, secret_file: self.secret_file })

@@ -1,26 +1,28 @@
-//! A rollout as an object in a cluster has it.
+//! A rollout as an object of a cluster.
 //!
-//! It outlives one release: `spec.candidate` changes with each, and the version that was promoted last is the baseline of the next. So what is to
-//! be done is not checked before it is known which version runs.
+//! The object outlives one rollout: `spec.candidate` changes with each, and the version promoted
+//! last is the next baseline. The specification is parsed once the running version is known.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use serin_filter::names::{ServiceName, VersionName};
 
-use super::{API_VERSION, Document, KIND, Proxies, Spec, SpecError, at};
+use super::document::{API_VERSION, Document, KIND, Spec};
+use super::error::{SpecError, at};
+use super::proxies::Proxies;
 
-/// The files that Rollouts may name are in the directory of their namespace in this one.
+/// Secret files of a rollout are in the subdirectory of its namespace.
 const SECRETS: &str = "/etc/serin/secrets";
 
-/// An object of the kind [`KIND`] that has the form of one, and perhaps not more.
+/// An object of [`KIND`] whose fields have the right types. Nothing else has been checked.
 pub struct Manifest(Document);
 
 impl Manifest {
-    /// Reads an object: its name, its namespace, and `spec`. All else is the cluster's.
+    /// Reads the name, the namespace and `spec` of an object.
     ///
     /// # Errors
-    /// What does not have the form, and where.
+    /// The first field of the wrong type, with its path.
     pub fn read(name: &str, namespace: &str, spec: &Value) -> Result<Self, SpecError> {
         let document = json!({
             "apiVersion": API_VERSION,
@@ -34,28 +36,28 @@ impl Manifest {
         })
     }
 
-    /// The label of the service's statistics.
+    /// The service.
     #[must_use]
     pub fn service(&self) -> &ServiceName {
         &self.0.spec.service
     }
 
-    /// The version that runs as long as none has been promoted.
+    /// The version that runs before the first promotion.
     #[must_use]
     pub fn baseline(&self) -> &VersionName {
         &self.0.spec.baseline
     }
 
-    /// The version that shall run.
+    /// The new version.
     #[must_use]
     pub fn candidate(&self) -> &VersionName {
         &self.0.spec.candidate
     }
 
-    /// What is to be done for one version to take the place of another.
+    /// Parses the specification of the rollout from `baseline` to `candidate`.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// The first invalid field, with its path.
     pub fn parse(
         mut self,
         baseline: VersionName,
@@ -69,14 +71,15 @@ impl Manifest {
         if let Proxies::Envoy(_) = spec.proxies {
             return at(
                 "spec.envoy",
-                "is for files; in a cluster spec.istio or spec.gatewayApi is needed",
+                "not supported in a cluster; use spec.istio or spec.gatewayApi",
             );
         }
         let command = spec.plan.commands().next().map(|command| command.join(" "));
         match command {
-            Some(command) => {
-                at("spec.hooks", format!("{command}: no commands are run in a cluster; give a url"))
-            }
+            Some(command) => at(
+                "spec.hooks",
+                format!("{command}: commands are not supported in a cluster; use a url"),
+            ),
             None => Ok(spec),
         }
     }

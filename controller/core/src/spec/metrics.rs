@@ -1,46 +1,50 @@
-//! Metrics that are asked for by queries, as the user writes them.
+//! `spec.analysis.metrics`: metrics of the candidate from queries, with limits.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::error::{SpecError, at};
 use super::prometheus::ConnectionSpec;
 use super::value::{SpecCount, SpecDuration, SpecNumber};
-use super::{SpecError, at};
 use crate::config::prometheus::PrometheusConnection;
 use crate::rollout::metric::{Metric, MetricRule, MetricsPlan, QueryTemplate};
 
-/// Where they are in a rollout.
+/// The path of the metrics.
 pub(super) const PATH: &str = "spec.analysis.metrics";
 
-/// The queries, and who is asked.
+/// Queries and the Prometheus that answers them.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricsSpec {
-    /// Who is asked. Default: the Prometheus that the evidence comes from.
+    /// Prometheus is the server that answers the queries. Default: the one that observes the
+    /// proxies.
     prometheus: Option<ConnectionSpec>,
-    /// How often. Default: 15s.
+    /// Every is the time between two evaluations. At least 1s. Default: 15s.
     #[serde(default = "every")]
     every: SpecDuration,
-    /// What is asked.
+    /// Queries lists the metrics. At least one.
     queries: Vec<QuerySpec>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct QuerySpec {
-    /// What the metric is called.
+    /// Name is the name of the metric.
     name: String,
-    /// PromQL, in which {{version}} stands for the version that it is about.
+    /// Query is a PromQL expression with a single value. {{version}} stands for the version.
     query: String,
-    /// The greatest value that the candidate may have.
+    /// AtMost is the largest value of the candidate. At least one of atMost, atLeast and
+    /// atMostTimes is required.
     at_most: Option<SpecNumber>,
-    /// The least.
+    /// AtLeast is the smallest value of the candidate.
     at_least: Option<SpecNumber>,
-    /// So many times the baseline's, at most.
+    /// AtMostTimes is the largest ratio of the candidate's value to the baseline's. Above 0. The
+    /// query must contain {{version}}.
     at_most_times: Option<SpecNumber>,
-    /// So many times in a row it has to be missed. Default: 3.
+    /// Consecutive is the number of consecutive violations that fail the metric. At least 1.
+    /// Default: 3.
     #[serde(default = "consecutive")]
     consecutive: SpecCount,
 }
@@ -54,32 +58,35 @@ fn consecutive() -> SpecCount {
 }
 
 impl MetricsSpec {
-    /// Where no Prometheus is named, that is asked which the evidence comes from.
+    /// `default` is the Prometheus that observes the proxies.
     pub(super) fn parse(
         self,
-        asked: Option<&PrometheusConnection>,
+        default: Option<&PrometheusConnection>,
     ) -> Result<MetricsPlan, SpecError> {
-        let prometheus = match (self.prometheus, asked) {
+        let prometheus = match (self.prometheus, default) {
             (Some(prometheus), _) => prometheus.parse(&format!("{PATH}.prometheus"))?,
-            (None, Some(asked)) => asked.clone(),
+            (None, Some(default)) => default.clone(),
             (None, None) => {
-                return at(format!("{PATH}.prometheus"), "missing; who is to be asked?");
+                return at(
+                    format!("{PATH}.prometheus"),
+                    "missing; set it, or observe the proxies by a Prometheus",
+                );
             }
         };
         let interval = self.every.0;
         if interval < Duration::from_secs(1) {
             let every = humantime::format_duration(interval);
-            return at(format!("{PATH}.every"), format!("{every} is less than 1s"));
+            return at(format!("{PATH}.every"), format!("{every} is below 1s"));
         }
         if self.queries.is_empty() {
-            return at(format!("{PATH}.queries"), "empty; at least one query is needed");
+            return at(format!("{PATH}.queries"), "empty; list at least one query");
         }
         let mut all = Vec::<Metric>::new();
         for (index, query) in self.queries.into_iter().enumerate() {
             let path = format!("{PATH}.queries[{index}]");
             let metric = query.parse(&path)?;
             if all.iter().any(|other| other.name == metric.name) {
-                return at(format!("{path}.name"), format!("{:?} is there twice", metric.name));
+                return at(format!("{path}.name"), format!("duplicate name {:?}", metric.name));
             }
             all.push(metric);
         }
@@ -90,10 +97,10 @@ impl MetricsSpec {
 impl QuerySpec {
     fn parse(self, path: &str) -> Result<Metric, SpecError> {
         if self.name.trim().is_empty() {
-            return at(format!("{path}.name"), "empty");
+            return at(format!("{path}.name"), "empty; set a name");
         }
         if self.query.trim().is_empty() {
-            return at(format!("{path}.query"), "empty");
+            return at(format!("{path}.query"), "empty; set a PromQL expression");
         }
         let query = QueryTemplate::parse(&self.query);
         let query = query.or_else(|error| at(format!("{path}.query"), error.to_string()))?;
@@ -111,7 +118,7 @@ impl QuerySpec {
             consecutive: u32::try_from(self.consecutive.0).unwrap_or(u32::MAX),
         };
         if rule.at_most.or(rule.at_least).or(at_most_times).is_none() {
-            return at(path, "a limit is needed: atMost, atLeast or atMostTimes");
+            return at(path, "one of atMost, atLeast and atMostTimes is required");
         }
         if let (Some(most), Some(least)) = (rule.at_most, rule.at_least)
             && most < least
@@ -119,15 +126,15 @@ impl QuerySpec {
             return at(format!("{path}.atMost"), format!("{most} is below atLeast, {least}"));
         }
         if at_most_times.is_some_and(|factor| factor <= 0.0) {
-            return at(format!("{path}.atMostTimes"), "not above 0");
+            return at(format!("{path}.atMostTimes"), "must be above 0");
         }
         if at_most_times.is_some() && !query.is_per_version() {
             let message =
-                "{{version}} is not in it, so there is no value of the baseline to compare with";
+                "atMostTimes requires {{version}} in the query, to get the baseline's value";
             return at(format!("{path}.query"), message);
         }
         if self.consecutive.0 == 0 {
-            return at(format!("{path}.consecutive"), "0 is not 1 or more");
+            return at(format!("{path}.consecutive"), "must be at least 1");
         }
         Ok(Metric { name: self.name, query, rule })
     }
@@ -135,9 +142,9 @@ impl QuerySpec {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Spec;
     use super::*;
     use crate::config::prometheus::Auth;
+    use crate::spec::Spec;
 
     /// The shipped sample with these metrics.
     fn with(metrics: &str) -> Result<Spec, SpecError> {
@@ -170,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn where_evidence_comes_from_a_prometheus_that_is_asked() {
+    fn the_prometheus_that_observes_the_proxies_is_the_default() {
         let sample = include_str!("../../../../envoy/rollout.yaml")
             .replace(
                 "    admin: http://127.0.0.1:9901\n",
@@ -185,28 +192,28 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_path() {
+    fn invalid_metrics_are_refused_with_their_path() {
         let query = |query: &str| {
             format!("      prometheus: {{ url: 'http://p' }}\n      queries: [{query}]")
         };
         for (metrics, expected) in [
-            ("      queries: []".to_owned(), "prometheus: missing; who is to be asked?"),
-            (query(""), "queries: empty; at least one query is needed"),
+            ("      queries: []".to_owned(), "prometheus: missing"),
+            (query(""), "queries: empty"),
             (
                 format!("{}\n      every: 10ms", query("{ name: a, query: b, atMost: 1 }")),
-                "every: 10ms is less than 1s",
+                "every: 10ms is below 1s",
             ),
-            (query("{ name: a, query: b }"), "queries[0]: a limit is needed: atMost, atLeast or"),
+            (query("{ name: a, query: b }"), "queries[0]: one of atMost, atLeast and"),
             (query("{ name: ' ', query: b, atMost: 1 }"), "queries[0].name: empty"),
             (query("{ name: a, query: '', atMost: 1 }"), "queries[0].query: empty"),
             (query("{ name: a, query: '{{servce}}', atMost: 1 }"), "queries[0].query: {{servce}}"),
             (
                 query("{ name: a, query: b, atMostTimes: 2 }"),
-                "queries[0].query: {{version}} is not in it",
+                "queries[0].query: atMostTimes requires {{version}}",
             ),
             (
                 query("{ name: a, query: '{{version}}', atMostTimes: 0 }"),
-                "queries[0].atMostTimes: not above 0",
+                "queries[0].atMostTimes: must be above 0",
             ),
             (
                 query("{ name: a, query: b, atMost: 1, atLeast: 2 }"),
@@ -214,11 +221,11 @@ mod tests {
             ),
             (
                 query("{ name: a, query: b, atMost: 1, consecutive: 0 }"),
-                "queries[0].consecutive: 0",
+                "queries[0].consecutive: must be at least 1",
             ),
             (
                 query("{ name: a, query: b, atMost: 1 }, { name: a, query: c, atMost: 1 }"),
-                "queries[1].name: \"a\" is there twice",
+                "queries[1].name: duplicate name \"a\"",
             ),
         ] {
             let error = with(&metrics).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Where a Prometheus is, as the user writes it.
+//! The address and the credentials of a Prometheus.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,42 +6,42 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{SpecError, at};
+use super::error::{SpecError, at};
 use crate::config::prometheus::{Auth, PrometheusConnection, PrometheusSettings};
 
-/// One that scrapes the proxies.
+/// A Prometheus that scrapes the proxies.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct PrometheusSpec {
-    /// Its address.
+    /// Url is the base address, such as https://prometheus.example.com.
     url: String,
-    /// A user and a password to log in with.
+    /// BasicAuth is a user name and a password. Not with bearerTokenFile.
     basic_auth: Option<BasicAuth>,
-    /// A file with a token to log in with.
+    /// BearerTokenFile is the path of the file with a bearer token. Not with basicAuth.
     bearer_token_file: Option<PathBuf>,
-    /// Labels that all of the proxies have, and no other of its targets.
+    /// Instances are labels that all proxies have and no other target has.
     #[serde(default)]
     instances: BTreeMap<String, String>,
 }
 
-/// One that is asked for metrics.
+/// A Prometheus that answers the queries of metrics.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ConnectionSpec {
-    /// Its address.
+    /// Url is the base address, such as https://prometheus.example.com.
     url: String,
-    /// A user and a password to log in with.
+    /// BasicAuth is a user name and a password. Not with bearerTokenFile.
     basic_auth: Option<BasicAuth>,
-    /// A file with a token to log in with.
+    /// BearerTokenFile is the path of the file with a bearer token. Not with basicAuth.
     bearer_token_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct BasicAuth {
-    /// The user.
+    /// Username is the user name.
     username: String,
-    /// A file with the password.
+    /// PasswordFile is the path of the file with the password.
     password_file: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl PrometheusSpec {
         for label in instances.keys() {
             let first = label.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             if !first || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-                return at(format!("{path}.instances"), format!("{label:?} is not a label's name"));
+                return at(format!("{path}.instances"), format!("{label:?} is not a label name"));
             }
         }
         Ok(PrometheusSettings { connection, instances })
@@ -62,15 +62,15 @@ impl PrometheusSpec {
 impl ConnectionSpec {
     pub(super) fn parse(self, path: &str) -> Result<PrometheusConnection, SpecError> {
         let url = url::Url::parse(&self.url).ok();
-        let good = |url: &url::Url| {
-            let nobody = url.username().is_empty() && url.password().is_none();
-            matches!(url.scheme(), "http" | "https") && url.has_host() && nobody
+        let is_valid = |url: &url::Url| {
+            let anonymous = url.username().is_empty() && url.password().is_none();
+            matches!(url.scheme(), "http" | "https") && url.has_host() && anonymous
         };
-        if !url.as_ref().is_some_and(good) {
+        if !url.as_ref().is_some_and(is_valid) {
             return at(
                 format!("{path}.url"),
                 format!(
-                    "{:?} is not an address such as https://prometheus.example.com, without a user",
+                    "{:?} is not an address such as https://prometheus.example.com without credentials",
                     self.url
                 ),
             );
@@ -82,7 +82,7 @@ impl ConnectionSpec {
             }
             (None, Some(token_file)) => Auth::Bearer { token_file },
             (Some(_), Some(_)) => {
-                return at(path, "more than one of: basicAuth, bearerTokenFile");
+                return at(path, "set only one of basicAuth and bearerTokenFile");
             }
         };
         Ok(PrometheusConnection { url: self.url, auth })

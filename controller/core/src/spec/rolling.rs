@@ -1,9 +1,12 @@
-//! The rolling strategy: the instances of a service get the new version batch by batch, and the weights follow them.
+//! `spec.strategy.rolling`: instances get the candidate batch by batch, and the weights follow
+//! them.
 //!
-//! Of `n` instances, `k` run the candidate when the next batch of `b` begins. While that batch serves nobody, the candidate's `k` instances
-//! get k / (n - b) of the users and the baseline has what its remaining ones can carry; then (k + b) / n. Both only ever rise.
+//! Of `n` instances, `k` run the candidate when the next batch of `b` begins. While the batch is
+//! out of service, the candidate's weight is k / (n - b); afterwards it is (k + b) / n. Both only
+//! rise.
 //!
-//! In a mesh nothing is replaced in its place: the candidate's Deployment grows by a share of the baseline's replicas, and that is its weight.
+//! In a mesh no instance is replaced in place. The candidate's Deployment grows by a share of the
+//! baseline's replicas, which is its weight.
 
 use std::collections::BTreeSet;
 
@@ -11,56 +14,60 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::table::Weight;
 
+use super::error::{SpecError, at};
 use super::hooks::HookSpec;
-use super::strategy::{Bake, LimitSpec, PATH, limit};
+use super::step::{Bake, LimitSpec, PATH, limit};
 use super::value::Percent;
-use super::{SpecError, at};
 use crate::rollout::call::Replacement;
 use crate::rollout::plan::{Gate, Step};
 
-/// No rollout takes more batches.
+/// The most batches of a rollout.
 const MAX_BATCHES: usize = 50;
 
-/// What a rolling release moves.
+/// The unit that a rolling rollout replaces.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum RollingUnit {
-    /// The instances that it names.
+    /// The instances that the specification names.
     Instances,
     /// The replicas of Deployments.
     Replicas {
-        /// Whether they may be written.
+        /// Whether the rollout may scale the Deployments.
         scale: bool,
     },
 }
 
-/// Batch after batch.
+/// Instances are replaced batch by batch.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rolling {
-    /// Names of the instances, in the order in which they are replaced. Not in a mesh, where spec.scale is needed instead.
+    /// Instances names the instances in the order of replacement. At least two. In a mesh, set
+    /// spec.scale instead.
     instances: Option<Vec<String>>,
-    /// How many at once, or which share such as 25%. Default: 1. In a mesh a share is needed.
+    /// Batch is the number of instances replaced at once, or their share such as 25%. In a mesh a
+    /// share is required. At most 50 batches. Default: 1.
     batch: Option<Batch>,
-    /// Takes an instance's requests away. Not in a mesh.
+    /// Drain removes an instance from load balancing. Not in a mesh.
     drain: Option<HookSpec>,
-    /// Has an instance run the version in the message. Not in a mesh.
+    /// Replace starts the version in the message on an instance. Required, except in a mesh, where
+    /// it is not allowed.
     replace: Option<HookSpec>,
-    /// Tells whether an instance serves. Not in a mesh.
+    /// Ready succeeds once an instance serves. Not in a mesh.
     ready: Option<HookSpec>,
-    /// What has to pass after each batch.
+    /// Bake is the least time and traffic of each batch.
     #[serde(default)]
     bake: Bake,
-    /// What else opens the gate to the next.
+    /// Gate is bake, which requires that no harm is detected, or evidence, which requires evidence
+    /// that the candidate is no worse than its margins. Default: bake.
     #[serde(default)]
     gate: Gate,
-    /// The longest that a batch may take.
+    /// Limit is the longest time of a batch.
     limit: Option<LimitSpec>,
-    /// Of each batch but the last, once it has been compared.
+    /// Approval makes every gate but the last wait for an approval. Default: false.
     #[serde(default)]
     approval: bool,
 }
 
-/// How many instances are replaced at once: a number, or a share such as `25%`.
+/// The size of a batch: a number of instances, or a share such as `25%`.
 #[derive(Deserialize, JsonSchema, Clone, Copy)]
 #[serde(untagged)]
 enum Batch {
@@ -69,9 +76,9 @@ enum Batch {
 }
 
 impl Rolling {
-    pub(super) fn steps(&self, moves: RollingUnit) -> Result<Vec<Step>, SpecError> {
+    pub(super) fn steps(&self, unit: RollingUnit) -> Result<Vec<Step>, SpecError> {
         let path = format!("{PATH}.rolling");
-        match moves {
+        match unit {
             RollingUnit::Instances => self.of_instances(&path),
             RollingUnit::Replicas { scale } => self.of_replicas(&path, scale),
         }
@@ -79,7 +86,7 @@ impl Rolling {
 
     fn of_instances(&self, path: &str) -> Result<Vec<Step>, SpecError> {
         if self.replace.is_none() {
-            let message = "missing; a url or a command that has an instance run another version";
+            let message = "missing; set a url or a command that replaces an instance";
             return at(format!("{path}.replace"), message);
         }
         let instances = self.instances.as_deref().unwrap_or_default();
@@ -99,7 +106,7 @@ impl Rolling {
         Ok(steps)
     }
 
-    /// The candidate's replicas come batch by batch, and its weight is what they are of the baseline's.
+    /// The candidate's weight after each batch is its share of the baseline's replicas.
     fn of_replicas(&self, path: &str, scale: bool) -> Result<Vec<Step>, SpecError> {
         let submitted = [
             ("instances", self.instances.is_some()),
@@ -108,13 +115,14 @@ impl Rolling {
             ("ready", self.ready.is_some()),
         ];
         if let Some((name, _)) = submitted.iter().find(|(_, given)| *given) {
-            let message = "is not for a mesh, where the replicas of Deployments move (spec.scale)";
+            let message =
+                "not supported in a mesh, where Deployments are scaled (spec.scale); remove it";
             return at(format!("{path}.{name}"), message);
         }
         if !scale {
             return at(
                 path,
-                "in a mesh it moves the replicas of Deployments: spec.scale: true is needed, and a deployment at each of spec.versions",
+                "requires spec.scale: true and a deployment for each of spec.versions in a mesh",
             );
         }
         let bake = self.bake.parse(&format!("{path}.bake"))?;
@@ -127,20 +135,19 @@ impl Rolling {
         Ok(weights.into_iter().map(step).collect())
     }
 
-    /// The candidate's share after each batch.
+    /// The candidate's weight after each batch.
     fn weights(&self, path: &str) -> Result<Vec<Weight>, SpecError> {
         let batch = match self.batch {
             Some(Batch::Share(share)) => share.weight(),
             Some(Batch::Count(_)) => {
-                return at(
-                    path,
-                    "a number; in a mesh a share of the replicas is needed, such as 25%",
-                );
+                return at(path, "a number; in a mesh, set a share of the replicas such as 25%");
             }
-            None => return at(path, "missing; the share of the replicas in a batch, such as 25%"),
+            None => {
+                return at(path, "missing; set the share of the replicas in a batch, such as 25%");
+            }
         };
         if batch == Weight::ZERO || batch == Weight::ALL {
-            return at(path, format!("{batch} is no batch; above 0 % and below 100 %"));
+            return at(path, format!("{batch} is not above 0 % and below 100 %"));
         }
         let batches = Weight::ALL.ppm().div_ceil(batch.ppm());
         if batches as usize > MAX_BATCHES {
@@ -150,40 +157,43 @@ impl Rolling {
         Ok((1..=batches).map(weight).collect())
     }
 
-    /// How instances are replaced; `None` where replicas move.
+    /// The replacement of instances; `None` where replicas move.
     pub(super) fn replacement(&self) -> Result<Option<Replacement>, SpecError> {
-        let checked = |hook: &HookSpec, name| hook.clone().parse(&format!("{PATH}.rolling.{name}"));
+        let parse = |hook: &HookSpec, name| hook.clone().parse(&format!("{PATH}.rolling.{name}"));
         let Some(replace) = &self.replace else { return Ok(None) };
         Ok(Some(Replacement {
-            drain: self.drain.as_ref().map(|hook| checked(hook, "drain")).transpose()?,
-            replace: checked(replace, "replace")?,
-            ready: self.ready.as_ref().map(|hook| checked(hook, "ready")).transpose()?,
+            drain: self.drain.as_ref().map(|hook| parse(hook, "drain")).transpose()?,
+            replace: parse(replace, "replace")?,
+            ready: self.ready.as_ref().map(|hook| parse(hook, "ready")).transpose()?,
         }))
     }
 
-    /// How many instances a batch has. One is left at least to serve meanwhile.
+    /// The number of instances in a batch. At least one instance keeps serving.
     fn batch(&self, path: &str, instances: &[String]) -> Result<usize, SpecError> {
         let all = instances.len();
         if all < 2 {
             return at(
                 format!("{path}.instances"),
-                "at least two are needed: one serves while another is replaced",
+                "list at least two; one serves while another is replaced",
             );
         }
         let mut seen = BTreeSet::new();
         if let Some((index, name)) =
             instances.iter().enumerate().find(|(_, name)| !seen.insert(name.as_str()))
         {
-            return at(format!("{path}.instances[{index}]"), format!("{name:?} is there twice"));
+            return at(
+                format!("{path}.instances[{index}]"),
+                format!("duplicate instance {name:?}"),
+            );
         }
         let batch = match self.batch {
             None => 1,
             Some(Batch::Count(count)) => count,
-            // At least as many as asked for, so that no share makes none.
+            // Rounded up, so that a small share is at least one instance.
             Some(Batch::Share(share)) => (share.weight().ppm() as usize * all).div_ceil(1_000_000),
         };
         if batch == 0 || batch >= all {
-            let message = format!("{batch} of {all} instances; at least 1, and not all of them");
+            let message = format!("{batch} of {all} instances; set at least 1 and fewer than all");
             return at(format!("{path}.batch"), message);
         }
         if all.div_ceil(batch) > MAX_BATCHES {
@@ -194,7 +204,7 @@ impl Rolling {
     }
 }
 
-/// The share of the users for so many of all instances.
+/// The weight of `some` of `all` instances.
 fn share(some: usize, all: usize) -> Weight {
     let ppm = (some * 1_000_000).checked_div(all).and_then(|ppm| u32::try_from(ppm).ok());
     ppm.and_then(Weight::from_ppm).unwrap_or(Weight::ALL)

@@ -1,7 +1,8 @@
-//! The part of a specification that the filter is given: which requests are the service's, and how they are chosen for.
+//! The fields of a specification that configure the filter: the requests of the service, and the
+//! choice of a version.
 //!
-//! The fields are the filter's own, in words for people where those differ (`5s`, `10%`); the filter's own check decides what is valid,
-//! so that nothing is accepted here that a proxy would refuse.
+//! The fields are those of the filter's configuration, with units (`5s`, `10%`). The filter's own
+//! parser validates them, so every accepted specification is valid in a proxy.
 
 use std::time::Duration;
 
@@ -11,16 +12,17 @@ use serin_filter::config::{self, ConfigError, SCHEMA, wire};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::table::BUCKETS;
 
+use super::error::{SpecError, at};
 use super::value::{Percent, SpecDuration};
-use super::{SpecError, at};
 
-/// What the filter does with requests, besides which split it has.
+/// The tripwire of a proxy.
 #[derive(Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Tripwire {
-    /// Whether it does. Default: true.
+    /// Enabled turns the tripwire on. Default: true.
     enabled: bool,
-    /// The share of its requests that may fail. Default: 10%.
+    /// Tolerated is the share of the candidate's requests that may fail. From 1% to 50%. Default:
+    /// 10%.
     tolerated: Percent,
 }
 
@@ -30,12 +32,12 @@ impl Default for Tripwire {
     }
 }
 
-/// A request without an answer for so long is overdue, unless the specification says otherwise.
+/// The default of `spec.overdue`.
 pub(super) fn overdue() -> SpecDuration {
     SpecDuration(Duration::from_secs(5))
 }
 
-/// What stands for an identity, unless the specification says otherwise.
+/// The default of `spec.correlation`.
 pub(super) fn correlation(split: wire::Split) -> Vec<wire::Correlation> {
     match split {
         wire::Split::Filter => vec![wire::Correlation::TraceId, wire::Correlation::RequestId],
@@ -47,7 +49,7 @@ pub(super) fn every_authority() -> Vec<wire::Authority> {
     vec![wire::Authority("*".to_owned())]
 }
 
-/// Milliseconds of `spec.overdue`.
+/// `spec.overdue` in milliseconds.
 pub(super) fn overdue_ms(overdue: SpecDuration) -> Result<u32, SpecError> {
     let allowed = config::limit::OVERDUE_MS;
     let ms = u32::try_from(overdue.0.as_millis()).ok().filter(|ms| allowed.contains(ms));
@@ -60,13 +62,13 @@ pub(super) fn overdue_ms(overdue: SpecDuration) -> Result<u32, SpecError> {
     )
 }
 
-/// The tripwire, which there is where the filter splits, unless the specification says otherwise.
+/// The tripwire; by default enabled where the filter splits.
 pub(super) fn tripwire(
     submitted: Option<Tripwire>,
     split: wire::Split,
 ) -> Result<Option<wire::Tripwire>, SpecError> {
     let tripwire = match (submitted, split) {
-        (Some(given), _) => given,
+        (Some(tripwire), _) => tripwire,
         (None, wire::Split::Filter) => Tripwire::default(),
         (None, wire::Split::Mesh) => return Ok(None),
     };
@@ -78,7 +80,7 @@ pub(super) fn tripwire(
     Ok(tripwire.enabled.then_some(wire::Tripwire { tolerated_ppm }))
 }
 
-/// Whether the filter would take the service, with all its users at the baseline.
+/// Validates the service by the filter's own parser, with all users at the baseline.
 pub(super) fn check(service: &wire::Service) -> Result<(), SpecError> {
     let versions = service.versions.first().map(|version| version.name.clone());
     let all = |version: VersionName| wire::BucketRange { version, count: BUCKETS };
@@ -89,7 +91,7 @@ pub(super) fn check(service: &wire::Service) -> Result<(), SpecError> {
     config::Config::try_from(wire).map(drop).map_err(|error| user_message(&error, &service.name))
 }
 
-/// The filter's paths lead into its own configuration, which has the service under `services[0]`.
+/// Maps a path in the filter's configuration to the path in the specification.
 fn user_message(error: &ConfigError, service: &ServiceName) -> SpecError {
     let message = error.to_string();
     match message.strip_prefix("services[0]").and_then(|rest| rest.split_once(": ")) {

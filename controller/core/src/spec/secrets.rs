@@ -1,34 +1,37 @@
-//! Files whose contents are sent where the rollout says: passwords and tokens, and keys that sign. Whoever carries out what others write reads
-//! none for them but those that were put somewhere for that, or a rollout could fetch anything that the server can read.
+//! Secret files: passwords, tokens and signing keys, sent to the addresses in the specification. A
+//! server reads them only from a directory for secrets; otherwise a specification could send out
+//! any file that the server can read.
 
 use std::path::{Component, Path};
 
-use super::{Spec, SpecError, at, metrics};
+use super::document::Spec;
+use super::error::{SpecError, at};
+use super::metrics;
 
 impl Spec {
-    /// Makes sure that they are all in one directory; without one, that there are none.
+    /// Checks that all secret files are in `directory`; without one, that there are none.
     ///
     /// # Errors
-    /// A file that is not, and where it is named.
+    /// The first file outside of the directory, with the path of its field.
     pub fn confine_secrets_to(&self, directory: Option<&Path>) -> Result<(), SpecError> {
         for (path, file) in self.secrets() {
-            let view = file.display();
+            let file_name = file.display();
             let Some(directory) = directory else {
                 let message =
-                    format!("{view}: serin serve reads it only if --secrets names its directory");
+                    format!("{file_name} is not allowed; configure a directory for secret files");
                 return at(path, message);
             };
-            let climbs = file.components().any(|part| part == Component::ParentDir);
-            if climbs || !file.starts_with(directory) {
+            let has_parent = file.components().any(|part| part == Component::ParentDir);
+            if has_parent || !file.starts_with(directory) {
                 let directory = directory.display();
-                let message = format!("{view} is not in {directory}: no others are read for it");
+                let message = format!("{file_name} is outside of {directory}; move it there");
                 return at(path, message);
             }
         }
         Ok(())
     }
 
-    /// Where files are named, and the files.
+    /// The secret files, with the paths of their fields.
     fn secrets(&self) -> impl Iterator<Item = (String, &Path)> {
         let keys = self.plan.all_hooks().filter_map(|hook| hook.secret_file.as_deref());
         let metrics = self.plan.metrics.as_ref();
@@ -44,7 +47,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::spec::mesh::tests::changed;
+    use crate::spec::tests::mesh::changed;
 
     fn named(file: &str) -> [(&'static str, Spec); 4] {
         let log_in =
@@ -90,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_from_the_directory_for_them_only() {
+    fn secret_files_are_confined_to_their_directory() {
         assert!(!refused("/secrets/a/key", Some("/secrets/a")));
         assert!(!refused("/secrets/a/deep/key", Some("/secrets/a")));
         assert!(refused("/secrets/b/key", Some("/secrets/a")));
@@ -100,18 +103,18 @@ mod tests {
         assert!(refused("/secrets/a/key", None));
     }
 
-    /// A state that is stored must not have more called than the specification beside it.
+    /// A stored state must not call more than the specification beside it.
     #[test]
     fn plans_that_name_other_files_call_others() {
         for ((path, one), (_, other)) in named("/secrets/a").into_iter().zip(named("/secrets/b")) {
             assert!(one.plan.calls_same_as(&one.plan.clone()));
-            // Evidence is no part of a plan: it is taken from the specification.
+            // Sources are not part of a plan.
             assert_eq!(one.plan.calls_same_as(&other.plan), path.contains("proxies"), "{path}");
         }
     }
 
     #[test]
-    fn who_names_no_file_needs_no_directory() {
+    fn a_specification_without_secrets_requires_no_directory() {
         changed(|_| {}).unwrap().confine_secrets_to(None).unwrap();
     }
 }

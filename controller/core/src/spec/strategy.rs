@@ -1,4 +1,4 @@
-//! The strategies, as the user writes them. Each becomes steps of the one plan.
+//! `spec.strategy`: each strategy becomes the steps of a plan.
 
 use std::time::Duration;
 
@@ -7,93 +7,94 @@ use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::table::Weight;
 
+use super::error::{SpecError, at};
 use super::rolling::{Rolling, RollingUnit};
-use super::value::{Percent, SpecCount, SpecDuration};
-use super::{SpecError, at};
+use super::step::{Bake, LimitSpec, PATH, limit};
+use super::value::{Percent, SpecDuration};
 use crate::rollout::call::Replacement;
-use crate::rollout::plan::{Gate, Limit, Step, TimeoutAction};
+use crate::rollout::plan::{Gate, Step};
 
-/// Where the strategy is in a specification.
-pub(super) const PATH: &str = "spec.strategy";
-
-/// Whether both versions may serve the same clients.
+/// Whether the versions may serve the same clients.
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub(super) enum Compatibility {
-    /// A client does not notice which version answers.
+    /// Each version serves all clients.
     #[default]
     Compatible,
-    /// Clients that one version can serve, the other can't.
+    /// One version fails clients of the other.
     Breaking,
 }
 
-/// Exactly one of them.
+/// A strategy: exactly one field is set.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Strategy {
-    /// More and more users, a gate at each step.
+    /// TrafficShifting raises the candidate's weight step by step, with a gate at each step.
     traffic_shifting: Option<TrafficShifting>,
-    /// One small slice of the users, a gate, then all.
+    /// Canary gives the candidate one small slice of the users, and all users after one gate.
     canary: Option<Canary>,
-    /// A preview for those who ask for it, then one switch for all.
+    /// BlueGreen offers a preview on request, and then switches all users at once.
     blue_green: Option<BlueGreen>,
-    /// Instances, or in a mesh replicas, are replaced batch by batch.
+    /// Rolling replaces instances, or in a mesh replicas, batch by batch.
     rolling: Option<Rolling>,
 }
 
-/// More and more users.
+/// The candidate's weight rises step by step.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct TrafficShifting {
-    /// What has to pass in each step before its gate opens.
+    /// Bake is the least time and traffic of a step.
     #[serde(default)]
     bake: Bake,
-    /// What else opens a gate: bake is that no harm is in sight, evidence that the candidate is shown to be no worse than its margins.
+    /// Gate is bake, which requires that no harm is detected, or evidence, which requires evidence
+    /// that the candidate is no worse than its margins. Default: bake.
     #[serde(default)]
     gate: Gate,
-    /// The longest that a step may take.
+    /// Limit is the longest time of a step.
     limit: Option<LimitSpec>,
-    /// Whether gates wait for an approval too.
+    /// Approval makes every gate wait for an approval. Default: false.
     #[serde(default)]
     approval: bool,
-    /// The share of users kept at the baseline while the last step bakes.
+    /// Holdback is the share of users that stays at the baseline while the last step bakes, for
+    /// comparison. Default: none.
     holdback: Option<Percent>,
-    /// Weights that rise; the last is 100%.
+    /// Steps lists the steps by rising weight. The last weight is 100%.
     steps: Vec<StepSpec>,
 }
 
-/// One step.
+/// A step.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StepSpec {
-    /// The candidate's share of the users.
+    /// Weight is the candidate's share of the users. Above 0%, at most 100%, in steps of 0.0001%.
     weight: Percent,
-    /// What has to pass in this step.
+    /// Bake is the least time and traffic of this step. Default: that of the strategy.
     bake: Option<Bake>,
-    /// What else opens its gate.
+    /// Gate is bake or evidence. Default: that of the strategy.
     gate: Option<Gate>,
-    /// The longest that it may take.
+    /// Limit is the longest time of the step. Default: that of the strategy.
     limit: Option<LimitSpec>,
-    /// Whether its gate waits for an approval too.
+    /// Approval makes the gate wait for an approval. Default: that of the strategy.
     approval: Option<bool>,
 }
 
-/// A small slice of the users, then all.
+/// One small slice of the users, then all users.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Canary {
-    /// The slice. Default: 5%.
+    /// Weight is the candidate's share of the users. Above 0%, below 100%. Default: 5%.
     #[serde(default = "canary_weight")]
     weight: Percent,
-    /// What has to pass before the gate opens.
+    /// Bake is the least time and traffic of the slice.
     #[serde(default)]
     bake: Bake,
-    /// What else opens the gate.
+    /// Gate is bake, which requires that no harm is detected, or evidence, which requires evidence
+    /// that the candidate is no worse than its margins. Default: bake.
     #[serde(default)]
     gate: Gate,
-    /// The longest that it may take.
+    /// Limit is the longest time of the step. Default: that of the strategy.
     limit: Option<LimitSpec>,
-    /// Whether the gate waits for an approval too.
+    /// Approval makes the gate wait for an approval. Default: false.
     #[serde(default)]
     approval: bool,
 }
@@ -102,106 +103,34 @@ fn canary_weight() -> Percent {
     Percent::whole(5)
 }
 
-/// The new version is tried by those who ask for it; then all users are switched at once.
+/// A preview on request, then a switch of all users.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BlueGreen {
-    /// What has to pass in the preview before the switch.
-    #[serde(default = "preview")]
+    /// Preview is the least time and traffic of the preview.
+    #[serde(default = "Bake::preview")]
     preview: Bake,
-    /// What has to pass after the switch.
+    /// Bake is the least time and traffic after the switch.
     #[serde(default)]
     bake: Bake,
-    /// The longest that either may take.
+    /// Limit is the longest time of the preview, and of the bake after the switch.
     limit: Option<LimitSpec>,
-    /// Whether the switch waits for an approval too.
+    /// Approval makes the switch wait for an approval. Default: false.
     #[serde(default)]
     approval: bool,
 }
 
-fn preview() -> Bake {
-    Bake { requests: SpecCount(10), ..Bake::default() }
-}
-
-/// What has to pass in a step: time, and requests.
-#[derive(Deserialize, JsonSchema, Clone, Copy)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Bake {
-    /// How long the step has to be live. Default: 60s.
-    time: SpecDuration,
-    /// How many requests the candidate has to answer. Default: 100; of a preview 10.
-    requests: SpecCount,
-}
-
-impl Default for Bake {
-    fn default() -> Self {
-        Self { time: SpecDuration(Duration::from_secs(60)), requests: SpecCount(100) }
-    }
-}
-
-impl Bake {
-    pub(super) fn parse(self, path: &str) -> Result<Self, SpecError> {
-        match self.requests.0 {
-            0 => at(
-                format!("{path}.requests"),
-                "0 would open the gate without any evidence; at least 1",
-            ),
-            _ => Ok(self),
-        }
-    }
-
-    pub(super) fn step(self, weight: Weight, gate: Gate, limit: Option<Limit>) -> Step {
-        let (bake, requests) = (self.time.0, self.requests.0);
-        Step { bake, requests, gate, limit, ..Step::at(weight) }
-    }
-}
-
-/// The longest that a step may take, and what happens then.
-#[derive(Deserialize, JsonSchema, Clone, Copy)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct LimitSpec {
-    /// How long.
-    at_most: SpecDuration,
-    /// What happens then. Default: pause.
-    #[serde(default)]
-    then: TimeoutAction,
-}
-
-impl LimitSpec {
-    fn parse(self, path: &str, bake: Bake) -> Result<Limit, SpecError> {
-        let (at_most, least) = (self.at_most.0, bake.time.0);
-        if at_most <= least {
-            let format = humantime::format_duration;
-            let message = format!(
-                "{} is not above {}, which the step has to be live",
-                format(at_most),
-                format(least)
-            );
-            return at(format!("{path}.atMost"), message);
-        }
-        Ok(Limit { at_most, then: self.then })
-    }
-}
-
-pub(super) fn limit(
-    path: &str,
-    limit: Option<LimitSpec>,
-    bake: Bake,
-) -> Result<Option<Limit>, SpecError> {
-    limit.map(|limit| limit.parse(&format!("{path}.limit"), bake)).transpose()
-}
-
 impl Strategy {
-    /// The steps of the one strategy that is given.
+    /// Parses the steps of the strategy.
     pub(super) fn parse(
         &self,
         compatibility: Compatibility,
-        preview: &wire::Override,
-        moves: RollingUnit,
+        override_: &wire::Override,
+        unit: RollingUnit,
     ) -> Result<Vec<Step>, SpecError> {
         let breaking = compatibility == Compatibility::Breaking;
         match (&self.traffic_shifting, &self.canary, &self.blue_green, &self.rolling) {
-            (None, None, Some(blue_green), None) => blue_green.parse(preview),
+            (None, None, Some(blue_green), None) => blue_green.parse(override_),
             (Some(_), None, None, None)
             | (None, Some(_), None, None)
             | (None, None, None, Some(_))
@@ -209,25 +138,25 @@ impl Strategy {
             {
                 at(
                     PATH,
-                    "a breaking release may not run mixed: a user would meet both versions, one request after the other; only blueGreen \
-                 switches all users at once",
+                    "compatibility: breaking requires blueGreen, which switches all users at once",
                 )
             }
             (Some(shifting), None, None, None) => shifting.parse(),
             (None, Some(canary), None, None) => canary.parse(),
-            (None, None, None, Some(rolling)) => rolling.steps(moves),
-            _ => {
-                at(PATH, "exactly one of trafficShifting, canary, blueGreen and rolling is needed")
-            }
+            (None, None, None, Some(rolling)) => rolling.steps(unit),
+            _ => at(
+                PATH,
+                "exactly one of trafficShifting, canary, blueGreen and rolling is required",
+            ),
         }
     }
 
-    /// How instances are replaced, if they are.
+    /// The replacement of instances; `None` for other strategies.
     pub(super) fn replacement(&self) -> Result<Option<Replacement>, SpecError> {
         self.rolling.as_ref().map_or(Ok(None), Rolling::replacement)
     }
 
-    /// How long the release can be taken back, unless the user says otherwise.
+    /// The default of `spec.rollbackWindow`.
     pub(super) fn rollback_window(&self) -> SpecDuration {
         SpecDuration(match self.blue_green {
             Some(_) => Duration::from_secs(600),
@@ -246,8 +175,8 @@ impl TrafficShifting {
             let weight = step.weight.weight();
             if weight <= before {
                 let message = match index {
-                    0 => "0 % is no step; a weight is above 0 % and at most 100 %".to_owned(),
-                    _ => format!("{weight} does not rise above the step before ({before})"),
+                    0 => "0 % is not above 0 % and at most 100 %".to_owned(),
+                    _ => format!("{weight} is not above the previous step ({before})"),
                 };
                 return at(format!("{path}.weight"), message);
             }
@@ -259,16 +188,16 @@ impl TrafficShifting {
             before = weight;
         }
         match steps.len() {
-            0 => at(all, "empty; at least one step is needed, the last at 100%"),
+            0 => at(all, "empty; list at least one step, the last with 100%"),
             n if before != Weight::ALL => at(
                 format!("{all}[{}].weight", n - 1),
-                format!("the last step is {before}; it has to be 100%"),
+                format!("the last step is {before}; set it to 100%"),
             ),
             _ => self.with_holdback(steps),
         }
     }
 
-    /// Bakes the last step with some users left at the baseline, and gives them to the candidate when it has passed.
+    /// Bakes the last step with some users left at the baseline, and adds a step that moves them.
     fn with_holdback(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
         let Some(held_back) = self.holdback.map(Percent::weight) else { return Ok(steps) };
         let Some(last) = steps.pop() else { return Ok(steps) };
@@ -288,7 +217,7 @@ impl Canary {
         let path = format!("{PATH}.canary");
         let weight = self.weight.weight();
         if weight == Weight::ZERO || weight == Weight::ALL {
-            let message = format!("{weight} is no slice of the users; above 0 % and below 100 %");
+            let message = format!("{weight} is not above 0 % and below 100 %");
             return at(format!("{path}.weight"), message);
         }
         let bake = self.bake.parse(&format!("{path}.bake"))?;
@@ -299,24 +228,24 @@ impl Canary {
 }
 
 impl BlueGreen {
-    fn parse(&self, preview: &wire::Override) -> Result<Vec<Step>, SpecError> {
+    fn parse(&self, override_: &wire::Override) -> Result<Vec<Step>, SpecError> {
         let path = format!("{PATH}.blueGreen");
-        if preview.header.is_none() && preview.cookie.is_none() {
+        if override_.header.is_none() && override_.cookie.is_none() {
             return at(
                 "spec.override",
-                "blueGreen needs a header or a cookie by which the preview can be asked for, such as { header: x-version }",
+                "blueGreen requires a header or a cookie that requests the preview, such as { header: x-version }",
             );
         }
-        let tried = self.preview.parse(&format!("{path}.preview"))?;
+        let preview = self.preview.parse(&format!("{path}.preview"))?;
         let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = |bake| limit(&path, self.limit, bake);
-        let preview = tried.step(Weight::ZERO, Gate::Bake, limit(tried)?);
+        let preview = preview.step(Weight::ZERO, Gate::Bake, limit(preview)?);
         let switch = bake.step(Weight::ALL, Gate::Bake, limit(bake)?);
         Ok(vec![Step { approval: self.approval, ..preview }, switch])
     }
 }
 
-/// The last step after one that has shown what there is to be seen.
+/// The last step, after one with enough evidence.
 fn final_step() -> Step {
     Step::at(Weight::ALL)
 }

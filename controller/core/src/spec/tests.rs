@@ -1,11 +1,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serin_filter::config::wire;
+
 use super::*;
 use crate::config::sink::SinkLocation;
 use crate::judge::coin_flip::Margin;
 use crate::judge::{Objective, Sli};
-use crate::rollout::plan::{Gate, Limit, TimeoutAction};
+use crate::rollout::plan::{Gate, Limit, Plan, TimeoutAction};
+
+pub(super) mod mesh;
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1
@@ -53,9 +57,9 @@ fn a_good_specification() {
     assert_eq!(envoy.sink, SinkLocation::File("/etc/envoy/serin/filter.json".into()));
 }
 
-/// What the shipped sample shows as defaults are the defaults.
+/// The defaults in the shipped sample are the defaults of the parser.
 #[test]
-fn the_shipped_sample() {
+fn the_shipped_sample_shows_the_defaults() {
     let sample = include_str!("../../../../envoy/rollout.yaml");
     let view = Spec::parse(sample).unwrap();
     let without = |text: String, section: &str| {
@@ -68,7 +72,7 @@ fn the_shipped_sample() {
         .into_iter()
         .fold(sample, |sample, field| without(sample, &format!("  {field}: ")))
         .replace("bake: { time: 60s, requests: 100 }", "");
-    // Not given, the filter has them by itself.
+    // The filter applies these defaults itself.
     let mut view = view;
     assert_eq!(view.service.failures.grpc.take(), Some(vec![2, 4, 13, 14, 15]));
     assert_eq!(view.service.failures.status.take(), Some(vec!["5xx".to_owned()]));
@@ -78,7 +82,7 @@ fn the_shipped_sample() {
 }
 
 #[test]
-fn users_are_watched_if_that_is_asked_for() {
+fn the_aa_test_is_optional() {
     assert_eq!(Spec::parse(GOOD).unwrap().plan.aa_test, None);
     let watched = GOOD.replace("  analysis:", "  analysis:\n    aaTest: { time: 5m, salts: 3 }");
     let mut plan = Spec::parse(&watched).unwrap().plan;
@@ -86,7 +90,7 @@ fn users_are_watched_if_that_is_asked_for() {
     assert_eq!((watch.duration, watch.requests), (Duration::from_secs(300), 10_000));
     assert_eq!(watch.salts, ["shop-v2", "shop-v2/1", "shop-v2/2"]);
     assert_eq!(plan.filter_aa_test().unwrap().slices, [2_500, 50_000]);
-    // What the choice may err by is not the judge's.
+    // The A/A test's part of alpha is not the judge's.
     assert!(
         (watch.miss_probability - 0.002).abs() < 1e-12 && (plan.judge.alpha - 0.008).abs() < 1e-12
     );
@@ -98,7 +102,7 @@ fn users_are_watched_if_that_is_asked_for() {
 }
 
 #[test]
-fn the_first_of_the_versions_handed_to_the_filter_is_the_baseline() {
+fn the_baseline_is_the_first_version_of_the_filter() {
     let swapped =
         GOOD.replace("baseline: v1", "baseline: v2").replace("candidate: v2", "candidate: v1");
     let names =
@@ -106,9 +110,9 @@ fn the_first_of_the_versions_handed_to_the_filter_is_the_baseline() {
     assert_eq!(names(Spec::parse(&swapped).unwrap()), ["v2", "v1"]);
 }
 
-/// Each message has the path of the field, the value, and what is allowed.
+/// Each message has the path of the field, the value, and the valid form.
 #[test]
-fn bad_specifications_say_where_and_what() {
+fn errors_name_the_field_and_the_value() {
     let steps = "spec.strategy.trafficShifting.steps";
     for (from, to, expected) in [
         ("kind: Rollout", "kind: Deployment", "kind: \"Deployment\" is not \"Rollout\"".to_owned()),
@@ -119,10 +123,10 @@ fn bad_specifications_say_where_and_what() {
         (
             "baseline: v1",
             "baseline: v7",
-            "spec.baseline: \"v7\" is none of spec.versions (v1, v2)".into(),
+            "spec.baseline: \"v7\" is not in spec.versions (v1, v2)".into(),
         ),
-        ("candidate: v2", "candidate: v1", "spec.candidate: \"v1\" is the baseline too".into()),
-        ("- name: v2", "- name: v1", "spec.versions[1].name: \"v1\" is there twice".into()),
+        ("candidate: v2", "candidate: v1", "spec.candidate: \"v1\" is also the baseline".into()),
+        ("- name: v2", "- name: v1", "spec.versions[1].name: duplicate version \"v1\"".into()),
         (
             "cluster: shop-v2",
             "cluster: shop-v1",
@@ -140,17 +144,13 @@ fn bad_specifications_say_where_and_what() {
             format!("{steps}[1].weight: \"0.00001%\" is not a share"),
         ),
         ("weight: 5%", "weight: 5", format!("{steps}[1].weight: 5 is not a share from 0% to 100%")),
-        ("weight: 5%", "weight: 0.25%", format!("{steps}[1].weight: 0.25 % does not rise above")),
-        ("weight: 0.25%", "weight: 0%", format!("{steps}[0].weight: 0 % is no step")),
+        ("weight: 5%", "weight: 0.25%", format!("{steps}[1].weight: 0.25 % is not above")),
+        ("weight: 0.25%", "weight: 0%", format!("{steps}[0].weight: 0 % is not above")),
         ("weight: 100%", "weight: 50%", format!("{steps}[2].weight: the last step is 50 %")),
         ("time: 1m", "time: 1", format!("{steps}[1].bake.time: ")),
-        ("time: 1m", "time: soon", format!("{steps}[1].bake.time: \"soon\" is not a span of time")),
+        ("time: 1m", "time: soon", format!("{steps}[1].bake.time: \"soon\" is not a duration")),
         ("requests: 500", "requests: -1", format!("{steps}[1].bake.requests: ")),
-        (
-            "requests: 500",
-            "requests: 0",
-            format!("{steps}[1].bake.requests: 0 would open the gate"),
-        ),
+        ("requests: 500", "requests: 0", format!("{steps}[1].bake.requests: 0 opens the gate")),
         (
             "requests: 500",
             "request: 5",
@@ -161,7 +161,11 @@ fn bad_specifications_say_where_and_what() {
             "relative: 0.5",
             "spec.analysis.errors.relative: 0.5 is not between 1".into(),
         ),
-        ("relative: 1.5", "relative: .nan", "spec.analysis.errors.relative: not a number".into()),
+        (
+            "relative: 1.5",
+            "relative: .nan",
+            "spec.analysis.errors.relative: not a finite number".into(),
+        ),
         (
             "analysis:",
             "analysis:\n    aaTest: { salts: 17 }",
@@ -205,12 +209,8 @@ fn bad_specifications_say_where_and_what() {
             "rules: [{ when: { method: GET }, then: { version: v9 } }]\n  sticky:",
             "spec.rules[0].then.version: unknown version \"v9\"".into(),
         ),
-        ("baseline: v1", "baseline:", "spec.baseline: empty; a value is needed".into()),
-        (
-            "baseline: v1",
-            "baseline: v1\n  baseline: v1",
-            "spec: a field is there twice (line ".into(),
-        ),
+        ("baseline: v1", "baseline:", "spec.baseline: empty; set a value".into()),
+        ("baseline: v1", "baseline: v1\n  baseline: v1", "spec: duplicate field (line ".into()),
         (
             "header: x-user-id",
             "header: x user",
@@ -226,7 +226,7 @@ fn bad_specifications_say_where_and_what() {
 }
 
 #[test]
-fn what_is_no_specification_at_all_is_refused_shortly() {
+fn other_documents_are_refused_with_a_short_message() {
     let deep = "[".repeat(100_000);
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b]\n\
                 d: &d [*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e]\n";
@@ -243,7 +243,7 @@ fn changed(from: &str, to: &str) -> Result<Spec, SpecError> {
 }
 
 #[test]
-fn a_gate_of_evidence_asks_the_judge_for_it() {
+fn a_gate_of_evidence_sets_the_confidence_of_the_judge() {
     assert_eq!(Spec::parse(GOOD).unwrap().plan.judge.confidence, None);
     let plan = changed("- weight: 5%", "- weight: 5%\n          gate: evidence").unwrap().plan;
     let gates: Vec<_> = plan.steps.iter().map(|step| step.gate).collect();
@@ -270,7 +270,7 @@ fn a_holdback_bakes_the_last_step_with_a_baseline() {
 }
 
 #[test]
-fn objectives_are_shares_at_boundaries_that_are_counted() {
+fn objectives_are_shares_at_boundaries_of_the_histogram() {
     let with = |text: &str| changed("analysis:", &format!("analysis:\n    objectives: {text}"));
     let judge =
         with("{ errors: 1%, latency: { longerThan: 500ms, atMost: 2% } }").unwrap().plan.judge;
@@ -280,21 +280,15 @@ fn objectives_are_shares_at_boundaries_that_are_counted() {
     assert_eq!((judge.boundaries_ms[boundary], latency.at_most), (500.0, 0.02));
     for (text, expected) in [
         ("{ errors: 60% }", "objectives.errors: 60 % is not above 0 % and below 50 %"),
-        (
-            "{ latency: { longerThan: 510ms, atMost: 1% } }",
-            "longerThan: 510 ms is none of the boundaries",
-        ),
-        (
-            "{ latency: { longerThan: 1ms, atMost: 1% } }",
-            "longerThan: 1 ms is none of the boundaries",
-        ),
+        ("{ latency: { longerThan: 510ms, atMost: 1% } }", "longerThan: 510 ms is not a boundary"),
+        ("{ latency: { longerThan: 1ms, atMost: 1% } }", "longerThan: 1 ms is not a boundary"),
     ] {
         let error = with(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
 }
 
-/// With another strategy, and whatever else belongs to it.
+/// The specification with another strategy and further fields.
 fn with_strategy(strategy: &str, more: &str) -> Result<Spec, SpecError> {
     let (before, rest) = GOOD.split_once("    trafficShifting:\n").unwrap();
     let (_, after) = rest.split_once("  analysis:\n").unwrap();
@@ -372,13 +366,13 @@ fn hooks_are_addresses_or_commands() {
     assert_eq!(gate.target.to_string(), "./smoke-test");
     assert_eq!((gate.timeout, gate.retries), (Duration::from_secs(10), 3));
     for (hook, expected) in [
-        ("{}", ": exactly one of url and command is needed"),
-        ("{ url: a, command: [b] }", ": exactly one of url and command is needed"),
+        ("{}", ": exactly one of url and command is required"),
+        ("{ url: a, command: [b] }", ": exactly one of url and command is required"),
         ("{ url: \"ftp://a/\" }", ".url: \"ftp://a/\" is not an address"),
-        ("{ command: [] }", ".command: empty; a program is needed"),
-        ("{ command: [a], timeout: 0s }", ".timeout: 0 leaves no time to answer"),
-        ("{ command: [a], retries: 21 }", ".retries: 21 is more than 20"),
-        ("{ command: [a], secretFile: b }", ".secretFile: a command needs no signature"),
+        ("{ command: [] }", ".command: empty"),
+        ("{ command: [a], timeout: 0s }", ".timeout: must be above 0s"),
+        ("{ command: [a], retries: 21 }", ".retries: 21 is above 20"),
+        ("{ command: [a], secretFile: b }", ".secretFile: a command is not signed"),
         ("{ comand: [a] }", ".comand: unknown field `comand`"),
     ] {
         let error = with_strategy("canary: {}", &format!("  hooks: {{ after: [{hook}] }}\n"));
@@ -388,21 +382,25 @@ fn hooks_are_addresses_or_commands() {
 }
 
 #[test]
-fn strategies_that_are_none_say_why() {
+fn invalid_strategies_are_refused_with_their_path() {
     for (strategy, more, expected) in [
         ("{}", "", "spec.strategy: exactly one of trafficShifting, canary, blueGreen and"),
         ("canary: {}\n    blueGreen: {}", "", "spec.strategy: exactly one of"),
-        ("canary: { weight: 0% }", "", "spec.strategy.canary.weight: 0 % is no slice"),
-        ("canary: { weight: 100% }", "", "spec.strategy.canary.weight: 100 % is no slice"),
+        ("canary: { weight: 0% }", "", "spec.strategy.canary.weight: 0 % is not above 0 %"),
+        (
+            "canary: { weight: 100% }",
+            "",
+            "spec.strategy.canary.weight: 100 % is not above 0 % and below 100 %",
+        ),
         (
             "canary: { bake: { requests: 0 } }",
             "",
-            "spec.strategy.canary.bake.requests: 0 would open",
+            "spec.strategy.canary.bake.requests: 0 opens the gate",
         ),
         (
             "canary: { limit: { atMost: 1m } }",
             "",
-            "spec.strategy.canary.limit.atMost: 1m is not above 1m",
+            "spec.strategy.canary.limit.atMost: 1m is not above the bake time, 1m",
         ),
         (
             "canary: { limit: { atMost: 1h, then: panic } }",
@@ -412,29 +410,29 @@ fn strategies_that_are_none_say_why() {
         (
             "canary: {}",
             "  compatibility: breaking\n",
-            "spec.strategy: a breaking release may not run mixed",
+            "spec.strategy: compatibility: breaking requires blueGreen",
         ),
         ("canary: {}", "  compatibility: none\n", "spec.compatibility: unknown variant `none`"),
-        ("blueGreen: {}", "", "spec.override: blueGreen needs a header or a cookie"),
+        ("blueGreen: {}", "", "spec.override: blueGreen requires a header or a cookie"),
         (
             "rolling: { instances: [a, b], replace: { command: [./replace] } }",
             "  compatibility: breaking\n",
-            "spec.strategy: a breaking release may not run mixed",
+            "spec.strategy: compatibility: breaking requires blueGreen",
         ),
         (
             "rolling: { instances: [a], replace: { command: [./replace] } }",
             "",
-            "spec.strategy.rolling.instances: at least two are needed",
+            "spec.strategy.rolling.instances: list at least two",
         ),
         (
             "rolling: { instances: [a, b, a], replace: { command: [./replace] } }",
             "",
-            "spec.strategy.rolling.instances[2]: \"a\" is there twice",
+            "spec.strategy.rolling.instances[2]: duplicate instance \"a\"",
         ),
         (
             "rolling: { instances: [a, b], batch: 2, replace: { command: [./replace] } }",
             "",
-            "spec.strategy.rolling.batch: 2 of 2 instances; at least 1, and not all of them",
+            "spec.strategy.rolling.batch: 2 of 2 instances; set at least 1 and fewer than all",
         ),
         (
             "rolling: { instances: [a, b], batch: 0, replace: { command: [./replace] } }",
@@ -446,7 +444,7 @@ fn strategies_that_are_none_say_why() {
             "",
             "spec.strategy.rolling.replace: exactly one of url and command",
         ),
-        ("canary: {}", "  rollbackWindow: 5\n", "spec.rollbackWindow: 5 is not a span of time"),
+        ("canary: {}", "  rollbackWindow: 5\n", "spec.rollbackWindow: 5 is not a duration"),
         ("canary: {}", "  failureBudget: -5\n", "spec.failureBudget: "),
         ("canary: {}", "  rollbackWindow: 11years\n", "spec.rollbackWindow: \"11years\" is not"),
     ] {
@@ -474,17 +472,17 @@ fn freezes_are_times_once_or_every_week() {
     for (freeze, expected) in [
         ("[{ days: [] }]", "spec.freeze[0].days: empty"),
         ("[{ days: [someday] }]", "spec.freeze[0].days[0]: unknown variant `someday`"),
-        ("[{ days: [mon], from: noon }]", "spec.freeze[0].from: \"noon\" is no time of a day"),
+        ("[{ days: [mon], from: noon }]", "spec.freeze[0].from: \"noon\" is not a time of day"),
         (
             "[{ days: [mon], from: \"12:00\", to: \"11:00\" }]",
             "spec.freeze[0].to: 11:00:00 is not after 12:00:00",
         ),
-        ("[{ from: 2026-12-24 }]", "spec.freeze[0].to: \"\" is no time such as"),
+        ("[{ from: 2026-12-24 }]", "spec.freeze[0].to: \"\" is not a time such as"),
         (
             "[{ from: 2026-12-24, to: 2026-12-23 }]",
             "spec.freeze[0].to: 2026-12-23T00:00:00 is not after 2026-12-24T00:00:00",
         ),
-        ("[]\n  timeZone: Mars/North", "spec.timeZone: \"Mars/North\" is no time zone"),
+        ("[]\n  timeZone: Mars/North", "spec.timeZone: \"Mars/North\" is not a time zone"),
     ] {
         let error = with_strategy("canary: {}", &format!("  freeze: {freeze}\n"));
         let error = error.unwrap_err().to_string();

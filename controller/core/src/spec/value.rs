@@ -1,4 +1,5 @@
-//! Values as people write them: shares in percent, spans of time, numbers. What is not one is quoted, with what would be.
+//! Scalar values: shares in percent, durations, numbers. An error quotes the value and gives the
+//! valid form.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serin_filter::table::Weight;
 
-/// A single value of whatever type YAML takes it for.
+use super::error::{SpecError, at};
+
+/// A scalar of any YAML type.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Scalar {
@@ -27,13 +30,13 @@ impl fmt::Display for Scalar {
     }
 }
 
-/// A share, such as `5%` or `0.25%`, in steps of 0.0001 %.
+/// A share such as `5%` or `0.25%`, in steps of 0.0001 %.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Scalar")]
 pub(super) struct Percent(Weight);
 
 impl Percent {
-    /// So many percent; at most 100.
+    /// A whole percentage, at most 100.
     pub(super) fn whole(percent: u32) -> Self {
         Self(Weight::from_ppm(percent * 10_000).unwrap_or(Weight::ALL))
     }
@@ -51,7 +54,7 @@ impl Percent {
         let ppm = percent * 10_000.0;
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked here
         let weight = (0.0..=1_000_000.0).contains(&ppm).then_some(ppm.round() as u32)?;
-        // What would be rounded is refused: 0.00001% must not become 0.
+        // Values are never rounded: 0.00001% must not become 0.
         ((f64::from(weight) - ppm).abs() < 1e-6).then_some(Self(Weight::from_ppm(weight)?))
     }
 }
@@ -67,10 +70,10 @@ impl TryFrom<Scalar> for Percent {
     }
 }
 
-/// No span is longer. Sums of a few are times still.
+/// The longest duration. Sums of a few do not overflow a time.
 const MAX_DURATION: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// A span of time, such as `90s` or `1h 30m`.
+/// A duration such as `90s` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Scalar")]
 pub(super) struct SpecDuration(pub(super) Duration);
@@ -82,12 +85,12 @@ impl TryFrom<Scalar> for SpecDuration {
         let text = if let Scalar::Text(text) = &value { text } else { "" };
         let span = humantime::parse_duration(text).ok().filter(|span| *span <= MAX_DURATION);
         span.map(Self).ok_or_else(|| {
-            format!("{value} is not a span of time with its unit, such as 500ms, 90s, 5m or 1h 30m, of at most 10 years")
+            format!("{value} is not a duration with a unit, such as 500ms, 90s or 1h 30m, of at most 10 years")
         })
     }
 }
 
-/// A whole number, 0 or more.
+/// A non-negative integer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Scalar")]
 pub(super) struct SpecCount(pub(super) u64);
@@ -98,11 +101,11 @@ impl TryFrom<Scalar> for SpecCount {
     fn try_from(value: Scalar) -> Result<Self, String> {
         let count =
             if let Scalar::Whole(number) = value { u64::try_from(number).ok() } else { None };
-        count.map(Self).ok_or_else(|| format!("{value} is not a whole number, 1 or more"))
+        count.map(Self).ok_or_else(|| format!("{value} is not a non-negative integer"))
     }
 }
 
-/// A number, whole or not.
+/// A number.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "Scalar")]
 pub(super) struct SpecNumber(pub(super) f64);
@@ -119,7 +122,15 @@ impl TryFrom<Scalar> for SpecNumber {
     }
 }
 
-/// What the definition of the kind says of a value of this type.
+/// Parses the name of an object in the cluster.
+pub(super) fn object_name(path: &str, name: String) -> Result<String, SpecError> {
+    match name.is_empty() {
+        true => at(path, "empty; set the name of an object"),
+        false => Ok(name),
+    }
+}
+
+/// The schema of a type in the definition of the kind.
 macro_rules! schema {
     ($type:ident, $schema:tt) => {
         impl JsonSchema for $type {

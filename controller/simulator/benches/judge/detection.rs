@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rayon::prelude::*;
 use serin_core::judge::coin_flip::{BadCounts, CoinFlip, Direction, Margin, Odds};
 use serin_core::judge::{Arm, Block, Judge, Settings};
-use serin_simulator::users::binomial;
+use serin_simulator::sampling::binomial;
 
 use crate::mean;
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serin_core::judge::coin_flip::Margin;
 use serin_core::judge::{Arm, Block, Judge, Settings};
 use serin_filter::histogram::BOUNDARIES_US;
-use serin_simulator::users::binomial;
+use serin_simulator::sampling::binomial;
 
 use crate::mean;
 

@@ -1,4 +1,4 @@
-//! Argo Rollouts: steps with pauses, and an analysis in the background that knows nothing of them.
+//! Argo Rollouts: steps with pauses, and an independent background analysis.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use serin_filter::table::Weight;
 
 use super::flagger::split;
 use super::window::{MetricWindow, WindowVerdict};
-use crate::SimulatedController;
+use crate::controller::SimulatedController;
 use crate::fleet::SimulatedFleet;
 
-/// After a measurement that could not be made, the next comes so soon.
+/// The time to the next measurement after one without data.
 const AFTER_ERROR: Duration = Duration::from_secs(10);
-/// More than so many in a row end the run.
+/// The most consecutive measurements without data.
 const ERRORS_IN_A_ROW: u32 = 4;
 
-/// A rollout as Argo sees it.
+/// A rollout of Argo Rollouts.
 pub(super) struct Argo {
     interval: Duration,
     limit: u32,
     steps: Vec<Step>,
-    /// Steps begun.
+    /// The number of steps started.
     begun: usize,
     next_step: Duration,
     next_measurement: Duration,
@@ -79,7 +79,7 @@ impl SimulatedController for Argo {
             let Some(step) = self.steps.get(self.begun) else {
                 return Some(RolloutVerdict::Promoted);
             };
-            // Its weights are whole percent.
+            // Argo's weights are whole percentages.
             let percent = (step.weight.share() * 100.0).round().max(1.0) / 100.0;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0.01 to 1
             let weight = Weight::from_ppm((percent * 1e6).round() as u32).unwrap_or(Weight::ALL);

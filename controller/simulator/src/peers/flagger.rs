@@ -1,4 +1,4 @@
-//! Flagger: one ticker; each tick checks, counts a failure or moves on.
+//! Flagger: each tick checks, and counts a failure or advances.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
 use super::window::{MetricWindow, WindowVerdict};
-use crate::SimulatedController;
+use crate::controller::SimulatedController;
 use crate::fleet::SimulatedFleet;
 
-/// Flagger ticks no more often.
+/// Flagger's shortest interval.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A canary as Flagger sees it.
+/// A canary of Flagger.
 pub(super) struct Flagger {
     interval: Duration,
     threshold: u32,
-    /// The weights below 100 %, and how many of them have been set.
+    /// The weights below 100 %, and the number of those applied.
     weights: Vec<Weight>,
     set: usize,
     ticks: u32,
@@ -48,7 +48,7 @@ impl Flagger {
 
     fn tick(&mut self, now: Duration, fleet: &mut SimulatedFleet) -> Option<RolloutVerdict> {
         self.ticks += 1;
-        // At the first tick the new revision is only found.
+        // The first tick only detects the new revision.
         if self.ticks == 1 {
             return None;
         }
@@ -56,7 +56,7 @@ impl Flagger {
             fleet.apply(now, split(Weight::ZERO));
             return Some(RolloutVerdict::RolledBack);
         }
-        // At weight 0 there is nothing to analyse.
+        // At weight 0 there is no traffic to analyse.
         if self.set > 0 && self.window.query() != WindowVerdict::Good {
             self.failed += 1;
             return None;
@@ -88,7 +88,7 @@ impl SimulatedController for Flagger {
     }
 }
 
-/// Generations mean nothing to it.
+/// Peers have no generations.
 pub(super) fn split(candidate: Weight) -> Split {
     Split { generation: Generation(0), candidate, assignment: UserAssignment::ServiceSalt }
 }

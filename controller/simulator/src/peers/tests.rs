@@ -44,9 +44,10 @@ fn run(rule: &str, fault: Option<FaultKind>) -> Outcome {
     trial.run_once(1)
 }
 
-/// The times that follow from the sources: a permanent fault is rolled back (T+1) intervals after the first shift, n weights take n+2.
+/// The times that follow from the sources: a permanent fault is rolled back (T+1) intervals after
+/// the first shift, n weights take n+2.
 #[test]
-fn flagger_takes_the_time_that_it_takes() {
+fn flagger_rolls_back_after_its_threshold() {
     for (rule, expected) in
         [("flagger:60s:5", 360.0), ("flagger:60s:10", 660.0), ("flagger:10s:1", 20.0)]
     {
@@ -60,7 +61,7 @@ fn flagger_takes_the_time_that_it_takes() {
 
 /// With a limit of 3 the fourth failed measurement ends it.
 #[test]
-fn argo_takes_the_time_that_it_takes() {
+fn argo_rolls_back_after_its_limit() {
     for (rule, expected) in [("argo:60s:0", 10.0), ("argo:60s:3", 190.0), ("argo:5m:3", 910.0)] {
         let outcome = run(rule, Some(FaultKind::Errors(1.0)));
         assert_eq!(outcome.verdict, Some(RolloutVerdict::RolledBack), "{rule}");
@@ -91,7 +92,7 @@ fn rules_are_written_as_they_are_read() {
 }
 
 #[test]
-fn rules_that_are_none_are_refused() {
+fn invalid_rules_are_refused() {
     for bad in ["", "flagger", "flagger:1s:5", "flagger:60s", "argo:60:3", "z:0.7", "serin:1"] {
         assert!(bad.parse::<DecisionRule>().is_err(), "{bad}");
     }

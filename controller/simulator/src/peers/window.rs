@@ -1,4 +1,4 @@
-//! What a monitoring system knows of the candidate: counters as scraped, over the last minute.
+//! The candidate's counters of the last minute in a monitoring system.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,16 +10,17 @@ use serin_filter::stat::Stat;
 
 use super::super::fleet::SimulatedFleet;
 
-/// How far back a query looks.
+/// The window of a query.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Between scrapes: the shortest that is usual. With longer ones short rules find no data, and roll every release back.
+/// The scrape interval: the shortest in common use. With longer ones, short rules find no data and
+/// roll every rollout back.
 const SCRAPE: Duration = Duration::from_secs(5);
-/// The share of requests that has to succeed.
+/// The required success rate.
 const SUCCESS: f64 = 0.99;
-/// What 99 % of the requests may take.
+/// The largest p99 latency.
 const P99_US: u64 = 500_000;
 
-/// What a query finds.
+/// The result of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WindowVerdict {
     Good,

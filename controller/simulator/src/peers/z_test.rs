@@ -12,7 +12,7 @@ use serin_filter::table::Weight;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::flagger::split;
-use crate::SimulatedController;
+use crate::controller::SimulatedController;
 use crate::fleet::SimulatedFleet;
 
 const INTERVAL: Duration = Duration::from_secs(1);

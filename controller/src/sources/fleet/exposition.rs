@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use serin_core::config::prometheus::prometheus_name;
 use serin_core::observation::Snapshot;
-use serin_core::rollout::plan::Plan;
+use serin_core::observation::series::SeriesSelector;
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::stat::{self, SliceStat, Stat};
 use serin_filter::table::BUCKETS;
@@ -57,19 +57,19 @@ pub struct MetricIndex {
 impl MetricIndex {
     /// Those of a rollout's versions, and of the slices that it watches.
     #[must_use]
-    pub fn of(plan: &Plan) -> Self {
-        let (service, versions) = (&plan.service, [&plan.baseline, &plan.candidate]);
-        let counters = versions.into_iter().flat_map(|version| {
+    pub fn new(selector: &SeriesSelector) -> Self {
+        let SeriesSelector { service, versions, slices } = selector;
+        let counters = versions.iter().flat_map(|version| {
             let named = move |stat: Stat| {
                 (prometheus_name(&stat.name(service, version)), version.clone(), stat)
             };
             Stat::all().map(named)
         });
-        let tripped = versions.map(|version| {
+        let tripped = versions.each_ref().map(|version| {
             let name = stat::of_version(service, version, stat::TRIPPED);
             (prometheus_name(&name), version.clone())
         });
-        let watched = plan.filter_aa_test().into_iter().flat_map(|mut watch| {
+        let watched = slices.clone().into_iter().flat_map(|mut watch| {
             watch.slices.push(BUCKETS);
             let salts = (0..).zip(&watch.salts).map(|(number, _)| number);
             salts.flat_map(|salt| watched(service, salt, &watch.slices)).collect::<Vec<_>>()
@@ -145,7 +145,7 @@ serin_service___shop___version___v1___requests{pod=\"a\"} 2
     #[test]
     fn known_names_are_found_on_the_page() {
         let spec = include_str!("../../../../envoy/rollout.yaml");
-        let names = MetricIndex::of(&Spec::parse(spec).unwrap().plan);
+        let names = MetricIndex::new(&Spec::parse(spec).unwrap().plan.series());
         let snapshot = names.snapshot(&parse(PAGE.as_bytes()).unwrap());
         let (v1, v2): (VersionName, VersionName) = ("v1".parse().unwrap(), "v2".parse().unwrap());
         assert_eq!((snapshot.generation, snapshot.ticks), (Some(Generation(7)), 90));

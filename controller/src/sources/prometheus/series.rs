@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serin_core::config::prometheus::prometheus_name;
 use serin_core::observation::health::ProxyName;
+use serin_core::observation::series::SeriesSelector;
 use serin_core::observation::{SliceCounts, Snapshot};
-use serin_core::rollout::plan::Plan;
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::stat::{self, SliceStat, Stat};
 
@@ -70,8 +70,9 @@ impl Series {
 
     /// Those of other proxies, for the versions of a rollout.
     #[must_use]
-    pub fn plain(plan: &Plan) -> Self {
-        Self { service: plan.service.clone(), format: SeriesFormat::Plain(MetricIndex::of(plan)) }
+    pub fn plain(selector: &SeriesSelector) -> Self {
+        let format = SeriesFormat::Plain(MetricIndex::new(selector));
+        Self { service: selector.service.clone(), format }
     }
 
     /// The query for everything that the filter counts of the service, at all proxies. One query is evaluated at one time, on one state of
@@ -303,7 +304,7 @@ mod tests {
             {"metric": {"__name__": "serin_service___shop___version___v9___requests", "instance": "b"}, "value": [1.5, "1"]},
             {"metric": {"instance": "b", "serin_made": "scraped"}, "value": [1.5, "1.25"]}]"#;
         let spec = include_str!("../../../../envoy/rollout.yaml");
-        let series = Series::plain(&Spec::parse(spec).unwrap().plan);
+        let series = Series::plain(&Spec::parse(spec).unwrap().plan.series());
         let instances = series.collect(&samples(text)).unwrap();
         let (a, b) = (&instances["a"], &instances["b"]);
         let v2: VersionName = "v2".parse().unwrap();

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use crate::config::mesh::Versions;
 use crate::rollout::plan::Step;
-use crate::spec::mesh::tests::{changed, object};
+use crate::spec::tests::mesh::{changed, object};
 use crate::spec::{Deployments, Spec};
 
 /// A rollout by the weights of a VirtualService, from Deployment to Deployment.
@@ -45,19 +45,19 @@ fn in_a_mesh_a_rolling_release_moves_replicas_by_shares() {
 
 /// Each message has the path of the field, and what to do.
 #[test]
-fn bad_deployments_say_where_and_what() {
+fn errors_name_the_field_and_the_value() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 12] = [
         (
             |s| s["versions"] = object()["versions"].clone(),
-            "spec.versions[0].deployment: missing; spec.scale needs it",
+            "spec.versions[0].deployment: missing; spec.scale requires it",
         ),
         (
             |s| {
                 s["scale"] = false.into();
                 drop(s["versions"][1]["deployment"].take());
             },
-            "spec.versions[1].deployment: missing; the others have one",
+            "spec.versions[1].deployment: missing; set it for all",
         ),
         (|s| s["versions"][2]["deployment"] = "".into(), "spec.versions[2].deployment: empty"),
         (
@@ -69,29 +69,29 @@ fn bad_deployments_say_where_and_what() {
                 s["scale"] = false.into();
                 s["strategy"] = json!({"rolling": {"batch": "25%"}});
             },
-            "spec.strategy.rolling: in a mesh it moves the replicas of Deployments: spec.scale: true",
+            "spec.strategy.rolling: requires spec.scale: true",
         ),
         (
             |s| s["strategy"] = json!({"rolling": {"batch": "25%", "instances": ["a", "b"]}}),
-            "spec.strategy.rolling.instances: is not for a mesh",
+            "spec.strategy.rolling.instances: not supported in a mesh",
         ),
         (
             |s| {
                 s["strategy"] = json!({"rolling": {"batch": "25%", "replace": {"url": "http://a"}}})
             },
-            "spec.strategy.rolling.replace: is not for a mesh",
+            "spec.strategy.rolling.replace: not supported in a mesh",
         ),
         (
             |s| s["strategy"] = json!({"rolling": {}}),
-            "spec.strategy.rolling.batch: missing; the share of the replicas",
+            "spec.strategy.rolling.batch: missing; set the share of the replicas",
         ),
         (
             |s| s["strategy"] = json!({"rolling": {"batch": 2}}),
-            "spec.strategy.rolling.batch: a number; in a mesh a share",
+            "spec.strategy.rolling.batch: a number; in a mesh, set a share",
         ),
         (
             |s| s["strategy"] = json!({"rolling": {"batch": "100%"}}),
-            "spec.strategy.rolling.batch: 100 % is no batch",
+            "spec.strategy.rolling.batch: 100 % is not above 0 % and below 100 %",
         ),
         (
             |s| s["strategy"] = json!({"rolling": {"batch": "1%"}}),
@@ -109,7 +109,7 @@ fn bad_deployments_say_where_and_what() {
 }
 
 #[test]
-fn where_there_is_no_cluster_nobody_scales() {
+fn plain_envoy_supports_no_scaling() {
     let in_envoy = |change: fn(&mut Value)| {
         let error = changed(|spec| {
             spec["istio"].take();
@@ -122,9 +122,9 @@ fn where_there_is_no_cluster_nobody_scales() {
         error.unwrap_err()
     };
     let error = in_envoy(|spec| spec["scale"] = true.into());
-    assert!(error.starts_with("spec.scale: is for spec.istio and spec.gatewayApi"), "{error}");
+    assert!(error.starts_with("spec.scale: requires spec.istio or spec.gatewayApi"), "{error}");
     let error = in_envoy(|spec| spec["versions"][1]["deployment"] = "b".into());
-    assert!(error.starts_with("spec.versions[1].deployment: is for spec.istio"), "{error}");
+    assert!(error.starts_with("spec.versions[1].deployment: requires spec.istio"), "{error}");
     let error = in_envoy(|spec| spec["strategy"] = json!({"rolling": {"batch": "25%"}}));
-    assert!(error.starts_with("spec.strategy.rolling.replace: missing; a url or"), "{error}");
+    assert!(error.starts_with("spec.strategy.rolling.replace: missing; set a url or"), "{error}");
 }

@@ -50,7 +50,7 @@ fn a_file_or_a_group() {
     };
     assert_eq!(parse("    xds: { group: edge }"), Ok(SinkLocation::Group("edge".to_owned())));
     for (fields, expected) in [
-        ("", "spec.envoy: exactly one of filterConfig and xds is needed"),
+        ("", "spec.envoy: exactly one of filterConfig and xds is required"),
         ("    filterConfig: /x\n    xds: { group: a }", "spec.envoy: exactly one of"),
         ("    xds: { group: '' }", "spec.envoy.xds.group: empty"),
         ("    xds: {}", "spec.envoy.xds: missing field `group`"),
@@ -60,23 +60,23 @@ fn a_file_or_a_group() {
     }
 }
 
-/// Each message has the path of the field, the value, and what is allowed.
+/// Each message has the path of the field, the value, and the valid form.
 #[test]
-fn bad_sources_say_where_and_what() {
+fn errors_name_the_field_and_the_value() {
     for (envoy, expected) in [
-        ("", "spec.envoy: evidence is needed from one of: admin, proxies, prometheus"),
+        ("", "spec.envoy: one of admin, proxies and prometheus is required"),
         (
             "    admin: http://a:1\n    proxies: { file: /x }",
-            "spec.envoy: more than one of: admin, proxies, prometheus",
+            "spec.envoy: set only one of admin, proxies and prometheus",
         ),
         (
             "    admin: a:1",
             "spec.envoy.admin: \"a:1\" is not an address such as http://127.0.0.1:9901",
         ),
-        ("    proxies: {}", "spec.envoy.proxies: one of these is needed: addresses, dns, file"),
+        ("    proxies: {}", "spec.envoy.proxies: one of addresses, dns and file is required"),
         (
             "    proxies: { file: /x, dns: 'a:1' }",
-            "spec.envoy.proxies: more than one of: addresses, dns, file",
+            "spec.envoy.proxies: set only one of addresses, dns and file",
         ),
         (
             "    proxies: { adresses: ['a:1'] }",
@@ -89,15 +89,15 @@ fn bad_sources_say_where_and_what() {
         ),
         (
             "    proxies: { addresses: ['a:1', 'b:1', 'a:1'] }",
-            "spec.envoy.proxies.addresses[2]: \"a:1\" is there twice",
+            "spec.envoy.proxies.addresses[2]: duplicate address \"a:1\"",
         ),
         (
             "    proxies: { dns: edge }",
-            "spec.envoy.proxies.dns: \"edge\" is not a name with a port",
+            "spec.envoy.proxies.dns: \"edge\" is not a host with a port",
         ),
         (
             "    admin: http://a:1\n    prometheus: { url: 'http://p' }",
-            "spec.envoy: more than one of: admin, proxies, prometheus",
+            "spec.envoy: set only one of admin, proxies and prometheus",
         ),
         ("    prometheus: {}", "spec.envoy.prometheus: missing field `url`"),
         (
@@ -110,7 +110,7 @@ fn bad_sources_say_where_and_what() {
         ),
         (
             "    prometheus: { url: 'http://p', basicAuth: { username: a, passwordFile: /p }, bearerTokenFile: /t }",
-            "spec.envoy.prometheus: more than one of: basicAuth, bearerTokenFile",
+            "spec.envoy.prometheus: set only one of basicAuth and bearerTokenFile",
         ),
         (
             "    prometheus: { url: 'http://p', basicAuth: { username: a } }",
@@ -118,7 +118,7 @@ fn bad_sources_say_where_and_what() {
         ),
         (
             "    prometheus: { url: 'http://p', instances: { 'a-b': c } }",
-            "spec.envoy.prometheus.instances: \"a-b\" is not a label's name",
+            "spec.envoy.prometheus.instances: \"a-b\" is not a label name",
         ),
         ("    proxies: { file: '' }", "spec.envoy.proxies.file: empty"),
     ] {

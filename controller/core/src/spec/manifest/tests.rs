@@ -1,12 +1,12 @@
 use super::*;
-use crate::spec::mesh::tests::object;
+use crate::spec::tests::mesh::object;
 
 fn version(name: &str) -> VersionName {
     name.parse().unwrap()
 }
 
 #[test]
-fn what_runs_is_the_baseline_whatever_the_object_says() {
+fn the_running_version_is_the_baseline() {
     let manifest = Manifest::read("reviews", "bookinfo", &object()).unwrap();
     assert_eq!((manifest.baseline().as_str(), manifest.candidate().as_str()), ("v1", "v2"));
     let spec = manifest.parse(version("v2"), version("v3")).unwrap();
@@ -23,7 +23,7 @@ fn what_runs_is_the_baseline_whatever_the_object_says() {
 
 /// Each message has the path of the field, as in a file.
 #[test]
-fn bad_objects_say_where_and_what() {
+fn errors_name_the_field_and_the_value() {
     let mut unknown = object();
     unknown["istio"]["modus"] = "mesh".into();
     let error = Manifest::read("reviews", "bookinfo", &unknown).err().unwrap().to_string();
@@ -32,7 +32,7 @@ fn bad_objects_say_where_and_what() {
     commands["hooks"] = json!({ "after": [{ "command": ["./done"] }] });
     let manifest = Manifest::read("reviews", "bookinfo", &commands).unwrap();
     let error = manifest.parse(version("v1"), version("v2")).unwrap_err().to_string();
-    assert_eq!(error, "spec.hooks: ./done: no commands are run in a cluster; give a url");
+    assert!(error.starts_with("spec.hooks: ./done: commands"), "{error}");
     let mut secret = object();
     let hook = |file: &str| json!({ "after": [{ "url": "https://a/", "secretFile": file }] });
     secret["hooks"] = hook("/etc/serin/secrets/shop/key");
@@ -40,7 +40,7 @@ fn bad_objects_say_where_and_what() {
     let error = manifest.parse(version("v1"), version("v2")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "spec.hooks: /etc/serin/secrets/shop/key is not in /etc/serin/secrets/bookinfo: no others are read for it"
+        "spec.hooks: /etc/serin/secrets/shop/key is outside of /etc/serin/secrets/bookinfo; move it there"
     );
     secret["hooks"] = hook("/etc/serin/secrets/bookinfo/key");
     let manifest = Manifest::read("reviews", "bookinfo", &secret).unwrap();
@@ -54,5 +54,5 @@ fn bad_objects_say_where_and_what() {
     }
     let manifest = Manifest::read("reviews", "bookinfo", &file).unwrap();
     let error = manifest.parse(version("v1"), version("v2")).unwrap_err().to_string();
-    assert!(error.starts_with("spec.envoy: is for files"), "{error}");
+    assert!(error.starts_with("spec.envoy: not supported in a cluster"), "{error}");
 }

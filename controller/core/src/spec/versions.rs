@@ -1,47 +1,50 @@
-//! The versions of a service, and where each is reached: a cluster of Envoy, or what a mesh calls it.
+//! `spec.versions`: the versions of a service and their destinations.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serin_filter::config::wire;
 use serin_filter::names::VersionName;
 
-use super::{SpecError, at};
+use super::error::{SpecError, at};
 use crate::config::mesh::{Backend, Destination, Versions};
 
-/// A version and where it runs.
+/// A version and its destination.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct VersionSpec {
-    /// Value of the version header and label of its statistics.
+    /// Name is the value of the version header and the label of the version's statistics.
     name: VersionName,
-    /// The Envoy cluster that serves it. In a mesh it is made of the destination or the backend, as Istio does it, unless it is given.
+    /// Cluster is the Envoy cluster that serves the version. In a mesh the default is the cluster
+    /// that Istio derives from the destination or the backend.
     cluster: Option<String>,
-    /// Where a VirtualService sends its requests, in the words of the VirtualService; with spec.istio.
+    /// Destination is the destination of the version in a VirtualService. Required with spec.istio.
     destination: Option<DestinationSpec>,
-    /// The Service that serves it, in the words of a route's backendRefs; with spec.gatewayApi.
+    /// Backend is the Service of the version in a route's backendRefs. Required with
+    /// spec.gatewayApi.
     backend: Option<BackendSpec>,
-    /// The Deployment that runs it, in this namespace; with spec.istio or spec.gatewayApi. If the versions have one, the candidate gets a greater
-    /// share only once its Deployment has as many ready replicas as that takes, by those of the baseline's; a rollback waits for none.
+    /// Deployment is the name of the version's Deployment, in this namespace. Only with spec.istio
+    /// or spec.gatewayApi. With it, the candidate's share grows only once its Deployment has enough
+    /// ready replicas, in proportion to the baseline's. A rollback does not wait.
     deployment: Option<String>,
 }
 
-/// Istio's destination.
+/// A destination of Istio.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DestinationSpec {
-    /// A service's name. Without dots it is one of this namespace.
+    /// Host is the name of the service. A name without dots is in this namespace.
     host: String,
-    /// Which of its instances: a name that a DestinationRule explains. All if absent.
+    /// Subset is a subset that a DestinationRule defines. Default: all instances.
     subset: Option<String>,
-    /// Its port, if the VirtualService names one there.
+    /// Port is the port of the destination, if the VirtualService sets one.
     port: Option<PortSpec>,
 }
 
-/// Istio's way to write a port.
+/// A port of Istio.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct PortSpec {
-    /// The number.
+    /// Number is the port number.
     number: u16,
 }
 
@@ -49,66 +52,70 @@ struct PortSpec {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BackendSpec {
-    /// The Service's name.
+    /// Name is the name of the Service.
     name: String,
-    /// Its namespace; the route's if absent.
+    /// Namespace is the namespace of the Service. Default: the route's.
     namespace: Option<String>,
-    /// Its port.
+    /// Port is the port of the Service.
     port: u16,
 }
 
-/// A version's name and cluster, and its target in a mesh.
+/// A version as the filter knows it, and its target in the mesh.
 pub(super) struct VersionTarget<T> {
     wire: wire::Version,
     target: T,
 }
 
-/// Checks all versions by what `reached` says of each, and picks the two of the rollout.
+/// Resolves all versions with `resolve` and returns the two of the rollout.
 pub(super) fn pair<T: Clone>(
     versions: &[VersionSpec],
     baseline: &VersionName,
     candidate: &VersionName,
-    reached: impl Fn(&VersionSpec, &str) -> Result<(String, T), SpecError>,
+    resolve: impl Fn(&VersionSpec, &str) -> Result<(String, T), SpecError>,
 ) -> Result<Versions<VersionTarget<T>>, SpecError> {
     let mut checked: Vec<(&VersionName, String, T)> = Vec::with_capacity(versions.len());
     for (index, version) in versions.iter().enumerate() {
         let path = format!("spec.versions[{index}]");
-        let (cluster, target) = reached(version, &path)?;
+        let (cluster, target) = resolve(version, &path)?;
         if checked.iter().any(|(name, ..)| **name == version.name) {
-            return at(format!("{path}.name"), format!("\"{}\" is there twice", version.name));
+            return at(format!("{path}.name"), format!("duplicate version \"{}\"", version.name));
         }
         if cluster.is_empty() {
-            return at(format!("{path}.cluster"), "empty");
+            return at(format!("{path}.cluster"), "empty; name the Envoy cluster");
         }
         if checked.iter().any(|(_, other, _)| *other == cluster) {
-            let message = format!("{cluster:?} already serves another version");
+            let message =
+                format!("{cluster:?} already serves another version; set a different cluster");
             return at(format!("{path}.cluster"), message);
         }
         checked.push((&version.name, cluster, target));
     }
     let known = || versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
-    let find = |path: &str, wanted: &VersionName| match checked
+    let find = |path: &str, version: &VersionName| match checked
         .iter()
-        .find(|(name, ..)| *name == wanted)
+        .find(|(name, ..)| *name == version)
     {
         Some((name, cluster, target)) => Ok(VersionTarget {
             wire: wire::Version { name: (*name).clone(), cluster: cluster.clone() },
             target: target.clone(),
         }),
-        None => at(path, format!("\"{wanted}\" is none of spec.versions ({})", known())),
+        None => at(path, format!("\"{version}\" is not in spec.versions ({})", known())),
     };
     let pair = Versions {
         baseline: find("spec.baseline", baseline)?,
         candidate: find("spec.candidate", candidate)?,
     };
     match baseline == candidate {
-        true => at("spec.candidate", format!("\"{candidate}\" is the baseline too")),
+        true => at(
+            "spec.candidate",
+            format!("\"{candidate}\" is also the baseline; name another version"),
+        ),
         false => Ok(pair),
     }
 }
 
 impl<T> Versions<VersionTarget<T>> {
-    /// What the filter is given of both, the baseline first, and their targets.
+    /// Separates the versions as the filter knows them, the baseline first, from their targets.
     pub(super) fn split_targets(self) -> (Vec<wire::Version>, Versions<T>) {
         let Versions { baseline, candidate } = self;
         let targets = Versions { baseline: baseline.target, candidate: candidate.target };
@@ -125,22 +132,25 @@ impl VersionSpec {
         self.deployment.as_deref()
     }
 
-    /// Its cluster, where nothing else tells where it is.
+    /// The cluster of the version on plain Envoy.
     pub(super) fn in_envoy(&self, path: &str) -> Result<(String, ()), SpecError> {
         self.without_destination(path)?;
         self.without_backend(path)?;
         if self.deployment.is_some() {
-            let message =
-                "is for spec.istio and spec.gatewayApi: here nobody asks a cluster for replicas";
+            let message = "requires spec.istio or spec.gatewayApi; remove it for spec.envoy";
             return at(format!("{path}.deployment"), message);
         }
         match &self.cluster {
             Some(cluster) => Ok((cluster.clone(), ())),
-            None => at(format!("{path}.cluster"), "missing; the Envoy cluster that serves it"),
+            None => at(
+                format!("{path}.cluster"),
+                "missing; name the Envoy cluster that serves the version",
+            ),
         }
     }
 
-    /// Its destination in Istio, and its cluster: the one that Istio makes of it, if clients call it at this port.
+    /// The cluster and the destination of the version in Istio. `port` is the port at which clients
+    /// call the service.
     pub(super) fn in_istio(
         &self,
         path: &str,
@@ -151,11 +161,11 @@ impl VersionSpec {
         let Some(DestinationSpec { host, subset, port: own }) = &self.destination else {
             return at(
                 format!("{path}.destination"),
-                "missing; spec.istio needs it, such as { host: shop, subset: v2 }",
+                "missing; spec.istio requires it, such as { host: shop, subset: v2 }",
             );
         };
         if host.is_empty() {
-            return at(format!("{path}.destination.host"), "empty; a service's name is needed");
+            return at(format!("{path}.destination.host"), "empty; set the name of a service");
         }
         let own = own.as_ref().map(|port| port.number);
         let target = Destination { host: host.clone(), subset: subset.clone(), port: own };
@@ -167,14 +177,15 @@ impl VersionSpec {
             (None, None) => {
                 return at(
                     "spec.istio.port",
-                    "missing; the port at which clients call the service is a part of its cluster's name",
+                    "missing; the name of an Istio cluster contains the port at which clients call the service",
                 );
             }
         };
         Ok((cluster, target))
     }
 
-    /// Its backend behind a route, and its cluster: the one that Istio makes of a Service.
+    /// The cluster and the backend of the version behind a route. The cluster is the one that Istio
+    /// derives from the Service.
     pub(super) fn in_gateway_api(
         &self,
         path: &str,
@@ -184,11 +195,11 @@ impl VersionSpec {
         let Some(BackendSpec { name, namespace: own, port }) = &self.backend else {
             return at(
                 format!("{path}.backend"),
-                "missing; spec.gatewayApi needs it, such as { name: shop-v2, port: 80 }",
+                "missing; spec.gatewayApi requires it, such as { name: shop-v2, port: 80 }",
             );
         };
         if name.is_empty() {
-            return at(format!("{path}.backend.name"), "empty; a Service's name is needed");
+            return at(format!("{path}.backend.name"), "empty; set the name of a Service");
         }
         let target = Backend { name: name.clone(), namespace: own.clone(), port: Some(*port) };
         let within = own.as_deref().unwrap_or(namespace);
@@ -199,22 +210,23 @@ impl VersionSpec {
     fn without_destination(&self, path: &str) -> Result<(), SpecError> {
         match self.destination {
             None => Ok(()),
-            Some(_) => at(format!("{path}.destination"), "is for spec.istio, which is not there"),
+            Some(_) => at(format!("{path}.destination"), "requires spec.istio, which is missing"),
         }
     }
 
     fn without_backend(&self, path: &str) -> Result<(), SpecError> {
         match self.backend {
             None => Ok(()),
-            Some(_) => at(format!("{path}.backend"), "is for spec.gatewayApi, which is not there"),
+            Some(_) => at(format!("{path}.backend"), "requires spec.gatewayApi, which is missing"),
         }
     }
 }
 
-/// What the names of Services end with. Where another one is used, hosts are written out, or clusters named.
+/// The DNS suffix of Services. In clusters with another one, hosts are fully qualified or clusters
+/// are set.
 const DOMAIN: &str = "cluster.local";
 
-/// A host as Istio completes it.
+/// The host name as Istio qualifies it.
 fn full_name(host: &str, namespace: &str) -> String {
     match host.contains('.') {
         true => host.to_owned(),
@@ -222,7 +234,7 @@ fn full_name(host: &str, namespace: &str) -> String {
     }
 }
 
-/// The name of the cluster that Istio makes.
+/// The name of Istio's cluster.
 fn outbound(port: u16, subset: &str, host: &str) -> String {
     format!("outbound|{port}|{subset}|{host}")
 }

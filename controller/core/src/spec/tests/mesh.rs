@@ -1,9 +1,13 @@
 use serde_json::{Value, json};
 
-use super::*;
-use crate::spec::{Proxies, Spec};
+use serin_filter::config::wire;
 
-/// `spec` of a rollout by the weights of a VirtualService.
+use crate::config::mesh::{Destination, Versions};
+use crate::spec::{
+    DriftPolicy, IstioProxies, Pods, Proxies, RouteKind, Spec, Splitter, StatisticsSource,
+};
+
+/// A rollout by the weights of a VirtualService.
 pub(crate) fn object() -> Value {
     let version =
         |name: &str| json!({"name": name, "destination": {"host": "reviews", "subset": name}});
@@ -115,16 +119,19 @@ fn a_prometheus_is_asked_in_the_place_of_pods() {
 
 /// Each message has the path of the field, and what to do.
 #[test]
-fn bad_meshes_say_where_and_what() {
+fn errors_name_the_field_and_the_value() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 21] = [
-        (|s| drop(s["istio"].take()), "spec: exactly one of envoy, istio and gatewayApi is needed"),
+        (
+            |s| drop(s["istio"].take()),
+            "spec: exactly one of envoy, istio and gatewayApi is required",
+        ),
         (
             |s| {
                 s["gatewayApi"] =
                     json!({"route": {"name": "r"}, "proxies": {"matchLabels": {"a": "b"}}})
             },
-            "spec: exactly one of envoy, istio and gatewayApi is needed",
+            "spec: exactly one of envoy, istio and gatewayApi is required",
         ),
         (|s| s["istio"]["mode"] = json!("both"), "spec.istio.mode: unknown variant `both`"),
         (
@@ -133,19 +140,19 @@ fn bad_meshes_say_where_and_what() {
         ),
         (
             |s| s["istio"]["mode"] = json!("filter"),
-            "spec.istio.virtualService: with mode filter no",
+            "spec.istio.virtualService: not supported with mode filter",
         ),
         (
             |s| s["istio"]["plugin"] = json!("serin"),
-            "spec.istio.plugin: with mode mesh no WasmPlugin",
+            "spec.istio.plugin: not supported with mode mesh",
         ),
         (
             |s| drop(s["istio"]["port"].take()),
-            "spec.istio.port: missing; the port at which clients",
+            "spec.istio.port: missing; the name of an Istio cluster",
         ),
         (
             |s| s["istio"]["proxies"]["matchLabels"] = json!({}),
-            "spec.istio.proxies.matchLabels: empty; at least one label",
+            "spec.istio.proxies.matchLabels: empty",
         ),
         (
             |s| {
@@ -157,7 +164,7 @@ fn bad_meshes_say_where_and_what() {
         ),
         (
             |s| s["istio"]["proxies"]["prometheus"] = json!({"url": "http://p"}),
-            "spec.istio.proxies.prometheus.instances: empty; at least one label",
+            "spec.istio.proxies.prometheus.instances: empty",
         ),
         (
             |s| {
@@ -166,15 +173,15 @@ fn bad_meshes_say_where_and_what() {
                     "matchLabels": {"a": "b"}, "port": 1, "prometheus": prometheus
                 });
             },
-            "spec.istio.proxies: more than one of: port, prometheus",
+            "spec.istio.proxies: set only one of port and prometheus",
         ),
         (
             |s| drop(s["versions"][1]["destination"].take()),
-            "spec.versions[1].destination: missing; spec.istio needs it",
+            "spec.versions[1].destination: missing; spec.istio requires it",
         ),
         (
             |s| s["versions"][1]["backend"] = json!({"name": "x", "port": 1}),
-            "spec.versions[1].backend: is for spec.gatewayApi",
+            "spec.versions[1].backend: requires spec.gatewayApi",
         ),
         (
             |s| s["versions"][1]["destination"]["subset"] = json!("v1"),
