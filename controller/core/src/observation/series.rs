@@ -1,6 +1,6 @@
 //! The statistics that a source reads for one service.
 
-use serin_filter::config::wire::Watch;
+use serin_filter::config::wire::AaTest;
 use serin_filter::names::{ServiceName, VersionName};
 
 /// Selects one service's statistics.
@@ -11,5 +11,5 @@ pub struct SeriesSelector {
     /// Baseline and candidate.
     pub versions: [VersionName; 2],
     /// Salts and slices of the A/A test; `None` without one.
-    pub slices: Option<Watch>,
+    pub slices: Option<AaTest>,
 }

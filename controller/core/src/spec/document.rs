@@ -247,7 +247,7 @@ impl Body {
             failures: self.failures,
             overdue_ms: routing::overdue_ms(self.overdue)?,
             tripwire: routing::tripwire(self.tripwire, split)?,
-            watch: None,
+            aa_test: None,
         };
         routing::check(&service)?;
         Ok(Spec {

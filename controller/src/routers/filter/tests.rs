@@ -109,7 +109,7 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
     file.put(Split { assignment: UserAssignment::TestedSalt(1), ..split(2, 10_000) }).unwrap();
     let salted = |path| {
         let service = config(path).services.remove(0);
-        assert_eq!(service.watch, None);
+        assert_eq!(service.aa_test, None);
         service.bucketing
     };
     let chosen = serin_filter::bucket::Bucketing::new("t");
