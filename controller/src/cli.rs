@@ -3,18 +3,17 @@
 mod client;
 mod commands;
 mod completions;
-mod config;
 mod crd;
 mod doctor;
+mod event_printer;
 mod init;
 mod judge;
 mod logging;
-mod number;
 mod openapi;
 mod operator;
+mod output;
 mod plan;
 mod remote;
-mod report;
 mod reporter;
 mod run;
 mod serve;
@@ -22,12 +21,13 @@ mod simulate;
 mod spec_file;
 mod text;
 mod traffic;
+mod value_parsers;
 mod view;
 mod xds;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use self::logging::LoggingArgs;
 
@@ -110,24 +110,13 @@ fn fail(exit: ExitStatus, message: impl std::fmt::Display) -> ExitStatus {
     exit
 }
 
-/// The command line, with the flag that names a file of defaults.
-fn command_line() -> clap::Command {
-    Cli::command().arg(config::flag())
-}
-
-/// Does what the command line says.
+/// Runs the command of the process's arguments.
 pub async fn main() -> ExitCode {
-    let command_line = match config::with_defaults(command_line(), std::env::args_os()) {
-        Ok(command_line) => command_line,
+    let cli = Cli::parse();
+    let _logging = match cli.logging.init(cli.command.is_server()) {
+        Ok(guard) => guard,
         Err(error) => return fail(ExitStatus::Invalid, error).into(),
     };
-    let cli = match Cli::from_arg_matches(&command_line.get_matches()) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
-    if let Err(error) = cli.logging.init(cli.command.is_server()) {
-        return fail(ExitStatus::Invalid, error).into();
-    }
     let exit = match cli.command {
         CliCommand::Run(run) => run.execute().await,
         CliCommand::Judge(judge) => judge.execute(),
@@ -140,7 +129,7 @@ pub async fn main() -> ExitCode {
         CliCommand::Status(status) => status.execute().await,
         CliCommand::Watch(watch) => watch.execute().await,
         CliCommand::History(history) => history.execute().await,
-        CliCommand::Rollout(orders) => orders.execute().await,
+        CliCommand::Rollout(command) => command.execute().await,
         CliCommand::Completions(completions) => completions.execute(),
         CliCommand::Openapi(openapi) => openapi.execute(),
         CliCommand::Crd(crd) => crd.execute(),
@@ -151,16 +140,18 @@ pub async fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        command_line().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn every_command_is_explained_and_has_an_example() {
-        let mut all = command_line();
+        let mut all = Cli::command();
         all.build();
         for command in all.get_subcommands_mut().filter(|command| command.get_name() != "help") {
             let help = command.render_long_help().to_string();

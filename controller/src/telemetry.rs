@@ -22,12 +22,14 @@ const BOUNDS: [f64; 13] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// The span of a rollout, from its start or resume to its end in this process.
+///
+/// Its level is enabled at every `--log`: each entry names its rollout.
 pub fn rollout_span(
     rollout: &impl Display,
     service: &impl Display,
     namespace: Option<&str>,
 ) -> Span {
-    tracing::info_span!(parent: None, "rollout", %rollout, %service, namespace)
+    tracing::error_span!(parent: None, "rollout", %rollout, %service, namespace)
 }
 
 /// A histogram of durations in seconds, from 1 ms to 5 s.
@@ -70,8 +72,12 @@ impl RolloutMetrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// Counts verdicts.
+    /// Logs an event, and counts it if it is a verdict.
     pub fn on_event(&self, event: &Event) {
+        match event {
+            Event::Progress(_) => {}
+            _ => tracing::info!(event = serde_json::to_string(event).unwrap_or_default()),
+        }
         let Event::Ended(summary) = event else { return };
         let verdict = match summary.verdict {
             RolloutVerdict::Promoted => "promoted",

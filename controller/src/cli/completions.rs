@@ -1,9 +1,9 @@
 //! `serin completions`: what makes a shell complete serin's commands.
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{ExitStatus, command_line};
+use super::{Cli, ExitStatus};
 
 /// Print a script by which a shell completes commands and options
 ///
@@ -22,7 +22,7 @@ Example:
 
 impl CompletionsArgs {
     pub(super) fn execute(self) -> ExitStatus {
-        clap_complete::generate(self.shell, &mut command_line(), "serin", &mut std::io::stdout());
+        clap_complete::generate(self.shell, &mut Cli::command(), "serin", &mut std::io::stdout());
         ExitStatus::Success
     }
 }

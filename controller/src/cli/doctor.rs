@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use console::style;
 use serin_core::config::discovery::host_and_port;
 use serin_core::observation::aggregator::join_names;
 
+use super::output::{OutputArgs, OutputFormat, print_json};
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::doctor::{Finding, Level, examine};
@@ -27,9 +28,8 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     admin: Vec<String>,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -39,15 +39,6 @@ Example:
 
 Exit codes:
   0 all is right, warnings aside, 1 something is to be mended, 2 the rollout is not valid.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// One line per check
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object per check and proxy
-    Json,
-}
 
 fn address(text: &str) -> Result<String, String> {
     match host_and_port(text) {
@@ -66,12 +57,9 @@ impl DoctorArgs {
             }
         };
         let findings = examine(spec, self.admin).await;
-        match self.output {
+        match self.output.format {
             OutputFormat::Text => text(&findings).iter().for_each(|line| println!("{line}")),
-            OutputFormat::Json => {
-                let line = |finding| serde_json::to_string(finding).unwrap_or_default();
-                findings.iter().for_each(|finding| println!("{}", line(finding)));
-            }
+            OutputFormat::Json => findings.iter().for_each(|finding| print_json(finding)),
         }
         match findings.iter().any(|finding| finding.level == Level::Fail) {
             true => ExitStatus::Failed,

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serin_core::judge;
 use serin_core::judge::coin_flip::Margin;
 use serin_core::judge::explain::VersionLabels;
 use serin_core::judge::{Block, Ruling, Settings, SplitContext, Verdict};
 
-use super::number::{at_least_zero, number, positive};
+use super::output::{OutputArgs, OutputFormat};
+use super::value_parsers::{at_least_zero, number, positive};
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::record::{Counts, Recorded};
@@ -69,9 +70,8 @@ pub(super) struct JudgeArgs {
     #[arg(long, default_value_t = 0.95, value_parser = confidence)]
     confidence: f64,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -82,15 +82,6 @@ Example:
 
 Exit codes:
   0 no harm shown, 3 the candidate is worse, 2 the counts are not valid.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// A table
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object per block
-    Json,
-}
 
 fn alpha(text: &str) -> Result<f64, String> {
     number(text, |alpha| alpha > 0.0 && alpha <= 0.5, "a number above 0 and at most 0.5")
@@ -185,7 +176,7 @@ impl JudgeArgs {
             let Some(ruling) = judge.replay(*seconds, block, *errors_bias) else { continue };
             verdict = ruling.verdict;
             let sentence = verdict.explain(judge.settings(), NAMES, &total);
-            let written = match self.output {
+            let written = match self.output.format {
                 OutputFormat::Json => json(&ruling, &judge, sentence, out),
                 OutputFormat::Text => line(&ruling, out),
             };
@@ -195,14 +186,14 @@ impl JudgeArgs {
                 break;
             }
         }
-        if self.output == OutputFormat::Text {
+        if self.output.format == OutputFormat::Text {
             let _ = conclude(verdict, &judge, &total, out);
         }
         if let Verdict::Harm(_) = verdict { ExitStatus::Harm } else { ExitStatus::Success }
     }
 
     fn header(&self, out: &mut impl Write) {
-        if self.output == OutputFormat::Text {
+        if self.output.format == OutputFormat::Text {
             let _ = writeln!(
                 out,
                 "{:>6} {:>10} {:>18} {:>18} {:>10} {:>10} {:>10} {:>10}",

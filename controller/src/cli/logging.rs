@@ -3,7 +3,7 @@
 use clap::Args;
 use tracing::Level;
 
-use crate::telemetry::logging::{self, LogFormat, LoggingError};
+use crate::telemetry::logging::{self, LogFormat, LoggingError, LoggingGuard};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
@@ -21,11 +21,15 @@ pub(super) struct LoggingArgs {
         global = true
     )]
     log_format: LogFormat,
+
+    /// OTLP collector to export spans to, over HTTP, such as http://127.0.0.1:4318
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", global = true)]
+    otlp_endpoint: Option<String>,
 }
 
 impl LoggingArgs {
-    pub(super) fn init(&self, is_server: bool) -> Result<(), LoggingError> {
+    pub(super) fn init(&self, is_server: bool) -> Result<LoggingGuard, LoggingError> {
         let default = if is_server { Level::INFO } else { Level::WARN };
-        logging::init(self.log.as_deref(), default, self.log_format)
+        logging::init(self.log.as_deref(), default, self.log_format, self.otlp_endpoint.as_deref())
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serin_core::judge::Arm;
 use serin_core::judge::explain::percent;
 use serin_core::rollout::forecast;
@@ -11,8 +11,9 @@ use serin_core::rollout::forecast::{DetectionForecast, Forecast};
 use serin_filter::table::Weight;
 use serin_simulator::traffic::{LatencyModel, Traffic};
 
-use super::number::positive;
+use super::output::{OutputArgs, OutputFormat};
 use super::text::span;
+use super::value_parsers::positive;
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::cli::traffic::{DurationArg, ShareArg};
@@ -44,23 +45,13 @@ pub(super) struct PlanArgs {
     #[arg(long, value_name = "TIME", default_value = "250ms")]
     p99: DurationArg,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const EXAMPLE: &str = "\
 Example:
   serin plan rollout.yaml --rate 200 --errors 0.05%";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// For people
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object per step
-    Json,
-}
 
 impl PlanArgs {
     pub(super) fn execute(self) -> ExitStatus {
@@ -78,14 +69,9 @@ impl PlanArgs {
         }
         let forecasts = plan.forecast(self.rate, &self.usual(&plan.judge.boundaries_ms));
         for (index, forecast) in forecasts.iter().enumerate() {
-            match self.output {
-                OutputFormat::Text => text(index + 1, forecast),
-                OutputFormat::Json => {
-                    println!("{}", serde_json::to_string(forecast).unwrap_or_default());
-                }
-            }
+            self.output.print(forecast, |forecast| text(index + 1, forecast));
         }
-        if self.output == OutputFormat::Text {
+        if self.output.format == OutputFormat::Text {
             let total = forecast::total(&forecasts).map_or_else(|| "no end".to_owned(), span);
             println!("in all: {total}, if nothing goes wrong");
         }
@@ -104,33 +90,36 @@ impl PlanArgs {
     }
 }
 
-fn text(number: usize, forecast: &Forecast) {
+fn text(number: usize, forecast: &Forecast) -> String {
     let time = |seconds: Option<f64>| {
         let known = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         known.map_or_else(|| "for ever".to_owned(), span)
     };
-    let met = forecast.requests.map_or_else(|| "?".to_owned(), |requests| format!("{requests:.0}"));
     if forecast.weight == Weight::ZERO {
         let time = time(forecast.seconds);
-        println!("step {number}: a preview, {time}, for requests that ask for the candidate");
-        return;
+        return format!(
+            "step {number}: a preview, {time}, for requests that ask for the candidate"
+        );
     }
-    println!(
-        "step {number}: {}, {}, {met} requests meet the candidate",
-        forecast.weight,
-        time(forecast.seconds)
-    );
+    let met = forecast.requests.map_or_else(|| "?".to_owned(), |requests| format!("{requests:.0}"));
+    let duration = time(forecast.seconds);
+    let weight = forecast.weight;
+    let mut lines =
+        vec![format!("step {number}: {weight}, {duration}, {met} requests reach the candidate")];
     if let Some(requests) = forecast.requests_to_safety {
-        println!("  the gate needs about {requests} of them as evidence of no harm");
+        lines.push(format!("  the gate needs about {requests} of them as evidence of no harm"));
     }
     if forecast.faults.is_empty() {
-        println!("  no baseline left to compare with");
+        lines.push("  no baseline left to compare with".to_owned());
     }
     for DetectionForecast { failure_rate, requests, seconds } in &forecast.faults {
-        let seen = match requests {
-            Some(requests) => format!("seen after about {requests} requests, {}", time(*seconds)),
-            None => "within the margin, or hardly beyond: not seen".to_owned(),
+        let detected = match requests {
+            Some(requests) => {
+                format!("detected after about {requests} requests, {}", time(*seconds))
+            }
+            None => "not detected: within the margin, or barely beyond it".to_owned(),
         };
-        println!("  failing {:<8} {seen}", percent(*failure_rate));
+        lines.push(format!("  failing {:<8} {detected}", percent(*failure_rate)));
     }
+    lines.join("\n")
 }

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::Method;
 use serin_core::rollout::event::{Event, TimedEvent};
 
 use super::client::ServerArgs;
-use super::report::{Format, Reporter};
+use super::event_printer::EventPrinter;
+use super::output::OutputArgs;
 use super::run::exit;
+use super::text::{history_line, rollout_line};
 use super::{ExitStatus, fail};
 use crate::server::api::{ApplyQuery, ListQuery, RolloutView};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
@@ -33,7 +35,7 @@ pub(super) struct ApplyArgs {
     watch: bool,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -57,7 +59,7 @@ pub(super) struct StatusArgs {
     rollout: Option<String>,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -83,7 +85,7 @@ pub(super) struct HistoryArgs {
     promoted: bool,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -103,11 +105,8 @@ impl HistoryArgs {
             Err(error) => return fail(ExitStatus::Failed, error),
         };
         let is_past = |shown: &&RolloutView| shown.entry.ended.or(shown.entry.promoted).is_some();
-        for shown in view.iter().filter(is_past) {
-            match self.output.output {
-                OutputFormat::Json => show(shown, OutputFormat::Json),
-                OutputFormat::Plain => println!("{}", super::text::history_line(&shown.entry)),
-            }
+        for past in view.iter().filter(is_past) {
+            self.output.print(past, |view| history_line(&view.entry));
         }
         ExitStatus::Success
     }
@@ -123,7 +122,7 @@ pub(super) struct WatchArgs {
     rollout: String,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -135,21 +134,6 @@ Example:
 
 Exit codes:
   0 promoted, 3 rolled back, 4 aborted or undone, 5 the same but not confirmed by the proxy, 1 the server can't be reached any more.";
-
-#[derive(Debug, Args)]
-struct Output {
-    /// What to print: text for people, or JSON
-    #[arg(long, value_enum, default_value_t = OutputFormat::Plain, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// Lines
-    Plain,
-    /// JSON
-    Json,
-}
 
 impl ApplyArgs {
     pub(super) async fn execute(self) -> ExitStatus {
@@ -174,9 +158,9 @@ impl ApplyArgs {
             }
         };
         if self.watch {
-            return watch(&self.server, view.entry.id, self.output.output).await;
+            return watch(&self.server, view.entry.id, self.output).await;
         }
-        show(&view, self.output.output);
+        self.output.print(&view, rollout_line);
         ExitStatus::Success
     }
 }
@@ -188,7 +172,7 @@ impl StatusArgs {
             Some(rollout) => self.one(rollout).await.map(|view| vec![view]),
         };
         match view {
-            Ok(shown) => shown.iter().for_each(|view| show(view, self.output.output)),
+            Ok(shown) => shown.iter().for_each(|view| self.output.print(view, rollout_line)),
             Err(error) => return fail(ExitStatus::Failed, error),
         }
         ExitStatus::Success
@@ -203,30 +187,20 @@ impl StatusArgs {
 impl WatchArgs {
     pub(super) async fn execute(self) -> ExitStatus {
         match self.server.find(&self.rollout).await {
-            Ok(id) => watch(&self.server, id, self.output.output).await,
+            Ok(id) => watch(&self.server, id, self.output).await,
             Err(error) => fail(ExitStatus::Failed, error),
         }
     }
 }
 
-fn show(view: &RolloutView, output: OutputFormat) {
-    match output {
-        OutputFormat::Json => println!("{}", serde_json::to_string(view).unwrap_or_default()),
-        OutputFormat::Plain => println!("{}", super::text::rollout_line(view)),
-    }
-}
-
 /// Tells all events of a rollout, to its end.
-async fn watch(server: &ServerArgs, id: i64, output: OutputFormat) -> ExitStatus {
+async fn watch(server: &ServerArgs, id: i64, output: OutputArgs) -> ExitStatus {
     let request = server.request(Method::GET, &format!("rollouts/{id}/events"));
     let mut answer = match server.send(request).await {
         Ok(answer) => answer,
         Err(error) => return fail(ExitStatus::Failed, error),
     };
-    let mut reporter = Reporter::new(match output {
-        OutputFormat::Plain => Format::Plain,
-        OutputFormat::Json => Format::Json,
-    });
+    let mut printer = EventPrinter::new(output.format);
     let mut unread = Vec::new();
     while let Ok(Some(bytes)) = answer.chunk().await {
         unread.extend_from_slice(&bytes);
@@ -239,7 +213,7 @@ async fn watch(server: &ServerArgs, id: i64, output: OutputFormat) -> ExitStatus
                     return fail(ExitStatus::Failed, format_args!("not serin's: {error}"));
                 }
             };
-            reporter.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
+            printer.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
             if let Event::Ended(summary) = event {
                 return exit(&summary);
             }

@@ -1,11 +1,10 @@
 //! `serin run`: one rollout, from its first step to its end.
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use serin_core::judge::Ruling;
 use serin_core::ports::Journal;
@@ -15,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::report::Format;
+use super::output::OutputArgs;
 use super::{ExitStatus, fail};
 use crate::cli::reporter::BackgroundReporter;
 use crate::cli::spec_file;
@@ -35,9 +34,8 @@ pub(super) struct RunArgs {
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
 
-    /// What to print: a live view, one line per event, or one JSON object per event
-    #[arg(long, value_enum, default_value_t = OutputFormat::Auto, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 
     /// Begin at the first step even if that takes users away from a version that they have met
     #[arg(long)]
@@ -56,29 +54,6 @@ Example:
 Exit codes:
   0 promoted, 3 rolled back (harm, or a limit of the rollout), 4 interrupted, 5 rolled back but not confirmed by Envoy,
   1 could not begin, 2 the rollout is not valid. With 1 and 2 nothing was changed.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// `live` on a terminal, `plain` elsewhere
-    Auto,
-    /// A view that is repainted
-    Live,
-    /// One line per event
-    Plain,
-    /// One JSON object per event
-    Json,
-}
-
-impl OutputFormat {
-    fn resolve(self) -> Format {
-        match self {
-            Self::Auto if std::io::stdout().is_terminal() => Format::Live,
-            Self::Live => Format::Live,
-            Self::Auto | Self::Plain => Format::Plain,
-            Self::Json => Format::Json,
-        }
-    }
-}
 
 impl RunArgs {
     pub(super) async fn execute(self) -> ExitStatus {
@@ -114,7 +89,7 @@ impl RunArgs {
             }
         };
         let mut session =
-            CliJournal { reporter: BackgroundReporter::new(self.output.resolve()), record };
+            CliJournal { reporter: BackgroundReporter::new(self.output.format), record };
         let plan = course.rollout.plan();
         let span = telemetry::rollout_span(&plan.name, &plan.service, None);
         let summary = engine.run(course, &mut session, interrupts).instrument(span).await;

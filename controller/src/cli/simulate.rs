@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use console::Term;
 use serde::Serialize;
 use serin_core::rollout::event::RolloutVerdict;
 use serin_simulator::peers::DecisionRule;
 use serin_simulator::trial::{Outcome, Trial};
 
+use super::output::OutputArgs;
 use super::text::span;
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
@@ -43,9 +44,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "TIME", default_value = "1d")]
     horizon: DurationArg,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 
     #[command(flatten)]
     made: TrafficArgs,
@@ -56,15 +56,6 @@ Example:
   serin simulate rollout.yaml --rate 200
   serin simulate rollout.yaml --rate 200 --fault errors:5% --fault-at 3m
   serin simulate rollout.yaml --rate 200 --fault errors:5% --rule flagger:60s:5";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// For people
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object
-    Json,
-}
 
 /// What came of all runs.
 #[derive(Debug, Serialize)]
@@ -130,11 +121,7 @@ impl SimulateArgs {
         let Some(report) = self.report(&outcomes) else {
             return fail(ExitStatus::Failed, "nothing was run");
         };
-        let text = match self.output {
-            OutputFormat::Text => text(&report, &trial),
-            OutputFormat::Json => serde_json::to_string(&report).unwrap_or_default(),
-        };
-        println!("{text}");
+        self.output.print(&report, |report| text(report, &trial));
         ExitStatus::Success
     }
 

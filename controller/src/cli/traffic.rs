@@ -7,7 +7,7 @@ use clap::Args;
 use serin_simulator::traffic::{Bursts, Fault, FaultKind, Incident, LatencyModel, Traffic};
 use serin_simulator::users::UserPopulation;
 
-use super::number::{at_least_zero, positive};
+use super::value_parsers::{at_least_zero, positive};
 
 /// What the made traffic is like.
 #[derive(Debug, Args)]

@@ -19,8 +19,8 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use serin_core::rollout::command::{Action, Command};
+use serde_json::Value;
+use serin_core::rollout::command::{Action, Command, UnknownAction};
 use serin_core::rollout::event::RolloutStatus;
 use serin_core::spec::MAX_BYTES;
 use serin_filter::trust::Trust;
@@ -258,13 +258,9 @@ async fn execute(
     Path((id, verb)): Path<(i64, String)>,
     reasons: Result<Json<CommandBody>, JsonRejection>,
 ) -> Result<Json<RolloutView>, ApiError> {
-    let unknown = || {
-        let known = Action::ALL
-            .map(|action| json!(action).as_str().unwrap_or_default().to_owned())
-            .join(", ");
-        ApiError(StatusCode::NOT_FOUND, format!("{verb:?} is no order; there are {known}"))
-    };
-    let action: Action = serde_json::from_value(json!(verb)).map_err(|_| unknown())?;
+    let action: Action = verb
+        .parse()
+        .map_err(|error: UnknownAction| ApiError(StatusCode::NOT_FOUND, error.to_string()))?;
     let Json(CommandBody { by, reason, step, seconds, force }) =
         reasons.map_err(|error| ApiError(error.status(), error.body_text()))?;
     let entry =

@@ -23,7 +23,7 @@ fn durations_are_counted_up_to_each_bound() {
         "serin_poll_lateness_seconds_bucket{le=\"0.005\"} 3",
         "serin_poll_lateness_seconds_bucket{le=\"0.15\"} 3",
         "serin_poll_lateness_seconds_bucket{le=\"0.25\"} 4",
-        "serin_poll_lateness_seconds_bucket{le=\"5.0\"} 4",
+        "serin_poll_lateness_seconds_bucket{le=\"5\"} 4",
         "serin_poll_lateness_seconds_bucket{le=\"+Inf\"} 5",
         "serin_poll_lateness_seconds_sum 9.257",
         "serin_poll_lateness_seconds_count 5",

@@ -82,7 +82,7 @@ async fn requests_that_are_wrong_change_nothing() {
             "/v1/rollouts/7/dance",
             by.to_owned(),
             404,
-            "\"dance\" is no order; there are pause",
+            "unknown action \"dance\"; the actions are pause",
         ),
         ("POST", "/v1/rollouts/7/pause", "{".to_owned(), 400, "Failed to parse"),
         ("POST", "/v1/rollouts/7/pause", r#"{"bye": 1}"#.to_owned(), 422, "unknown field `bye`"),
