@@ -1,4 +1,4 @@
-//! The command line: arguments in, text or JSON and an exit code out.
+//! The command line.
 
 mod client;
 mod commands;
@@ -31,12 +31,13 @@ use clap::{Parser, Subcommand};
 
 use self::logging::LoggingArgs;
 
-/// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
-/// worse.
+/// Progressive delivery for Envoy: moves a service from one version to the next in steps, and
+/// rolls it back when the new version is worse.
 ///
-/// The proxies run serin's filter, which chooses the version for each request and counts what comes of it. A rollout is described by a file
-/// (envoy/rollout.yaml explains every field). `serin run` carries one out and ends with it; `serin serve` keeps many, each stored before it is
-/// acted on, and takes orders.
+/// The proxies run serin's filter, which chooses the version of each request and counts the
+/// outcomes. A file describes a rollout (envoy/rollout.yaml explains every field). `serin run`
+/// runs one rollout; `serin serve` runs many, persists each transition before it acts on it, and
+/// accepts commands over HTTP; `serin operator` runs those of a Kubernetes cluster.
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -80,14 +81,14 @@ Example:
   serin run rollout.yaml
 
 Exit codes:
-  0  promoted (run, watch); no harm shown (judge); done (the others)
-  1  could not begin, or could not go on: nothing was changed, or the message says what; something is to be mended (doctor)
-  2  the command line, the rollout or the counts are not valid; nothing was changed
+  0  promoted (run, watch); no harm shown (judge); no problem (doctor); done (other commands)
+  1  failed: nothing was changed, or the message says otherwise; a problem was found (doctor)
+  2  invalid command line, rollout or counts; nothing was changed
   3  rolled back (run, watch): harm, or a limit of the rollout; the candidate is worse (judge)
   4  interrupted, aborted or undone; the baseline has all traffic
-  5  the baseline was given all traffic, but the proxy has not confirmed it";
+  5  all traffic returned to the baseline, not confirmed by a proxy";
 
-/// How a command ends, for scripts. The numbers are documented in `--help`.
+/// Exit codes, as `--help` documents them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExitStatus {
     Success = 0,
@@ -104,7 +105,7 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Reports an error and how the command ends by it.
+/// Prints an error and returns the exit code.
 fn fail(exit: ExitStatus, message: impl std::fmt::Display) -> ExitStatus {
     eprintln!("serin: {message}");
     exit

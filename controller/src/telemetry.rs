@@ -66,7 +66,8 @@ impl Default for RolloutMetrics {
 }
 
 impl RolloutMetrics {
-    /// Counts a poll: its delay after it was due, and the time until its result was stored and acted on.
+    /// Counts a poll: its delay after it was due, and the time until its result was stored and
+    /// acted on.
     pub fn on_poll(&self, late: Duration, took: Duration) {
         self.lateness.observe(late.as_secs_f64());
         self.duration.observe(took.as_secs_f64());

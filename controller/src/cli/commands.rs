@@ -57,8 +57,8 @@ struct StepArgs {
 
 #[derive(Debug, Args)]
 struct RevertArgs {
-    /// End at once, without confirmation by the proxies. A rollout that can't resume, because its file or its server is gone, ends with its
-    /// proxies unchanged
+    /// End at once, without confirmation by the proxies. A rollout that can't resume, because its
+    /// file or its server is gone, ends with its proxies unchanged
     #[arg(long)]
     force: bool,
 }

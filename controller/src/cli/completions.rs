@@ -1,13 +1,13 @@
-//! `serin completions`: what makes a shell complete serin's commands.
+//! `serin completions`: shell completions.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
 use super::{Cli, ExitStatus};
 
-/// Print a script by which a shell completes commands and options
+/// Print a script that completes commands and options in a shell
 ///
-/// Where a shell looks for such scripts, its own manual says.
+/// See the manual of the shell for the directory of such scripts.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct CompletionsArgs {

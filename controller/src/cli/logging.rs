@@ -8,7 +8,8 @@ use crate::telemetry::logging::{self, LogFormat, LoggingError, LoggingGuard};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub(super) struct LoggingArgs {
-    /// Level, or levels by module such as warn,serin::operator=debug. [default: info for servers, warn for other commands]
+    /// Level, or levels by module such as warn,serin::operator=debug. [default: info for servers,
+    /// warn for other commands]
     #[arg(long, value_name = "LEVEL", env = "SERIN_LOG", global = true)]
     log: Option<String>,
 

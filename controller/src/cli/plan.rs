@@ -1,4 +1,4 @@
-//! `serin plan`: what a rollout will take, before it begins.
+//! `serin plan`: duration and exposure of a rollout, before it starts.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,10 +18,11 @@ use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::cli::traffic::{DurationArg, ShareArg};
 
-/// Show what a rollout will take
+/// Forecast a rollout
 ///
-/// Shows the steps of ROLLOUT.yaml with their expected duration and exposure at a rate of requests, and about how many requests and how much time
-/// it takes in each step to see a candidate that fails so often. Nothing is changed anywhere.
+/// Shows the steps of ROLLOUT.yaml with their expected duration and exposure at a rate of
+/// requests, and the requests and time that each step needs to detect a candidate of a given
+/// failure rate. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct PlanArgs {
@@ -33,15 +34,15 @@ pub(super) struct PlanArgs {
     #[arg(long, default_value_t = Traffic::default().rate, value_parser = positive)]
     rate: f64,
 
-    /// The share of requests that usually fails
+    /// Share of requests that fail at the baseline
     #[arg(long, value_name = "SHARE", default_value = "0.1%")]
     errors: ShareArg,
 
-    /// Half of the requests usually take longer than this
+    /// Median latency of the baseline
     #[arg(long, value_name = "TIME", default_value = "50ms")]
     median: DurationArg,
 
-    /// One in a hundred usually takes longer than this
+    /// 99th percentile of the latency of the baseline
     #[arg(long, value_name = "TIME", default_value = "250ms")]
     p99: DurationArg,
 
@@ -65,21 +66,21 @@ impl PlanArgs {
             }
         };
         if self.median.0.is_zero() || self.p99.0 <= self.median.0 {
-            return fail(ExitStatus::Invalid, "--p99 has to be above --median, and that above 0");
+            return fail(ExitStatus::Invalid, "--p99 must be above --median, and --median above 0");
         }
-        let forecasts = plan.forecast(self.rate, &self.usual(&plan.judge.boundaries_ms));
+        let forecasts = plan.forecast(self.rate, &self.baseline(&plan.judge.boundaries_ms));
         for (index, forecast) in forecasts.iter().enumerate() {
             self.output.print(forecast, |forecast| text(index + 1, forecast));
         }
         if self.output.format == OutputFormat::Text {
-            let total = forecast::total(&forecasts).map_or_else(|| "no end".to_owned(), span);
-            println!("in all: {total}, if nothing goes wrong");
+            let total = forecast::total(&forecasts).map_or_else(|| "unlimited".to_owned(), span);
+            println!("total: {total}, without a pause or a rollback");
         }
         ExitStatus::Success
     }
 
-    /// A million requests of a baseline like this.
-    fn usual(&self, boundaries_ms: &[f64]) -> Arm {
+    /// A million requests of the baseline.
+    fn baseline(&self, boundaries_ms: &[f64]) -> Arm {
         const MANY: u64 = 1_000_000;
         let ms = |span: DurationArg| span.0.as_secs_f64() * 1_000.0;
         let latency = LatencyModel { median_ms: ms(self.median), p99_ms: ms(self.p99) };
@@ -93,7 +94,7 @@ impl PlanArgs {
 fn text(number: usize, forecast: &Forecast) -> String {
     let time = |seconds: Option<f64>| {
         let known = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        known.map_or_else(|| "for ever".to_owned(), span)
+        known.map_or_else(|| "unlimited".to_owned(), span)
     };
     if forecast.weight == Weight::ZERO {
         let time = time(forecast.seconds);

@@ -1,5 +1,5 @@
-//! Prints events from a separate thread: a reader that is slow or stops (a pager, a paused terminal)
-//! must not delay a rollback.
+//! Prints events from a separate thread: a reader that is slow or stops (a pager, a paused
+//! terminal) must not delay a rollback.
 
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What people may order of a rollout under way.
+//! Commands to a running rollout.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,30 +8,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// An order, with who gave it and why: it is kept in the rollout's history.
+/// A command, with its author and reason for the history of the rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Command {
-    /// What is to be done.
+    /// Its action.
     pub action: Action,
-    /// Who wants it.
+    /// Author.
     pub by: String,
-    /// Why.
+    /// Reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// At which step, from 1; `None`: at the present one. An order that is given twice by mistake then counts once.
+    /// Step that the command is for, from 1: sent twice, it has one effect. `None`: the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
-    /// Of a hold: for how many seconds.
+    /// Seconds of a timed pause.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// Of an order that gives traffic back: end at once, without the proxy's word that it has taken that up.
+    /// Whether an abort or undo ends without confirmation by the proxies.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
 
 impl Command {
-    /// Whether it ends a rollout whatever is known of the proxies.
+    /// Whether it ends a rollout without confirmation by the proxies.
     #[must_use]
     pub fn skips_confirmation(&self) -> bool {
         self.action == Action::Abort && self.force
@@ -117,7 +117,7 @@ actions! {
 #[error("unknown action {0:?}; the actions are {verbs}", verbs = Action::verbs())]
 pub struct UnknownAction(pub String);
 
-/// Why an order makes no sense. Nothing was changed.
+/// The reason why a command was rejected. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Rejected(pub String);
