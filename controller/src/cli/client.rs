@@ -77,7 +77,7 @@ impl ServerArgs {
             return Ok(id);
         }
         let is_called =
-            |shown: &&RolloutView| shown.entry.name == called || shown.entry.service == called;
+            |view: &&RolloutView| view.entry.name == called || view.entry.service == called;
         let rollouts = self.rollouts().await?;
         let mut called_so = rollouts.iter().filter(is_called);
         let running = called_so.clone().find(|view| view.entry.phase == QueueState::Running);

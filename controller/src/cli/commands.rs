@@ -66,7 +66,7 @@ struct RevertArgs {
 const EXIT_CODES: &str = "Exit codes:
   0 done, or in effect already; 1 rejected with a reason and nothing changed, or the server is unreachable.";
 
-/// Details for the help of an action, and an example.
+/// Details and an example for the help of an action.
 fn explain(action: Action) -> (&'static str, &'static str) {
     match action {
         Action::Pause => (
@@ -116,19 +116,19 @@ fn explain(action: Action) -> (&'static str, &'static str) {
 }
 
 fn command(action: Action) -> Command {
-    let (details, example) = explain(action);
-    let summary = action.summary();
-    let command = Command::new(action.verb())
-        .about(summary)
-        .long_about(format!("{summary}\n\n{details}"))
-        .after_help(format!("Example:\n  {example}\n\n{EXIT_CODES}"));
-    let command = TargetArgs::augment_args(command);
-    match action {
+    let command = TargetArgs::augment_args(Command::new(action.verb()));
+    let command = match action {
         Action::PauseFor => PauseArgs::augment_args(command),
         Action::Approve | Action::Advance => StepArgs::augment_args(command),
         Action::Abort | Action::Undo => RevertArgs::augment_args(command),
         Action::Pause | Action::Resume | Action::Promote | Action::Retry => command,
-    }
+    };
+    let (summary, (details, example)) = (action.summary(), explain(action));
+    // After the arguments, whose documentation would take its place.
+    command
+        .about(summary)
+        .long_about(format!("{summary}\n\n{details}"))
+        .after_help(format!("Example:\n  {example}\n\n{EXIT_CODES}"))
 }
 
 impl Subcommand for RolloutCommand {

@@ -65,8 +65,9 @@ impl XdsArgs {
             );
             return Err((ExitStatus::Invalid, reason));
         }
-        let in_file =
-            |why: String| (ExitStatus::Failed, format!("--xds-filter {}: {why}", path.display()));
+        let in_file = |reason: String| {
+            (ExitStatus::Failed, format!("--xds-filter {}: {reason}", path.display()))
+        };
         let text = std::fs::read(path).map_err(|error| in_file(error.to_string()))?;
         let template = FilterTemplate::parse(&text).map_err(|error| in_file(error.to_string()))?;
         let publisher = Publisher::default();

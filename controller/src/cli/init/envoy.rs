@@ -108,7 +108,7 @@ impl InitEnvoyArgs {
     pub(super) fn execute(self) -> ExitStatus {
         match self.subject().and_then(|subject| self.bootstrap(&subject)) {
             Ok(text) => print!("{text}"),
-            Err(why) => return fail(ExitStatus::Invalid, why),
+            Err(reason) => return fail(ExitStatus::Invalid, reason),
         }
         ExitStatus::Success
     }

@@ -45,9 +45,9 @@ impl InitIstioArgs {
     pub(super) fn execute(self) -> ExitStatus {
         match documents(&self.rollout, &self.module) {
             Ok(documents) => print!("{}", documents.join("---\n")),
-            Err(why) => {
+            Err(reason) => {
                 let path = self.rollout.display();
-                return fail(ExitStatus::Invalid, format_args!("{path}: {why}"));
+                return fail(ExitStatus::Invalid, format_args!("{path}: {reason}"));
             }
         }
         ExitStatus::Success
@@ -86,15 +86,15 @@ fn document(comment: &str, object: &Value) -> Result<String, String> {
 type Explained = (&'static str, Value);
 
 const SUBSETS: &str = "\
-What the versions are: pods, by their labels. Change the labels to those that yours have.";
+The subsets of the versions, by labels of pods. Change the labels to those of your pods.";
 
 const BY_HEADER: &str = "\
-The filter writes its choice into x-serin-version, and these routes obey it: one for each version that is not the baseline. Where the filter is
-not, the baseline serves everybody. For a gateway add spec.gateways, and the host that it serves; put routes of your own before these, and repeat in
-each what the first one matches.";
+The filter writes its choice into x-serin-version, and these routes match it: one for each version except the baseline. Without the filter, the
+baseline serves all requests. For a gateway add spec.gateways and its host. Put your own routes before these, and repeat the match of the first
+route in each.";
 
 const BY_WEIGHT: &str = "\
-serin changes the two weights. For a gateway add spec.gateways, and the host that it serves.";
+serin changes the two weights. For a gateway add spec.gateways and its host.";
 
 fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, String> {
     let clusters =
@@ -145,15 +145,14 @@ fn by_weight(baseline: &IstioCluster<'_>, candidate: &IstioCluster<'_>) -> Value
 }
 
 const CHOOSES: &str = "\
-The filter, in the proxies of those who call the service. serin changes pluginConfig, and nothing else. Should a proxy not get the filter, or the
-filter fail, requests go on without it.";
+The filter, in the proxies of the service's clients. serin changes only pluginConfig. Requests bypass the filter where it is missing or fails.";
 
 const OBSERVES: &str = "\
-The filter, in the proxies of those who call the service: it observes which version served, and how. Should a proxy not get the filter, or the
-filter fail, requests go on without it. One plugin is enough for all services: put their entries together.";
+The filter, in the proxies of the service's clients: it records the version and the outcome of each request. Requests bypass the filter where it is
+missing or fails. One plugin serves all services: list their entries in it.";
 
-/// The plugin with the filter, which has nothing to choose yet; or, where the mesh chooses, all
-/// that it has to know.
+/// The plugin with the filter: without a service while the filter chooses, or with the service where
+/// the mesh chooses.
 fn plugin(spec: &Spec, pods: &Pods, namespace: &str, module: &str) -> Result<Explained, String> {
     let chooses = spec.service.split == wire::Split::Filter;
     let name = match &spec.proxies {

@@ -218,8 +218,9 @@ impl ApiRoute {
         let mut responses: Vec<_> = self.answers.iter().map(answer).collect();
         let unauthorized = (401, "The token is missing or unknown.");
         let failures = self.failures.iter().chain((!self.open).then_some(&unauthorized));
-        responses.extend(failures.map(|(status, why)| {
-            let problem = json!({ "$ref": "#/components/responses/Problem", "description": why });
+        responses.extend(failures.map(|(status, reason)| {
+            let problem =
+                json!({ "$ref": "#/components/responses/Problem", "description": reason });
             (*status, problem)
         }));
         responses.sort_by_key(|(status, _)| *status);
