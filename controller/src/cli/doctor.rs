@@ -59,7 +59,7 @@ impl DoctorArgs {
         let findings = examine(spec, self.admin).await;
         match self.output.format {
             OutputFormat::Text => text(&findings).iter().for_each(|line| println!("{line}")),
-            OutputFormat::Json => findings.iter().for_each(|finding| print_json(finding)),
+            OutputFormat::Json => findings.iter().for_each(print_json),
         }
         match findings.iter().any(|finding| finding.level == Level::Fail) {
             true => ExitStatus::Failed,
