@@ -1,19 +1,19 @@
-//! The command line: arguments in, text or JSON and an exit code out.
+//! The command line.
 
 mod client;
 mod commands;
 mod completions;
-mod config;
 mod crd;
 mod doctor;
+mod event_printer;
 mod init;
 mod judge;
-mod number;
+mod logging;
 mod openapi;
 mod operator;
+mod output;
 mod plan;
 mod remote;
-mod report;
 mod reporter;
 mod run;
 mod serve;
@@ -21,22 +21,29 @@ mod simulate;
 mod spec_file;
 mod text;
 mod traffic;
+mod value_parsers;
 mod view;
 mod xds;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-/// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
-/// worse.
+use self::logging::LoggingArgs;
+
+/// Progressive delivery for Envoy: moves a service from one version to the next in steps, and
+/// rolls it back when the new version is worse.
 ///
-/// The proxies run serin's filter, which chooses the version for each request and counts what comes of it. A rollout is described by a file
-/// (envoy/rollout.yaml explains every field). `serin run` carries one out and ends with it; `serin serve` keeps many, each stored before it is
-/// acted on, and takes orders.
+/// The proxies run serin's filter, which chooses the version of each request and counts the
+/// outcomes. A file describes a rollout (envoy/rollout.yaml explains every field). `serin run`
+/// runs one rollout; `serin serve` runs many, persists each transition before it acts on it, and
+/// accepts commands over HTTP; `serin operator` runs those of a Kubernetes cluster.
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
+    #[command(flatten)]
+    logging: LoggingArgs,
+
     #[command(subcommand)]
     command: CliCommand,
 }
@@ -62,20 +69,26 @@ enum CliCommand {
     Operator(operator::OperatorArgs),
 }
 
+impl CliCommand {
+    fn is_server(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Operator(_))
+    }
+}
+
 const EXIT_CODES: &str = "\
 Example:
   serin plan rollout.yaml --rate 200
   serin run rollout.yaml
 
 Exit codes:
-  0  promoted (run, watch); no harm shown (judge); done (the others)
-  1  could not begin, or could not go on: nothing was changed, or the message says what; something is to be mended (doctor)
-  2  the command line, the rollout or the counts are not valid; nothing was changed
+  0  promoted (run, watch); no harm shown (judge); no problem (doctor); done (other commands)
+  1  failed: nothing was changed, or the message says otherwise; a problem was found (doctor)
+  2  invalid command line, rollout or counts; nothing was changed
   3  rolled back (run, watch): harm, or a limit of the rollout; the candidate is worse (judge)
   4  interrupted, aborted or undone; the baseline has all traffic
-  5  the baseline was given all traffic, but the proxy has not confirmed it";
+  5  all traffic returned to the baseline, not confirmed by a proxy";
 
-/// How a command ends, for scripts. The numbers are documented in `--help`.
+/// Exit codes, as `--help` documents them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExitStatus {
     Success = 0,
@@ -92,26 +105,18 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Reports an error and how the command ends by it.
+/// Prints an error and returns the exit code.
 fn fail(exit: ExitStatus, message: impl std::fmt::Display) -> ExitStatus {
     eprintln!("serin: {message}");
     exit
 }
 
-/// The command line, with the flag that names a file of defaults.
-fn command_line() -> clap::Command {
-    Cli::command().arg(config::flag())
-}
-
-/// Does what the command line says.
+/// Runs the command of the process's arguments.
 pub async fn main() -> ExitCode {
-    let command_line = match config::with_defaults(command_line(), std::env::args_os()) {
-        Ok(command_line) => command_line,
+    let cli = Cli::parse();
+    let _logging = match cli.logging.init(cli.command.is_server()) {
+        Ok(guard) => guard,
         Err(error) => return fail(ExitStatus::Invalid, error).into(),
-    };
-    let cli = match Cli::from_arg_matches(&command_line.get_matches()) {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
     };
     let exit = match cli.command {
         CliCommand::Run(run) => run.execute().await,
@@ -125,7 +130,7 @@ pub async fn main() -> ExitCode {
         CliCommand::Status(status) => status.execute().await,
         CliCommand::Watch(watch) => watch.execute().await,
         CliCommand::History(history) => history.execute().await,
-        CliCommand::Rollout(orders) => orders.execute().await,
+        CliCommand::Rollout(command) => command.execute().await,
         CliCommand::Completions(completions) => completions.execute(),
         CliCommand::Openapi(openapi) => openapi.execute(),
         CliCommand::Crd(crd) => crd.execute(),
@@ -136,16 +141,18 @@ pub async fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        command_line().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn every_command_is_explained_and_has_an_example() {
-        let mut all = command_line();
+        let mut all = Cli::command();
         all.build();
         for command in all.get_subcommands_mut().filter(|command| command.get_name() != "help") {
             let help = command.render_long_help().to_string();

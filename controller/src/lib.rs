@@ -1,19 +1,20 @@
-//! serin's controller: takes a service from one version to the next in steps, and back by itself when the new version is worse.
+//! serin's controller: moves a service from one version to the next in steps, and rolls it back
+//! when the new version is worse.
 //!
-//! What it decides is in [`serin_core`], without I/O. Here is what connects that to proxies, clusters and people:
+//! [`serin_core`] decides, without I/O. This crate connects it to proxies, clusters and people:
 //!
 //! - [`engine`]: drives one rollout; the only start and resume.
-//! - [`sources`]: evidence, read from Envoy's admin interface, from pages for Prometheus, or from a Prometheus.
-//! - [`routers`]: splits, carried to proxies by a file, by xDS, or by objects of a mesh.
-//! - [`kubernetes`]: a cluster: its objects, patches, the lease, events, the definition of the kind.
-//! - [`storage`]: what must not be lost: SQLite, or the status of an object.
-//! - [`server`]: `serin serve`: many rollouts, led over HTTP.
-//! - [`operator`]: `serin operator`: rollouts as objects in a cluster.
-//! - [`xds`]: the filter's configuration for many proxies, over gRPC.
+//! - [`sources`]: evidence from Envoy's admin interface, its page for Prometheus, or a Prometheus.
+//! - [`routers`]: apply splits by a file, by xDS, or by objects of a mesh.
+//! - [`kubernetes`]: objects, patches, lease, Events and CRD of a cluster.
+//! - [`storage`]: state that survives a crash, in SQLite or in the status of an object.
+//! - [`server`]: `serin serve`: many rollouts, controlled over HTTP.
+//! - [`operator`]: `serin operator`: rollouts as objects of a cluster.
+//! - [`xds`]: serves the filter's configuration over gRPC.
 //! - [`webhooks`]: calls hooks.
 //! - [`doctor`]: checks a running setup.
-//! - [`telemetry`]: metrics.
-//! - [`record`]: what the judge saw, as a file that can be judged again.
+//! - [`telemetry`]: logs, spans and metrics.
+//! - [`record`]: the counts that the judge read, in a file for `serin judge`.
 //! - [`cli`]: the command line.
 
 pub mod cli;

@@ -1,3 +1,3 @@
-//! `serin serve`: many rollouts, kept in a store and led over HTTP.
+//! `serin serve`: many rollouts in a store, controlled over HTTP.
 pub mod api;
 pub mod supervisor;

@@ -1,11 +1,11 @@
-//! The OpenAPI document is one, and whole.
+//! The OpenAPI document is valid and complete.
 
 use serde_json::Value;
 use serin::server::api::openapi::document;
 
 const SCHEMA: &str = include_str!("openapi/schema-3.1.json");
 
-/// Each object and array in a value, the value itself included.
+/// Each value within a value, and the value itself.
 fn parts(value: &Value) -> Vec<&Value> {
     let within: Vec<&Value> = match value {
         Value::Object(fields) => fields.values().collect(),
@@ -16,7 +16,7 @@ fn parts(value: &Value) -> Vec<&Value> {
 }
 
 #[test]
-fn it_is_valid_against_the_schema_of_openapi() {
+fn the_document_is_valid_openapi() {
     let schema = serde_json::from_str(SCHEMA).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let document = document();
@@ -27,11 +27,11 @@ fn it_is_valid_against_the_schema_of_openapi() {
     assert!(errors.is_empty(), "{errors:#?}");
     let mut broken = document;
     broken["paths"]["/v1/rollouts"]["get"]["responses"]["200"]["description"] = Value::Null;
-    assert!(!validator.is_valid(&broken), "the schema looks at what it has to");
+    assert!(!validator.is_valid(&broken), "the schema accepts a broken document");
 }
 
 #[test]
-fn every_schema_in_it_is_one() {
+fn every_schema_is_valid() {
     let document = document();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         assert!(jsonschema::meta::is_valid(schema), "{name}");
@@ -39,7 +39,7 @@ fn every_schema_in_it_is_one() {
 }
 
 #[test]
-fn every_reference_resolves_and_nothing_is_left_over() {
+fn every_reference_resolves_and_every_schema_is_used() {
     let document = document();
     let references: Vec<_> =
         parts(&document).into_iter().filter_map(|part| part.get("$ref")?.as_str()).collect();
@@ -50,12 +50,12 @@ fn every_reference_resolves_and_nothing_is_left_over() {
     }
     for name in document["components"]["schemas"].as_object().unwrap().keys() {
         let reference = format!("#/components/schemas/{name}");
-        assert!(references.contains(&reference.as_str()), "{name} is used nowhere");
+        assert!(references.contains(&reference.as_str()), "{name} is unused");
     }
 }
 
 #[test]
-fn descriptions_are_prose() {
+fn descriptions_have_no_markup() {
     let document = document();
     for part in parts(&document) {
         let Some(description) = part.get("description").and_then(Value::as_str) else { continue };
@@ -64,7 +64,7 @@ fn descriptions_are_prose() {
 }
 
 #[test]
-fn it_says_who_may_do_what() {
+fn routes_document_their_tokens() {
     let document = document();
     let mut open = Vec::new();
     for (path, operations) in document["paths"].as_object().unwrap() {

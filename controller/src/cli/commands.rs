@@ -1,187 +1,201 @@
-//! `serin pause`, `serin promote` and the like: orders to a rollout of a server.
+//! `serin pause`, `serin promote` and the like: commands to a rollout of a server.
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use serin_core::rollout::command::Action;
 
 use super::client::ServerArgs;
+use super::output::OutputArgs;
 use super::{ExitStatus, fail};
 use crate::server::api::{CommandBody, RolloutView};
 
-/// What follows the options of an order.
-macro_rules! example {
-    ($example:literal) => {
-        concat!(
-            "Example:\n  ",
-            $example,
-            "\n\nExit codes:\n  0 done, or so already; 1 refused, with the reason, and nothing was changed, or the server can't be reached."
-        )
-    };
+/// A command to a rollout, by its action.
+#[derive(Debug)]
+pub(super) struct RolloutCommand {
+    action: Action,
+    step: Option<usize>,
+    duration: Option<Duration>,
+    force: bool,
+    target: TargetArgs,
 }
 
-/// An order, by its verb.
-#[derive(Debug, Subcommand)]
-pub(super) enum RolloutCommand {
-    /// Keep a rollout where it is
-    ///
-    /// Its weight stays, and no gate opens until `serin resume`. Harm, a limit or the tripwire still takes it back. Refused when it is promoted or
-    /// on its way back.
-    #[command(after_help = example!("serin pause shop --reason \"the database is being moved\""))]
-    Pause(TargetArgs),
-
-    /// Keep a rollout where it is for a time
-    ///
-    /// After that it goes on by itself, as after `serin resume`. Harm, a limit or the tripwire still takes it back. Another hold takes the place of the
-    /// one before.
-    #[command(after_help = example!("serin pause-for shop --for 30m --reason lunch"))]
-    PauseFor(PauseForArgs),
-
-    /// Let a paused rollout go on
-    ///
-    /// Whether somebody paused it, holds it, or it paused itself because a step took longer than its limit: that limit begins anew.
-    #[command(after_help = example!("serin resume shop"))]
-    Resume(TargetArgs),
-
-    /// Approve of the step that a rollout is at
-    ///
-    /// For steps with `approval: true`. The gate opens when all else that it wants is there too, which may be later. With --step nothing is approved
-    /// by mistake that has begun meanwhile.
-    #[command(after_help = example!("serin approve shop --step 2 --reason \"looks good on the dashboard\""))]
-    Approve(StepArgs),
-
-    /// Open the gate of the step that a rollout is at
-    ///
-    /// Whatever the gate wants: time, requests, evidence, hooks, approval. The next step is judged as usual, and a paused rollout stays paused in
-    /// it. Refused while the step is not live yet, or its instances are being replaced.
-    #[command(after_help = example!("serin advance shop --step 2"))]
-    Advance(StepArgs),
-
-    /// Open all gates that are left
-    ///
-    /// Goes to the last step at once, and is promoted when that is live. Where instances are replaced (rolling), they all are, batch by batch, without
-    /// any bake. Harm that is seen on the way, or in the rollback window, still takes it back.
-    #[command(after_help = example!("serin promote shop --reason \"the fix has to be everywhere now\""))]
-    Promote(TargetArgs),
-
-    /// Give all traffic back to the baseline
-    ///
-    /// At once, without analysis, gate or approval; ends when every proxy has confirmed it. A rollout that is queued leaves the queue. After promotion it
-    /// is `serin undo` that takes it back.
-    #[command(after_help = example!("serin abort shop --reason \"support reports empty carts\""))]
-    Abort(RevertArgs),
-
-    /// Take a promotion back, within its rollback window
-    ///
-    /// At once, without analysis, gate or approval; ends when every proxy has confirmed it. Refused after the window (spec.rollbackWindow): then the old
-    /// version is the candidate of a rollout of its own.
-    #[command(after_help = example!("serin undo shop --reason \"orders are down by a third\""))]
-    Undo(RevertArgs),
-
-    /// Begin a rollout once more
-    ///
-    /// One that was rolled back, aborted, or could not begin, from its first step, with the specification that it had. It gets a number of its own. To
-    /// retry what is being retried gives that.
-    #[command(after_help = example!("serin retry shop --reason \"the disk of the database was full\""))]
-    Retry(TargetArgs),
-}
-
-/// Whom an order is for, and who gives it.
+/// The rollout, and an entry for its history.
 #[derive(Debug, Args)]
-pub(super) struct TargetArgs {
-    /// Its number, name or service; of several the one under way, or the last
+struct TargetArgs {
+    /// Number, name or service of the rollout; of several, the running one or else the last
     rollout: String,
 
-    /// Why, for the history
+    /// Reason, for the history
     #[arg(long)]
     reason: Option<String>,
 
-    /// Who, for the history
-    #[arg(long, env = "USER", default_value = "somebody")]
+    /// Author of the command, for the history
+    #[arg(long, env = "USER", default_value = "unknown")]
     by: String,
+
+    #[command(flatten)]
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct PauseForArgs {
-    /// For how long, such as 30m
+struct PauseArgs {
+    /// Duration of the pause, such as 30m
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
-    time: Duration,
-
-    #[command(flatten)]
-    target: TargetArgs,
+    duration: Duration,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct StepArgs {
-    /// Only if the rollout is at this step: given twice, it counts once
+struct StepArgs {
+    /// Reject the command unless the rollout is at this step: sent twice, it has one effect
     #[arg(long)]
     step: Option<usize>,
-
-    #[command(flatten)]
-    target: TargetArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct RevertArgs {
-    /// End at once, without the proxies' word that they have taken it up. One that can't go on, because its file or its server is gone, is
-    /// given up where it stands
+struct RevertArgs {
+    /// End at once, without confirmation by the proxies. A rollout that can't resume, because its
+    /// file or its server is gone, ends with its proxies unchanged
     #[arg(long)]
     force: bool,
-
-    #[command(flatten)]
-    target: TargetArgs,
 }
 
-/// What is said beside the verb.
-#[derive(Default)]
-struct CommandOptions {
-    step: Option<usize>,
-    seconds: Option<u64>,
-    force: bool,
+const EXIT_CODES: &str = "Exit codes:
+  0 done, or in effect already; 1 rejected with a reason and nothing changed, or the server is unreachable.";
+
+/// Details and an example for the help of an action.
+fn explain(action: Action) -> (&'static str, &'static str) {
+    match action {
+        Action::Pause => (
+            "The rollout keeps its weight, and no gate opens until `serin resume`. Harm, a limit or the tripwire still rolls it back. Rejected \
+             after promotion and during a rollback.",
+            "serin pause shop --reason \"the database is being moved\"",
+        ),
+        Action::PauseFor => (
+            "The rollout resumes by itself after the time. Harm, a limit or the tripwire still rolls it back. A second pause replaces the first.",
+            "serin pause-for shop --for 30m --reason lunch",
+        ),
+        Action::Resume => (
+            "Ends a pause by a person, a timed pause, and the pause after a step exceeded its time limit: that limit starts again.",
+            "serin resume shop",
+        ),
+        Action::Approve => (
+            "For steps with `approval: true`. The gate opens when its other conditions hold too, which may be later. --step protects against \
+             approval of a step that started meanwhile.",
+            "serin approve shop --step 2 --reason \"looks good on the dashboard\"",
+        ),
+        Action::Advance => (
+            "Overrides all conditions of the gate: time, requests, evidence, hooks, approval. The judge continues in the next step, and a paused \
+             rollout stays paused there. Rejected until the step is live and its instances are replaced.",
+            "serin advance shop --step 2",
+        ),
+        Action::Promote => (
+            "Goes to the last step at once; the rollout is promoted when that step is live. A rolling rollout replaces all instances, batch by \
+             batch, without a bake. Harm on the way, or in the rollback window, still rolls it back.",
+            "serin promote shop --reason \"every user needs the fix now\"",
+        ),
+        Action::Abort => (
+            "Immediate: no analysis, gate or approval. Ends when every proxy has confirmed. A queued rollout leaves the queue. After promotion, \
+             use `serin undo`.",
+            "serin abort shop --reason \"support reports empty carts\"",
+        ),
+        Action::Undo => (
+            "Immediate: no analysis, gate or approval. Ends when every proxy has confirmed. Rejected after the window (spec.rollbackWindow): then \
+             the old version is the candidate of a rollout of its own.",
+            "serin undo shop --reason \"sales are down by a third\"",
+        ),
+        Action::Retry => (
+            "For a rollout that was rolled back, was aborted, or failed to start. It starts at its first step with the same specification, under a \
+             new number. While a retry runs, a second retry returns it.",
+            "serin retry shop --reason \"the disk of the database was full\"",
+        ),
+    }
+}
+
+fn command(action: Action) -> Command {
+    let command = TargetArgs::augment_args(Command::new(action.verb()));
+    let command = match action {
+        Action::PauseFor => PauseArgs::augment_args(command),
+        Action::Approve | Action::Advance => StepArgs::augment_args(command),
+        Action::Abort | Action::Undo => RevertArgs::augment_args(command),
+        Action::Pause | Action::Resume | Action::Promote | Action::Retry => command,
+    };
+    let (summary, (details, example)) = (action.summary(), explain(action));
+    // After the arguments, whose documentation would take its place.
+    command
+        .about(summary)
+        .long_about(format!("{summary}\n\n{details}"))
+        .after_help(format!("Example:\n  {example}\n\n{EXIT_CODES}"))
+}
+
+impl Subcommand for RolloutCommand {
+    fn augment_subcommands(parent: Command) -> Command {
+        parent.subcommands(Action::ALL.map(command))
+    }
+
+    fn augment_subcommands_for_update(parent: Command) -> Command {
+        Self::augment_subcommands(parent)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        name.parse::<Action>().is_ok()
+    }
+}
+
+impl FromArgMatches for RolloutCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let (verb, matches) = matches.subcommand().unwrap_or(("", matches));
+        let action: Action = verb.parse().map_err(|error| {
+            clap::Error::raw(clap::error::ErrorKind::InvalidSubcommand, format!("{error}\n"))
+        })?;
+        let target = TargetArgs::from_arg_matches(matches)?;
+        let mut command = Self { action, step: None, duration: None, force: false, target };
+        match action {
+            Action::PauseFor => {
+                command.duration = Some(PauseArgs::from_arg_matches(matches)?.duration);
+            }
+            Action::Approve | Action::Advance => {
+                command.step = StepArgs::from_arg_matches(matches)?.step;
+            }
+            Action::Abort | Action::Undo => {
+                command.force = RevertArgs::from_arg_matches(matches)?.force;
+            }
+            Action::Pause | Action::Resume | Action::Promote | Action::Retry => {}
+        }
+        Ok(command)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 impl RolloutCommand {
     pub(super) async fn execute(self) -> ExitStatus {
-        let none = CommandOptions::default();
-        let at = |step| CommandOptions { step, ..CommandOptions::default() };
-        let back = |force| CommandOptions { force, ..CommandOptions::default() };
-        let (verb, give, terms) = match self {
-            Self::Pause(give) => (Action::Pause, give, none),
-            Self::PauseFor(PauseForArgs { time, target }) => {
-                (Action::PauseFor, target, CommandOptions { seconds: Some(time.as_secs()), ..none })
-            }
-            Self::Resume(give) => (Action::Resume, give, none),
-            Self::Approve(StepArgs { step, target: give }) => (Action::Approve, give, at(step)),
-            Self::Advance(StepArgs { step, target: give }) => (Action::Advance, give, at(step)),
-            Self::Promote(give) => (Action::Promote, give, none),
-            Self::Abort(RevertArgs { force, target: give }) => (Action::Abort, give, back(force)),
-            Self::Undo(RevertArgs { force, target: give }) => (Action::Undo, give, back(force)),
-            Self::Retry(give) => (Action::Retry, give, none),
-        };
-        match give.send(verb, terms).await {
-            Ok(RolloutView { entry, .. }) => {
-                match verb {
-                    Action::Retry => println!("{}: retried as rollout {}", entry.name, entry.id),
-                    _ => println!("{}: {}", entry.name, verb.past_tense()),
-                }
+        let (action, output) = (self.action, self.target.output);
+        match self.send().await {
+            Ok(view) => {
+                output.print(&view, |RolloutView { entry, .. }| match action {
+                    Action::Retry => format!("{}: retried as rollout {}", entry.name, entry.id),
+                    _ => format!("{}: {}", entry.name, action.past_tense()),
+                });
                 ExitStatus::Success
             }
             Err(error) => fail(ExitStatus::Failed, error),
         }
     }
-}
 
-impl TargetArgs {
-    async fn send(self, action: Action, terms: CommandOptions) -> Result<RolloutView, String> {
-        let Self { rollout, reason, by, server } = self;
+    async fn send(self) -> Result<RolloutView, String> {
+        let Self { action, step, duration, force, target } = self;
+        let TargetArgs { rollout, reason, by, server, .. } = target;
         let id = server.find(&rollout).await?;
-        let action = serde_json::to_value(action).map_err(|error| error.to_string())?;
-        let path = format!("rollouts/{id}/{}", action.as_str().unwrap_or_default());
-        let CommandOptions { step, seconds, force } = terms;
-        let reasons = CommandBody { by, reason, step, seconds, force };
-        server.read(server.request(reqwest::Method::POST, &path).json(&reasons)).await
+        let path = format!("rollouts/{id}/{}", action.verb());
+        let seconds = duration.map(|duration| duration.as_secs());
+        let body = CommandBody { by, reason, step, seconds, force };
+        server.read(server.request(reqwest::Method::POST, &path).json(&body)).await
     }
 }

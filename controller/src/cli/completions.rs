@@ -1,13 +1,13 @@
-//! `serin completions`: what makes a shell complete serin's commands.
+//! `serin completions`: shell completions.
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{ExitStatus, command_line};
+use super::{Cli, ExitStatus};
 
-/// Print a script by which a shell completes commands and options
+/// Print a script that completes commands and options in a shell
 ///
-/// Where a shell looks for such scripts, its own manual says.
+/// See the manual of the shell for the directory of such scripts.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct CompletionsArgs {
@@ -22,7 +22,7 @@ Example:
 
 impl CompletionsArgs {
     pub(super) fn execute(self) -> ExitStatus {
-        clap_complete::generate(self.shell, &mut command_line(), "serin", &mut std::io::stdout());
+        clap_complete::generate(self.shell, &mut Cli::command(), "serin", &mut std::io::stdout());
         ExitStatus::Success
     }
 }

@@ -1,35 +1,35 @@
-//! `serin doctor`: what a running set-up lacks.
+//! `serin doctor`: problems of a running setup.
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use console::style;
 use serin_core::config::discovery::host_and_port;
 use serin_core::observation::aggregator::join_names;
 
+use super::output::{OutputArgs, OutputFormat, print_json};
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::doctor::{Finding, Level, examine};
 
-/// Look at a running set-up, and say what to mend
+/// Check a running setup
 ///
-/// Looks whether the Envoys of ROLLOUT.yaml answer and are of a release that is supported, run the filter with the configuration that they
-/// were given, lead each version to its cluster, have well endpoints in it, and show their statistics; whether Prometheus has scraped them; whether commands can be run,
-/// webhooks be reached and secrets be read. Nothing is changed, no hook is called.
+/// Checks the Envoys of ROLLOUT.yaml (reachable, a supported version, the filter with its
+/// configuration, a route and healthy endpoints for each version, statistics), the scrapes of
+/// Prometheus, commands, webhooks and secrets. Changes nothing and calls no hook.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct DoctorArgs {
-    /// The rollout that shall find everything in order
+    /// The rollout to check for
     #[arg(value_name = "ROLLOUT.yaml", required_unless_present = "admin")]
     rollout: Option<PathBuf>,
 
-    /// An Envoy's admin interface, in the place of those of the rollout; can be given several times
+    /// Admin interface of an Envoy, instead of those of the rollout; repeatable
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     admin: Vec<String>,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -38,16 +38,7 @@ Example:
   serin doctor --admin 127.0.0.1:9901 --output json | jq -c 'select(.level == \"fail\")'
 
 Exit codes:
-  0 all is right, warnings aside, 1 something is to be mended, 2 the rollout is not valid.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// One line per check
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object per check and proxy
-    Json,
-}
+  0 no problem, warnings aside, 1 a problem was found, 2 the rollout is invalid.";
 
 fn address(text: &str) -> Result<String, String> {
     match host_and_port(text) {
@@ -66,12 +57,9 @@ impl DoctorArgs {
             }
         };
         let findings = examine(spec, self.admin).await;
-        match self.output {
+        match self.output.format {
             OutputFormat::Text => text(&findings).iter().for_each(|line| println!("{line}")),
-            OutputFormat::Json => {
-                let line = |finding| serde_json::to_string(finding).unwrap_or_default();
-                findings.iter().for_each(|finding| println!("{}", line(finding)));
-            }
+            OutputFormat::Json => findings.iter().for_each(print_json),
         }
         match findings.iter().any(|finding| finding.level == Level::Fail) {
             true => ExitStatus::Failed,
@@ -80,7 +68,7 @@ impl DoctorArgs {
     }
 }
 
-/// The findings as lines. What is the same at several proxies is one of them.
+/// The findings as lines. Equal findings of several proxies share a line.
 fn text(findings: &[Finding]) -> Vec<String> {
     let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
     for finding in findings {

@@ -1,4 +1,4 @@
-//! `serin init`: prints what a mesh needs before serin can do anything, as samples to begin with.
+//! `serin init`: sample configuration for a proxy or a mesh.
 
 mod envoy;
 mod filter;
@@ -10,15 +10,15 @@ use clap::{Args, Subcommand};
 
 use super::ExitStatus;
 
-/// Print what a proxy needs for serin, to begin with
+/// Print sample configuration for a proxy
 ///
-/// Samples with comments, as they are tested, or, told a rollout, with its names and addresses in them. Nothing is written or changed: what is
-/// printed is to be read, and put where it belongs.
+/// The tested samples, with comments, or with the names and addresses of a rollout in them. Writes
+/// and changes nothing: review the output before you apply it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct InitArgs {
     #[command(subcommand)]
-    what: InitTarget,
+    target: InitTarget,
 }
 
 const EXAMPLE: &str = "\
@@ -35,7 +35,7 @@ enum InitTarget {
 
 impl InitArgs {
     pub(super) fn execute(self) -> ExitStatus {
-        match self.what {
+        match self.target {
             InitTarget::Envoy(envoy) => envoy.execute(),
             InitTarget::Filter(filter) => filter.execute(),
             InitTarget::Istio(istio) => istio.execute(),
@@ -43,8 +43,8 @@ impl InitArgs {
     }
 }
 
-/// The text with every `from` as its `to`, all at once: what was put in is not replaced again. Of several that begin at one place the
-/// longest counts.
+/// Replaces every `from` by its `to` in one pass: replacements are not replaced again. Of several
+/// matches at one place the longest wins.
 fn substitute(text: &str, pairs: &[(&str, String)]) -> String {
     let mut done = String::with_capacity(text.len());
     let mut rest = text;
@@ -62,10 +62,10 @@ fn substitute(text: &str, pairs: &[(&str, String)]) -> String {
     done
 }
 
-/// What YAML reads as something else than a text.
+/// Words that YAML does not read as strings.
 const YAML_KEYWORDS: [&str; 9] = ["y", "n", "yes", "no", "true", "false", "on", "off", "null"];
 
-/// A text as a scalar of YAML: plain where nobody could read it as anything else.
+/// A YAML scalar: plain if every parser reads it as a string.
 fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
@@ -81,14 +81,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_replaced_at_once() {
+    fn pairs_are_replaced_in_one_pass() {
         let pairs = [("v1", "v2".to_owned()), ("v2", "v1".to_owned()), ("v1-b", "c".to_owned())];
         assert_eq!(substitute("v1 v2, v1-b!", &pairs), "v2 v1, c!");
         assert_eq!(substitute("nothing", &pairs), "nothing");
     }
 
     #[test]
-    fn scalars_are_texts() {
+    fn scalars_are_strings() {
         for plain in ["v2", "shop", "/etc/envoy/serin", "a.b", "edge_1", "10.0.0.7"] {
             assert_eq!(scalar(plain), plain);
         }

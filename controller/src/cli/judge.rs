@@ -1,27 +1,30 @@
-//! `serin judge`: judges recorded counts again.
+//! `serin judge`: judges recorded counts.
 
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serin_core::judge;
 use serin_core::judge::coin_flip::Margin;
 use serin_core::judge::explain::VersionLabels;
 use serin_core::judge::{Block, Ruling, Settings, SplitContext, Verdict};
 
-use super::number::{at_least_zero, number, positive};
+use super::output::{OutputArgs, OutputFormat};
+use super::value_parsers::{at_least_zero, number, positive};
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::record::{Counts, Recorded};
 
 /// Judge recorded counts
 ///
-/// Reads counts as `serin run --record` writes them, one block a line, and prints the evidence against the candidate after each block.
-/// The columns are seconds, baseline_requests, baseline_errors, candidate_requests, candidate_errors, and optionally pairs of
-/// baseline_gt_<ms>, candidate_gt_<ms>: requests that took longer, and errors_bias: what users were found to fail more often by habit. A line without requests of the candidate is not judged but learned
-/// from: so does the baseline usually. Ends at the first block that shows harm.
+/// Reads the counts of `serin run --record`, one block a line, and prints the evidence against the
+/// candidate after each block. The columns are seconds, baseline_requests, baseline_errors,
+/// candidate_requests, candidate_errors, and optionally pairs of baseline_gt_<ms> and
+/// candidate_gt_<ms>, requests that took longer, and errors_bias, the measured difference between
+/// the users of both versions. A line without requests of the candidate trains the estimate of the
+/// baseline. Ends at the first block that shows harm.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct JudgeArgs {
@@ -29,11 +32,12 @@ pub(super) struct JudgeArgs {
     #[arg(value_name = "COUNTS.csv")]
     counts: PathBuf,
 
-    /// Judge as `serin run` does for this rollout; the options below are for counts without one
+    /// Judge by this rollout, as `serin run` does; the options below are for counts without a
+    /// rollout
     #[arg(long, value_name = "ROLLOUT.yaml", conflicts_with_all = ["alpha", "relative", "absolute", "slots", "slot_seconds", "no_cap", "block_min", "warmup", "confidence"])]
     rollout: Option<PathBuf>,
 
-    /// Chance of a false rollback to accept, over the whole rollout
+    /// Accepted probability of a false rollback, over the whole rollout
     #[arg(long, default_value_t = Settings::default().alpha, value_parser = alpha)]
     alpha: f64,
 
@@ -45,7 +49,7 @@ pub(super) struct JudgeArgs {
     #[arg(long, value_name = "D", default_value_t = Settings::default().errors.absolute, value_parser = share)]
     absolute: f64,
 
-    /// How many slots the rollout is planned to last
+    /// Planned length of the rollout, in slots
     #[arg(long, default_value_t = Settings::default().slots, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     slots: u32,
 
@@ -53,25 +57,24 @@ pub(super) struct JudgeArgs {
     #[arg(long, default_value_t = Settings::default().slot_seconds, value_parser = positive)]
     slot_seconds: f64,
 
-    /// Let a single block decide
+    /// Allow a single block to decide
     #[arg(long)]
     no_cap: bool,
 
-    /// Gather lines until both versions have this many requests
+    /// Merge lines until both versions have this many requests
     #[arg(long, value_name = "REQUESTS", default_value_t = Settings::default().block_min)]
     block_min: u64,
 
-    /// Seconds at the beginning that are not judged: fast failures arrive before slow successes
+    /// Seconds at the start that are not judged: fast failures arrive before slow successes
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = at_least_zero)]
     warmup: f64,
 
-    /// How sure to be before saying that the candidate is no worse than its margins, from 0 to 1
+    /// Confidence for the verdict that the candidate is no worse than its margins, from 0 to 1
     #[arg(long, default_value_t = 0.95, value_parser = confidence)]
     confidence: f64,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -81,16 +84,7 @@ Example:
   serin judge counts.csv --absolute 0.005
 
 Exit codes:
-  0 no harm shown, 3 the candidate is worse, 2 the counts are not valid.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// A table
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object per block
-    Json,
-}
+  0 no harm shown, 3 the candidate is worse, 2 the counts are invalid.";
 
 fn alpha(text: &str) -> Result<f64, String> {
     number(text, |alpha| alpha > 0.0 && alpha <= 0.5, "a number above 0 and at most 0.5")
@@ -108,7 +102,7 @@ fn confidence(text: &str) -> Result<f64, String> {
     number(text, |confidence| confidence > 0.0 && confidence < 1.0, "a number above 0 and below 1")
 }
 
-/// A ruling as JSON has it.
+/// A ruling in JSON.
 #[derive(Serialize)]
 struct RulingLine<'r> {
     block: u64,
@@ -121,7 +115,8 @@ struct RulingLine<'r> {
     ln_e_latency: Option<f64>,
     ln_e_combined: f64,
     ln_e_safe: Option<f64>,
-    /// The candidate's failure rate less the baseline's: 95 % interval, valid at all times together.
+    /// The candidate's failure rate less the baseline's: 95 % interval, valid at all times
+    /// together.
     difference: [f64; 2],
     verdict: &'r str,
     sentence: String,
@@ -185,24 +180,24 @@ impl JudgeArgs {
             let Some(ruling) = judge.replay(*seconds, block, *errors_bias) else { continue };
             verdict = ruling.verdict;
             let sentence = verdict.explain(judge.settings(), NAMES, &total);
-            let written = match self.output {
+            let written = match self.output.format {
                 OutputFormat::Json => json(&ruling, &judge, sentence, out),
                 OutputFormat::Text => line(&ruling, out),
             };
-            // Nobody listening (a closed pipe) does not change the verdict.
+            // A closed pipe does not change the verdict.
             let _ = written;
             if let Verdict::Harm(_) = verdict {
                 break;
             }
         }
-        if self.output == OutputFormat::Text {
+        if self.output.format == OutputFormat::Text {
             let _ = conclude(verdict, &judge, &total, out);
         }
         if let Verdict::Harm(_) = verdict { ExitStatus::Harm } else { ExitStatus::Success }
     }
 
     fn header(&self, out: &mut impl Write) {
-        if self.output == OutputFormat::Text {
+        if self.output.format == OutputFormat::Text {
             let _ = writeln!(
                 out,
                 "{:>6} {:>10} {:>18} {:>18} {:>10} {:>10} {:>10} {:>10}",
@@ -319,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn it_prints_the_worked_example() {
+    fn judge_prints_the_worked_example() {
         let (exit, out) = judged(
             "--relative 1.2 --absolute 0.001 --slots 30 --no-cap --warmup 0 --block-min 0 --output json",
         );
@@ -338,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_options_say_is_what_is_judged() {
+    fn options_change_the_verdict() {
         let plain = "--no-cap --block-min 0";
         assert_eq!(judged(&format!("{plain} --warmup 80")).0, ExitStatus::Harm);
         assert_eq!(
@@ -356,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn options_out_of_range_are_refused() {
+    fn options_out_of_range_are_rejected() {
         for bad in [
             "--alpha 0",
             "--relative 0.5",

@@ -1,13 +1,14 @@
-//! `serin openapi`: the HTTP interface of `serin serve`, for programs that make clients and documentation.
+//! `serin openapi`: the HTTP API, for generators of clients and documentation.
 
 use clap::Args;
 
 use super::{ExitStatus, fail};
 use crate::server::api::openapi::document;
 
-/// Print the OpenAPI document of the HTTP interface of `serin serve`
+/// Print the OpenAPI document of the HTTP API
 ///
-/// OpenAPI 3.1, with the schema of every request, answer and event, made from the types that the server itself reads and writes.
+/// OpenAPI 3.1, with the schema of every request, response and event, generated from the types of
+/// the server.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct OpenApiArgs {}
@@ -16,7 +17,7 @@ const EXAMPLE: &str = "\
 Example:
   serin openapi > serin.json
 
-A server has it at /openapi.json, too.";
+`serin serve` has it at /openapi.json.";
 
 impl OpenApiArgs {
     pub(super) fn execute(self) -> ExitStatus {

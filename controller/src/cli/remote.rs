@@ -1,22 +1,25 @@
-//! What talks to `serin serve`, but for the orders: `apply`, `status`, `watch` and `history`.
+//! `serin apply`, `status`, `watch` and `history`: requests to `serin serve`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use reqwest::Method;
 use serin_core::rollout::event::{Event, TimedEvent};
 
 use super::client::ServerArgs;
-use super::report::{Format, Reporter};
+use super::event_printer::EventPrinter;
+use super::output::OutputArgs;
 use super::run::exit;
+use super::text::{history_line, rollout_line};
 use super::{ExitStatus, fail};
 use crate::server::api::{ApplyQuery, ListQuery, RolloutView};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
 
-/// Hand a rollout to `serin serve`
+/// Apply a rollout
 ///
-/// The server checks it as a whole and begins it at once, or queues it behind the rollout that has its service.
+/// `serin serve` validates the rollout and starts it, or queues it behind the running rollout of
+/// its service.
 #[derive(Debug, Args)]
 #[command(after_help = APPLY, after_long_help = APPLY)]
 pub(super) struct ApplyArgs {
@@ -24,16 +27,16 @@ pub(super) struct ApplyArgs {
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
 
-    /// Abort what is under way or queued for the service: it goes back to its baseline, then this one begins
+    /// Abort running and queued rollouts of the service first
     #[arg(long)]
     replace: bool,
 
-    /// Stay and tell what happens, until it has ended
+    /// Print events until the rollout ends
     #[arg(long)]
     watch: bool,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -44,20 +47,20 @@ Example:
   serin apply rollout.yaml --watch
 
 Exit codes:
-  0 taken on (with --watch: promoted), 1 the server can't take it on or be reached, nothing was changed,
+  0 accepted (with --watch: promoted), 1 rejected or the server is unreachable, nothing was changed,
   2 the file can't be read. With --watch also 3 rolled back, 4 aborted or undone.";
 
-/// Show where rollouts stand
+/// Show rollouts
 ///
-/// All that the server has, the last first, or one by its number, name or service.
+/// All rollouts of the server, the newest first, or one by its number, name or service.
 #[derive(Debug, Args)]
 #[command(after_help = STATUS, after_long_help = STATUS)]
 pub(super) struct StatusArgs {
-    /// Its number, name or service; of several the one under way, or the last
+    /// Number, name or service of the rollout; of several, the running one or else the last
     rollout: Option<String>,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -68,22 +71,22 @@ Example:
   serin status
   serin status shop --output json | jq .status.evidence";
 
-/// Show what has ended, and what was promoted when
+/// Show ended and promoted rollouts
 ///
-/// The last first, with the times. What is in its rollback window counts as promoted; what has ended is kept for as long as `serin serve
-/// --keep-history` says, the last promotion of a service always.
+/// The newest first, with their times. A rollout in its rollback window counts as promoted. `serin
+/// serve --keep-history` sets how long ended rollouts are kept.
 #[derive(Debug, Args)]
 #[command(after_help = HISTORY, after_long_help = HISTORY)]
 pub(super) struct HistoryArgs {
-    /// Of this service only
+    /// Rollouts of this service only
     service: Option<String>,
 
-    /// Only what was promoted
+    /// Promoted rollouts only
     #[arg(long)]
     promoted: bool,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -96,34 +99,31 @@ Example:
 
 impl HistoryArgs {
     pub(super) async fn execute(self) -> ExitStatus {
-        let listed = ListQuery { service: self.service, promoted: self.promoted };
-        let request = self.server.request(Method::GET, "rollouts").query(&listed);
-        let view = match self.server.read::<Vec<RolloutView>>(request).await {
-            Ok(shown) => shown,
+        let query = ListQuery { service: self.service, promoted: self.promoted };
+        let request = self.server.request(Method::GET, "rollouts").query(&query);
+        let views = match self.server.read::<Vec<RolloutView>>(request).await {
+            Ok(view) => view,
             Err(error) => return fail(ExitStatus::Failed, error),
         };
-        let is_past = |shown: &&RolloutView| shown.entry.ended.or(shown.entry.promoted).is_some();
-        for shown in view.iter().filter(is_past) {
-            match self.output.output {
-                OutputFormat::Json => show(shown, OutputFormat::Json),
-                OutputFormat::Plain => println!("{}", super::text::history_line(&shown.entry)),
-            }
+        let is_past = |view: &&RolloutView| view.entry.ended.or(view.entry.promoted).is_some();
+        for past in views.iter().filter(is_past) {
+            self.output.print(past, |view| history_line(&view.entry));
         }
         ExitStatus::Success
     }
 }
 
-/// Tell what happens in a rollout
+/// Print the events of a rollout
 ///
-/// First what has happened, then what does, until it has ended.
+/// All events from the first, until the rollout ends.
 #[derive(Debug, Args)]
 #[command(after_help = WATCH, after_long_help = WATCH)]
 pub(super) struct WatchArgs {
-    /// Its number, name or service; of several the one under way, or the last
+    /// Number, name or service of the rollout; of several, the running one or else the last
     rollout: String,
 
     #[command(flatten)]
-    output: Output,
+    output: OutputArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -134,22 +134,7 @@ Example:
   serin watch shop --output json | jq -c 'select(.event == \"gateOpened\")'
 
 Exit codes:
-  0 promoted, 3 rolled back, 4 aborted or undone, 5 the same but not confirmed by the proxy, 1 the server can't be reached any more.";
-
-#[derive(Debug, Args)]
-struct Output {
-    /// What to print: text for people, or JSON
-    #[arg(long, value_enum, default_value_t = OutputFormat::Plain, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// Lines
-    Plain,
-    /// JSON
-    Json,
-}
+  0 promoted, 3 rolled back, 4 aborted or undone, 5 the same without confirmation by the proxies, 1 the server is unreachable.";
 
 impl ApplyArgs {
     pub(super) async fn execute(self) -> ExitStatus {
@@ -165,7 +150,7 @@ impl ApplyArgs {
         let request = self.server.request(Method::POST, "rollouts").body(text);
         let request = request.query(&ApplyQuery { replace: self.replace });
         let view: RolloutView = match self.server.read(request).await {
-            Ok(shown) => shown,
+            Ok(view) => view,
             Err(error) => {
                 return fail(
                     ExitStatus::Failed,
@@ -174,9 +159,9 @@ impl ApplyArgs {
             }
         };
         if self.watch {
-            return watch(&self.server, view.entry.id, self.output.output).await;
+            return watch(&self.server, view.entry.id, self.output).await;
         }
-        show(&view, self.output.output);
+        self.output.print(&view, rollout_line);
         ExitStatus::Success
     }
 }
@@ -188,7 +173,7 @@ impl StatusArgs {
             Some(rollout) => self.one(rollout).await.map(|view| vec![view]),
         };
         match view {
-            Ok(shown) => shown.iter().for_each(|view| show(view, self.output.output)),
+            Ok(views) => views.iter().for_each(|view| self.output.print(view, rollout_line)),
             Err(error) => return fail(ExitStatus::Failed, error),
         }
         ExitStatus::Success
@@ -203,32 +188,30 @@ impl StatusArgs {
 impl WatchArgs {
     pub(super) async fn execute(self) -> ExitStatus {
         match self.server.find(&self.rollout).await {
-            Ok(id) => watch(&self.server, id, self.output.output).await,
+            Ok(id) => watch(&self.server, id, self.output).await,
             Err(error) => fail(ExitStatus::Failed, error),
         }
     }
 }
 
-fn show(view: &RolloutView, output: OutputFormat) {
-    match output {
-        OutputFormat::Json => println!("{}", serde_json::to_string(view).unwrap_or_default()),
-        OutputFormat::Plain => println!("{}", super::text::rollout_line(view)),
-    }
-}
-
-/// Tells all events of a rollout, to its end.
-async fn watch(server: &ServerArgs, id: i64, output: OutputFormat) -> ExitStatus {
+/// Prints all events of a rollout, to its end.
+async fn watch(server: &ServerArgs, id: i64, output: OutputArgs) -> ExitStatus {
     let request = server.request(Method::GET, &format!("rollouts/{id}/events"));
-    let mut answer = match server.send(request).await {
-        Ok(answer) => answer,
+    let mut response = match server.send(request).await {
+        Ok(response) => response,
         Err(error) => return fail(ExitStatus::Failed, error),
     };
-    let mut reporter = Reporter::new(match output {
-        OutputFormat::Plain => Format::Plain,
-        OutputFormat::Json => Format::Json,
-    });
+    let mut printer = EventPrinter::new(output.format);
     let mut unread = Vec::new();
-    while let Ok(Some(bytes)) = answer.chunk().await {
+    loop {
+        let bytes = match response.chunk().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(%error, "event stream broken");
+                break;
+            }
+        };
         unread.extend_from_slice(&bytes);
         while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = unread.drain(..=end).collect();
@@ -236,10 +219,10 @@ async fn watch(server: &ServerArgs, id: i64, output: OutputFormat) -> ExitStatus
             let TimedEvent { at, event } = match serde_json::from_slice::<TimedEvent<Event>>(data) {
                 Ok(stamped) => stamped,
                 Err(error) => {
-                    return fail(ExitStatus::Failed, format_args!("not serin's: {error}"));
+                    return fail(ExitStatus::Failed, format_args!("unexpected event: {error}"));
                 }
             };
-            reporter.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
+            printer.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
             if let Event::Ended(summary) = event {
                 return exit(&summary);
             }
@@ -251,8 +234,8 @@ async fn watch(server: &ServerArgs, id: i64, output: OutputFormat) -> ExitStatus
             entry: RolloutEntry { phase: QueueState::Failed, outcome, .. }, ..
         }) => fail(
             ExitStatus::Failed,
-            format_args!("it never began: {}", outcome.unwrap_or_default()),
+            format_args!("the rollout failed to start: {}", outcome.unwrap_or_default()),
         ),
-        _ => fail(ExitStatus::Failed, "the server tells no more, but the rollout has not ended"),
+        _ => fail(ExitStatus::Failed, "event stream closed before the rollout ended"),
     }
 }

@@ -1,50 +1,48 @@
-//! Tells events from a thread of its own: whoever reads them may be slow, or stop reading (a pager, a terminal on hold), and a rollback
-//! must not wait for that.
+//! Prints events from a separate thread: a reader that is slow or stops (a pager, a paused
+//! terminal) must not delay a rollback.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use serin_core::rollout::event::Event;
 
-use super::report::{Format, Reporter};
+use super::event_printer::EventPrinter;
+use super::output::OutputFormat;
 
-/// Events that may wait to be told. What comes when so many wait is not told.
+/// Events that wait for the reader. Later ones are dropped.
 const CHANNEL_CAPACITY: usize = 1_000;
 
-/// How long the end waits for a reader.
+/// Time for the reader to take the last events.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A reporter in a thread.
 pub(super) struct BackgroundReporter {
     events: SyncSender<(Duration, Event)>,
-    /// Closed when everything has been told.
+    /// Closed after the last event.
     done: Receiver<()>,
 }
 
 impl BackgroundReporter {
-    pub(super) fn new(format: Format) -> Self {
+    pub(super) fn new(format: OutputFormat) -> Self {
         let (events, waiting) = sync_channel::<(Duration, Event)>(CHANNEL_CAPACITY);
-        let (telling, done) = channel();
+        let (printing, done) = channel();
         thread::spawn(move || {
-            let _telling = telling;
-            let mut reporter = Reporter::new(format);
+            let _printing = printing;
+            let mut printer = EventPrinter::live(format);
             for (at, event) in waiting {
-                reporter.event(at, &event);
+                printer.event(at, &event);
             }
         });
         Self { events, done }
     }
 
-    /// Tells an event as soon as somebody reads.
+    /// Queues an event, or drops it if the queue is full.
     pub(super) fn report(&self, at: Duration, event: &Event) {
-        match self.events.try_send((at, event.clone())) {
-            // Nobody reads: there is nobody to be told that, either.
-            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-        }
+        let _ = self.events.try_send((at, event.clone()));
     }
 
-    /// Waits until everything has been told, but not for ever.
+    /// Waits until the reader has taken all events, for two seconds at most.
     pub(super) fn finish(self) {
         drop(self.events);
         let _ = self.done.recv_timeout(FLUSH_TIMEOUT);

@@ -1,11 +1,10 @@
 //! `serin run`: one rollout, from its first step to its end.
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use serin_core::judge::Ruling;
 use serin_core::ports::Journal;
@@ -13,19 +12,22 @@ use serin_core::rollout::event::{Event, RolloutVerdict, Summary};
 use serin_core::rollout::machine::{Output, Rollout};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
-use super::report::Format;
+use super::output::OutputArgs;
 use super::{ExitStatus, fail};
 use crate::cli::reporter::BackgroundReporter;
 use crate::cli::spec_file;
 use crate::engine::{ControlMessage, EngineContext, EnvoyEngine};
 use crate::record::Writer;
+use crate::telemetry;
 
-/// Carry out a rollout
+/// Run a rollout
 ///
-/// Takes the service of ROLLOUT.yaml to its candidate by its strategy, at the Envoys of spec.envoy, which run the serin filter. Each step's gate opens
-/// when its bake (time and requests) has passed with no harm shown; as soon as harm is shown, all traffic goes back to the
-/// baseline, within the rollback window too. Ctrl-C gives all traffic back to the baseline too; a second one does not wait for Envoy to confirm it.
+/// Moves the service of ROLLOUT.yaml to its candidate by its strategy, at the Envoys of
+/// spec.envoy, which run the serin filter. The gate of a step opens after its bake (time and
+/// requests) without harm. Harm returns all traffic to the baseline, within the rollback window
+/// too. So does Ctrl-C; a second Ctrl-C does not wait for Envoy to confirm.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct RunArgs {
@@ -33,15 +35,14 @@ pub(super) struct RunArgs {
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
 
-    /// What to print: a live view, one line per event, or one JSON object per event
-    #[arg(long, value_enum, default_value_t = OutputFormat::Auto, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 
-    /// Begin at the first step even if that takes users away from a version that they have met
+    /// Start at the first step even if that reassigns users of the candidate to the baseline
     #[arg(long)]
     reset_users: bool,
 
-    /// Record what the judge sees, for `serin judge`
+    /// Record the counts that the judge reads, for `serin judge`
     #[arg(long, value_name = "COUNTS.csv")]
     record: Option<PathBuf>,
 }
@@ -53,30 +54,7 @@ Example:
 
 Exit codes:
   0 promoted, 3 rolled back (harm, or a limit of the rollout), 4 interrupted, 5 rolled back but not confirmed by Envoy,
-  1 could not begin, 2 the rollout is not valid. With 1 and 2 nothing was changed.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// `live` on a terminal, `plain` elsewhere
-    Auto,
-    /// A view that is repainted
-    Live,
-    /// One line per event
-    Plain,
-    /// One JSON object per event
-    Json,
-}
-
-impl OutputFormat {
-    fn resolve(self) -> Format {
-        match self {
-            Self::Auto if std::io::stdout().is_terminal() => Format::Live,
-            Self::Live => Format::Live,
-            Self::Auto | Self::Plain => Format::Plain,
-            Self::Json => Format::Json,
-        }
-    }
-}
+  1 failed to start, 2 the rollout is invalid. With 1 and 2 nothing was changed.";
 
 impl RunArgs {
     pub(super) async fn execute(self) -> ExitStatus {
@@ -88,9 +66,7 @@ impl RunArgs {
         if spec.plan.steps.iter().any(|step| step.approval) {
             return fail(
                 ExitStatus::Invalid,
-                format_args!(
-                    "{rollout}: nobody can approve of a step in `serin run`; `serin serve` takes orders"
-                ),
+                format_args!("{rollout}: `serin run` accepts no approvals; use `serin serve`"),
             );
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
@@ -112,8 +88,10 @@ impl RunArgs {
             }
         };
         let mut session =
-            CliJournal { reporter: BackgroundReporter::new(self.output.resolve()), record };
-        let summary = engine.run(course, &mut session, interrupts).await;
+            CliJournal { reporter: BackgroundReporter::new(self.output.format), record };
+        let plan = course.rollout.plan();
+        let span = telemetry::rollout_span(&plan.name, &plan.service, None);
+        let summary = engine.run(course, &mut session, interrupts).instrument(span).await;
         session.reporter.finish();
         exit(&summary)
     }
@@ -126,7 +104,7 @@ impl RunArgs {
     }
 }
 
-/// How a command ends that has seen a rollout end.
+/// The exit code of a rollout.
 pub(super) fn exit(summary: &Summary) -> ExitStatus {
     match summary.verdict {
         _ if !summary.confirmed => ExitStatus::Unconfirmed,
@@ -155,14 +133,14 @@ fn interrupts() -> std::io::Result<mpsc::Receiver<ControlMessage>> {
     Ok(receive)
 }
 
-/// Reports, and records if asked to.
+/// Prints events, and records counts with --record.
 struct CliJournal {
     reporter: BackgroundReporter,
     record: Option<Writer<File>>,
 }
 
 impl Journal for CliJournal {
-    /// One shot: whoever kills it begins again.
+    /// Nothing is persisted: a killed run starts again.
     async fn commit(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
         Ok(())
     }
@@ -171,12 +149,12 @@ impl Journal for CliJournal {
         self.reporter.report(at, event);
     }
 
-    /// A record that can't be written is given up; the rollout goes on.
+    /// The rollout continues without a record that can't be written.
     fn ruling(&mut self, ruling: &Ruling) {
         if let Some(record) = &mut self.record
             && let Err(error) = record.add(ruling)
         {
-            eprintln!("serin: the record ends here: {error}");
+            tracing::warn!(%error, "record ended");
             self.record = None;
         }
     }

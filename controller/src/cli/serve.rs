@@ -1,4 +1,4 @@
-//! `serin serve`: rollouts kept in a store, taken on and ordered about over HTTP.
+//! `serin serve`: rollouts in a store, controlled over HTTP.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,37 +19,39 @@ use crate::storage::sqlite::Store;
 
 /// Serve rollouts over HTTP
 ///
-/// Takes rollouts on (`serin apply`), carries them out, several at once but one at a time for a service, and
-/// takes orders (`serin pause`, `serin promote`, ...). Every transition is stored before it is acted on: killed and started again, it
-/// goes on where it was. Stopped by Ctrl-C or SIGTERM, it leaves all weights as they are.
+/// Runs the rollouts that it receives (`serin apply`), one at a time for each service, and accepts
+/// commands (`serin pause`, `serin promote`, ...). Each transition is persisted before it takes
+/// effect: after a crash the server resumes its rollouts. Ctrl-C and SIGTERM stop the server and
+/// leave all weights unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct ServeArgs {
-    /// The file in which rollouts and their history are kept
+    /// File of the rollouts and their history
     #[arg(long, value_name = "FILE", default_value = "serin.db", env = "SERIN_STORE")]
     store: PathBuf,
 
-    /// Address to listen on. Others than this machine's own ask for a token
+    /// Address of the API. Other addresses than loopback require a token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9290", env = "SERIN_LISTEN")]
     listen: SocketAddr,
 
-    /// Whoever has this token may look
+    /// Token that allows reads
     #[arg(long, value_name = "TOKEN", env = "SERIN_READ_TOKEN", hide_env_values = true)]
     read_token: Option<String>,
 
-    /// Whoever has this token may look and order
+    /// Token that allows reads and commands
     #[arg(long, value_name = "TOKEN", env = "SERIN_OPERATE_TOKEN", hide_env_values = true)]
     operate_token: Option<String>,
 
-    /// Run the commands that rollouts have as hooks: whoever may order can run anything then
+    /// Run hooks that are commands: each client with the operate token can then run any command
     #[arg(long, env = "SERIN_ALLOW_COMMANDS")]
     allow_commands: bool,
 
-    /// Directory of the files that rollouts may name: keys of webhooks, passwords and tokens for a Prometheus. With --allow-commands, any
+    /// Directory of the files that rollouts may name: keys of webhooks, credentials of a
+    /// Prometheus. With --allow-commands, any file
     #[arg(long, value_name = "DIRECTORY", env = "SERIN_SECRETS")]
     secrets: Option<PathBuf>,
 
-    /// For how long rollouts that have ended are kept, with their history. The last promotion of a service always is
+    /// Time that ended rollouts stay in the store. The last promotion of a service always stays
     #[arg(
         long,
         value_name = "TIME",
@@ -70,13 +72,14 @@ Example:
   serin watch shop
 
 Exit codes:
-  0 stopped, 1 could not begin (the store, the address), 2 the command line is not valid.";
+  0 stopped, 1 failed to start (the store, the address), 2 invalid command line.";
 
-/// Each proxy takes connections, and the usual soft limit is for a thousand.
+/// Each proxy needs connections, and the usual soft limit is about a thousand.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
-    // With fewer it still serves whom it can.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "limit of open files not raised");
+    }
 }
 
 impl ServeArgs {
@@ -84,13 +87,13 @@ impl ServeArgs {
         allow_many_files();
         let tokens = Tokens { read: self.read_token, operate: self.operate_token };
         if [&tokens.read, &tokens.operate].into_iter().flatten().any(String::is_empty) {
-            return fail(ExitStatus::Invalid, "an empty token is none");
+            return fail(ExitStatus::Invalid, "a token must not be empty");
         }
         if !self.listen.ip().is_loopback() && tokens.operate.is_none() {
             return fail(
                 ExitStatus::Invalid,
                 format_args!(
-                    "--listen {}: others can reach it, so --operate-token is needed",
+                    "--listen {}: other machines can reach it: --operate-token is required",
                     self.listen
                 ),
             );
@@ -110,7 +113,7 @@ impl ServeArgs {
         };
         let fleet = match self.xds.start(&store) {
             Ok(fleet) => fleet,
-            Err((exit, why)) => return fail(exit, why),
+            Err((exit, reason)) => return fail(exit, reason),
         };
         let listener = match TcpListener::bind(self.listen).await {
             Ok(listener) => listener,
@@ -118,20 +121,20 @@ impl ServeArgs {
                 return fail(ExitStatus::Failed, format_args!("--listen {}: {error}", self.listen));
             }
         };
-        let shared = EngineContext { sinks: fleet.sinks, ..EngineContext::default() };
-        let supervisor = match Supervisor::start(store, options, shared).await {
-            Ok(runner) => runner,
+        let context = EngineContext { sinks: fleet.sinks, ..EngineContext::default() };
+        let supervisor = match Supervisor::start(store, options, context).await {
+            Ok(supervisor) => supervisor,
             Err(error) => return fail(ExitStatus::Failed, error),
         };
         if let Ok(address) = listener.local_addr() {
-            eprintln!("serin: serving on http://{address}");
+            tracing::info!("serving on http://{address}");
         }
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
             return fail(ExitStatus::Failed, "no signal handler");
         };
-        // Streams of events never end by themselves, so nobody is waited for.
+        // Event streams do not end by themselves: open connections are dropped.
         tokio::select! {
             never = serve(listener, router(supervisor, tokens)) => match never {},
             error = fleet.serving => fail(ExitStatus::Failed, error),

@@ -1,25 +1,27 @@
-//! `serin simulate`: what a rollout would do, many times over.
+//! `serin simulate`: many runs of a rollout in virtual time.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use console::Term;
 use serde::Serialize;
 use serin_core::rollout::event::RolloutVerdict;
 use serin_simulator::peers::DecisionRule;
 use serin_simulator::trial::{Outcome, Trial};
 
+use super::output::OutputArgs;
 use super::text::span;
 use super::{ExitStatus, fail};
 use crate::cli::spec_file;
 use crate::cli::traffic::{DurationArg, TrafficArgs};
 
-/// Try a rollout in virtual time
+/// Simulate a rollout
 ///
-/// Runs ROLLOUT.yaml many times against made traffic, by the state machine and the judge that `serin run` uses: how often the candidate is
-/// promoted and rolled back, how long that takes, and how many requests and users meet it. Nothing is changed anywhere.
+/// Runs ROLLOUT.yaml many times in virtual time against synthetic traffic, with the state machine
+/// and the judge of `serin run`: how often the candidate is promoted and rolled back, how long
+/// that takes, and how many requests and users reach it. Changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct SimulateArgs {
@@ -27,28 +29,27 @@ pub(super) struct SimulateArgs {
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
 
-    /// How many runs
+    /// Number of runs
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     runs: u32,
 
-    /// Where chance begins: the same seed gives the same runs
+    /// Seed of the random numbers: the same seed gives the same runs
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Who decides: serin, flagger:<interval>:<threshold>, argo:<interval>:<limit> or z:<level>
+    /// Decision rule: serin, flagger:<interval>:<threshold>, argo:<interval>:<limit> or z:<level>
     #[arg(long, default_value = "serin")]
     rule: DecisionRule,
 
-    /// A run that takes longer is given up
+    /// Virtual time after which a run is stopped
     #[arg(long, value_name = "TIME", default_value = "1d")]
     horizon: DurationArg,
 
-    /// What to print
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text, env = "SERIN_OUTPUT")]
-    output: OutputFormat,
+    #[command(flatten)]
+    output: OutputArgs,
 
     #[command(flatten)]
-    made: TrafficArgs,
+    traffic: TrafficArgs,
 }
 
 const EXAMPLE: &str = "\
@@ -57,37 +58,28 @@ Example:
   serin simulate rollout.yaml --rate 200 --fault errors:5% --fault-at 3m
   serin simulate rollout.yaml --rate 200 --fault errors:5% --rule flagger:60s:5";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// For people
-    #[value(alias = "plain")]
-    Text,
-    /// One JSON object
-    Json,
-}
-
-/// What came of all runs.
+/// The outcomes of all runs.
 #[derive(Debug, Serialize)]
 struct SimulationReport {
     runs: u32,
     seed: u64,
-    /// Shares of the runs.
+    /// Share of the runs.
     promoted: f64,
     rolled_back: f64,
     undecided: f64,
-    /// To the verdict.
+    /// Time to the verdict.
     seconds: Quantiles,
-    /// From the fault, or the first user, to the rollback; of the runs that were rolled back.
+    /// Time from the fault, or from the first user, to the rollback, where there was one.
     seconds_to_rollback: Option<Quantiles>,
     candidate_requests: Quantiles,
     candidate_failures: Quantiles,
-    /// Requests that met the candidate while it was bad.
+    /// Requests that reached the candidate during the fault.
     requests_met_bad: Quantiles,
-    /// Users who met the candidate.
+    /// Users of the candidate.
     users: Option<Quantiles>,
 }
 
-/// How a quantity is spread.
+/// Quantiles of a quantity.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Quantiles {
     p5: f64,
@@ -96,7 +88,7 @@ struct Quantiles {
 }
 
 impl Quantiles {
-    /// `None` of nothing.
+    /// `None` without values.
     fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
@@ -117,9 +109,9 @@ impl SimulateArgs {
                 );
             }
         };
-        // Nobody asks for a preview in made traffic.
+        // Synthetic traffic has no requests for a preview.
         plan.drop_preview();
-        let traffic = match self.made.traffic() {
+        let traffic = match self.traffic.traffic() {
             Ok(traffic) => traffic,
             Err(message) => return fail(ExitStatus::Invalid, message),
         };
@@ -128,13 +120,9 @@ impl SimulateArgs {
         let outcomes = trial.run(self.runs, self.seed, || progress.increment());
         progress.finish();
         let Some(report) = self.report(&outcomes) else {
-            return fail(ExitStatus::Failed, "nothing was run");
+            return fail(ExitStatus::Failed, "no runs");
         };
-        let text = match self.output {
-            OutputFormat::Text => text(&report, &trial),
-            OutputFormat::Json => serde_json::to_string(&report).unwrap_or_default(),
-        };
-        println!("{text}");
+        self.output.print(&report, |report| text(report, &trial));
         ExitStatus::Success
     }
 
@@ -177,19 +165,19 @@ fn text(report: &SimulationReport, trial: &Trial) -> String {
         format!("  rolled back          {}", percent(report.rolled_back)),
     ];
     if report.undecided > 0.0 {
-        lines.push(format!("  given up             {}", percent(report.undecided)));
+        lines.push(format!("  undecided            {}", percent(report.undecided)));
     }
     lines.push(format!("  time to the end      {}", times(report.seconds)));
     if let Some(to_rollback) = report.seconds_to_rollback {
         lines.push(format!("  fault to rollback    {}", times(to_rollback)));
     }
-    lines.push(format!("  requests that met it {}", counts(report.candidate_requests)));
-    lines.push(format!("    of them failed     {}", counts(report.candidate_failures)));
+    lines.push(format!("  candidate requests   {}", counts(report.candidate_requests)));
+    lines.push(format!("    failed             {}", counts(report.candidate_failures)));
     if trial.traffic.fault.is_some() {
-        lines.push(format!("    while it was bad   {}", counts(report.requests_met_bad)));
+        lines.push(format!("    during the fault   {}", counts(report.requests_met_bad)));
     }
     if let Some(users) = report.users {
-        lines.push(format!("  users who met it     {}", counts(users)));
+        lines.push(format!("  candidate users      {}", counts(users)));
     }
     lines.join("\n")
 }
@@ -217,7 +205,7 @@ impl ProgressBar {
             let full = (f64::from(done) / f64::from(self.runs) * Self::CELLS as f64) as usize;
             let rest = Self::CELLS.saturating_sub(full);
             let bar = format!("{}{}", "█".repeat(full), "░".repeat(rest));
-            // A bar that can't be painted stops nothing.
+            // A progress bar that can't be painted is no failure.
             let _ = self.term.write_str(&format!("\r  {bar} {done} of {} runs", self.runs));
         }
     }

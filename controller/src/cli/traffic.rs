@@ -1,4 +1,4 @@
-//! Traffic as it is described on the command line.
+//! Flags of synthetic traffic.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use clap::Args;
 use serin_simulator::traffic::{Bursts, Fault, FaultKind, Incident, LatencyModel, Traffic};
 use serin_simulator::users::UserPopulation;
 
-use super::number::{at_least_zero, positive};
+use super::value_parsers::{at_least_zero, positive};
 
-/// What the made traffic is like.
+/// Properties of synthetic traffic.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Traffic")]
 pub(super) struct TrafficArgs {
@@ -17,84 +17,88 @@ pub(super) struct TrafficArgs {
     #[arg(long, default_value_t = Traffic::default().rate, value_parser = positive)]
     rate: f64,
 
-    /// How far the rate swings around its average in the course of a day
+    /// Amplitude of the daily swing of the rate around its average
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     daily: ShareArg,
 
-    /// Half of the requests take longer than this
+    /// Median latency
     #[arg(long, value_name = "TIME", default_value = "50ms")]
     median: DurationArg,
 
-    /// One in a hundred takes longer than this
+    /// 99th percentile of the latency
     #[arg(long, value_name = "TIME", default_value = "250ms")]
     p99: DurationArg,
 
-    /// The share of requests that fails at either version
+    /// Share of requests that fail at either version
     #[arg(long, value_name = "SHARE", default_value = "0.1%")]
     errors: ShareArg,
 
-    /// What is wrong with the candidate: `errors:5%`, `slower:1.2`, `tail:2%:2s` (a share takes so much longer) or
-    /// `timeouts:0.5%:10s`
+    /// Fault of the candidate: `errors:5%`, `slower:1.2`, `tail:2%:2s` (a share takes so much
+    /// longer) or `timeouts:0.5%:10s`
     #[arg(long, value_name = "FAULT")]
     fault: Option<FaultArg>,
 
-    /// Since when, from the beginning of the rollout
+    /// Start of the fault, from the start of the rollout
     #[arg(long, value_name = "TIME", default_value = "0s")]
     fault_at: DurationArg,
 
-    /// A time at which a share of all requests fails at both versions: `50%:10m:5m` is half of them from the 10th minute on, for 5
+    /// Incident of both versions: with `50%:10m:5m` half of all requests fail from the 10th minute
+    /// on, for 5 minutes
     #[arg(long, value_name = "SHARE:FROM:FOR")]
     incident: Option<IncidentArg>,
 
-    /// Times at which one version fails, whichever: `20%:5m:2s` is a fifth of its requests, every 5 minutes on average, for 2 seconds
+    /// Bursts of errors at one version, drawn at random: with `20%:5m:2s` a fifth of its requests
+    /// fail, every 5 minutes on average, for 2 seconds
     #[arg(long, value_name = "SHARE:EVERY:FOR")]
     bursts: Option<BurstsArg>,
 
-    /// The factor by which errors of both versions grow each hour
+    /// Factor by which the error rate of both versions grows each hour
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = positive)]
     drift: f64,
 
-    /// How many proxies there are
+    /// Number of proxies
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     proxies: u16,
 
-    /// Mean time between restarts of a proxy, which loses its counters
+    /// Mean time between restarts of a proxy, which reset its counters
     #[arg(long, value_name = "TIME")]
     restarts: Option<DurationArg>,
 
-    /// The share of looks at a proxy that fail
+    /// Share of polls of a proxy that fail
     #[arg(long, value_name = "SHARE", default_value = "0%")]
     scrape_loss: ShareArg,
 
-    /// How far apart in time the counts of the two versions may be
+    /// Skew between the counts of the two versions
     #[arg(long, value_name = "TIME", default_value = "0s")]
     scrape_skew: DurationArg,
 
-    /// How many users there are, who stay with their version; without, each request is assigned by itself
+    /// Number of sticky users; without it, each request is assigned independently
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     users: Option<u32>,
 
-    /// How unequal users are: the n-th sends requests in proportion to n to the power of minus this
+    /// Zipf exponent of requests per user: the n-th user sends requests in proportion to
+    /// n^-EXPONENT
     #[arg(long, value_name = "EXPONENT", default_value_t = 1.0, value_parser = at_least_zero, requires = "users")]
     zipf: f64,
 
-    /// Users who often fail at either version: `1%:50%` is one in a hundred, with half of their requests
+    /// Users that fail at either version: `1%:50%` is one in a hundred, with half of their
+    /// requests
     #[arg(long, value_name = "USERS:REQUESTS", requires = "users")]
     failing_users: Option<FailingUsersArg>,
 
-    /// For how long the future slices of 16 salts are watched before the rollout, to take the most balanced
+    /// Duration of the A/A test before the rollout, which picks the most balanced of 16 salts
     #[arg(long, value_name = "TIME", default_value = "0s", requires = "users")]
     watched: DurationArg,
 }
 
-/// How many salts there are to choose from.
+/// Candidates of the A/A test.
 const SALTS: usize = 16;
 
 impl TrafficArgs {
     pub(super) fn traffic(&self) -> Result<Traffic, String> {
         let ms = |span: DurationArg| span.0.as_secs_f64() * 1_000.0;
         if self.median.0.is_zero() || self.p99.0 <= self.median.0 {
-            return Err("--p99 has to be above --median, and that above 0".to_owned());
+            return Err("--p99 must be above --median, and --median above 0".to_owned());
         }
         let (failing, failures) = self.failing_users.map_or((0.0, 0.0), |failing| failing.0);
         Ok(Traffic {
@@ -135,7 +139,7 @@ impl FromStr for ShareArg {
         share
             .filter(|share| (0.0..=1.0).contains(share))
             .map(Self)
-            .ok_or_else(|| "not a share from 0% to 100%, such as 0.5%".to_owned())
+            .ok_or_else(|| "expected a share from 0% to 100%, such as 0.5%".to_owned())
     }
 }
 

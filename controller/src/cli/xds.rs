@@ -17,55 +17,57 @@ use crate::xds::server::XdsServer;
 use crate::xds::template::FilterTemplate;
 use crate::xds::tls::TlsFiles;
 
-/// Whether, where and how fleets of proxies are served.
+/// Flags of the xDS server.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fleets of proxies")]
 pub(super) struct XdsArgs {
-    /// Serve the filter's configuration over gRPC (xDS) at this address. Others than this machine's own ask for --xds-client-ca
+    /// Serve the filter's configuration over gRPC (xDS) at this address. Other addresses than
+    /// loopback require --xds-client-ca
     #[arg(long, value_name = "ADDRESS", env = "SERIN_XDS_LISTEN", requires = "xds_filter")]
     xds_listen: Option<SocketAddr>,
 
-    /// What proxies are served but for the configuration: the module, how it fails (envoy/filter.json)
+    /// Template of the filter for proxies: the module, its failure policy (envoy/filter.json)
     #[arg(long, value_name = "FILE", env = "SERIN_XDS_FILTER")]
     xds_filter: Option<PathBuf>,
 
-    /// The server's certificate, in PEM
+    /// Certificate of the server, in PEM
     #[arg(long, value_name = "FILE", env = "SERIN_XDS_CERTIFICATE", requires = "xds_key")]
     xds_certificate: Option<PathBuf>,
 
-    /// Its key, in PEM
+    /// Private key of the server, in PEM
     #[arg(long, value_name = "FILE", env = "SERIN_XDS_KEY", requires = "xds_certificate")]
     xds_key: Option<PathBuf>,
 
-    /// Only proxies are served that this authority has certified, in PEM
+    /// Authority that certifies the proxies, in PEM; other clients are rejected
     #[arg(long, value_name = "FILE", env = "SERIN_XDS_CLIENT_CA", requires = "xds_certificate")]
     xds_client_ca: Option<PathBuf>,
 }
 
-/// What serves fleets.
+/// The running xDS server.
 pub(super) struct XdsHandles {
     pub(super) sinks: ConfigSinks,
-    /// Ends only if it can't go on.
+    /// Ends only with an error.
     pub(super) serving: Pin<Box<dyn Future<Output = String>>>,
 }
 
 impl XdsArgs {
-    /// Listens, if asked to, and publishes what was kept.
+    /// Listens if the flags say so, and publishes the stored configuration.
     ///
     /// # Errors
-    /// How the command ends, and why.
+    /// The exit code and the reason.
     pub(super) fn start(&self, store: &Arc<Store>) -> Result<XdsHandles, (ExitStatus, String)> {
         let (Some(address), Some(path)) = (self.xds_listen, &self.xds_filter) else {
             return Ok(XdsHandles { sinks: ConfigSinks::default(), serving: Box::pin(pending()) });
         };
         if !address.ip().is_loopback() && self.xds_client_ca.is_none() {
             let reason = format!(
-                "--xds-listen {address}: others can reach it, and would be told the tokens of rollouts, so --xds-client-ca is needed"
+                "--xds-listen {address}: other machines can reach it and would receive the tokens of rollouts: --xds-client-ca is required"
             );
             return Err((ExitStatus::Invalid, reason));
         }
-        let in_file =
-            |why: String| (ExitStatus::Failed, format!("--xds-filter {}: {why}", path.display()));
+        let in_file = |reason: String| {
+            (ExitStatus::Failed, format!("--xds-filter {}: {reason}", path.display()))
+        };
         let text = std::fs::read(path).map_err(|error| in_file(error.to_string()))?;
         let template = FilterTemplate::parse(&text).map_err(|error| in_file(error.to_string()))?;
         let publisher = Publisher::default();
@@ -73,7 +75,7 @@ impl XdsArgs {
             .map_err(|reason| (ExitStatus::Failed, reason))?;
         let server = XdsServer::bind(address, self.tls().as_ref())
             .map_err(|error| (ExitStatus::Failed, format!("--xds-listen: {error}")))?;
-        eprintln!("serin: serving xDS on {}", server.address());
+        tracing::info!("serving xDS on {}", server.address());
         let serving = async move {
             match server.serve(publisher).await {
                 Ok(()) => "the xDS server has ended".to_owned(),

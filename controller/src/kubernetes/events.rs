@@ -26,7 +26,7 @@ pub(crate) async fn publish_events(
         let event = event(&about, &identity, note);
         if let Err(error) = api.create(&PostParams::default(), &event).await {
             let what = format!("an Event of {}", about.name.as_deref().unwrap_or_default());
-            eprintln!("serin: {}", user_message(&what, "Event", error));
+            tracing::warn!(error = %user_message(&what, "Event", error), "Event not written");
         }
     }
 }

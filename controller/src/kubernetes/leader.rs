@@ -52,7 +52,7 @@ impl Leader {
     pub(crate) async fn lead<W: Future<Output = String>>(mut self, work: impl Fn() -> W) -> String {
         loop {
             self.acquire().await;
-            eprintln!("serin: {} leads", self.identity);
+            tracing::info!(identity = self.identity, "leading");
             let reason = tokio::select! {
                 why = work() => Some(why),
                 () = self.renew_until_lost() => None,
@@ -60,7 +60,7 @@ impl Leader {
             self.fence.close();
             match reason {
                 Some(why) => return why,
-                None => eprintln!("serin: {} does not lead any more", self.identity),
+                None => tracing::warn!(identity = self.identity, "lease lost; standing by"),
             }
         }
     }
@@ -74,7 +74,7 @@ impl Leader {
                 Ok(false) => told = None,
                 Err(why) => {
                     if told.as_ref() != Some(&why) {
-                        eprintln!("serin: the lease {} can't be had: {why}", self.name);
+                        tracing::error!(lease = self.name, error = %why, "lease not acquired");
                         told = Some(why);
                     }
                 }

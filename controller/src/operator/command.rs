@@ -14,7 +14,7 @@ pub(crate) const ANNOTATION: &str = "serin.dev/command";
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum CommandError {
-    #[error("{ANNOTATION}: {0:?} is none of {verbs}", verbs = action_names())]
+    #[error("{ANNOTATION}: {0:?} is none of {verbs}", verbs = Action::verbs())]
     UnknownAction(String),
     #[error(
         "{ANNOTATION}: {0:?} is none of step=NUMBER, for=TIME, by=NAME, id=ANYTHING, force, and reason=... at the end"
@@ -33,8 +33,7 @@ pub(crate) fn parse(text: &str) -> Result<Command, CommandError> {
     };
     let mut words = words.split_whitespace();
     let verb = words.next().unwrap_or_default();
-    let known = Action::ALL.into_iter().find(|known| action_name(*known) == verb);
-    let action = known.ok_or_else(|| CommandError::UnknownAction(verb.to_owned()))?;
+    let action = verb.parse().map_err(|_| CommandError::UnknownAction(verb.to_owned()))?;
     let by = "an annotation".to_owned();
     let mut command = Command { action, by, reason, step: None, seconds: None, force: false };
     for word in words {
@@ -53,25 +52,6 @@ fn take(command: &mut Command, word: &str) -> Option<()> {
         _ => return None,
     }
     Some(())
-}
-
-/// A verb as people write it.
-fn action_name(action: Action) -> &'static str {
-    match action {
-        Action::Pause => "pause",
-        Action::PauseFor => "pause-for",
-        Action::Resume => "resume",
-        Action::Approve => "approve",
-        Action::Advance => "advance",
-        Action::Promote => "promote",
-        Action::Abort => "abort",
-        Action::Undo => "undo",
-        Action::Retry => "retry",
-    }
-}
-
-fn action_names() -> String {
-    Action::ALL.map(action_name).join(", ")
 }
 
 #[cfg(test)]
@@ -95,7 +75,7 @@ mod tests {
         );
         assert!(parse("abort force").unwrap().force);
         for verb in Action::ALL {
-            assert_eq!(parse(action_name(verb)).unwrap().action, verb);
+            assert_eq!(parse(verb.verb()).unwrap().action, verb);
         }
     }
 

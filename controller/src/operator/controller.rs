@@ -47,7 +47,7 @@ pub(crate) async fn run(
             Err(error) => {
                 let error = error.to_string();
                 if told.as_ref() != Some(&error) {
-                    eprintln!("serin: Rollouts can't be watched: {error}");
+                    tracing::error!(error, "watch of rollouts failed");
                     told = Some(error);
                 }
             }

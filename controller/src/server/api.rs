@@ -1,7 +1,8 @@
-//! The HTTP interface of `serin serve`, under `/v1`: rollouts are taken on, looked at, and ordered about.
+//! The HTTP API of `serin serve`, under `/v1`: apply, show and control rollouts.
 //!
-//! Answers are JSON. What goes wrong is `{"error": "..."}` with a status that says whose fault it is: 400 and 422 the request's, 401 and 403 for
-//! want of a token, 404, 409 for what makes no sense now, 500 the server's own.
+//! Responses are JSON. An error is `{"error": "..."}` with a status: 400 and 422 for an invalid
+//! request, 401 and 403 for a missing or insufficient token, 404, 409 for a command that the
+//! rollout's state rejects, 500 for a failure of the server.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,83 +16,89 @@ use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, stream};
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use serin_core::rollout::command::{Action, Command};
+use serde_json::Value;
+use serin_core::rollout::command::{Action, Command, UnknownAction};
 use serin_core::rollout::event::RolloutStatus;
 use serin_core::spec::MAX_BYTES;
 use serin_filter::trust::Trust;
 use tower_http::timeout::TimeoutLayer;
 
+use self::metrics::RequestMetrics;
 use self::openapi::ApiRoute;
 pub use self::problem::Problem;
 use crate::server::supervisor::{Supervisor, SupervisorError};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
 
+mod metrics;
 pub mod openapi;
 mod problem;
 mod server;
 
 pub use self::server::serve;
 
-/// No request takes longer, from its head to the head of its answer; a stream of events may take as long as it likes.
+/// Time from the head of a request to the head of its response. An event stream has no limit.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Who may do what. Without any token everybody may do everything: for a server that only this machine can reach.
+/// The tokens of the API. Without any, every request is allowed: for a server that listens on
+/// loopback only.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens {
-    /// May look.
+    /// Allows reads.
     pub read: Option<String>,
-    /// May look and order.
+    /// Allows reads and commands.
     pub operate: Option<String>,
 }
 
 impl Tokens {
-    /// Whether anybody needs one.
+    /// Whether requests need a token.
     #[must_use]
     pub fn any(&self) -> bool {
         self.read.is_some() || self.operate.is_some()
     }
 }
 
-/// What the handlers share.
+/// State of the handlers.
 #[derive(Clone)]
 struct ApiState {
     supervisor: Arc<Supervisor>,
     tokens: Arc<Tokens>,
+    registry: Arc<Registry>,
 }
 
-/// A rollout as it is shown.
+/// A rollout of the API.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RolloutView {
-    /// What is kept of it.
+    /// Its entry in the store.
     #[serde(flatten)]
     pub entry: RolloutEntry,
-    /// Where it stands, while it is under way.
+    /// Its status while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<RolloutStatus>,
 }
 
-/// What comes with an order: the rest of an [`Command`].
+/// The body of a command.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandBody {
-    /// Who wants it.
+    /// Author.
     pub by: String,
-    /// Why.
+    /// Reason.
     pub reason: Option<String>,
-    /// At which step, from 1.
+    /// Step that the command is for, from 1; at another step it is rejected.
     pub step: Option<usize>,
-    /// Of a hold: for how many seconds.
+    /// Seconds of a timed pause.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// Whether to end without the proxy's word.
+    /// Whether to end without confirmation by the proxies.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What is answered instead.
+/// An error response.
 struct ApiError(StatusCode, String);
 
 impl IntoResponse for ApiError {
@@ -102,6 +109,9 @@ impl IntoResponse for ApiError {
 
 impl From<SupervisorError> for ApiError {
     fn from(failure: SupervisorError) -> Self {
+        if let SupervisorError::Store(error) = &failure {
+            tracing::error!(%error, "request failed");
+        }
         let status = match &failure {
             SupervisorError::Spec(_) | SupervisorError::Commands(_) => {
                 StatusCode::UNPROCESSABLE_ENTITY
@@ -124,7 +134,9 @@ impl From<QueryRejection> for ApiError {
 pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
     #[allow(clippy::cast_possible_truncation)] // a megabyte
     let most = DefaultBodyLimit::max(MAX_BYTES as usize);
-    let shared = ApiState { supervisor, tokens: Arc::new(tokens) };
+    let requests = RequestMetrics::default();
+    let registry = Arc::new(metrics::registry(&supervisor, &requests));
+    let shared = ApiState { supervisor, tokens: Arc::new(tokens), registry };
     let (open, guarded): (Vec<_>, Vec<_>) =
         openapi::routes().into_iter().partition(|route| route.open);
     let add = |router: Router<ApiState>, route: ApiRoute| router.route(route.path, route.serve);
@@ -133,38 +145,39 @@ pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
     open.into_iter()
         .fold(guarded, add)
         .fallback(async || {
-            ApiError(StatusCode::NOT_FOUND, "there is nothing here; see /openapi.json".to_owned())
+            ApiError(StatusCode::NOT_FOUND, "no such path; see /openapi.json".to_owned())
         })
         .layer(most)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
         .layer(map_response(problem::in_json))
+        .layer(from_fn_with_state(requests, metrics::measure))
         .with_state(shared)
 }
 
-/// Lets through who has the token that it takes: any to look, the operator's to change anything.
+/// Requires a token: either one for reads, the operate token for commands.
 async fn authorize(State(shared): State<ApiState>, request: Request, next: Next) -> Response {
     let tokens = &shared.tokens;
     let offered = bearer(request.headers());
     let is = |token: &Option<String>| {
         Trust { token: token.clone(), ..Trust::default() }.accepts_token(offered.as_bytes())
     };
-    let looks = request.method().is_safe();
+    let is_read = request.method().is_safe();
     let refusal = match offered {
-        // A page in somebody's browser must not order anything in their name.
-        _ if !looks && request.headers().contains_key(header::ORIGIN) => {
-            ApiError(StatusCode::FORBIDDEN, "orders are not taken from web pages".to_owned())
+        // A web page must not send commands in the name of its visitor.
+        _ if !is_read && request.headers().contains_key(header::ORIGIN) => {
+            ApiError(StatusCode::FORBIDDEN, "commands from web pages are rejected".to_owned())
         }
-        _ if !tokens.any() || is(&tokens.operate) || looks && is(&tokens.read) => {
+        _ if !tokens.any() || is(&tokens.operate) || is_read && is(&tokens.read) => {
             return next.run(request).await;
         }
         "" => ApiError(
             StatusCode::UNAUTHORIZED,
-            "a token is needed: Authorization: Bearer ...".to_owned(),
+            "token required: Authorization: Bearer ...".to_owned(),
         ),
         _ if is(&tokens.read) => {
-            ApiError(StatusCode::FORBIDDEN, "this token may look, but not order".to_owned())
+            ApiError(StatusCode::FORBIDDEN, "this token allows reads only".to_owned())
         }
-        _ => ApiError(StatusCode::UNAUTHORIZED, "this token is not known".to_owned()),
+        _ => ApiError(StatusCode::UNAUTHORIZED, "unknown token".to_owned()),
     };
     refusal.into_response()
 }
@@ -174,32 +187,32 @@ fn bearer(headers: &HeaderMap) -> &str {
     value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim()
 }
 
-/// Which rollouts are listed.
+/// Filter of the list.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
-    /// Those of this service.
+    /// Rollouts of this service only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Whether only those that were promoted.
+    /// Promoted rollouts only.
     #[serde(default)]
     pub promoted: bool,
 }
 
-/// How a rollout is taken on.
+/// Options of apply.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyQuery {
-    /// Whether those of the same service are aborted for it.
+    /// Whether to abort other rollouts of the service first.
     #[serde(default)]
     pub replace: bool,
 }
 
 async fn list(
     State(shared): State<ApiState>,
-    listed: Result<Query<ListQuery>, QueryRejection>,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<Vec<RolloutView>>, ApiError> {
-    let Query(ListQuery { service, promoted }) = listed?;
+    let Query(ListQuery { service, promoted }) = query?;
     let entries = shared.supervisor.entries()?.into_iter();
     let entries = entries.filter(|entry| {
         service.as_ref().is_none_or(|service| entry.service == *service)
@@ -218,14 +231,14 @@ async fn openapi() -> Json<Value> {
     Json(openapi::document())
 }
 
-/// For Prometheus.
-async fn metrics(
+async fn metrics_page(
     State(shared): State<ApiState>,
 ) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
-    let shown: Vec<_> =
-        shared.supervisor.entries()?.into_iter().map(|entry| shared.view(entry)).collect();
-    let page = crate::telemetry::render(&shown, shared.supervisor.poll_metrics());
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page))
+    let mut page = String::new();
+    prometheus_text::encode(&mut page, &shared.registry).map_err(|_| {
+        ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the store can't be read".to_owned())
+    })?;
+    Ok(([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], page))
 }
 
 async fn show(
@@ -237,10 +250,10 @@ async fn show(
 
 async fn apply(
     State(shared): State<ApiState>,
-    taken_on: Result<Query<ApplyQuery>, QueryRejection>,
+    query: Result<Query<ApplyQuery>, QueryRejection>,
     spec: String,
 ) -> Result<(StatusCode, Json<RolloutView>), ApiError> {
-    let Query(ApplyQuery { replace }) = taken_on?;
+    let Query(ApplyQuery { replace }) = query?;
     let entry = shared.supervisor.apply(&spec, replace).await?;
     Ok((StatusCode::CREATED, Json(shared.view(entry))))
 }
@@ -248,23 +261,20 @@ async fn apply(
 async fn execute(
     State(shared): State<ApiState>,
     Path((id, verb)): Path<(i64, String)>,
-    reasons: Result<Json<CommandBody>, JsonRejection>,
+    body: Result<Json<CommandBody>, JsonRejection>,
 ) -> Result<Json<RolloutView>, ApiError> {
-    let unknown = || {
-        let known = Action::ALL
-            .map(|action| json!(action).as_str().unwrap_or_default().to_owned())
-            .join(", ");
-        ApiError(StatusCode::NOT_FOUND, format!("{verb:?} is no order; there are {known}"))
-    };
-    let action: Action = serde_json::from_value(json!(verb)).map_err(|_| unknown())?;
+    let action: Action = verb
+        .parse()
+        .map_err(|error: UnknownAction| ApiError(StatusCode::NOT_FOUND, error.to_string()))?;
     let Json(CommandBody { by, reason, step, seconds, force }) =
-        reasons.map_err(|error| ApiError(error.status(), error.body_text()))?;
+        body.map_err(|error| ApiError(error.status(), error.body_text()))?;
     let entry =
         shared.supervisor.execute(id, Command { action, by, reason, step, seconds, force }).await?;
     Ok(Json(shared.view(entry)))
 }
 
-/// Everything that was told of a rollout and will be, as server-sent events whose id is the sequence number. Ends with the rollout.
+/// Past and future events of a rollout, as server-sent events with their sequence number as id.
+/// Ends with the rollout.
 async fn events(
     State(shared): State<ApiState>,
     Path(id): Path<i64>,
@@ -274,16 +284,22 @@ async fn events(
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let begin =
         (shared.supervisor.clone(), shared.supervisor.subscribe_events(), last.unwrap_or(0));
-    let batches = stream::unfold(begin, move |(runner, mut more, after)| async move {
+    let batches = stream::unfold(begin, move |(supervisor, mut more, after)| async move {
         loop {
             more.borrow_and_update();
-            let over = runner
+            let over = supervisor
                 .entry(id)
                 .is_ok_and(|e| matches!(e.phase, QueueState::Ended | QueueState::Failed));
-            let events = runner.events(id, after).ok()?;
+            let events = match supervisor.events(id, after) {
+                Ok(events) => events,
+                Err(error) => {
+                    tracing::error!(rollout = id, %error, "event stream ended");
+                    return None;
+                }
+            };
             if let Some((last, _)) = events.last() {
                 let last = *last;
-                return Some((events, (runner, more, last)));
+                return Some((events, (supervisor, more, last)));
             }
             if over {
                 return None;

@@ -47,7 +47,7 @@ async fn tokens() {
         assert_eq!(status, expected, "{method} {path} as {token:?}");
     }
     let refused = server.refused(&["status"]).await;
-    assert_eq!(refused, "serin: a token is needed: Authorization: Bearer ...\n");
+    assert_eq!(refused, "serin: token required: Authorization: Bearer ...\n");
     assert_eq!(server.ok(&["status", "--token", "reader"]).await, "");
 }
 
@@ -59,7 +59,7 @@ async fn a_server_without_tokens_listens_on_loopback_only() {
     let output = serin.output().await.expect("serin runs");
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        text(&output.stderr).contains("so --operate-token is needed"),
+        text(&output.stderr).contains("--operate-token is required"),
         "{}",
         text(&output.stderr)
     );
@@ -82,13 +82,13 @@ async fn invalid_requests_change_nothing() {
             "/v1/rollouts/7/dance",
             by.to_owned(),
             404,
-            "\"dance\" is no order; there are pause",
+            "unknown action \"dance\"; the actions are pause",
         ),
         ("POST", "/v1/rollouts/7/pause", "{".to_owned(), 400, "Failed to parse"),
         ("POST", "/v1/rollouts/7/pause", r#"{"bye": 1}"#.to_owned(), 422, "unknown field `bye`"),
         ("GET", "/v1/rollouts/x", String::new(), 400, "Cannot parse"),
         ("DELETE", "/v1/rollouts", String::new(), 405, "method not allowed"),
-        ("GET", "/v2", String::new(), 404, "there is nothing here"),
+        ("GET", "/v2", String::new(), 404, "no such path"),
     ] {
         let (status, answer) = ask(&server, method, path, "", body).await;
         assert_eq!(status, expected, "{method} {path}: {answer}");

@@ -3,7 +3,6 @@
 mod api;
 mod clients;
 mod commands;
-mod config;
 mod contract;
 mod crashes;
 mod doctor;

@@ -110,7 +110,7 @@ async fn a_rollout_that_cannot_start_changes_nothing() {
     std::fs::copy(&shipped, &filter).expect("a copy");
     let spec = SPEC.replace("FILTER", filter.to_str().expect("UTF-8"));
     for (from, to, code, says) in [
-        ("- weight: 5%", "- { weight: 5%, approval: true }", 2, "nobody can approve of a step"),
+        ("- weight: 5%", "- { weight: 5%, approval: true }", 2, "accepts no approvals"),
         (
             "  strategy:",
             "  freeze: [{ days: [mon, tue, wed, thu, fri, sat, sun] }]\n  strategy:",

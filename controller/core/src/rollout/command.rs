@@ -1,36 +1,37 @@
-//! What people may order of a rollout under way.
+//! Commands to a running rollout.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// An order, with who gave it and why: it is kept in the rollout's history.
+/// A command, with its author and reason for the history of the rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Command {
-    /// What is to be done.
+    /// Its action.
     pub action: Action,
-    /// Who wants it.
+    /// Author.
     pub by: String,
-    /// Why.
+    /// Reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// At which step, from 1; `None`: at the present one. An order that is given twice by mistake then counts once.
+    /// Step that the command is for, from 1: sent twice, it has one effect. `None`: the current one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
-    /// Of a hold: for how many seconds.
+    /// Seconds of a timed pause.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
-    /// Of an order that gives traffic back: end at once, without the proxy's word that it has taken that up.
+    /// Whether an abort or undo ends without confirmation by the proxies.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
 
 impl Command {
-    /// Whether it ends a rollout whatever is known of the proxies.
+    /// Whether it ends a rollout without confirmation by the proxies.
     #[must_use]
     pub fn skips_confirmation(&self) -> bool {
         self.action == Action::Abort && self.force
@@ -48,62 +49,75 @@ impl fmt::Display for Command {
     }
 }
 
-/// What can be ordered. To order what is so already changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// Stay where it is. Harm still takes everything back.
-    Pause,
-    /// The same for a time, after which it goes on by itself.
-    PauseFor,
-    /// Go on.
-    Resume,
-    /// Approve of the step: its gate opens when all else it wants is there.
-    Approve,
-    /// Open the gate of the step now, whatever it wants. A pause goes on in the next one.
-    Advance,
-    /// Open all gates that are left.
-    Promote,
-    /// Give all traffic back to the baseline.
-    Abort,
-    /// The same after promotion, within the rollback window.
-    Undo,
-    /// Begin once more what has ended otherwise than by promotion, as a new rollout.
-    Retry,
-}
-
-impl Action {
-    /// Every verb.
-    pub const ALL: [Self; 9] = [
-        Self::Pause,
-        Self::PauseFor,
-        Self::Resume,
-        Self::Approve,
-        Self::Advance,
-        Self::Promote,
-        Self::Abort,
-        Self::Undo,
-        Self::Retry,
-    ];
-
-    /// What has been done, once it is.
-    #[must_use]
-    pub fn past_tense(self) -> &'static str {
-        match self {
-            Self::Pause => "paused",
-            Self::PauseFor => "paused",
-            Self::Resume => "resumed",
-            Self::Approve => "approved",
-            Self::Advance => "advanced",
-            Self::Promote => "promoted",
-            Self::Abort => "aborted",
-            Self::Undo => "undone",
-            Self::Retry => "retried",
+/// Defines the actions: each with its verb, its past tense, and its summary for help and the API.
+macro_rules! actions {
+    ($($action:ident $verb:literal $past_tense:literal $summary:literal;)+) => {
+        /// What a command does. An action that is in effect already changes nothing.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum Action {
+            $(#[doc = $summary] #[serde(rename = $verb)] $action,)+
         }
-    }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: [Self; [$($verb),+].len()] = [$(Self::$action),+];
+
+            /// The verb, as in `serin VERB` and in paths of the API.
+            #[must_use]
+            pub fn verb(self) -> &'static str {
+                match self { $(Self::$action => $verb,)+ }
+            }
+
+            /// The verb after the command succeeded.
+            #[must_use]
+            pub fn past_tense(self) -> &'static str {
+                match self { $(Self::$action => $past_tense,)+ }
+            }
+
+            /// One line for help.
+            #[must_use]
+            pub fn summary(self) -> &'static str {
+                match self { $(Self::$action => $summary,)+ }
+            }
+
+            /// The verbs, for messages.
+            #[must_use]
+            pub fn verbs() -> String {
+                [$($verb),+].join(", ")
+            }
+        }
+
+        impl FromStr for Action {
+            type Err = UnknownAction;
+
+            fn from_str(verb: &str) -> Result<Self, UnknownAction> {
+                match verb {
+                    $($verb => Ok(Self::$action),)+
+                    _ => Err(UnknownAction(verb.to_owned())),
+                }
+            }
+        }
+    };
 }
 
-/// Why an order makes no sense. Nothing was changed.
+actions! {
+    Pause "pause" "paused" "Pause a rollout at its step";
+    PauseFor "pause-for" "paused" "Pause a rollout for a time";
+    Resume "resume" "resumed" "Resume a paused rollout";
+    Approve "approve" "approved" "Approve the step of a rollout";
+    Advance "advance" "advanced" "Open the gate of the step of a rollout";
+    Promote "promote" "promoted" "Open all remaining gates of a rollout";
+    Abort "abort" "aborted" "Return all traffic to the baseline";
+    Undo "undo" "undone" "Revert a promotion within its rollback window";
+    Retry "retry" "retried" "Start a rollout that was not promoted again";
+}
+
+/// The verb names no action.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("unknown action {0:?}; the actions are {verbs}", verbs = Action::verbs())]
+pub struct UnknownAction(pub String);
+
+/// The reason why a command was rejected. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Rejected(pub String);

@@ -1,4 +1,4 @@
-//! `serin init envoy`: the shipped bootstraps, with the user's names, addresses and paths.
+//! `serin init envoy`: the shipped bootstraps, with names, addresses and paths of the user.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -17,50 +17,52 @@ use crate::cli::spec_file;
 
 const FILE: &str = include_str!("../../../../envoy/bootstrap.yaml");
 const XDS: &str = include_str!("../../../../envoy/bootstrap-xds.yaml");
-/// The rollout that the samples are for.
+/// The rollout of the samples.
 const ROLLOUT: &str = include_str!("../../../../envoy/rollout.yaml");
 const CLUSTER_HEADER: &str = include_str!("../../../../envoy/routes-cluster-header.yaml");
 
-/// Print a bootstrap for Envoy, to begin with
+/// Print a bootstrap for Envoy
 ///
-/// It has the filter, a route and a cluster for each version, the rules that make the statistics' labels, and comments that say what each is
-/// for. Names, clusters and addresses are those of ROLLOUT.yaml, if there is one.
+/// With the filter, a route and a cluster for each version, and the rules for labels of the
+/// statistics, each with a comment. Names, clusters and addresses come from ROLLOUT.yaml, if it is
+/// given.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct InitEnvoyArgs {
-    /// The rollout that Envoy shall be ready for
+    /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: Option<PathBuf>,
 
-    /// Where Envoy has the filter's configuration from. (Default: as the rollout has it, or a file)
+    /// Source of the filter's configuration. (Default: that of the rollout, or a file)
     #[arg(long, value_enum)]
     mode: Option<ConfigMode>,
 
-    /// Where Envoy listens for requests
+    /// Address on which Envoy listens for requests
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:10000")]
     listen: SocketAddr,
 
-    /// Where Envoy's admin interface listens. (Default: as the rollout has it, or 127.0.0.1:9901)
+    /// Address of Envoy's admin interface. (Default: that of the rollout, or 127.0.0.1:9901)
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
 
-    /// Where a version is, such as v2=10.0.0.7:8080; can be given several times. (Default: 127.0.0.1:8001 and 127.0.0.1:8002)
+    /// Address of a version, such as v2=10.0.0.7:8080; repeatable. (Default: 127.0.0.1:8001 and
+    /// 127.0.0.1:8002)
     #[arg(long = "upstream", value_name = "VERSION=HOST:PORT")]
     upstreams: Vec<Upstream>,
 
-    /// The directory of the filter's files, as Envoy finds it
+    /// Directory of the filter's files, on Envoy's machine
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/envoy/serin")]
     directory: PathBuf,
 
-    /// Where serin serves xDS
+    /// Address of serin's xDS server
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9291")]
     xds_server: Host,
 
-    /// Envoy's node.id, by which serin names it: each has one of its own
+    /// Envoy's node.id, unique for each Envoy
     #[arg(long, value_name = "NAME", default_value = "edge-1")]
     node: String,
 
-    /// Envoy's node.cluster, which is its group. (Default: as the rollout has it, or edge)
+    /// Envoy's node.cluster, the group of the rollout. (Default: that of the rollout, or edge)
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
 }
@@ -72,7 +74,7 @@ Example:
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ConfigMode {
-    /// A file that serin rewrites: for one Envoy, or several that share it
+    /// A file that serin rewrites: for one Envoy, or several on a machine
     File,
     /// serin's xDS server: for fleets
     Xds,
@@ -85,14 +87,14 @@ struct Host {
     port: u16,
 }
 
-/// Where a version is.
+/// The address of a version.
 #[derive(Debug, Clone)]
 struct Upstream {
     version: String,
     at: Host,
 }
 
-/// What of a rollout the bootstrap is about.
+/// The parts of a rollout that the bootstrap depends on.
 struct BootstrapSubject {
     service: String,
     /// Baseline and candidate.
@@ -106,7 +108,7 @@ impl InitEnvoyArgs {
     pub(super) fn execute(self) -> ExitStatus {
         match self.subject().and_then(|subject| self.bootstrap(&subject)) {
             Ok(text) => print!("{text}"),
-            Err(why) => return fail(ExitStatus::Invalid, why),
+            Err(reason) => return fail(ExitStatus::Invalid, reason),
         }
         ExitStatus::Success
     }
@@ -144,7 +146,7 @@ impl InitEnvoyArgs {
         Ok(substitute(&sample, &self.pairs(subject)?))
     }
 
-    /// What of the samples is the user's, and what the user has.
+    /// Values of the samples, with the values of the user.
     fn pairs(&self, subject: &BootstrapSubject) -> Result<Vec<(&'static str, String)>, String> {
         let [_, candidate] = &subject.versions;
         let directory = self.directory.to_str().ok_or("--directory: not a path in UTF-8")?;
@@ -233,7 +235,7 @@ impl BootstrapSubject {
     }
 }
 
-/// Where an interface has to listen that is to be found at this URL; `None` if that is no address.
+/// The listening address of an interface with this URL; `None` if its host is no IP address.
 fn listening(url: &str) -> Option<SocketAddr> {
     let url = reqwest::Url::parse(url).ok()?;
     let address = url.host_str()?.trim_matches(['[', ']']).parse().ok()?;

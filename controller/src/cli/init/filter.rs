@@ -1,4 +1,4 @@
-//! `serin init filter`: the filter's configuration, to begin with.
+//! `serin init filter`: the initial configuration of the filter.
 
 use std::path::PathBuf;
 
@@ -9,17 +9,18 @@ use super::substitute;
 
 const SAMPLE: &str = include_str!("../../../../envoy/filter.json");
 
-/// Where the sample has its module.
+/// The path of the module in the sample.
 const MODULE: &str = "/etc/envoy/serin/serin.wasm";
 
-/// Print the filter's configuration, to begin with
+/// Print the initial configuration of the filter
 ///
-/// It is the file that an Envoy follows and serin rewrites (spec.envoy.filterConfig; it has to be there before Envoy starts), and the one that
-/// `serin serve --xds-filter` takes. Which module and how it fails are yours to change; the configuration text in it is serin's.
+/// The file that Envoy watches and serin rewrites (spec.envoy.filterConfig; Envoy needs it at its
+/// start), and the template for `serin serve --xds-filter`. The module and its failure policy are
+/// yours to change; serin owns the configuration text in it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct InitFilterArgs {
-    /// The filter's module, as Envoy finds it
+    /// Path of the filter's module, on Envoy's machine
     #[arg(long, value_name = "FILE", default_value = MODULE)]
     module: PathBuf,
 }
@@ -49,7 +50,7 @@ mod tests {
     use crate::xds::template::FilterTemplate;
 
     #[test]
-    fn it_is_a_filter_that_can_be_served() {
+    fn the_printed_filter_is_a_valid_template() {
         let filter = filter("/opt/\"serin\".wasm");
         assert!(!filter.contains(MODULE));
         FilterTemplate::parse(filter.as_bytes()).unwrap();

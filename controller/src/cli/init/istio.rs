@@ -1,4 +1,4 @@
-//! `serin init istio`: the objects that a mesh needs before the first rollout of a service, and once.
+//! `serin init istio`: the objects that a mesh needs before the first rollout of a service.
 
 use std::path::{Path, PathBuf};
 
@@ -16,21 +16,22 @@ mod cluster;
 
 const NETWORKING: &str = "networking.istio.io/v1";
 
-/// The header by which the filter tells routes its choice.
+/// The header with the version that the filter chose.
 const VERSION_HEADER: &str = "x-serin-version";
 
-/// Print the objects that Istio needs for a rollout, to begin with
+/// Print the objects that Istio needs for a rollout
 ///
-/// They are applied once; serin changes weights or the filter's configuration in them, and nothing else. For spec.istio: the subsets of the
-/// versions, the routes, and the plugin that puts the filter into the proxies. For spec.gatewayApi: the plugin; the route is yours.
+/// Apply them once; serin then changes only weights or the configuration of the filter in them.
+/// For spec.istio: the subsets of the versions, the routes, and the plugin that loads the filter
+/// into the proxies. For spec.gatewayApi: the plugin; the route is yours.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct InitIstioArgs {
-    /// The rollout that the mesh shall be ready for
+    /// The rollout
     #[arg(value_name = "ROLLOUT.yaml")]
     rollout: PathBuf,
 
-    /// Where proxies fetch the filter: the image of `make wasm-image` in a registry of yours
+    /// URL of the filter for proxies: the image of `make wasm-image` in your registry
     #[arg(long, value_name = "URL", default_value = "oci://registry.example/serin-filter:0.1.0")]
     module: String,
 }
@@ -44,9 +45,9 @@ impl InitIstioArgs {
     pub(super) fn execute(self) -> ExitStatus {
         match documents(&self.rollout, &self.module) {
             Ok(documents) => print!("{}", documents.join("---\n")),
-            Err(why) => {
+            Err(reason) => {
                 let path = self.rollout.display();
-                return fail(ExitStatus::Invalid, format_args!("{path}: {why}"));
+                return fail(ExitStatus::Invalid, format_args!("{path}: {reason}"));
             }
         }
         ExitStatus::Success
@@ -61,14 +62,14 @@ fn documents(path: &Path, module: &str) -> Result<Vec<String>, String> {
         Proxies::Istio(mesh) => (&mesh.pods, routes(&spec, mesh, &namespace)?),
         Proxies::GatewayApi(GatewayApiProxies { pods, .. }) => (pods, Vec::new()),
         Proxies::Envoy(_) => {
-            return Err("spec.envoy: not in a mesh; `serin init envoy` is for this".to_owned());
+            return Err("spec.envoy: not a mesh; use `serin init envoy`".to_owned());
         }
     };
     let plugin = plugin(&spec, pods, &namespace, module)?;
     routes.into_iter().chain([plugin]).map(|(comment, object)| document(comment, &object)).collect()
 }
 
-/// That of the rollout, which its objects are in.
+/// The namespace of the rollout and its objects.
 fn namespace(text: &str) -> Result<String, String> {
     let document: Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
     let named = document.pointer("/metadata/namespace").and_then(Value::as_str);
@@ -81,19 +82,19 @@ fn document(comment: &str, object: &Value) -> Result<String, String> {
     Ok(format!("{comment}{}\n", yaml.trim_end()))
 }
 
-/// An object with what is to be said of it.
+/// An object with its comment.
 type Explained = (&'static str, Value);
 
 const SUBSETS: &str = "\
-What the versions are: pods, by their labels. Change the labels to those that yours have.";
+The subsets of the versions, by labels of pods. Change the labels to those of your pods.";
 
 const BY_HEADER: &str = "\
-The filter writes its choice into x-serin-version, and these routes obey it: one for each version that is not the baseline. Where the filter is
-not, the baseline serves everybody. For a gateway add spec.gateways, and the host that it serves; put routes of your own before these, and repeat in
-each what the first one matches.";
+The filter writes its choice into x-serin-version, and these routes match it: one for each version except the baseline. Without the filter, the
+baseline serves all requests. For a gateway add spec.gateways and its host. Put your own routes before these, and repeat the match of the first
+route in each.";
 
 const BY_WEIGHT: &str = "\
-serin changes the two weights. For a gateway add spec.gateways, and the host that it serves.";
+serin changes the two weights. For a gateway add spec.gateways and its host.";
 
 fn routes(spec: &Spec, mesh: &Mesh, namespace: &str) -> Result<Vec<Explained>, String> {
     let clusters =
@@ -144,14 +145,14 @@ fn by_weight(baseline: &IstioCluster<'_>, candidate: &IstioCluster<'_>) -> Value
 }
 
 const CHOOSES: &str = "\
-The filter, in the proxies of those who call the service. serin changes pluginConfig, and nothing else. Should a proxy not get the filter, or the
-filter fail, requests go on without it.";
+The filter, in the proxies of the service's clients. serin changes only pluginConfig. Requests bypass the filter where it is missing or fails.";
 
 const OBSERVES: &str = "\
-The filter, in the proxies of those who call the service: it observes which version served, and how. Should a proxy not get the filter, or the
-filter fail, requests go on without it. One plugin is enough for all services: put their entries together.";
+The filter, in the proxies of the service's clients: it records the version and the outcome of each request. Requests bypass the filter where it is
+missing or fails. One plugin serves all services: list their entries in it.";
 
-/// The plugin with the filter, which has nothing to choose yet; or, where the mesh chooses, all that it has to know.
+/// The plugin with the filter: without a service while the filter chooses, or with the service where
+/// the mesh chooses.
 fn plugin(spec: &Spec, pods: &Pods, namespace: &str, module: &str) -> Result<Explained, String> {
     let chooses = spec.service.split == wire::Split::Filter;
     let name = match &spec.proxies {

@@ -1,9 +1,10 @@
-//! The whole HTTP interface, in one table: the router serves it, and the OpenAPI document tells of it. A route that is not documented can't be
-//! served.
+//! The HTTP API in one table: the router serves it and the OpenAPI document describes it, so every
+//! route is documented.
 //!
-//! Schemas come from the types that are sent and read. What is sent has a schema of its own contract: a field that may be left out of
-//! a request is always there in an answer.
+//! Schemas come from the types that are sent and read. Requests and responses have separate
+//! schemas: a field that a request may omit is always present in a response.
 
+use prometheus_client::encoding::prometheus_text;
 use schemars::Schema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::RecursiveTransform;
@@ -22,67 +23,66 @@ const TEXT: &str = "text/plain";
 /// Every route.
 pub(super) fn routes() -> Vec<ApiRoute> {
     vec![
-        ApiRoute::get("/v1/rollouts", super::list, "list", "All rollouts, the last first")
-            .query::<String>("service", "Only those of this service.")
-            .query::<bool>("promoted", "Whether only those that were promoted.")
-            .fails(400, "The query has another field, or a value that is none.")
-            .answers::<Vec<RolloutView>>(200, JSON, "What is in the store.")
+        ApiRoute::get("/v1/rollouts", super::list, "list", "List rollouts, the newest first")
+            .query::<String>("service", "Rollouts of this service only.")
+            .query::<bool>("promoted", "Promoted rollouts only.")
+            .fails(400, "The query has an unknown field or an invalid value.")
+            .answers::<Vec<RolloutView>>(200, JSON, "The rollouts in the store.")
             .fails(500, "The store can't be read."),
-        ApiRoute::post("/v1/rollouts", super::apply, "apply", "Take a rollout on")
+        ApiRoute::post("/v1/rollouts", super::apply, "apply", "Apply a rollout")
             .describe(
-                "It is begun at once, or queued behind the rollout that has its service. What it says is checked as a \
-                 whole first.",
+                "The server validates the rollout and starts it, or queues it behind the running rollout of its service.",
             )
             .query::<bool>(
                 "replace",
-                "Whether what is under way or queued for the service is aborted for it: that goes back to its baseline first.",
+                "Whether to abort running and queued rollouts of the service first.",
             )
             .body::<String>("application/yaml", "The rollout, in YAML (or JSON, which is YAML).")
-            .answers::<RolloutView>(201, JSON, "Taken on: begun or queued, or ended already.")
-            .fails(400, "The body is not UTF-8, or the query has a field that is none of these.")
-            .fails(409, "It could not begin. It is kept as failed, with the reason.")
-            .fails(422, "It is not valid: what is wrong, and where. Nothing was changed.")
+            .answers::<RolloutView>(201, JSON, "Accepted: started or queued, or ended already.")
+            .fails(400, "The body is not UTF-8, or the query has an unknown field.")
+            .fails(409, "The rollout failed to start. The store has it as failed, with the reason.")
+            .fails(422, "The rollout is invalid: the field and the reason. Nothing was changed.")
             .fails(500, "The store can't be written."),
-        ApiRoute::get("/v1/rollouts/{id}", super::show, "show", "Where a rollout stands")
-            .parameter::<i64>("id", "Its number.")
-            .answers::<RolloutView>(200, JSON, "What is kept of it, and its status while it is under way.")
-            .fails(400, "The number is none.")
-            .fails(404, "There is no such rollout.")
+        ApiRoute::get("/v1/rollouts/{id}", super::show, "show", "Show a rollout")
+            .parameter::<i64>("id", "Number of the rollout.")
+            .answers::<RolloutView>(200, JSON, "The rollout, with its status while it runs.")
+            .fails(400, "The number is invalid.")
+            .fails(404, "Unknown rollout.")
             .fails(500, "The store can't be read."),
-        ApiRoute::get("/v1/rollouts/{id}/events", super::events, "events", "What happens in a rollout")
+        ApiRoute::get("/v1/rollouts/{id}/events", super::events, "events", "Stream the events of a rollout")
             .describe(
-                "Server-sent events: everything that was told of the rollout, from the beginning or from where the client was, and then \
-                 what is, until it has ended. The data of each is JSON of this schema, its id the sequence number.",
+                "Server-sent events from the first, or after last-event-id, until the rollout ends. The data of each is JSON of \
+                 this schema, its id the sequence number.",
             )
-            .parameter::<i64>("id", "Its number.")
-            .header::<i64>("last-event-id", "The id of the last event that the client has heard.")
+            .parameter::<i64>("id", "Number of the rollout.")
+            .header::<i64>("last-event-id", "Id of the last event that the client received.")
             .answers::<TimedEvent<Event>>(200, "text/event-stream", "The events, each once and in order.")
-            .fails(400, "The number is none.")
-            .fails(404, "There is no such rollout.")
+            .fails(400, "The number is invalid.")
+            .fails(404, "Unknown rollout.")
             .fails(500, "The store can't be read."),
-        ApiRoute::post("/v1/rollouts/{id}/{action}", super::execute, "command", "Give an order")
-            .describe("To order what is so already changes nothing.")
-            .parameter::<i64>("id", "The rollout's number.")
-            .parameter::<Action>("action", "What is to be done.")
-            .body::<CommandBody>(JSON, "Who wants it, and why.")
-            .answers::<RolloutView>(200, JSON, "Done, or so already.")
-            .fails(400, "The number is none, or the body is not JSON.")
-            .fails(404, "There is no such rollout, or no such order.")
-            .fails(409, "It makes no sense now: the reason. Nothing was changed.")
-            .fails(415, "The body is not said to be JSON.")
-            .fails(422, "The body's fields are not those of an order.")
+        ApiRoute::post("/v1/rollouts/{id}/{action}", super::execute, "command", "Control a rollout")
+            .describe("A command that is in effect already changes nothing.")
+            .parameter::<i64>("id", "Number of the rollout.")
+            .parameter::<Action>("action", "Action of the command.")
+            .body::<CommandBody>(JSON, "Author, reason and options of the command.")
+            .answers::<RolloutView>(200, JSON, "Done, or in effect already.")
+            .fails(400, "The number is invalid, or the body is not JSON.")
+            .fails(404, "Unknown rollout or action.")
+            .fails(409, "The state of the rollout rejects the command: the reason. Nothing was changed.")
+            .fails(415, "The content type is not JSON.")
+            .fails(422, "The body has an unknown or invalid field.")
             .fails(500, "The store can't be read."),
-        ApiRoute::get("/metrics", super::metrics, "metrics", "Where all rollouts stand, for Prometheus")
-            .answers::<String>(200, "text/plain; version=0.0.4", "Prometheus's text format.")
+        ApiRoute::get("/metrics", super::metrics_page, "metrics", "Metrics for Prometheus")
+            .answers::<String>(200, prometheus_text::CONTENT_TYPE, "Prometheus's text format.")
             .fails(500, "The store can't be read."),
-        ApiRoute::get("/healthz", async || "ok\n", "healthz", "Whether the server lives")
+        ApiRoute::get("/healthz", async || "ok\n", "healthz", "Liveness")
             .without_token()
-            .answers::<String>(200, TEXT, "It answers: that is all it says."),
-        ApiRoute::get("/readyz", super::ready, "readyz", "Whether the server can take rollouts on")
-            .describe("Asked often, it writes to the store every ten seconds at most.")
+            .answers::<String>(200, TEXT, "The process responds."),
+        ApiRoute::get("/readyz", super::ready, "readyz", "Readiness")
+            .describe("Probes the store with a write, every ten seconds at most.")
             .without_token()
-            .answers::<String>(200, TEXT, "It goes on with what was in its store, and can write it.")
-            .fails(503, "It does not yet, or can't: the reason."),
+            .answers::<String>(200, TEXT, "Rollouts are resumed, and the store is writable.")
+            .fails(503, "Not ready: the reason."),
         ApiRoute::get("/openapi.json", super::openapi, "openapi", "This document")
             .without_token()
             .answers::<Map<String, Value>>(200, JSON, "OpenAPI 3.1."),
@@ -105,7 +105,7 @@ pub fn document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "serin",
-            "description": "Rollouts of services behind Envoy: taken on, looked at, ordered about.",
+            "description": "Apply, show and control rollouts of services behind Envoy.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
@@ -115,7 +115,7 @@ pub fn document() -> Value {
             "schemas": schemas.definitions(),
             "responses": {
                 "Problem": {
-                    "description": "Why it was not done.",
+                    "description": "The reason of the failure.",
                     "content": { JSON: { "schema": problem } },
                 },
             },
@@ -123,18 +123,18 @@ pub fn document() -> Value {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The server's token: one to look, another to look and order. Without tokens only its own machine reaches it.",
+                    "description": "A token for reads, or one for reads and commands. A server without tokens listens on loopback only.",
                 },
             },
         },
     })
 }
 
-/// Makes the schemas of types.
+/// Generates the schemas of types.
 struct Schemas {
-    /// Of what the server sends.
+    /// Of responses.
     sent: SchemaGenerator,
-    /// Of what it reads.
+    /// Of requests.
     read: SchemaGenerator,
 }
 
@@ -149,7 +149,7 @@ impl Schemas {
         }
     }
 
-    /// All that were made and have a name.
+    /// The named schemas.
     fn definitions(mut self) -> Map<String, Value> {
         let mut definitions = self.read.take_definitions(true);
         definitions.extend(self.sent.take_definitions(true));
@@ -158,7 +158,7 @@ impl Schemas {
     }
 }
 
-/// Doc comments are written for rustdoc: takes their line breaks and links out of the descriptions.
+/// Removes line breaks and links of rustdoc from descriptions.
 fn in_prose(schema: &mut Schema) {
     if let Some(Value::String(description)) = schema.get_mut("description") {
         *description = description.replace('\n', " ").replace("[`", "`").replace("`]", "`");

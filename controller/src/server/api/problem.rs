@@ -1,4 +1,4 @@
-//! What is answered when something goes wrong.
+//! The body of error responses.
 
 use axum::Json;
 use axum::body::to_bytes;
@@ -7,18 +7,18 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The longest explanation, in bytes, that is handed on.
+/// Longest explanation, in bytes.
 const MAX_PROBLEM_BYTES: usize = 10_000;
 
-/// What is answered instead of what was asked for.
+/// An error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// Why, as a sentence.
+    /// Reason.
     pub error: String,
 }
 
-/// Makes a [`Problem`] of the answer if it tells of a failure in another form: what the framework answers by itself, be it that a body is too
-/// long or a method not served, looks like all other failures then.
+/// Converts error responses of the framework, such as for a body that is too long, to a
+/// [`Problem`].
 pub(super) async fn in_json(answer: Response) -> Response {
     let status = answer.status();
     let is_json =
@@ -29,10 +29,10 @@ pub(super) async fn in_json(answer: Response) -> Response {
     let (mut head, body) = answer.into_parts();
     head.headers.remove(header::CONTENT_TYPE);
     head.headers.remove(header::CONTENT_LENGTH);
-    let said = to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();
-    let error = match String::from_utf8_lossy(&said).trim() {
+    let body = to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();
+    let error = match String::from_utf8_lossy(&body).trim() {
         "" => status.canonical_reason().unwrap_or_default().to_lowercase(),
-        said => said.to_owned(),
+        text => text.to_owned(),
     };
     (head, Json(Problem { error })).into_response()
 }

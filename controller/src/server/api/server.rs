@@ -1,4 +1,4 @@
-//! The HTTP server: like axum's own, but it does not wait for clients that say nothing.
+//! The HTTP server: axum's, with a limit for clients that send no request.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,19 +10,22 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
-/// A connection is closed that sends no complete head of a request for so long; one that is kept for the next request too.
+/// Time for the head of a request, on new and on idle connections.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves all that connect, for as long as the future is polled. Connections that are open go on after that, until the process ends.
+/// Serves connections while the future is polled. Open connections last until the process ends.
 pub async fn serve(mut listener: TcpListener, router: Router) -> Infallible {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     loop {
-        // axum's: waits out what can't be accepted now, such as for want of file descriptors.
+        // axum's: retries when accept fails, such as with no file descriptor left.
         let (stream, _) = Listener::accept(&mut listener).await;
         let service = TowerToHyperService::new(router.clone());
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        // Whatever ends a connection is its client's affair.
-        tokio::spawn(async move { connection.await.ok() });
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection closed");
+            }
+        });
     }
 }

@@ -1,8 +1,8 @@
-//! A cluster by the name that Istio gives it.
+//! Istio's names of clusters.
 
 use serde_json::{Value, json};
 
-/// What is in a name such as `outbound|9080|v2|reviews.bookinfo.svc.cluster.local`.
+/// The parts of a name such as `outbound|9080|v2|reviews.bookinfo.svc.cluster.local`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct IstioCluster<'n> {
     port: u16,
@@ -13,7 +13,7 @@ pub(super) struct IstioCluster<'n> {
 
 impl<'n> IstioCluster<'n> {
     /// # Errors
-    /// The name is none of Istio's.
+    /// The name is not one of Istio's.
     pub(super) fn parse(name: &'n str) -> Result<Self, String> {
         let mut parts = name.split('|');
         let parsed = (|| {
@@ -24,18 +24,18 @@ impl<'n> IstioCluster<'n> {
         })();
         parsed.filter(|cluster| !cluster.host.is_empty()).ok_or_else(|| {
             format!(
-                "spec.versions: the cluster {name:?} is none of Istio's, such as outbound|80|v2|shop.default.svc.cluster.local"
+                "spec.versions: the cluster {name:?} is not one of Istio's, such as outbound|80|v2|shop.default.svc.cluster.local"
             )
         })
     }
 
-    /// As a DestinationRule explains it: by the label that is usual.
+    /// Its subset in a DestinationRule, by the usual label.
     pub(super) fn subset(&self) -> Option<Value> {
         let subset = self.subset?;
         Some(json!({ "name": subset, "labels": { "version": subset } }))
     }
 
-    /// As a VirtualService names it.
+    /// Its destination in a VirtualService.
     pub(super) fn destination(&self) -> Value {
         let (host, port) = (self.host, json!({ "number": self.port }));
         match self.subset {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_taken_apart() {
+    fn names_are_parsed() {
         let name = "outbound|9080|v2|reviews.bookinfo.svc.cluster.local";
         let cluster = IstioCluster::parse(name).unwrap();
         let host = "reviews.bookinfo.svc.cluster.local";
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(whole.subset(), None);
         for other in ["shop-v2", "inbound|80||shop", "outbound|http||shop", "outbound|80|v2|"] {
             let error = IstioCluster::parse(other).unwrap_err();
-            assert!(error.contains(other) && error.contains("none of Istio's"), "{error}");
+            assert!(error.contains(other) && error.contains("not one of Istio's"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A route, with all that there is to know of it.
+//! A route and its documentation.
 
 use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 use super::super::ApiState;
 use super::Schemas;
 
-/// How a method of a path is served, and what the document says of it.
+/// The handler of a method of a path, and its documentation.
 pub(in super::super) struct ApiRoute {
-    /// With `{names}` in braces, as both the router and OpenAPI have them.
+    /// With `{names}` in braces, as in the router and in OpenAPI.
     pub(in super::super) path: &'static str,
-    /// What serves it.
+    /// Its handler.
     pub(in super::super) serve: MethodRouter<ApiState>,
-    /// Whether it takes no token.
+    /// Whether it needs no token.
     pub(in super::super) open: bool,
     /// `get` or `post`.
     pub(super) method: &'static str,
@@ -50,7 +50,7 @@ impl Content {
 }
 
 impl ApiRoute {
-    /// Whoever may look may use it.
+    /// A read: either token allows it.
     pub(super) fn get<T: 'static>(
         path: &'static str,
         handler: impl Handler<T, ApiState>,
@@ -60,7 +60,7 @@ impl ApiRoute {
         Self::new(path, "get", routing::get(handler), name, summary)
     }
 
-    /// Whoever may order may use it.
+    /// A command: the operate token allows it.
     pub(super) fn post<T: 'static>(
         path: &'static str,
         handler: impl Handler<T, ApiState>,
@@ -68,7 +68,7 @@ impl ApiRoute {
         summary: &'static str,
     ) -> Self {
         let route = Self::new(path, "post", routing::post(handler), name, summary);
-        route.fails(403, "The token may look, but not order.")
+        route.fails(403, "The token allows reads only.")
     }
 
     fn new(
@@ -89,21 +89,21 @@ impl ApiRoute {
             parameters: Vec::new(),
             body: None,
             answers: Vec::new(),
-            failures: vec![(408, "The request did not come, or the answer, within 30 seconds.")],
+            failures: vec![(408, "The request or its response took more than 30 seconds.")],
         }
     }
 
-    /// It takes no token.
+    /// Needs no token.
     pub(super) fn without_token(self) -> Self {
         Self { open: true, ..self }
     }
 
-    /// What the summary leaves out.
+    /// Details beyond the summary.
     pub(super) fn describe(self, description: &'static str) -> Self {
         Self { description: Some(description), ..self }
     }
 
-    /// A part of the path.
+    /// A path parameter.
     pub(super) fn parameter<T: JsonSchema>(
         self,
         name: &'static str,
@@ -112,7 +112,7 @@ impl ApiRoute {
         self.with::<T>("path", name, description)
     }
 
-    /// A field of the query that may be there.
+    /// An optional query parameter.
     pub(super) fn query<T: JsonSchema>(
         self,
         name: &'static str,
@@ -121,7 +121,7 @@ impl ApiRoute {
         self.with::<T>("query", name, description)
     }
 
-    /// A header that may be sent.
+    /// An optional header.
     pub(super) fn header<T: JsonSchema>(
         self,
         name: &'static str,
@@ -141,7 +141,7 @@ impl ApiRoute {
         self
     }
 
-    /// What is sent with it.
+    /// The request body.
     pub(super) fn body<T: JsonSchema>(
         self,
         media_type: &'static str,
@@ -152,7 +152,7 @@ impl ApiRoute {
         Self { body, ..self }.fails(413, "The body is longer than a mebibyte.")
     }
 
-    /// What is answered.
+    /// A response.
     pub(super) fn answers<T: JsonSchema>(
         mut self,
         status: u16,
@@ -164,7 +164,7 @@ impl ApiRoute {
         self
     }
 
-    /// What is answered instead, with a [`Problem`](super::Problem).
+    /// An error response, with a [`Problem`](super::Problem).
     pub(super) fn fails(mut self, status: u16, reason: &'static str) -> Self {
         self.failures.push((status, reason));
         self
@@ -216,10 +216,11 @@ impl ApiRoute {
             (*status, json!({ "description": answer.description, "content": content }))
         };
         let mut responses: Vec<_> = self.answers.iter().map(answer).collect();
-        let unauthorized = (401, "A token is needed, or the one that is given is not known.");
+        let unauthorized = (401, "The token is missing or unknown.");
         let failures = self.failures.iter().chain((!self.open).then_some(&unauthorized));
-        responses.extend(failures.map(|(status, why)| {
-            let problem = json!({ "$ref": "#/components/responses/Problem", "description": why });
+        responses.extend(failures.map(|(status, reason)| {
+            let problem =
+                json!({ "$ref": "#/components/responses/Problem", "description": reason });
             (*status, problem)
         }));
         responses.sort_by_key(|(status, _)| *status);

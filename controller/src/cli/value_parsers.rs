@@ -1,4 +1,4 @@
-//! Numbers on the command line, with their ranges.
+//! Parsers of numbers with ranges.
 
 /// Parses a number and checks its range.
 pub(super) fn number(
