@@ -12,7 +12,7 @@
 //! - [`xds`]: the filter's configuration for many proxies, over gRPC.
 //! - [`webhooks`]: calls hooks.
 //! - [`doctor`]: checks a running setup.
-//! - [`telemetry`]: metrics.
+//! - [`telemetry`]: metrics of servers and operators.
 //! - [`record`]: what the judge saw, as a file that can be judged again.
 //! - [`cli`]: the command line.
 

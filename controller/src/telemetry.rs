@@ -1,6 +1,7 @@
 //! What a server of rollouts tells Prometheus, in its text format (version 0.0.4).
 
 mod histogram;
+pub mod operator;
 
 use std::fmt::Write;
 use std::time::Duration;

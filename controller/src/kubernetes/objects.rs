@@ -42,6 +42,8 @@ pub(crate) enum ClusterError {
     Field { what: String, cause: FieldError },
     #[error("{what}: {cause}")]
     Plugin { what: String, cause: PluginError },
+    #[error("{reason}")]
+    DestinationMissing { reason: String },
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
 }
@@ -218,6 +220,7 @@ impl ClusterError {
             Self::Contended { .. } => "Contended",
             Self::Rejected { .. } | Self::Timeout { .. } => "ApiServer",
             Self::Field { .. } | Self::Plugin { .. } => "ObjectInvalid",
+            Self::DestinationMissing { .. } => "DestinationMissing",
             Self::LeaseLost(_) => "NotLeading",
         }
     }
@@ -269,6 +272,9 @@ pub(crate) async fn finalize(
     } }));
     let params = PatchParams::default();
     match timeout(TIMEOUT, api.patch(&object.name_any(), &params, &patch)).await {
+        Ok(Err(Error::Api(status))) if status.code == 409 => {
+            Err(ClusterError::Contended { what: what() })
+        }
         Ok(answer) => answer.map_err(|error| user_message(&what(), KIND, error)),
         Err(_) => Err(ClusterError::Timeout { what: what() }),
     }

@@ -1,6 +1,10 @@
 //! What is to be done for an object, decided from what it says. Pure.
 
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
 use serin_core::rollout::command::{Action, Command};
+use serin_core::spec::manifest::Manifest;
 use serin_filter::names::VersionName;
 
 use crate::kubernetes::status::{ObjectStatus, RolloutPhase};
@@ -17,6 +21,30 @@ pub(crate) struct DesiredState<'o> {
     pub(crate) command: Option<&'o str>,
     /// Whether the object is being deleted.
     pub(crate) deleted: bool,
+}
+
+/// The specification in an object.
+///
+/// # Errors
+/// It is not valid.
+pub(crate) fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    let namespace = object.namespace().unwrap_or_default();
+    Manifest::read(&object.name_any(), &namespace, spec).map_err(|error| error.to_string())
+}
+
+/// The desired state in an object.
+#[must_use]
+pub(crate) fn desired_state<'o>(
+    object: &'o DynamicObject,
+    manifest: &'o Manifest,
+) -> DesiredState<'o> {
+    DesiredState {
+        baseline: manifest.baseline(),
+        candidate: manifest.candidate(),
+        command: object.annotations().get(command::ANNOTATION).map(|text| &**text),
+        deleted: object.metadata.deletion_timestamp.is_some(),
+    }
 }
 
 /// What is to be done for an object whose rollout is not being carried out here.

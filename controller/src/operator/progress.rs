@@ -307,8 +307,9 @@ fn not_degraded() -> ConditionUpdate {
     ConditionUpdate { type_: DEGRADED, holds: false, reason, message }
 }
 
-/// The word for an obstacle: its kind, as the API has it, in the case of Kubernetes.
-fn blocker_reason(blocker: &Blocker) -> String {
+/// The reason of a condition: the kind of the blocker in CamelCase.
+#[must_use]
+pub(crate) fn blocker_reason(blocker: &Blocker) -> String {
     let value = serde_json::to_value(blocker).unwrap_or_default();
     let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("blocked");
     let mut letters = kind.chars();
