@@ -8,6 +8,7 @@ mod crd;
 mod doctor;
 mod init;
 mod judge;
+mod logging;
 mod number;
 mod openapi;
 mod operator;
@@ -28,6 +29,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::logging::LoggingArgs;
+
 /// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
 /// worse.
 ///
@@ -37,6 +40,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "serin", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
+    #[command(flatten)]
+    logging: LoggingArgs,
+
     #[command(subcommand)]
     command: CliCommand,
 }
@@ -60,6 +66,12 @@ enum CliCommand {
     Openapi(openapi::OpenApiArgs),
     Crd(crd::CrdArgs),
     Operator(operator::OperatorArgs),
+}
+
+impl CliCommand {
+    fn is_server(&self) -> bool {
+        matches!(self, Self::Serve(_) | Self::Operator(_))
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -113,6 +125,9 @@ pub async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    if let Err(error) = cli.logging.init(cli.command.is_server()) {
+        return fail(ExitStatus::Invalid, error).into();
+    }
     let exit = match cli.command {
         CliCommand::Run(run) => run.execute().await,
         CliCommand::Judge(judge) => judge.execute(),

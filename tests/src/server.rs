@@ -79,7 +79,7 @@ impl Server {
                 child.wait().await.expect("a child can be waited for");
                 return None;
             };
-            if let Some(url) = line.strip_prefix("serin: serving on ") {
+            if let Some((_, url)) = line.split_once("serving on ") {
                 break url.to_owned();
             }
             eprintln!("{line}");

@@ -13,6 +13,7 @@ use serin_core::rollout::event::{Event, RolloutVerdict, Summary};
 use serin_core::rollout::machine::{Output, Rollout};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing::Instrument;
 
 use super::report::Format;
 use super::{ExitStatus, fail};
@@ -20,6 +21,7 @@ use crate::cli::reporter::BackgroundReporter;
 use crate::cli::spec_file;
 use crate::engine::{ControlMessage, EngineContext, EnvoyEngine};
 use crate::record::Writer;
+use crate::telemetry;
 
 /// Carry out a rollout
 ///
@@ -113,7 +115,9 @@ impl RunArgs {
         };
         let mut session =
             CliJournal { reporter: BackgroundReporter::new(self.output.resolve()), record };
-        let summary = engine.run(course, &mut session, interrupts).await;
+        let plan = course.rollout.plan();
+        let span = telemetry::rollout_span(&plan.name, &plan.service, None);
+        let summary = engine.run(course, &mut session, interrupts).instrument(span).await;
         session.reporter.finish();
         exit(&summary)
     }
@@ -176,7 +180,7 @@ impl Journal for CliJournal {
         if let Some(record) = &mut self.record
             && let Err(error) = record.add(ruling)
         {
-            eprintln!("serin: the record ends here: {error}");
+            tracing::warn!(%error, "record ends here");
             self.record = None;
         }
     }

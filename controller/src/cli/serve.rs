@@ -124,7 +124,7 @@ impl ServeArgs {
             Err(error) => return fail(ExitStatus::Failed, error),
         };
         if let Ok(address) = listener.local_addr() {
-            eprintln!("serin: serving on http://{address}");
+            tracing::info!("serving on http://{address}");
         }
         let (Ok(mut interrupt), Ok(mut terminate)) =
             (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

@@ -73,7 +73,7 @@ impl XdsArgs {
             .map_err(|reason| (ExitStatus::Failed, reason))?;
         let server = XdsServer::bind(address, self.tls().as_ref())
             .map_err(|error| (ExitStatus::Failed, format!("--xds-listen: {error}")))?;
-        eprintln!("serin: serving xDS on {}", server.address());
+        tracing::info!("serving xDS on {}", server.address());
         let serving = async move {
             match server.serve(publisher).await {
                 Ok(()) => "the xDS server has ended".to_owned(),

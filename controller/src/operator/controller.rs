@@ -112,7 +112,7 @@ impl RolloutController {
         let (cluster, identity) = (self.cluster.clone(), self.identity.clone());
         let reconciler = RolloutReconciler { cluster, api, identity, reporter };
         let (sender, changes) = watch::channel(Some(object));
-        let span = info_span!("rollout", namespace = key.0, rollout = key.1);
+        let span = info_span!("reconciler", namespace = key.0, rollout = key.1);
         self.tasks.spawn(reconciler.run(changes).instrument(span));
         self.objects.insert(key, sender);
     }

@@ -115,6 +115,7 @@ impl Journal for StatusJournal {
             Ok(status) => self.store.write(status).await,
             Err(why) => Err(StatusError::Failed(why)),
         };
+        self.reporter.store_write(written.is_ok());
         match written {
             Ok(()) => {
                 self.unpersisted.clear();
@@ -141,8 +142,8 @@ impl Journal for StatusJournal {
         self.reporter.event(event);
     }
 
-    fn on_poll(&mut self, late: Duration, _: Duration) {
-        self.reporter.poll(late);
+    fn on_poll(&mut self, late: Duration, took: Duration) {
+        self.reporter.poll(late, took);
     }
 
     /// The state has all that is needed of it.

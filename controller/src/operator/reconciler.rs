@@ -14,6 +14,7 @@ use serin_core::spec::{KIND, Spec};
 use serin_filter::names::{Generation, VersionName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 
 use super::intent::{Intent, desired_state, implied_command, intent, manifest, pending_command};
 use super::mesh::{self, ClusterContext, MeshHandles, StartState};
@@ -29,6 +30,7 @@ use crate::operator::journal::StatusJournal;
 use crate::operator::mailbox::CommandMailbox;
 use crate::operator::reconcile_error::{ReconcileError, invalid};
 use crate::storage::status::{StatusError, StatusStore};
+use crate::telemetry;
 
 /// Keeps an object until its routes are as they shall be left.
 pub(crate) const FINALIZER: &str = "serin.dev/routes";
@@ -292,6 +294,8 @@ impl RolloutReconciler {
     ) -> NextStep {
         let plan = course.rollout.plan();
         let versions = (plan.baseline.clone(), plan.candidate.clone());
+        let (name, namespace) = (store.object().name_any(), store.object().namespace());
+        let span = telemetry::rollout_span(&name, &plan.service, namespace.as_deref());
         mailbox.set_generation(store.object().metadata.generation.unwrap_or(0));
         mailbox.set_phase(store.status().phase);
         let stored = store.status().command.clone();
@@ -309,7 +313,7 @@ impl RolloutReconciler {
         let MeshHandles { router, source, watches: _watches, .. } = mesh;
         let engine = Engine { router, source };
         tokio::select! {
-            _ = engine.run(course, &mut journal, wished) => {}
+            _ = engine.run(course, &mut journal, wished).instrument(span) => {}
             () = watch_object(seen, &versions, heard, &mailbox, &wishes) => {}
             _ = superseded.wait_for(|superseded| *superseded) => {}
         }

@@ -91,25 +91,28 @@ impl RolloutReporter {
             },
             (_, None) => {}
         }
-        if let Event::Ended(summary) = event {
-            self.0.metrics.verdict(summary.verdict);
-        }
+        self.0.metrics.rollouts.on_event(event);
         note.into_iter().for_each(|note| self.publish(note));
     }
 
     /// The metrics of a rollout under way.
     pub(crate) fn progress(&self, rollout: &Rollout) {
-        self.0.metrics.set_rollout(&self.0.labels, &rollout.status());
+        self.0.metrics.set_status(&self.0.labels, Some(rollout.status()));
     }
 
     /// The rollout is not under way here any more.
     pub(crate) fn stopped(&self) {
-        self.0.metrics.remove_rollout(&self.0.labels);
+        self.0.metrics.set_status(&self.0.labels, None);
     }
 
-    /// A poll began this much later than due.
-    pub(crate) fn poll(&self, late: Duration) {
-        self.0.metrics.poll(late);
+    /// A poll began this much later than due, and took this long.
+    pub(crate) fn poll(&self, late: Duration, took: Duration) {
+        self.0.metrics.rollouts.on_poll(late, took);
+    }
+
+    /// The state of the rollout was written to the status, or could not be.
+    pub(crate) fn store_write(&self, written: bool) {
+        self.0.metrics.rollouts.on_store_write(written);
     }
 }
 

@@ -159,7 +159,7 @@ impl ConfigSink for XdsGroup {
         self.config.config = config;
         self.config.generations.insert(service.to_string(), generation);
         if let Err(why) = self.store.save(&self.group, &self.config) {
-            eprintln!("serin: what group {} is served can't be kept: {why}", self.group);
+            tracing::error!(group = self.group, error = %why, "served configuration not persisted");
         }
         Ok(())
     }

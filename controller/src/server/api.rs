@@ -15,6 +15,8 @@ use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use futures_util::{Stream, StreamExt, stream};
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,11 +26,13 @@ use serin_core::spec::MAX_BYTES;
 use serin_filter::trust::Trust;
 use tower_http::timeout::TimeoutLayer;
 
+use self::metrics::RequestMetrics;
 use self::openapi::ApiRoute;
 pub use self::problem::Problem;
 use crate::server::supervisor::{Supervisor, SupervisorError};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
 
+mod metrics;
 pub mod openapi;
 mod problem;
 mod server;
@@ -60,6 +64,7 @@ impl Tokens {
 struct ApiState {
     supervisor: Arc<Supervisor>,
     tokens: Arc<Tokens>,
+    registry: Arc<Registry>,
 }
 
 /// A rollout as it is shown.
@@ -124,7 +129,9 @@ impl From<QueryRejection> for ApiError {
 pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
     #[allow(clippy::cast_possible_truncation)] // a megabyte
     let most = DefaultBodyLimit::max(MAX_BYTES as usize);
-    let shared = ApiState { supervisor, tokens: Arc::new(tokens) };
+    let requests = RequestMetrics::default();
+    let registry = Arc::new(metrics::registry(&supervisor, &requests));
+    let shared = ApiState { supervisor, tokens: Arc::new(tokens), registry };
     let (open, guarded): (Vec<_>, Vec<_>) =
         openapi::routes().into_iter().partition(|route| route.open);
     let add = |router: Router<ApiState>, route: ApiRoute| router.route(route.path, route.serve);
@@ -138,6 +145,7 @@ pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
         .layer(most)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
         .layer(map_response(problem::in_json))
+        .layer(from_fn_with_state(requests, metrics::measure))
         .with_state(shared)
 }
 
@@ -218,14 +226,14 @@ async fn openapi() -> Json<Value> {
     Json(openapi::document())
 }
 
-/// For Prometheus.
-async fn metrics(
+async fn metrics_page(
     State(shared): State<ApiState>,
 ) -> Result<([(HeaderName, &'static str); 1], String), ApiError> {
-    let shown: Vec<_> =
-        shared.supervisor.entries()?.into_iter().map(|entry| shared.view(entry)).collect();
-    let page = crate::telemetry::render(&shown, shared.supervisor.poll_metrics());
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page))
+    let mut page = String::new();
+    prometheus_text::encode(&mut page, &shared.registry).map_err(|_| {
+        ApiError(StatusCode::INTERNAL_SERVER_ERROR, "the store can't be read".to_owned())
+    })?;
+    Ok(([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], page))
 }
 
 async fn show(

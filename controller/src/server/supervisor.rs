@@ -17,11 +17,12 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use self::readiness::Readiness;
 use crate::engine::{ControlMessage, EngineContext, EnvoyEngine, RunState};
 use crate::storage::sqlite::{Checkpoint, QueueState, RolloutEntry, Store, StoreError};
-use crate::telemetry::PollMetrics;
+use crate::telemetry::{self, RolloutMetrics};
 
 mod readiness;
 
@@ -69,7 +70,7 @@ pub struct Supervisor {
     /// Held while rollouts are begun: two at once must not take the same service.
     start_lock: tokio::sync::Mutex<()>,
     readiness: Arc<Readiness>,
-    poll_metrics: Arc<PollMetrics>,
+    metrics: Arc<RolloutMetrics>,
 }
 
 /// What a runner may do.
@@ -109,13 +110,13 @@ impl Supervisor {
             new_events: watch::Sender::new(0),
             start_lock: tokio::sync::Mutex::default(),
             readiness: Arc::default(),
-            poll_metrics: Arc::default(),
+            metrics: Arc::default(),
         });
         for entry in supervisor.store.list()? {
             if entry.phase == QueueState::Running
                 && let Err(error) = supervisor.resume(&entry)
             {
-                eprintln!("serin: rollout {} can't go on: {error}", entry.id);
+                tracing::error!(rollout = entry.id, %error, "rollout not resumed");
             }
         }
         // A proxy may keep it waiting; whoever asks is answered meanwhile.
@@ -135,16 +136,16 @@ impl Supervisor {
                 SignedDuration::try_from(self.options.retention).unwrap_or(SignedDuration::MAX);
             let before = Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
             if let Err(error) = block_in_place(|| self.store.purge(before)) {
-                eprintln!("serin: old rollouts can't be forgotten: {error}");
+                tracing::warn!(%error, "old rollouts not purged");
             }
             tokio::time::sleep(PURGE_INTERVAL).await;
         }
     }
 
-    /// How punctual looks are.
+    /// Measurements of all rollouts.
     #[must_use]
-    pub fn poll_metrics(&self) -> &PollMetrics {
-        &self.poll_metrics
+    pub fn metrics(&self) -> &RolloutMetrics {
+        &self.metrics
     }
 
     /// Whether it has taken over what was in the store, and can write it.
@@ -274,7 +275,7 @@ impl Supervisor {
     /// Begins what can begin, as soon as the store lets it.
     async fn begin_queued_with_retry(self: &Arc<Self>) {
         while let Err(error) = self.begin_queued().await {
-            eprintln!("serin: what is queued can't begin: {error}");
+            tracing::warn!(%error, "queued rollouts not started");
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
@@ -332,19 +333,19 @@ impl Supervisor {
     fn spawn(self: &Arc<Self>, id: i64, service: String, beginning: StartMode) {
         let (control, mut wished) = mpsc::channel(CHANNEL_CAPACITY);
         let (told, status) = watch::channel(None);
-        self.running().insert(id, RunningRollout { service, control, status });
+        self.running().insert(id, RunningRollout { service: service.clone(), control, status });
         let supervisor = self.clone();
-        tokio::spawn(async move {
+        let span = telemetry::rollout_span(&id, &service, None);
+        let task = async move {
             let (store, new_events) = (supervisor.store.clone(), supervisor.new_events.clone());
             let readiness = supervisor.readiness.clone();
-            let (unpersisted, failing, poll_metrics) =
-                (Vec::new(), false, supervisor.poll_metrics.clone());
+            let (unpersisted, failing, metrics) = (Vec::new(), false, supervisor.metrics.clone());
             let mut journal = SqliteJournal {
                 id,
                 store,
                 new_events,
                 readiness,
-                poll_metrics,
+                metrics,
                 status: told,
                 unpersisted,
                 failing,
@@ -355,7 +356,8 @@ impl Supervisor {
             }
             supervisor.running().remove(&id);
             supervisor.begin_queued_with_retry().await;
-        });
+        };
+        tokio::spawn(task.instrument(span));
     }
 
     /// Gives an order.
@@ -478,7 +480,7 @@ impl StartMode {
                 Err(error) => error.to_string(),
             };
             if told.as_ref() != Some(&error) {
-                eprintln!("serin: rollout {} can't go on yet: {error}", journal.id);
+                tracing::warn!(error, "rollout not resumed yet");
                 told = Some(error.clone());
             }
             let Ok(Some(ControlMessage::Command(order, reply))) =
@@ -508,7 +510,7 @@ struct SqliteJournal {
     store: Arc<Store>,
     new_events: watch::Sender<u64>,
     readiness: Arc<Readiness>,
-    poll_metrics: Arc<PollMetrics>,
+    metrics: Arc<RolloutMetrics>,
     status: watch::Sender<Option<RolloutStatus>>,
     /// What was done, but could not be kept yet.
     unpersisted: Vec<Output>,
@@ -543,6 +545,7 @@ impl Journal for SqliteJournal {
         // The disk may take its time; other rollouts go on meanwhile.
         match self.store.commit_batched(self.id, at, rollout, &self.unpersisted).await {
             Ok(()) => {
+                self.metrics.on_store_write(true);
                 self.readiness.record_write(Ok(()));
                 self.failing = false;
                 self.unpersisted.clear();
@@ -550,6 +553,7 @@ impl Journal for SqliteJournal {
                 Ok(())
             }
             Err(error) => {
+                self.metrics.on_store_write(false);
                 self.readiness.record_write(Err(error.to_string()));
                 // A rollback goes on, and is told later; the rest is not done.
                 self.unpersisted.truncate(if rollout.is_rolling_back() {
@@ -558,10 +562,7 @@ impl Journal for SqliteJournal {
                     waiting
                 });
                 if !std::mem::replace(&mut self.failing, true) {
-                    eprintln!(
-                        "serin: rollout {} stays where it is until the store can be written: {error}",
-                        self.id
-                    );
+                    tracing::error!(%error, "store write failed; the rollout waits");
                 }
                 Err(error.to_string())
             }
@@ -569,6 +570,7 @@ impl Journal for SqliteJournal {
     }
 
     fn event(&mut self, _: Duration, event: &Event) {
+        self.metrics.on_event(event);
         if let Event::Progress(status) = event {
             self.status.send_replace(Some(status.clone()));
         }
@@ -578,6 +580,6 @@ impl Journal for SqliteJournal {
     fn ruling(&mut self, _: &Ruling) {}
 
     fn on_poll(&mut self, late: Duration, took: Duration) {
-        self.poll_metrics.observe(late, took);
+        self.metrics.on_poll(late, took);
     }
 }

@@ -1,30 +1,24 @@
 //! Metrics of `serin operator`, in the OpenMetrics text format.
 
-use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
-use serin_core::rollout::event::{RolloutStatus, RolloutVerdict};
+use prometheus_client::registry::Registry;
+use serin_core::rollout::event::RolloutStatus;
+
+use super::{RolloutMetrics, duration_histogram, encode_gauges, encode_statuses};
 
 /// The media type of [`OperatorMetrics::page`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Upper bounds of latencies, in seconds.
-const LATENCY: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0];
-
-/// Upper bounds of the lateness of polls, in seconds.
-const LATENESS: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
-
-/// A share, or evidence.
-type Ratio = Gauge<f64, AtomicU64>;
 
 /// The namespace and the name of a ServiceRollout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,14 +34,9 @@ struct ReasonLabels {
     reason: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, EncodeLabelSet)]
 struct PhaseLabels {
     phase: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerdictLabels {
-    verdict: &'static str,
 }
 
 /// A kind of request to the API server.
@@ -73,82 +62,63 @@ pub struct OperatorMetrics {
     reconciles: Counter,
     errors: Family<ReasonLabels, Counter>,
     requests: Family<AnswerLabels, Counter>,
-    latency: Family<RequestLabels, Histogram>,
+    latency: Family<RequestLabels, Histogram, fn() -> Histogram>,
     leader: Gauge,
-    phases: Family<PhaseLabels, Gauge>,
-    /// The phase of each rollout in `phases`.
-    known: Mutex<HashMap<RolloutLabels, String>>,
-    weight: Family<RolloutLabels, Ratio>,
-    evidence: Family<RolloutLabels, Ratio>,
-    evidence_limit: Family<RolloutLabels, Ratio>,
-    verdicts: Family<VerdictLabels, Counter>,
-    lateness: Histogram,
+    states: RolloutStates,
+    /// Measurements of the rollouts under way.
+    pub(crate) rollouts: RolloutMetrics,
 }
 
 impl Default for OperatorMetrics {
     fn default() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("serin"),
+        let metrics = Self {
+            registry: Registry::default(),
             reconciles: Counter::default(),
             errors: Family::default(),
             requests: Family::default(),
-            latency: Family::new_with_constructor(|| Histogram::new(LATENCY)),
+            latency: Family::new_with_constructor(duration_histogram as fn() -> Histogram),
             leader: Gauge::default(),
-            phases: Family::default(),
-            known: Mutex::default(),
-            weight: Family::default(),
-            evidence: Family::default(),
-            evidence_limit: Family::default(),
-            verdicts: Family::default(),
-            lateness: Histogram::new(LATENESS),
+            states: RolloutStates::default(),
+            rollouts: RolloutMetrics::default(),
         };
-        metrics.register();
-        metrics
+        metrics.registered()
     }
 }
 
 impl OperatorMetrics {
-    fn register(&mut self) {
-        let Self { registry, .. } = self;
-        let name = "operator_reconciles";
-        registry.register(name, "Reconciles of ServiceRollouts", self.reconciles.clone());
-        registry.register("operator_errors", "Errors, by their reason", self.errors.clone());
-        let name = "operator_api_requests";
-        registry.register(name, "Requests to the API server", self.requests.clone());
-        let name = "operator_leader";
-        registry.register(name, "1 while this replica leads, else 0", self.leader.clone());
-        registry.register_with_unit(
-            "operator_api_request_duration",
-            "Time to the head of the API server's answer",
-            Unit::Seconds,
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register(
+            "serin_operator_reconciles",
+            "Reconciles of ServiceRollouts",
+            self.reconciles.clone(),
+        );
+        registry.register("serin_operator_errors", "Errors, by their reason", self.errors.clone());
+        registry.register(
+            "serin_operator_api_requests",
+            "Requests to the API server; the code is none if there was no answer",
+            self.requests.clone(),
+        );
+        registry.register(
+            "serin_operator_api_request_duration_seconds",
+            "Time from a request to the head of the API server's answer",
             self.latency.clone(),
         );
-        registry.register("rollouts", "ServiceRollouts, by their phase", self.phases.clone());
-        registry.register("rollout_weight", "The candidate's weight, 0 to 1", self.weight.clone());
         registry.register(
-            "rollout_evidence",
-            "Evidence against the candidate",
-            self.evidence.clone(),
+            "serin_operator_leader",
+            "1 while this replica leads, else 0",
+            self.leader.clone(),
         );
-        registry.register(
-            "rollout_evidence_limit",
-            "The evidence at which the candidate is rolled back",
-            self.evidence_limit.clone(),
-        );
-        registry.register("rollout_verdicts", "Rollouts that ended", self.verdicts.clone());
-        registry.register_with_unit(
-            "poll_lateness",
-            "How much later than due a poll of the proxies began",
-            Unit::Seconds,
-            self.lateness.clone(),
-        );
+        registry.register_collector(Box::new(self.states.clone()));
+        self.rollouts.register(registry);
+        self
     }
 
     /// The page for Prometheus.
     ///
     /// # Errors
     /// A metric can't be encoded.
-    pub fn page(&self) -> Result<String, std::fmt::Error> {
+    pub fn page(&self) -> Result<String, Error> {
         let mut page = String::new();
         encode(&mut page, &self.registry)?;
         Ok(page)
@@ -176,60 +146,69 @@ impl OperatorMetrics {
         self.leader.set(i64::from(leads));
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<RolloutLabels, String>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A rollout is in this phase; `None` if its object is gone.
     pub(crate) fn set_phase(&self, rollout: &RolloutLabels, phase: Option<&str>) {
-        let mut known = self.known();
-        let before = match phase {
-            Some(phase) => known.insert(rollout.clone(), phase.to_owned()),
-            None => known.remove(rollout),
-        };
-        let gauge =
-            |phase: &str| self.phases.get_or_create_owned(&PhaseLabels { phase: phase.to_owned() });
-        if let Some(phase) = before {
-            gauge(&phase).dec();
-        }
-        if let Some(phase) = phase {
-            gauge(phase).inc();
+        let phases = &mut self.states.lock().phases;
+        match phase {
+            Some(phase) => drop(phases.insert(rollout.clone(), phase.to_owned())),
+            None => drop(phases.remove(rollout)),
         }
     }
 
     /// Forgets the phases of all rollouts: another operator leads.
     pub(crate) fn clear_phases(&self) {
-        self.known().clear();
-        self.phases.clear();
+        self.states.lock().phases.clear();
     }
 
-    /// The weight of a rollout under way, and the evidence against its candidate.
-    pub(crate) fn set_rollout(&self, rollout: &RolloutLabels, status: &RolloutStatus) {
-        self.weight.get_or_create(rollout).set(status.weight.share());
-        self.evidence.get_or_create(rollout).set(status.evidence);
-        self.evidence_limit.get_or_create(rollout).set(status.limit);
-    }
-
-    /// A rollout is no longer under way here.
-    pub(crate) fn remove_rollout(&self, rollout: &RolloutLabels) {
-        for family in [&self.weight, &self.evidence, &self.evidence_limit] {
-            family.remove(rollout);
+    /// The state of a rollout under way; `None` when it is no longer under way here.
+    pub(crate) fn set_status(&self, rollout: &RolloutLabels, status: Option<RolloutStatus>) {
+        let statuses = &mut self.states.lock().statuses;
+        match status {
+            Some(status) => drop(statuses.insert(rollout.clone(), status)),
+            None => drop(statuses.remove(rollout)),
         }
     }
+}
 
-    /// A rollout ended.
-    pub(crate) fn verdict(&self, verdict: RolloutVerdict) {
-        let verdict = match verdict {
-            RolloutVerdict::Promoted => "Promoted",
-            RolloutVerdict::RolledBack => "RolledBack",
-            RolloutVerdict::Interrupted => "Stopped",
-        };
-        self.verdicts.get_or_create(&VerdictLabels { verdict }).inc();
+/// The rollouts as they stand at a scrape. Clones share it.
+#[derive(Debug, Clone, Default)]
+struct RolloutStates(Arc<Mutex<States>>);
+
+#[derive(Debug, Default)]
+struct States {
+    phases: HashMap<RolloutLabels, String>,
+    statuses: HashMap<RolloutLabels, RolloutStatus>,
+}
+
+impl RolloutStates {
+    fn lock(&self) -> MutexGuard<'_, States> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// A poll began this much later than due.
-    pub(crate) fn poll(&self, late: Duration) {
-        self.lateness.observe(late.as_secs_f64());
+impl Collector for RolloutStates {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let states = self.lock();
+        let mut counts = BTreeMap::<_, u64>::new();
+        for phase in states.phases.values() {
+            *counts.entry(phase).or_default() += 1;
+        }
+        let counts: Vec<_> = counts
+            .into_iter()
+            .map(|(phase, count)| (PhaseLabels { phase: phase.clone() }, count))
+            .collect();
+        encode_gauges(
+            &mut encoder,
+            "serin_rollouts",
+            "ServiceRollouts, by their phase",
+            counts.iter().map(|(labels, count)| (labels, *count)),
+        )?;
+        let statuses: Vec<_> = states
+            .statuses
+            .iter()
+            .map(|(labels, status)| (labels.clone(), status.clone()))
+            .collect();
+        encode_statuses(&mut encoder, &statuses)
     }
 }
 
@@ -253,7 +232,7 @@ mod tests {
         metrics.set_phase(&rollout("a"), Some("Stable"));
         metrics.set_phase(&rollout("b"), None);
         assert!(has(&metrics, "serin_rollouts{phase=\"Stable\"} 1"));
-        assert!(has(&metrics, "serin_rollouts{phase=\"Pending\"} 0"));
+        assert!(!metrics.page().unwrap().contains("Pending"));
         metrics.clear_phases();
         assert!(!metrics.page().unwrap().contains("serin_rollouts{"));
     }
@@ -265,13 +244,11 @@ mod tests {
         metrics.request(&labels, "403", Duration::from_millis(3));
         metrics.error("Forbidden");
         metrics.error("Forbidden");
-        metrics.verdict(RolloutVerdict::Promoted);
         let page = metrics.page().unwrap();
         for line in [
             "serin_operator_errors_total{reason=\"Forbidden\"} 2",
             "serin_operator_api_requests_total{verb=\"patch\",resource=\"virtualservices\",code=\"403\"} 1",
             "serin_operator_api_request_duration_seconds_count{verb=\"patch\",resource=\"virtualservices\"} 1",
-            "serin_rollout_verdicts_total{verdict=\"Promoted\"} 1",
         ] {
             assert!(page.lines().any(|known| known == line), "{line}: {page}");
         }

@@ -201,11 +201,7 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
         .await;
     until(Duration::from_secs(60), "the store to be full", async || {
         let log = server.log();
-        if log.contains("stays where it is until the store can be written") {
-            Ok(())
-        } else {
-            Err(log)
-        }
+        if log.contains("store write failed") { Ok(()) } else { Err(log) }
     })
     .await;
     let ready = http::get(server.address(), "/readyz").await.expect("an answer");

@@ -54,8 +54,10 @@ async fn a_rollout_is_led_by_hand_and_undone() {
     for series in [
         "serin_rollouts{phase=\"running\"} 1",
         "serin_rollout_weight{rollout=\"shop-v2\",service=\"shop\"} 0.05",
-        "serin_rollout_evidence_limit{rollout=\"shop-v2\",service=\"shop\"} 100",
+        "serin_rollout_evidence_limit{rollout=\"shop-v2\",service=\"shop\"} 100.0",
         "serin_rollout_paused{rollout=\"shop-v2\",service=\"shop\"} 1",
+        "serin_http_requests_total{route=\"/v1/rollouts\",code=\"201\"} 1",
+        "serin_store_write_failures_total 0",
     ] {
         assert!(page.lines().any(|line| line == series), "{series}: {page}");
     }

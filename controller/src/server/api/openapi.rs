@@ -4,6 +4,7 @@
 //! Schemas come from the types that are sent and read. What is sent has a schema of its own contract: a field that may be left out of
 //! a request is always there in an answer.
 
+use prometheus_client::encoding::prometheus_text;
 use schemars::Schema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::transform::RecursiveTransform;
@@ -72,8 +73,8 @@ pub(super) fn routes() -> Vec<ApiRoute> {
             .fails(415, "The body is not said to be JSON.")
             .fails(422, "The body's fields are not those of an order.")
             .fails(500, "The store can't be read."),
-        ApiRoute::get("/metrics", super::metrics, "metrics", "Where all rollouts stand, for Prometheus")
-            .answers::<String>(200, "text/plain; version=0.0.4", "Prometheus's text format.")
+        ApiRoute::get("/metrics", super::metrics_page, "metrics", "Where all rollouts stand, for Prometheus")
+            .answers::<String>(200, prometheus_text::CONTENT_TYPE, "Prometheus's text format.")
             .fails(500, "The store can't be read."),
         ApiRoute::get("/healthz", async || "ok\n", "healthz", "Whether the server lives")
             .without_token()
