@@ -70,10 +70,9 @@ impl World {
         until(SOON, &format!("a log line says {reason}"), async || {
             let log = self.log();
             let says = |line: &Value| {
-                let fields = &line["fields"];
-                fields["reason"] == reason
-                    && fields["rollout"] == "reviews"
-                    && fields["namespace"] == "bookinfo"
+                line["reason"] == reason
+                    && line["rollout"] == "reviews"
+                    && line["namespace"] == "bookinfo"
                     && ["WARN", "ERROR"].map(Value::from).contains(&line["level"])
             };
             if log.iter().any(says) { Ok(()) } else { Err(log) }
