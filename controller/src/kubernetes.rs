@@ -1,4 +1,5 @@
 //! A Kubernetes cluster: its objects, what in them is changed, the lease of the leader, and events.
+pub mod client;
 pub mod condition;
 pub mod crd;
 pub mod deployments;

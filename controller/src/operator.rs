@@ -1,18 +1,18 @@
-//! Rollouts as objects in a cluster: what `serin operator` does.
+//! ServiceRollouts of a cluster: `serin operator`.
 //!
 //! ```text
-//!   Rollout objects ──watch──> roll ──> release, one task for each object
-//!                                         │ intent: what is to be done (pure)
-//!                                         │ engine: the same as elsewhere
-//!                                         │    router ──> VirtualService, HTTPRoute, GRPCRoute (weights, plugin)
-//!                                         │      behind a guard that waits for Deployments (guard, deployments)
-//!                                         │    source <── pods, by what their proxies count (pods, sli::served)
-//!                                         │    clerk  ──> status: stored before it is acted on (progress, store)
-//!                                         └──> Events (announce, telling)
+//!   ServiceRollouts ──watch──> controller ──> reconciler, one task for each object
+//!                                               │ intent: the next action (pure)
+//!                                               │ engine: runs a rollout
+//!                                               │    router ──> VirtualService, HTTPRoute, GRPCRoute, WasmPlugin
+//!                                               │      behind a capacity gate that waits for Deployments
+//!                                               │    source <── pods, by their proxies' counters
+//!                                               │    journal ──> status: stored before it is acted on
+//!                                               └──> reporter: log lines, metrics, Events
 //! ```
 //!
-//! Of several operators one works: whoever holds the lease. Each write asks the fence first, and carries the version of the object
-//! that it was decided on, so that a late one is refused.
+//! One replica leads; the others stand by (Lease-based leader election). Each write asks the fence first, and carries the version
+//! of the object that it was decided on, so that the API server refuses a late one.
 
 pub mod command;
 pub mod controller;
@@ -21,44 +21,71 @@ pub mod journal;
 pub mod mailbox;
 pub(crate) mod mesh;
 mod progress;
+pub mod readiness;
 pub mod reconcile_error;
 pub mod reconciler;
+mod reporter;
 pub mod scale_down;
+
+use std::sync::Arc;
 
 use kube::Client;
 
 use self::mesh::{ClusterContext, Plugins};
+use self::readiness::Readiness;
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::leader::{self, Leader};
 use crate::sources::fleet::Scraper;
+use crate::telemetry::operator::OperatorMetrics;
 
-/// How an operator works.
+/// The options of an operator.
 #[derive(Debug, Clone)]
 pub struct OperatorOptions {
-    /// The namespace whose Rollouts it looks after; all if absent.
+    /// The namespace whose ServiceRollouts it reconciles; all if absent.
     pub namespace: Option<String>,
     /// The namespace of the lease.
     pub lease_namespace: String,
     /// The name of the lease.
     pub lease: String,
-    /// What tells this operator from all others.
+    /// Distinguishes this operator from all others.
     pub identity: String,
 }
 
 impl OperatorOptions {
-    /// Gives the lease up, if it is held: so nobody has to wait for it.
+    /// Releases the lease, if it is held, so that a standby takes it at once.
     pub async fn release_lease(&self, client: Client) {
         let Self { lease_namespace, lease, identity, .. } = self;
         leader::release_lease(client, lease_namespace, lease, identity).await;
     }
 }
 
-/// Works whenever it leads. Ends only with its future, or when it can't go on: then why.
-pub async fn operate(client: Client, options: OperatorOptions) -> String {
+/// Reconciles whenever it leads. Returns only when it can't go on, with the reason.
+pub async fn operate(
+    client: Client,
+    options: OperatorOptions,
+    metrics: Arc<OperatorMetrics>,
+    readiness: Readiness,
+) -> String {
     let OperatorOptions { namespace, lease_namespace, lease, identity } = options;
     let fence = Fence::shut();
-    let leader = Leader::new(client.clone(), &lease_namespace, &lease, &identity, fence.clone());
+    let leader = Leader::new(
+        client.clone(),
+        &lease_namespace,
+        &lease,
+        &identity,
+        fence.clone(),
+        metrics.clone(),
+    );
     let (scraper, plugins) = (Scraper::default(), Plugins::default());
-    let cluster = ClusterContext { client, fence, scraper, plugins };
-    leader.lead(|| controller::run(cluster.clone(), namespace.clone(), identity.clone())).await
+    let probe = readiness.probe(client.clone(), namespace.as_deref(), &metrics);
+    let cluster = ClusterContext { client, fence, scraper, plugins, metrics: metrics.clone() };
+    let work = leader.lead(|| {
+        // The watch of an earlier term has ended.
+        readiness.watch_recovered();
+        controller::run(cluster.clone(), namespace.clone(), identity.clone(), readiness.clone())
+    });
+    tokio::select! {
+        reason = work => reason,
+        never = probe => never,
+    }
 }

@@ -1,6 +1,7 @@
 //! Logs, spans and metrics. Servers register the metrics that they measure.
 
 pub mod logging;
+pub mod operator;
 
 use std::fmt::{Display, Error};
 use std::time::Duration;

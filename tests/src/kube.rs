@@ -22,6 +22,7 @@ use kube::api::{ApiResource, DynamicObject, ObjectMeta, PostParams, TypeMeta};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, Config, Error, Resource};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use self::keys::Keys;
@@ -65,6 +66,11 @@ impl ApiServer {
     /// May do everything.
     pub fn admin(&self) -> Client {
         self.admin.clone()
+    }
+
+    /// Sends a signal to the API server, such as STOP and CONT.
+    pub fn signal(&self, signal: Signal) {
+        self.processes.signal(signal);
     }
 
     /// Makes a service account that may do this in its namespace and nothing else, and gives what it logs in with. The namespace is made too

@@ -1,43 +1,49 @@
-//! `serin operator`: carries out the Rollouts of a cluster.
+//! `serin operator`: carries out the ServiceRollouts of a cluster.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use clap::Args;
 use jiff::Timestamp;
-use kube::{Client, Config};
+use kube::Config;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ExitStatus, fail};
+use crate::kubernetes::client::connect;
+use crate::operator::readiness::Readiness;
 use crate::operator::{OperatorOptions, operate};
+use crate::telemetry::operator::{self, OperatorMetrics};
 
-/// Carry out the Rollouts of a Kubernetes cluster
+/// Carry out the ServiceRollouts of a Kubernetes cluster
 ///
-/// Watches objects of the kind Rollout (`serin crd`) and takes each service from the version that runs to spec.candidate. What has to be kept is in
-/// their status: stopped at any moment and started again, here or elsewhere, it goes on where it was. Of several operators one works, the others
-/// wait for its lease. Stopped, it leaves all weights as they are.
+/// Watches objects of the kind ServiceRollout (`serin crd`) and takes each service from the version that runs to spec.candidate. The state is in
+/// their status: killed at any moment and started again, here or elsewhere, it resumes. One replica leads, the others stand by (Lease-based
+/// leader election). Stopped, it leaves all weights as they are.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct OperatorArgs {
-    /// Look after the Rollouts of this namespace only
+    /// Reconcile the ServiceRollouts of this namespace only
     #[arg(long, value_name = "NAMESPACE", env = "SERIN_NAMESPACE")]
     namespace: Option<String>,
 
-    /// The lease by which one of several operators leads
+    /// The lease of the leader election
     #[arg(long, value_name = "NAME", default_value = "serin-operator", env = "SERIN_LEASE")]
     lease: String,
 
-    /// The namespace of the lease. That of the operator's own pod unless given
+    /// The namespace of the lease; by default that of the operator's pod
     #[arg(long, value_name = "NAMESPACE", env = "SERIN_LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
 
-    /// What the operator is called, such as the name of its pod
+    /// The operator's name, such as that of its pod
     #[arg(long, value_name = "NAME", default_value = "serin", env = "SERIN_IDENTITY")]
     identity: String,
 
-    /// Address at which /healthz and /readyz answer
+    /// Address of /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9290", env = "SERIN_LISTEN")]
     listen: SocketAddr,
 }
@@ -50,18 +56,19 @@ Example:
 Logs in as kubectl does, or in a pod by its service account.
 
 Exit codes:
-  0 stopped, 1 could not begin (the API server, the address) or go on, 2 the command line is not valid.";
+  0 stopped, 1 the operator can't start or continue (API server, address), 2 invalid command line.";
 
 impl OperatorArgs {
     pub(super) async fn execute(self) -> ExitStatus {
-        // Whoever comes later finds it installed.
+        // Fails if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = match Config::infer().await {
             Ok(config) => config,
             Err(error) => return fail(ExitStatus::Failed, format_args!("no cluster: {error}")),
         };
         let own = config.default_namespace.clone();
-        let client = match Client::try_from(config) {
+        let (metrics, readiness) = (Arc::new(OperatorMetrics::default()), Readiness::default());
+        let client = match connect(config, metrics.clone()) {
             Ok(client) => client,
             Err(error) => return fail(ExitStatus::Failed, error),
         };
@@ -80,18 +87,35 @@ impl OperatorArgs {
             namespace: self.namespace,
             lease_namespace: self.lease_namespace.unwrap_or(own),
             lease: self.lease,
-            // One that is started anew under the same name is another one.
+            // One that is restarted under the same name is another operator.
             identity: format!("{}-{:x}", self.identity, Timestamp::now().as_millisecond()),
         };
-        let alive = || get(async || "ok\n");
-        let health = Router::new().route("/healthz", alive()).route("/readyz", alive());
+        let work = operate(client.clone(), options.clone(), metrics.clone(), readiness.clone());
         tokio::select! {
-            why = operate(client.clone(), options.clone()) => return fail(ExitStatus::Failed, why),
-            Err(error) = axum::serve(listener, health) => return fail(ExitStatus::Failed, error),
+            reason = work => return fail(ExitStatus::Failed, reason),
+            Err(error) = axum::serve(listener, routes(metrics, readiness)) => {
+                return fail(ExitStatus::Failed, error);
+            }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         options.release_lease(client).await;
         ExitStatus::Success
     }
+}
+
+/// `/healthz`, `/readyz` and `/metrics`.
+fn routes(metrics: Arc<OperatorMetrics>, readiness: Readiness) -> Router {
+    let ready = async move || match readiness.check() {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    };
+    let page = async move || match metrics.page() {
+        Ok(page) => Ok(([(CONTENT_TYPE, operator::CONTENT_TYPE)], page)),
+        Err(error) => Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+    };
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(page))
 }

@@ -4,16 +4,16 @@
 //! HorizontalPodAutoscaler looks after is the autoscaler's: it is waited for, and never written.
 
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serin_core::config::mesh::Versions;
 use serin_core::spec;
 use serin_filter::table::Weight;
 use tokio::try_join;
 
+use crate::kubernetes::fence::Fence;
 use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource, list};
 use crate::kubernetes::patches::deployment::{Replicas, required_replicas};
 use crate::kubernetes::patches::{FieldError, deployment};
-use crate::operator::mesh::ClusterContext;
 
 /// The Deployments of a rollout.
 #[derive(Debug)]
@@ -26,12 +26,17 @@ pub(crate) struct DeploymentScaler {
 impl DeploymentScaler {
     /// Those that the specification names.
     #[must_use]
-    pub(crate) fn of(cluster: &ClusterContext, namespace: &str, known: &spec::Deployments) -> Self {
-        let object = |name: &String| ManagedDeployment::new(cluster, namespace, name);
+    pub(crate) fn of(
+        client: &Client,
+        fence: &Fence,
+        namespace: &str,
+        known: &spec::Deployments,
+    ) -> Self {
+        let object = |name: &String| ManagedDeployment::new(client, fence, namespace, name);
         let Versions { baseline, candidate } = &known.names;
         Self {
             objects: Versions { baseline: object(baseline), candidate: object(candidate) },
-            autoscalers: Api::namespaced(cluster.client.clone(), namespace),
+            autoscalers: Api::namespaced(client.clone(), namespace),
             scale: known.scale,
         }
     }
@@ -132,8 +137,8 @@ struct ManagedDeployment {
 }
 
 impl ManagedDeployment {
-    fn new(cluster: &ClusterContext, namespace: &str, name: &str) -> Self {
-        let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
+    fn new(client: &Client, fence: &Fence, namespace: &str, name: &str) -> Self {
+        let (client, fence) = (client.clone(), fence.clone());
         let resource = api_resource("apps", "v1", "Deployment");
         let object = ManagedObject::new(client, &resource, namespace, name, fence);
         Self { name: name.to_owned(), scale: object.clone().subresource("scale"), object }

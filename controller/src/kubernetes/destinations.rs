@@ -1,95 +1,79 @@
-//! Whether that is there to which a candidate's requests would go. A mesh answers them with errors otherwise, and no proxy counts those as
-//! the candidate's: nothing would take it back.
+//! Checks that a candidate's requests have a destination. A mesh answers them with errors otherwise, no proxy counts those as the
+//! candidate's, and nothing rolls it back.
 //!
-//! Only what is sure to be missing is told. What this operator's account may not read may be there, and so may a host of Istio's that is no
-//! Service.
+//! Only a destination that is certainly missing is reported. One that the operator's account may not read may exist, and so may a
+//! host of Istio's that is no Service.
 
 use kube::api::{DynamicObject, ListParams};
-use kube::{Api, Error, ResourceExt};
+use kube::{Api, Client, Error, ResourceExt};
 use serde_json::Value;
 use serin_core::config::mesh::{Backend, Destination};
 use tokio::time::timeout;
 
+use crate::kubernetes::fence::Fence;
 use crate::kubernetes::objects::{
     ClusterError, ManagedObject, TIMEOUT, api_resource, user_message,
 };
-use crate::operator::mesh::ClusterContext;
-use crate::operator::reconcile_error::ReconcileError;
-use crate::routers::weights::WeightedVersions;
 
-/// Makes sure that the candidate's is there.
+/// Checks the Service of a backend.
 ///
 /// # Errors
-/// It is not, or it can't be found out.
-pub(crate) async fn check(
-    cluster: &ClusterContext,
-    namespace: &str,
-    weighted: &WeightedVersions,
-) -> Result<(), ReconcileError> {
-    match weighted {
-        WeightedVersions::VirtualService(versions) => {
-            find_subset(cluster, namespace, &versions.candidate).await
-        }
-        WeightedVersions::Route(versions) => service(cluster, namespace, &versions.candidate).await,
-    }
-}
-
-async fn service(
-    cluster: &ClusterContext,
+/// It does not exist, or the API server can't be asked.
+pub(crate) async fn check_service(
+    client: &Client,
+    fence: &Fence,
     namespace: &str,
     backend: &Backend,
-) -> Result<(), ReconcileError> {
+) -> Result<(), ClusterError> {
     let namespace = backend.namespace.as_deref().unwrap_or(namespace);
-    let (client, fence) = (cluster.client.clone(), cluster.fence.clone());
-    let service = ManagedObject::new(
-        client,
-        &api_resource("", "v1", "Service"),
-        namespace,
-        &backend.name,
-        fence,
-    );
+    let resource = api_resource("", "v1", "Service");
+    let (client, fence) = (client.clone(), fence.clone());
+    let service = ManagedObject::new(client, &resource, namespace, &backend.name, fence);
     match service.read().await {
         Ok(_) | Err(ClusterError::Forbidden { .. }) => Ok(()),
         Err(missing @ ClusterError::Missing { .. }) => Err(not_found(missing.to_string())),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
-/// A subset is what a DestinationRule says it is, wherever that may be.
-async fn find_subset(
-    cluster: &ClusterContext,
+/// Checks the subset of a destination: some DestinationRule in the cluster defines it.
+///
+/// # Errors
+/// None does, or the API server can't be asked.
+pub(crate) async fn check_subset(
+    client: &Client,
     namespace: &str,
     destination: &Destination,
-) -> Result<(), ReconcileError> {
+) -> Result<(), ClusterError> {
     let Some(subset) = &destination.subset else { return Ok(()) };
     let resource = api_resource("networking.istio.io", "v1", "DestinationRule");
-    let rules: Api<DynamicObject> = Api::all_with(cluster.client.clone(), &resource);
+    let rules: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let what = || "DestinationRules".to_owned();
     let rules = match timeout(TIMEOUT, rules.list(&ListParams::default())).await {
         Ok(Ok(rules)) => rules,
-        // An operator of one namespace sees no others.
+        // An operator of one namespace may not list those of others.
         Ok(Err(Error::Api(status))) if status.code == 403 => return Ok(()),
-        Ok(Err(error)) => return Err(user_message(&what(), &resource.kind, error).into()),
-        Err(_) => return Err(ClusterError::Timeout { what: what() }.into()),
+        Ok(Err(error)) => return Err(user_message(&what(), &resource.kind, error)),
+        Err(_) => return Err(ClusterError::Timeout { what: what() }),
     };
     let host = qualified_host(&destination.host, namespace);
-    let explains = |rule: &DynamicObject| {
+    let defines = |rule: &DynamicObject| {
         let spec = rule.data.get("spec").unwrap_or(&Value::Null);
         let its = spec.get("host").and_then(Value::as_str).unwrap_or_default();
         covers(&qualified_host(its, &rule.namespace().unwrap_or_default()), &host)
             && has_subset(spec, subset)
     };
-    match rules.items.iter().any(explains) {
+    match rules.items.iter().any(defines) {
         true => Ok(()),
         false => Err(not_found(format!(
-            "no DestinationRule explains the subset {subset} of {}: add it to that host's",
+            "no DestinationRule defines the subset {subset} of {}: add it to that host's",
             destination.host
         ))),
     }
 }
 
-fn not_found(reason: String) -> ReconcileError {
-    ReconcileError("DestinationMissing", reason)
+fn not_found(reason: String) -> ClusterError {
+    ClusterError::DestinationMissing { reason }
 }
 
 fn has_subset(spec: &Value, subset: &str) -> bool {

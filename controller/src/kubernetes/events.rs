@@ -1,53 +1,55 @@
-//! Tells what happens to an object as Events of Kubernetes. Whatever can't be told holds up nothing.
+//! Publishes what happens to an object as Kubernetes Events. A failure to publish delays nothing else.
+
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::kubernetes::event_mapping::EventNote;
-use crate::kubernetes::objects::user_message;
+use crate::telemetry::operator::OperatorMetrics;
 
-/// What Events say is their source.
+/// `reportingController` of the Events.
 const CONTROLLER: &str = "serin.dev/operator";
 
-/// Tells what comes, one after the other, until nothing can come any more.
+/// The API server refuses a longer action, in bytes.
+const MAX_ACTION_BYTES: usize = 128;
+
+/// Aggregates equal Events of all objects.
+#[must_use]
+pub(crate) fn recorder(client: Client, identity: &str) -> Recorder {
+    let (controller, instance) = (CONTROLLER.to_owned(), Some(identity.to_owned()));
+    Recorder::new(client, Reporter { controller, instance })
+}
+
+/// Publishes the notes of one object until their channel closes.
 pub(crate) async fn publish_events(
-    client: Client,
-    about: ObjectReference,
-    identity: String,
-    mut announcements: mpsc::Receiver<EventNote>,
+    recorder: Recorder,
+    regarding: ObjectReference,
+    metrics: Arc<OperatorMetrics>,
+    mut notes: mpsc::Receiver<EventNote>,
 ) {
-    let api: Api<Event> = Api::namespaced(client, about.namespace.as_deref().unwrap_or("default"));
-    while let Some(note) = announcements.recv().await {
-        let event = event(&about, &identity, note);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
-            let what = format!("an Event of {}", about.name.as_deref().unwrap_or_default());
-            tracing::warn!(error = %user_message(&what, "Event", error), "Event not written");
+    while let Some(note) = notes.recv().await {
+        if let Err(error) = recorder.publish(&event(note), &regarding).await {
+            metrics.error("EventNotPublished");
+            let (namespace, rollout) = (&regarding.namespace, &regarding.name);
+            warn!(rollout, namespace, reason = "EventNotPublished", "{error}");
         }
     }
 }
 
-fn event(about: &ObjectReference, identity: &str, announcement: EventNote) -> Event {
-    let EventNote { warning, reason, note } = announcement;
-    let name = about.name.as_deref().unwrap_or_default();
+fn event(note: EventNote) -> Event {
+    let EventNote { warning, reason, note } = note;
+    // The recorder keeps the first note of a series, and starts one for each action and reason: so
+    // that no note is lost, the note is the action too.
+    let action = note.get(..note.floor_char_boundary(MAX_ACTION_BYTES)).filter(|it| !it.is_empty());
     Event {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{name}-")),
-            namespace: about.namespace.clone(),
-            ..ObjectMeta::default()
-        },
-        action: Some(reason.to_owned()),
-        reason: Some(reason.to_owned()),
+        type_: if warning { EventType::Warning } else { EventType::Normal },
+        reason: reason.to_owned(),
+        action: action.unwrap_or(reason).to_owned(),
         note: Some(note),
-        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
-        event_time: Some(MicroTime(Timestamp::now())),
-        regarding: Some(about.clone()),
-        reporting_controller: Some(CONTROLLER.to_owned()),
-        reporting_instance: Some(identity.to_owned()),
-        ..Event::default()
+        secondary: None,
     }
 }

@@ -1,4 +1,4 @@
-//! Whether this operator may write: only while it holds the lease.
+//! Admits writes only while this operator holds the lease.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 use super::lease::RENEW_DEADLINE;
 
-/// Another operator may lead by now, so nothing may be written.
+/// Another operator may lead by now, so this one must not write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("this operator does not hold the lease any more")]
+#[error("this operator no longer holds the lease")]
 pub(crate) struct LeaseLost;
 
-/// Asked before each write. Time goes on while a process is stopped, so one that wakes up after its lease was over writes nothing.
+/// Checked before each write. Time passes while a process is stopped, so one that resumes after its lease expired writes nothing.
 #[derive(Debug, Clone)]
 pub(crate) struct Fence(Arc<watch::Sender<Option<Instant>>>);
 
 impl Fence {
-    /// One that lets nothing pass before the lease is held.
+    /// A fence that admits no write before the lease is held.
     #[must_use]
     pub(crate) fn shut() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
@@ -29,21 +29,21 @@ impl Fence {
         self.0.send_replace(Some(sent));
     }
 
-    /// The lease is another operator's, or was given up.
+    /// The lease is another operator's, or was released.
     pub(crate) fn close(&self) {
         self.0.send_replace(None);
     }
 
-    /// Until when the lease is sure to be held.
+    /// The time until which the lease is certainly held.
     #[must_use]
     pub(crate) fn until(&self) -> Option<Instant> {
         self.0.borrow().map(|sent| sent + RENEW_DEADLINE)
     }
 
-    /// Whether anything may be written.
+    /// Whether a write is admitted.
     ///
     /// # Errors
-    /// It may not.
+    /// It is not.
     pub(crate) fn check(&self) -> Result<(), LeaseLost> {
         match self.until() {
             Some(until) if Instant::now() < until => Ok(()),
@@ -67,7 +67,7 @@ mod tests {
         fence.renewed(Instant::now());
         advance(RENEW_DEADLINE - Duration::from_millis(1)).await;
         assert_eq!(fence.check(), Ok(()));
-        // As after SIGSTOP: nobody has done anything meanwhile.
+        // As after SIGSTOP.
         advance(Duration::from_millis(1)).await;
         assert_eq!(fence.check(), Err(LeaseLost));
         fence.renewed(Instant::now());

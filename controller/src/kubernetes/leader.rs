@@ -1,5 +1,6 @@
-//! Holds the Lease, and works as long as it does.
+//! Acquires and renews the Lease, and runs the operator while it is held.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -8,13 +9,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Error};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
 
 use super::fence::Fence;
 use super::lease::{
     LEASE_DURATION, LeaseAction, LeaseObserver, LeaseRecord, RENEW_DEADLINE, RENEW_INTERVAL,
 };
+use crate::telemetry::operator::OperatorMetrics;
 
-/// No answer is waited for longer: the next try may still be in time.
+/// Timeout of a request: the next one may still be in time.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A candidate for the lease.
@@ -24,6 +27,7 @@ pub(crate) struct Leader {
     name: String,
     identity: String,
     fence: Fence,
+    metrics: Arc<OperatorMetrics>,
     began: Instant,
     observer: LeaseObserver,
 }
@@ -37,54 +41,63 @@ impl Leader {
         name: &str,
         identity: &str,
         fence: Fence,
+        metrics: Arc<OperatorMetrics>,
     ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
             name: name.to_owned(),
             identity: identity.to_owned(),
             fence,
+            metrics,
             began: Instant::now(),
             observer: LeaseObserver::default(),
         }
     }
 
-    /// Works whenever it leads, until the work says why it can't go on.
+    /// Runs the work whenever it leads, until the work returns the reason why it can't go on.
     pub(crate) async fn lead<W: Future<Output = String>>(mut self, work: impl Fn() -> W) -> String {
         loop {
             self.acquire().await;
-            tracing::info!(identity = self.identity, "leading");
+            info!(identity = self.identity, "this operator leads");
+            self.metrics.set_leader(true);
             let reason = tokio::select! {
-                why = work() => Some(why),
+                reason = work() => Some(reason),
                 () = self.renew_until_lost() => None,
             };
             self.fence.close();
+            self.metrics.set_leader(false);
             match reason {
-                Some(why) => return why,
-                None => tracing::warn!(identity = self.identity, "lease lost; standing by"),
+                Some(reason) => return reason,
+                None => warn!(identity = self.identity, "this operator leads no more"),
             }
         }
     }
 
     /// Waits until it holds the lease.
     async fn acquire(&mut self) {
-        let mut told = None;
+        let mut reported = None;
         loop {
             match self.try_acquire().await {
                 Ok(true) => return,
-                Ok(false) => told = None,
-                Err(why) => {
-                    if told.as_ref() != Some(&why) {
-                        tracing::error!(lease = self.name, error = %why, "lease not acquired");
-                        told = Some(why);
-                    }
-                }
+                Ok(false) => reported = None,
+                Err(reason) => self.report(reason, &mut reported),
             }
             sleep(RENEW_INTERVAL).await;
         }
     }
 
+    /// Counts an error, and logs it when it is another one than before.
+    fn report(&self, error: String, reported: &mut Option<String>) {
+        self.metrics.error("LeaseFailed");
+        if reported.as_ref() != Some(&error) {
+            warn!(lease = self.name, reason = "LeaseFailed", "{error}");
+            *reported = Some(error);
+        }
+    }
+
     /// Renews the lease until it is lost.
     async fn renew_until_lost(&mut self) {
+        let mut reported = None;
         loop {
             let Some(until) = self.fence.until() else { return };
             sleep(RENEW_INTERVAL.min(RENEW_DEADLINE)).await;
@@ -93,15 +106,19 @@ impl Leader {
                 () = sleep_until(until) => return,
             };
             match renewed {
-                Ok(true) => {}
+                Ok(true) => reported = None,
                 Ok(false) => return,
-                Err(_) if self.fence.check().is_err() => return,
-                Err(_) => {}
+                Err(error) => {
+                    self.report(error, &mut reported);
+                    if self.fence.check().is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
 
-    /// Takes or renews the lease if that may be; whether it is held then.
+    /// Acquires or renews the lease where it may; whether it is held then.
     async fn try_acquire(&mut self) -> Result<bool, String> {
         let sent = Instant::now();
         match timeout(TIMEOUT, self.request()).await {
@@ -110,12 +127,12 @@ impl Leader {
                 Ok(true)
             }
             Ok(Ok(false)) => Ok(false),
-            // Who it was shows at the next look.
+            // The next read shows the other writer.
             Ok(Err(Error::Api(status))) if status.code == 409 => {
-                Err("somebody else has written it meanwhile".to_owned())
+                Err("another operator wrote it meanwhile".to_owned())
             }
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("no answer".to_owned()),
+            Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
         }
     }
 
@@ -157,7 +174,7 @@ impl Leader {
     }
 }
 
-/// Gives the lease up, so that nobody has to wait for it.
+/// Releases the lease, so that a standby takes it at once.
 pub(crate) async fn release_lease(client: Client, namespace: &str, name: &str, identity: &str) {
     let api: Api<Lease> = Api::namespaced(client, namespace);
     let Ok(Ok(mut lease)) = timeout(TIMEOUT, api.get(name)).await else { return };
@@ -165,8 +182,12 @@ pub(crate) async fn release_lease(client: Client, namespace: &str, name: &str, i
         && spec.holder_identity.as_deref() == Some(identity)
     {
         spec.holder_identity = Some(String::new());
-        // If it can't be given up it is over soon.
-        let _ = timeout(TIMEOUT, api.replace(name, &PostParams::default(), &lease)).await;
+        match timeout(TIMEOUT, api.replace(name, &PostParams::default(), &lease)).await {
+            Ok(Ok(_)) => {}
+            // It expires soon.
+            Ok(Err(error)) => warn!(lease = name, reason = "LeaseNotReleased", "{error}"),
+            Err(_) => warn!(lease = name, reason = "LeaseNotReleased", "no answer"),
+        }
     }
 }
 

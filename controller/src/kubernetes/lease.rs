@@ -1,58 +1,58 @@
-//! Who of several operators works: the one that holds a Lease. Pure.
+//! Lease-based leader election. Pure.
 //!
-//! As in client-go, nobody trusts another machine's clock: who does not hold the lease watches it, and takes it when it has not changed
-//! for its duration by their own clock. Who holds it stops before the others can think that it is over.
+//! As in client-go, no replica trusts another machine's clock: a standby watches the lease, and acquires it when it has not changed
+//! for its duration by the standby's clock. The holder stops before a standby can consider the lease expired.
 
 use std::time::Duration;
 
-/// How long a lease lasts that is not renewed.
+/// The lease expires this long after its last renewal.
 pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(12);
 
-/// For how long after a renewal was *sent* its holder may write. Shorter than [`LEASE_DURATION`] by what a write may take, and by what clocks may
-/// differ in speed.
+/// The holder may write for this long after a renewal was *sent*. Shorter than [`LEASE_DURATION`] by the time of a write and the
+/// difference in speed of two clocks.
 pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
-/// How often the holder renews it, and the others look at it.
+/// The holder renews the lease, and standbys read it, at this interval.
 pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A lease as the server has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseRecord {
-    /// Who holds it; empty if it was given up.
+    /// The holder; empty if the lease was released.
     pub(crate) holder: String,
     /// Changes with every write: the object's resourceVersion.
     pub(crate) version: String,
-    /// How many times it has changed hands.
+    /// The number of changes of its holder.
     pub(crate) transitions: i32,
 }
 
-/// What is to be done.
+/// The next request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaseAction {
-    /// There is no lease: to make one.
+    /// There is no lease: create it.
     Create,
-    /// It is held here: to renew it.
+    /// This operator holds it: renew it.
     Renew,
-    /// To take it, the write to be refused if it is not this version any more.
+    /// Acquire it; the API server refuses the write if the version has changed.
     Acquire {
-        /// The version that was judged.
+        /// The version that was read.
         version: String,
-        /// How many times it will have changed hands.
+        /// The number of changes of its holder, with this one.
         transitions: i32,
     },
-    /// Somebody else holds it.
+    /// Another operator holds it.
     Wait,
 }
 
-/// What is known of the lease.
+/// Observes the lease.
 #[derive(Debug, Default)]
 pub(crate) struct LeaseObserver {
-    /// The last version seen, and when it was first.
+    /// The last version, and when it was first seen.
     last_seen: Option<(String, Duration)>,
 }
 
 impl LeaseObserver {
-    /// What is to be done about a lease that was read at `now`, a time on a clock of one's own that never goes back.
+    /// The next request after the lease was read at `now`, by a local monotonic clock.
     pub(crate) fn next_action(
         &mut self,
         lease: Option<&LeaseRecord>,
@@ -102,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn who_has_given_it_up_is_not_waited_for_and_who_holds_it_renews_it() {
+    fn a_released_lease_is_acquired_at_once_and_a_held_one_renewed() {
         let mut watch = LeaseObserver::default();
         assert_eq!(watch.next_action(Some(&record("", "7")), "b", at(0)), take("7"));
         assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(1)), LeaseAction::Renew);
         assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(100)), LeaseAction::Renew);
     }
 
-    /// From the last renewal of one to the first write of another, and never both at once.
+    /// Two operators never write at once, and a takeover takes less than 20 s.
     #[test]
     fn a_take_over_is_quick_and_never_too_early() {
         assert!(RENEW_DEADLINE + Duration::from_secs(3) < LEASE_DURATION);

@@ -1,4 +1,4 @@
-//! The API server: what is asked of it, in the words of its answers.
+//! Objects of the API server, and its errors.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use super::fence::{Fence, LeaseLost};
 use crate::kubernetes::patches::wasm_plugin::PluginError;
 use crate::kubernetes::patches::{Edits, FieldError};
 
-/// No answer is waited for longer. A write that is given up may still arrive: it carries the version that it was decided on.
+/// Timeout of a request. A write may still arrive later: it carries the version that it was decided on.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a write is decided again on an object that somebody else keeps changing.
+/// A write is decided again this often on an object that another writer keeps changing.
 const MAX_ATTEMPTS: usize = 10;
 
-/// Why something was not done. What could not be read or written is as it was.
+/// Why an object was not read or written.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum ClusterError {
@@ -30,9 +30,9 @@ pub(crate) enum ClusterError {
     Missing { what: String },
     #[error("the cluster has no {kind}: is its definition installed?")]
     NoKind { kind: String },
-    #[error("{what}: it may not be read or written by this operator's account: {reason}")]
+    #[error("{what}: this operator's account may not read or write it: {reason}")]
     Forbidden { what: String, reason: String },
-    #[error("{what}: somebody else keeps changing it")]
+    #[error("{what}: another writer keeps changing it")]
     Contended { what: String },
     #[error("{what}: {reason}")]
     Rejected { what: String, reason: String },
@@ -42,6 +42,8 @@ pub(crate) enum ClusterError {
     Field { what: String, cause: FieldError },
     #[error("{what}: {cause}")]
     Plugin { what: String, cause: PluginError },
+    #[error("{reason}")]
+    DestinationMissing { reason: String },
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
 }
@@ -52,20 +54,20 @@ pub(crate) fn api_resource(group: &str, version: &str, kind: &str) -> ApiResourc
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// Rollouts.
+/// ServiceRollouts.
 #[must_use]
 pub(crate) fn rollouts() -> ApiResource {
     let (group, version) = group_and_version();
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, KIND), PLURAL)
 }
 
-/// One object of a mesh, which is read, and changed in a few places.
+/// One object that is read, and changed by patches.
 #[derive(Debug, Clone)]
 pub(crate) struct ManagedObject {
     api: Api<DynamicObject>,
     kind: String,
     name: String,
-    /// What of it is read and changed; all if absent.
+    /// The subresource that is read and changed; the object if absent.
     subresource: Option<&'static str>,
     fence: Fence,
 }
@@ -85,7 +87,7 @@ impl ManagedObject {
         Self { api, kind, name, subresource: None, fence }
     }
 
-    /// A part of it that the server serves by itself.
+    /// The subresource of this name.
     #[must_use]
     pub(crate) fn subresource(self, name: &'static str) -> Self {
         Self { subresource: Some(name), ..self }
@@ -106,7 +108,7 @@ impl ManagedObject {
     /// Reads it.
     ///
     /// # Errors
-    /// It is not there, or can't be read.
+    /// It does not exist, or can't be read.
     pub(crate) async fn read(&self) -> Result<Value, ClusterError> {
         let object = match self.subresource {
             Some(part) => self.with_timeout(self.api.get_subresource(part, &self.name)).await,
@@ -115,7 +117,7 @@ impl ManagedObject {
         Ok(json!(object?))
     }
 
-    /// Changes it as decided on what is there; decides again where somebody else was quicker. Gives the object as it is then.
+    /// Applies the edits that `decide` returns for the object; decides again if another writer was first. Returns the object.
     ///
     /// # Errors
     /// Nothing was changed.
@@ -132,7 +134,7 @@ impl ManagedObject {
             if let Some((before, reason)) = refused.take()
                 && version(&before) == version(&object)
             {
-                // Nobody was quicker: it is the change itself that the server does not take.
+                // The object is unchanged: the server refuses the edits themselves.
                 return Err(ClusterError::Rejected { what: self.describe(), reason });
             }
             let edits = decide(&object).map_err(|error| (self.describe(), error))?;
@@ -180,11 +182,11 @@ fn version(object: &Value) -> Option<&Value> {
     object.pointer("/metadata/resourceVersion")
 }
 
-/// What an error of the server, or on the way to it, comes down to.
+/// Classifies an error of the client.
 pub(crate) fn user_message(what: &str, kind: &str, error: Error) -> ClusterError {
     let what = what.to_owned();
     match error {
-        // Of an object that is not there the answer has a name; of a kind that is not there it has none.
+        // The answer for a missing object has a name, the one for a missing kind has none.
         Error::Api(status) if status.code == 404 => {
             let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
             match named {
@@ -208,7 +210,7 @@ fn root(error: &dyn std::error::Error) -> String {
 }
 
 impl ClusterError {
-    /// The same as a word, which stays what it is.
+    /// The reason in CamelCase, which is stable.
     #[must_use]
     pub(crate) fn reason(&self) -> &'static str {
         match self {
@@ -218,6 +220,7 @@ impl ClusterError {
             Self::Contended { .. } => "Contended",
             Self::Rejected { .. } | Self::Timeout { .. } => "ApiServer",
             Self::Field { .. } | Self::Plugin { .. } => "ObjectInvalid",
+            Self::DestinationMissing { .. } => "DestinationMissing",
             Self::LeaseLost(_) => "NotLeading",
         }
     }
@@ -251,7 +254,7 @@ where
     }
 }
 
-/// Puts the operator's finalizer on a Rollout, or takes it off.
+/// Sets the finalizers of a ServiceRollout.
 ///
 /// # Errors
 /// The server refuses, perhaps because the object has changed.
@@ -269,6 +272,9 @@ pub(crate) async fn finalize(
     } }));
     let params = PatchParams::default();
     match timeout(TIMEOUT, api.patch(&object.name_any(), &params, &patch)).await {
+        Ok(Err(Error::Api(status))) if status.code == 409 => {
+            Err(ClusterError::Contended { what: what() })
+        }
         Ok(answer) => answer.map_err(|error| user_message(&what(), KIND, error)),
         Err(_) => Err(ClusterError::Timeout { what: what() }),
     }

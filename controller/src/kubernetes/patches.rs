@@ -17,7 +17,6 @@ pub mod wasm_plugin;
 
 pub use edits::Edits;
 pub use field::FieldError;
-pub use find::MissingCandidate;
 pub use routes::{Drift, RolloutRoute, RolloutRoutes};
 
 #[cfg(test)]

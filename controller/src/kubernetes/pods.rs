@@ -1,6 +1,7 @@
 //! The proxies of a rollout: the pods that run the filter, followed by a watch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -10,16 +11,19 @@ use kube::{Api, Client, ResourceExt};
 use serin_core::observation::health::ProxyName;
 use serin_core::spec::Pods;
 use tokio::sync::watch;
+use tracing::warn;
 
 use crate::sources::fleet::discovery::{ProxyEndpoint, ProxyList};
+use crate::telemetry::operator::OperatorMetrics;
 
-/// Follows the pods until nobody wants to know any more.
+/// Follows the pods until the list has no receiver.
 pub(crate) async fn follow(
     client: Client,
     namespace: &str,
     pods: &Pods,
     port: u16,
     listing: watch::Sender<ProxyList>,
+    metrics: Arc<OperatorMetrics>,
 ) {
     let namespace = pods.namespace.as_deref().unwrap_or(namespace);
     let api: Api<Pod> = Api::namespaced(client, namespace);
@@ -37,7 +41,12 @@ pub(crate) async fn follow(
             Ok(Some(event)) => known.on_event(event, port),
             Ok(None) => return,
             Err(error) => {
-                let warning = Some(format!("the list of pods can't be renewed: {error}"));
+                let reason = "PodWatchFailed";
+                metrics.error(reason);
+                let warning = Some(format!("the watch of pods fails: {error}"));
+                if listing.borrow().warning != warning {
+                    warn!(pods = namespace, reason, "{error}");
+                }
                 listing.send_modify(|listing| listing.warning = warning);
                 continue;
             }

@@ -1,31 +1,31 @@
-//! Orders, as an annotation: `kubectl annotate rollout shop --overwrite serin.dev/command="pause reason=the database moves"`.
+//! Commands, as an annotation: `kubectl annotate servicerollout shop --overwrite serin.dev/command="pause reason=the database moves"`.
 //!
-//! An annotation and no field of `spec`, because `spec` is what a repository says, and a GitOps tool puts it back; annotations that the
-//! repository does not have it leaves alone. The same text is obeyed once, whatever happens to the operator meanwhile: what was dealt
-//! with is in the status. Who wants the same twice in a row adds a word of their own, `id=2`.
+//! An annotation and not a field of `spec`, because a GitOps tool resets `spec` to the repository, and leaves annotations alone that
+//! the repository does not have. The same text is executed once, even if the operator restarts: the status has the handled command.
+//! To repeat a command, add a word such as `id=2`.
 
 use serin_core::rollout::command::{Action, Command};
 use thiserror::Error;
 
-/// The annotation with the order.
+/// The annotation with the command.
 pub(crate) const ANNOTATION: &str = "serin.dev/command";
 
-/// What is wrong with an order.
+/// Why a command is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum CommandError {
-    #[error("{ANNOTATION}: {0:?} is none of {verbs}", verbs = Action::verbs())]
+    #[error("{ANNOTATION}: {0:?} is not one of {verbs}", verbs = Action::verbs())]
     UnknownAction(String),
     #[error(
-        "{ANNOTATION}: {0:?} is none of step=NUMBER, for=TIME, by=NAME, id=ANYTHING, force, and reason=... at the end"
+        "{ANNOTATION}: {0:?} is not one of step=NUMBER, for=TIME, by=NAME, id=ANYTHING, force, and reason=... at the end"
     )]
     UnknownOption(String),
 }
 
-/// Reads an order, such as `pause-for for=10m by=ann reason=the database moves`.
+/// Parses a command, such as `pause-for for=10m by=ann reason=the database moves`.
 ///
 /// # Errors
-/// It is none.
+/// It is invalid.
 pub(crate) fn parse(text: &str) -> Result<Command, CommandError> {
     let (words, reason) = match text.split_once("reason=") {
         Some((words, why)) => (words, Some(why.trim().to_owned())),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_a_verb_and_what_belongs_to_it() {
+    fn a_command_is_an_action_with_its_options() {
         let command =
             parse("pause-for for=10m by=ann id=7 reason=the database moves, see reason=4711")
                 .unwrap();
@@ -80,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_order_is_told() {
+    fn invalid_commands_are_rejected() {
         for (text, expected) in [
-            ("", "serin.dev/command: \"\" is none of pause, pause-for,"),
-            ("puase", "serin.dev/command: \"puase\" is none of"),
-            ("advance 2", "serin.dev/command: \"2\" is none of step=NUMBER"),
-            ("pause-for for=soon", "serin.dev/command: \"for=soon\" is none of"),
-            ("abort force=no", "serin.dev/command: \"force=no\" is none of"),
+            ("", "serin.dev/command: \"\" is not one of pause, pause-for,"),
+            ("puase", "serin.dev/command: \"puase\" is not one of"),
+            ("advance 2", "serin.dev/command: \"2\" is not one of step=NUMBER"),
+            ("pause-for for=soon", "serin.dev/command: \"for=soon\" is not one of"),
+            ("abort force=no", "serin.dev/command: \"force=no\" is not one of"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");

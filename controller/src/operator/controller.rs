@@ -1,54 +1,60 @@
-//! The objects of the kind, each with a task that looks after it.
+//! Watches the ServiceRollouts, and runs a task for each.
 
 use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt};
 use kube::api::DynamicObject;
+use kube::runtime::events::Recorder;
 use kube::runtime::watcher::{Config, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
 use kube::{Api, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::{Instrument, info_span, warn};
 
 use super::mesh::ClusterContext;
-use crate::kubernetes::events::publish_events;
+use super::readiness::Readiness;
+use super::reporter::RolloutReporter;
+use crate::kubernetes::events::{publish_events, recorder};
 use crate::kubernetes::objects::rollouts;
 use crate::operator::reconciler::RolloutReconciler;
+use crate::telemetry::operator::RolloutLabels;
 
-/// Events of one object that may wait to be told.
+/// Events of one object that wait for the API server.
 const CHANNEL_CAPACITY: usize = 100;
 
 /// Namespace and name.
 type ObjectKey = (String, String);
 
-/// Looks after all objects of a namespace, or of all. Ends only with its future.
+/// Reconciles all objects of a namespace, or of all. Returns when the watch ends, with the reason.
 pub(crate) async fn run(
     cluster: ClusterContext,
     namespace: Option<String>,
     identity: String,
+    readiness: Readiness,
 ) -> String {
     let resource = rollouts();
     let api: Api<DynamicObject> = match &namespace {
         Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &resource),
         None => Api::all_with(cluster.client.clone(), &resource),
     };
-    let mut roll =
-        RolloutController { cluster, identity, objects: HashMap::new(), tasks: JoinSet::new() };
+    let recorder = recorder(cluster.client.clone(), &identity);
+    let (objects, tasks) = (HashMap::new(), JoinSet::new());
+    let mut controller = RolloutController { cluster, identity, recorder, objects, tasks };
     let mut events = watch_objects(api, Config::default()).default_backoff().boxed();
     let mut listed = Vec::new();
-    let mut told = None;
     loop {
         match events.try_next().await {
             Ok(Some(event)) => {
-                told = None;
-                roll.on_event(event, &mut listed);
+                readiness.watch_recovered();
+                controller.on_event(event, &mut listed);
             }
-            Ok(None) => return "the watch of Rollouts has ended".to_owned(),
+            Ok(None) => return "the watch of ServiceRollouts ended".to_owned(),
             Err(error) => {
+                controller.cluster.metrics.error("WatchFailed");
                 let error = error.to_string();
-                if told.as_ref() != Some(&error) {
-                    tracing::error!(error, "watch of rollouts failed");
-                    told = Some(error);
+                if readiness.watch_failed(&error) {
+                    warn!(namespace, reason = "WatchFailed", "ServiceRollouts: {error}");
                 }
             }
         }
@@ -58,8 +64,9 @@ pub(crate) async fn run(
 struct RolloutController {
     cluster: ClusterContext,
     identity: String,
+    recorder: Recorder,
     objects: HashMap<ObjectKey, watch::Sender<Option<DynamicObject>>>,
-    /// Ended with this.
+    /// Aborted when this is dropped.
     tasks: JoinSet<()>,
 }
 
@@ -84,32 +91,48 @@ impl RolloutController {
     fn on_object(&mut self, object: DynamicObject) {
         while self.tasks.try_join_next().is_some() {}
         let key = key(&object);
-        // Whoever looked after it may have ended.
-        let known = self.objects.get(&key).filter(|seen| !seen.is_closed());
+        let phase = object.data.pointer("/status/phase").and_then(serde_json::Value::as_str);
+        self.cluster.metrics.set_phase(&labels(&key), Some(phase.unwrap_or("Pending")));
+        // A task that has ended does not receive.
+        let known = self.objects.get(&key).filter(|sender| !sender.is_closed());
         match known {
-            Some(seen) => drop(seen.send_replace(Some(object))),
+            Some(sender) => drop(sender.send_replace(Some(object))),
             None => self.spawn(key, object),
         }
     }
 
     fn spawn(&mut self, key: ObjectKey, object: DynamicObject) {
         let (client, resource) = (self.cluster.client.clone(), rollouts());
-        let about = object.object_ref(&resource);
-        let api = Api::namespaced_with(client.clone(), &key.0, &resource);
-        let (announcements, waiting) = mpsc::channel(CHANNEL_CAPACITY);
-        self.tasks.spawn(publish_events(client, about, self.identity.clone(), waiting));
+        let regarding = object.object_ref(&resource);
+        let api = Api::namespaced_with(client, &key.0, &resource);
+        let (notes, queue) = mpsc::channel(CHANNEL_CAPACITY);
+        let metrics = self.cluster.metrics.clone();
+        self.tasks.spawn(publish_events(self.recorder.clone(), regarding, metrics.clone(), queue));
+        let reporter = RolloutReporter::new(labels(&key), metrics, notes);
         let (cluster, identity) = (self.cluster.clone(), self.identity.clone());
-        let reconciler = RolloutReconciler { cluster, api, identity, events: announcements };
-        let (seen, changes) = watch::channel(Some(object));
-        self.tasks.spawn(reconciler.run(changes));
-        self.objects.insert(key, seen);
+        let reconciler = RolloutReconciler { cluster, api, identity, reporter };
+        let (sender, changes) = watch::channel(Some(object));
+        let span = info_span!("reconciler", namespace = key.0, rollout = key.1);
+        self.tasks.spawn(reconciler.run(changes).instrument(span));
+        self.objects.insert(key, sender);
     }
 
     fn on_deleted(&mut self, key: &ObjectKey) {
-        if let Some(seen) = self.objects.remove(key) {
-            seen.send_replace(None);
+        self.cluster.metrics.set_phase(&labels(key), None);
+        if let Some(sender) = self.objects.remove(key) {
+            sender.send_replace(None);
         }
     }
+}
+
+impl Drop for RolloutController {
+    fn drop(&mut self) {
+        self.cluster.metrics.clear_phases();
+    }
+}
+
+fn labels((namespace, rollout): &ObjectKey) -> RolloutLabels {
+    RolloutLabels { namespace: namespace.clone(), rollout: rollout.clone() }
 }
 
 fn key(object: &DynamicObject) -> ObjectKey {

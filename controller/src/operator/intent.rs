@@ -1,48 +1,76 @@
-//! What is to be done for an object, decided from what it says. Pure.
+//! Decides the next action for an object. Pure.
 
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use serde_json::Value;
 use serin_core::rollout::command::{Action, Command};
+use serin_core::spec::manifest::Manifest;
 use serin_filter::names::VersionName;
 
 use crate::kubernetes::status::{ObjectStatus, RolloutPhase};
 use crate::operator::command;
 
-/// What an object says, as far as it decides what is to be done.
+/// The part of an object that decides the next action.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DesiredState<'o> {
     /// `spec.baseline`.
     pub(crate) baseline: &'o VersionName,
     /// `spec.candidate`.
     pub(crate) candidate: &'o VersionName,
-    /// The annotation with an order.
+    /// The annotation with a command.
     pub(crate) command: Option<&'o str>,
     /// Whether the object is being deleted.
     pub(crate) deleted: bool,
 }
 
-/// What is to be done for an object whose rollout is not being carried out here.
+/// The specification in an object.
+///
+/// # Errors
+/// It is not valid.
+pub(crate) fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
+    let spec = object.data.get("spec").unwrap_or(&Value::Null);
+    let namespace = object.namespace().unwrap_or_default();
+    Manifest::read(&object.name_any(), &namespace, spec).map_err(|error| error.to_string())
+}
+
+/// The desired state in an object.
+#[must_use]
+pub(crate) fn desired_state<'o>(
+    object: &'o DynamicObject,
+    manifest: &'o Manifest,
+) -> DesiredState<'o> {
+    DesiredState {
+        baseline: manifest.baseline(),
+        candidate: manifest.candidate(),
+        command: object.annotations().get(command::ANNOTATION).map(|text| &**text),
+        deleted: object.metadata.deletion_timestamp.is_some(),
+    }
+}
+
+/// The next action for an object whose rollout does not run here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Intent {
-    /// One was left under way: to go on with it.
+    /// Resume the rollout in the status.
     Resume,
-    /// To begin one.
+    /// Begin a rollout.
     Begin {
         /// The version that runs.
         baseline: VersionName,
-        /// The version that shall replace it.
+        /// The version that replaces it.
         candidate: VersionName,
     },
-    /// Nothing, but to say so.
+    /// Only write the status.
     Idle {
-        /// Where the service is.
+        /// The phase of the service.
         phase: RolloutPhase,
         /// The version that runs.
         stable: VersionName,
     },
-    /// To let the object go.
+    /// Remove the finalizer.
     Finalize,
 }
 
-/// Decides what is to be done. What is under way goes on, whatever the object says by now: [`implied_command`] has it stopped, if it must be.
+/// Decides the next action. A rollout under way is resumed even if the object has changed: [`implied_command`] stops it.
 #[must_use]
 pub(crate) fn intent(wanted: DesiredState<'_>, status: &ObjectStatus) -> Intent {
     if status.checkpoint.is_some() {
@@ -65,13 +93,13 @@ pub(crate) fn intent(wanted: DesiredState<'_>, status: &ObjectStatus) -> Intent 
     Intent::Begin { baseline: stable, candidate: wanted.candidate.clone() }
 }
 
-/// Whether somebody orders that it be tried once more.
+/// Whether the annotation asks for a retry.
 fn retries(wanted: DesiredState<'_>, status: &ObjectStatus) -> bool {
     let Some(text) = pending_command(wanted, status) else { return false };
     command::parse(text).is_ok_and(|command| command.action == Action::Retry)
 }
 
-/// The order that has not been dealt with.
+/// The command that has not been handled.
 #[must_use]
 pub(crate) fn pending_command<'o>(
     wanted: DesiredState<'o>,
@@ -81,7 +109,7 @@ pub(crate) fn pending_command<'o>(
     wanted.command.filter(|text| heard != Some(text))
 }
 
-/// What the object says that ends a rollout from `baseline` to `candidate`, which is under way.
+/// The command by which the object ends the rollout from `baseline` to `candidate` that is under way.
 #[must_use]
 pub(crate) fn implied_command(
     wanted: DesiredState<'_>,
@@ -95,15 +123,15 @@ pub(crate) fn implied_command(
     };
     let promoted = phase == RolloutPhase::Promoted;
     if wanted.deleted {
-        // What is promoted already stays so.
+        // A promoted candidate stays promoted.
         return (!promoted)
-            .then(|| command(Action::Abort, "the Rollout is being deleted".to_owned()));
+            .then(|| command(Action::Abort, "the ServiceRollout is being deleted".to_owned()));
     }
     let newer = wanted.candidate;
     match (newer == candidate, promoted) {
         (true, _) => None,
         (false, false) => Some(command(Action::Abort, format!("spec.candidate is {newer} now"))),
-        // Its window ends first; then the next one begins from there.
+        // The rollback window ends first; then the next rollout begins.
         (false, true) if newer != baseline => None,
         (false, true) => Some(command(Action::Undo, format!("spec.candidate is {newer} again"))),
     }

@@ -7,11 +7,12 @@ use serin_core::judge::Ruling;
 use serin_core::ports::Journal;
 use serin_core::rollout::event::Event;
 use serin_core::rollout::machine::{Output, Rollout};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::progress::{StartedWith, StatusContext, command_status, progressed};
-use crate::kubernetes::event_mapping::{EventNote, event_note};
+use super::reporter::RolloutReporter;
+use super::scale_down::report_write;
 use crate::operator::mailbox::CommandMailbox;
 use crate::storage::status::{StatusError, StatusStore};
 
@@ -27,7 +28,7 @@ pub(crate) struct StatusJournal {
     spec: String,
     /// Whether replicas follow the weights.
     scales: bool,
-    events: mpsc::Sender<EventNote>,
+    reporter: RolloutReporter,
     /// Whether the status is another operator's.
     superseded: watch::Sender<bool>,
     last_write: Option<Instant>,
@@ -43,7 +44,7 @@ impl StatusJournal {
         mailbox: CommandMailbox,
         spec: String,
         scales: bool,
-        events: mpsc::Sender<EventNote>,
+        reporter: RolloutReporter,
     ) -> Self {
         let (superseded, _) = watch::channel(false);
         Self {
@@ -51,7 +52,7 @@ impl StatusJournal {
             mailbox,
             spec,
             scales,
-            events,
+            reporter,
             superseded,
             last_write: None,
             unpersisted: Vec::new(),
@@ -75,6 +76,12 @@ impl StatusJournal {
     }
 }
 
+impl Drop for StatusJournal {
+    fn drop(&mut self) {
+        self.reporter.stopped();
+    }
+}
+
 impl Journal for StatusJournal {
     async fn commit(
         &mut self,
@@ -82,6 +89,7 @@ impl Journal for StatusJournal {
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), String> {
+        self.reporter.progress(rollout);
         if self.may_wait(outputs) {
             return Ok(());
         }
@@ -107,6 +115,7 @@ impl Journal for StatusJournal {
             Ok(status) => self.store.write(status).await,
             Err(why) => Err(StatusError::Failed(why)),
         };
+        self.reporter.store_write(written.is_ok());
         match written {
             Ok(()) => {
                 self.unpersisted.clear();
@@ -116,6 +125,7 @@ impl Journal for StatusJournal {
                 Ok(())
             }
             Err(error) => {
+                report_write(&self.reporter, &error);
                 if let StatusError::Superseded | StatusError::Gone = error {
                     self.superseded.send_replace(true);
                 }
@@ -129,10 +139,11 @@ impl Journal for StatusJournal {
     }
 
     fn event(&mut self, _: Duration, event: &Event) {
-        if let Some(note) = event_note(event) {
-            // Whoever is too slow to tell them all tells the others: the status has what counts.
-            let _ = self.events.try_send(note);
-        }
+        self.reporter.event(event);
+    }
+
+    fn on_poll(&mut self, late: Duration, took: Duration) {
+        self.reporter.poll(late, took);
     }
 
     /// The state has all that is needed of it.

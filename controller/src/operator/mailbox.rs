@@ -1,4 +1,4 @@
-//! What the tasks of one object tell each other: orders on their way, and what became of them.
+//! Commands between the tasks of one object, and their results.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::kubernetes::status::{CommandReport, RolloutPhase};
 
-/// What lies on it. Clones share it.
+/// The commands of one object. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CommandMailbox(Arc<Mutex<MailboxState>>);
 
@@ -14,9 +14,9 @@ pub(crate) struct CommandMailbox(Arc<Mutex<MailboxState>>);
 struct MailboxState {
     generation: i64,
     phase: RolloutPhase,
-    /// The text of an order that the rollout has been given.
+    /// The text of the command that was sent to the rollout.
     submitted: Option<String>,
-    /// What is to be said of an order.
+    /// The result of a command, until it is stored.
     report: Option<CommandReport>,
 }
 
@@ -25,34 +25,34 @@ impl CommandMailbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The object of this generation has been obeyed.
+    /// The rollout follows the object of this generation.
     pub(crate) fn set_generation(&self, generation: i64) {
         self.state().generation = generation;
     }
 
-    /// The generation of the object that was obeyed last.
+    /// The generation of the object that the rollout follows.
     #[must_use]
     pub(crate) fn generation(&self) -> i64 {
         self.state().generation
     }
 
-    /// Where the rollout is, as it was stored last.
+    /// The phase that was stored last.
     #[must_use]
     pub(crate) fn phase(&self) -> RolloutPhase {
         self.state().phase
     }
 
-    /// What was stored last.
+    /// Sets the phase that was stored last.
     pub(crate) fn set_phase(&self, phase: RolloutPhase) {
         self.state().phase = phase;
     }
 
-    /// An order is given to the rollout.
+    /// A command is sent to the rollout.
     pub(crate) fn submit(&self, text: &str) {
         self.state().submitted = Some(text.to_owned());
     }
 
-    /// The rollout takes the order that it was given: that is stored together with what comes of it.
+    /// The rollout accepts the command: that is stored together with its outcome.
     pub(crate) fn accept(&self, now: Timestamp) {
         let mut state = self.state();
         if let Some(text) = state.submitted.take() {
@@ -60,7 +60,7 @@ impl CommandMailbox {
         }
     }
 
-    /// What became of an order that was not taken, or had nothing to change.
+    /// The result of a command that was rejected, or changed nothing.
     pub(crate) fn report(&self, report: CommandReport) {
         let mut state = self.state();
         if state.submitted.take().is_some() || report.rejected.is_some() {
@@ -68,13 +68,13 @@ impl CommandMailbox {
         }
     }
 
-    /// What is to be said of an order, and is not stored yet.
+    /// The result that is not stored yet.
     #[must_use]
     pub(crate) fn unreported(&self) -> Option<CommandReport> {
         self.state().report.clone()
     }
 
-    /// This has been stored.
+    /// The result has been stored.
     pub(crate) fn mark_reported(&self, report: &CommandReport) {
         let mut state = self.state();
         if state.report.as_ref() == Some(report) {

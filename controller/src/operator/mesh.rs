@@ -3,6 +3,7 @@
 mod filtered;
 mod weighted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
@@ -16,6 +17,7 @@ use serin_filter::table::Weight;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 pub(crate) use self::filtered::Plugins;
 use self::filtered::{PluginRouter, PluginTarget};
@@ -30,6 +32,7 @@ use crate::sources::AnySource;
 use crate::sources::fleet::discovery::ProxyList;
 use crate::sources::fleet::{FleetSource, MetricIndex, ProxyDiscovery, Scraper, StatsReader};
 use crate::sources::prometheus::{PrometheusSource, Series};
+use crate::telemetry::operator::OperatorMetrics;
 
 /// After this time there are no pods, if none have been found.
 const LIST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +48,8 @@ pub(crate) struct ClusterContext {
     pub(crate) scraper: Scraper,
     /// Plugins that rollouts share.
     pub(crate) plugins: Plugins,
+    /// Counts errors.
+    pub(crate) metrics: Arc<OperatorMetrics>,
 }
 
 /// A rollout's mesh, as it is followed.
@@ -234,7 +239,10 @@ fn proxy_source(
     };
     let (listing, changes) = watch::channel(ProxyList::default());
     let (client, namespace) = (cluster.client.clone(), namespace.to_owned());
-    watches.spawn(async move { pods::follow(client, &namespace, &pods, port, listing).await });
+    let metrics = cluster.metrics.clone();
+    let follow =
+        async move { pods::follow(client, &namespace, &pods, port, listing, metrics).await };
+    watches.spawn(follow.in_current_span());
     let reader = StatsReader::Exposition(MetricIndex::new(&plan.series()));
     let discovery = ProxyDiscovery::follow(changes.clone());
     let fleet = FleetSource::new(discovery, cluster.scraper.clone(), reader);

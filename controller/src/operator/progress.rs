@@ -1,4 +1,4 @@
-//! What a status says of a rollout under way, or just ended. Pure.
+//! The status of a rollout under way, or just ended. Pure.
 
 use std::time::Duration;
 
@@ -17,19 +17,19 @@ use crate::kubernetes::status::{
     RolloutPhase, StatusCheckpoint,
 };
 
-/// The longest state that is stored, in bytes: an object may have 1.5 MB, and others put things into it too.
+/// The longest state that is stored, in bytes: an object may have 1.5 MB, and other writers use it too.
 pub(crate) const MAX_STATE_BYTES: usize = 512 << 10;
 
-/// When, and on the word of which object.
+/// The time of a status, and the generation of its object.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StatusContext {
-    /// The generation of the object that was obeyed last.
+    /// The generation of the object that the rollout follows.
     pub(crate) generation: i64,
     /// Now.
     pub(crate) now: Timestamp,
 }
 
-/// What a rollout began with.
+/// The start of a rollout.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StartedWith<'r> {
     /// `spec`.
@@ -41,7 +41,7 @@ pub(crate) struct StartedWith<'r> {
 /// The status after a rollout has taken a step.
 ///
 /// # Errors
-/// Its state is too long to be stored.
+/// Its state is too long to store.
 pub(crate) fn progressed(
     before: &ObjectStatus,
     moment: StatusContext,
@@ -83,7 +83,7 @@ pub(crate) fn progressed(
         wall: moment.now,
     });
     status.stable = Some(plan.baseline.clone());
-    // Whatever it was, this rollout may need it.
+    // This rollout may need the version.
     status.pending_scale_down = None;
     show_progress(&mut status, moment, &rollout.status(), rollout.blocker());
     Ok(status)
@@ -110,7 +110,7 @@ fn show_progress(
         Stage::Promoted => RolloutPhase::Promoted,
         _ if view.paused => RolloutPhase::Paused,
         Stage::Preparing | Stage::AaTesting | Stage::Step => RolloutPhase::Progressing,
-        // It ends as what it was.
+        // The phase stays until the end.
         Stage::Ending => status.phase,
     };
     status.step = view.step.map_or_else(String::new, |step| format!("{step}/{}", view.steps));
@@ -137,21 +137,19 @@ fn show_progress(
     }
 }
 
-/// What is being done, as a word and as a sentence.
+/// The reason and the message of the condition Progressing.
 fn progress_reason(view: &event::RolloutStatus) -> (String, String) {
     let event::RolloutStatus { weight, step, steps, .. } = view;
     let candidate = &view.candidate.version;
     let step = || step.map_or_else(String::new, |step| format!("step {step} of {steps}, "));
     let (word, sentence) = match view.stage {
-        Stage::Preparing => {
-            ("Preparing", "hooks are called before anything is asked for".to_owned())
-        }
-        Stage::AaTesting => ("AATesting", "users are watched before the first step".to_owned()),
-        Stage::RollingBack => ("RollingBack", "all traffic goes back to the baseline".to_owned()),
+        Stage::Preparing => ("Preparing", "hooks are called before the first split".to_owned()),
+        Stage::AaTesting => ("AATesting", "an A/A test runs before the first step".to_owned()),
+        Stage::RollingBack => ("RollingBack", "all traffic returns to the baseline".to_owned()),
         Stage::Promoted => {
-            ("RollbackWindow", format!("{candidate} serves everybody, and is watched"))
+            ("RollbackWindow", format!("{candidate} has all traffic, and can be rolled back"))
         }
-        Stage::Ending => ("Ending", "hooks are told of the end".to_owned()),
+        Stage::Ending => ("Ending", "hooks are notified of the end".to_owned()),
         Stage::Step if view.paused => {
             ("Paused", format!("{}{candidate} stays at {weight}", step()))
         }
@@ -161,7 +159,7 @@ fn progress_reason(view: &event::RolloutStatus) -> (String, String) {
         Stage::Step if view.live => {
             ("StepLive", format!("{}{weight} to {candidate}, live", step()))
         }
-        Stage::Step => ("StepShifting", format!("{}{weight} to {candidate}, on its way", step())),
+        Stage::Step => ("StepShifting", format!("{}{weight} to {candidate}, not live yet", step())),
     };
     (word.to_owned(), sentence)
 }
@@ -215,7 +213,7 @@ fn end(status: &mut ObjectStatus, moment: StatusContext, summary: &Summary) {
     set_idle(status, moment, &message);
 }
 
-/// The version that serves nobody any more. Where a proxy has not confirmed that, it may serve somebody.
+/// The version that serves no users. It may serve some until every proxy has confirmed the split.
 fn pending_scale_down(summary: &Summary) -> Option<PendingScaleDown> {
     let version = match summary.verdict {
         RolloutVerdict::Promoted => &summary.baseline,
@@ -224,7 +222,7 @@ fn pending_scale_down(summary: &Summary) -> Option<PendingScaleDown> {
     summary.confirmed.then(|| PendingScaleDown { version: version.clone(), problem: None })
 }
 
-/// The status of an object for which nothing is being done.
+/// The status of an object without a rollout under way.
 #[must_use]
 pub(crate) fn idle_status(
     before: &ObjectStatus,
@@ -234,11 +232,11 @@ pub(crate) fn idle_status(
     let mut status = before.clone();
     status.observed_generation = moment.generation;
     if phase == RolloutPhase::Stable {
-        // Another candidate has been wanted since.
+        // spec.candidate has been another version since.
         status.rejected = None;
-        // What is told of the last rollout stays.
+        // The message of the last rollout stays.
         if before.phase != phase {
-            status.message = "the version that is wanted runs".to_owned();
+            status.message = "the desired version runs".to_owned();
         }
     }
     status.phase = phase;
@@ -265,7 +263,7 @@ fn set_idle(status: &mut ObjectStatus, moment: StatusContext, message: &str) {
     }
 }
 
-/// The status of an object whose rollout can't begin, or can't go on.
+/// The status of an object whose rollout can't begin or continue.
 #[must_use]
 pub(crate) fn error_status(
     before: &ObjectStatus,
@@ -292,7 +290,7 @@ pub(crate) fn error_status(
     status
 }
 
-/// The status after an order was dealt with.
+/// The status after a command was handled.
 #[must_use]
 pub(crate) fn command_status(before: &ObjectStatus, report: CommandReport) -> ObjectStatus {
     ObjectStatus { command: Some(report), ..before.clone() }
@@ -307,8 +305,9 @@ fn not_degraded() -> ConditionUpdate {
     ConditionUpdate { type_: DEGRADED, holds: false, reason, message }
 }
 
-/// The word for an obstacle: its kind, as the API has it, in the case of Kubernetes.
-fn blocker_reason(blocker: &Blocker) -> String {
+/// The reason of a condition: the kind of the blocker in CamelCase.
+#[must_use]
+pub(crate) fn blocker_reason(blocker: &Blocker) -> String {
     let value = serde_json::to_value(blocker).unwrap_or_default();
     let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("blocked");
     let mut letters = kind.chars();

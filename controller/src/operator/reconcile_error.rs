@@ -1,8 +1,8 @@
-//! Why something is not done.
+//! Errors of a reconcile.
 
 use crate::kubernetes::objects::ClusterError;
 
-/// A reason, as a word, which stays what it is, and as a sentence.
+/// A reason in CamelCase, which is stable, and a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReconcileError(pub(crate) &'static str, pub(crate) String);
 
@@ -12,7 +12,7 @@ impl From<ClusterError> for ReconcileError {
     }
 }
 
-/// What the specification says can't be done.
+/// The specification can't be carried out.
 pub(crate) fn invalid(reason: impl ToString) -> ReconcileError {
     ReconcileError("SpecInvalid", reason.to_string())
 }

@@ -9,22 +9,23 @@ use serde_json::Value;
 use serin_core::ports::Journal;
 use serin_core::rollout::command::{Action, Command, Rejected};
 use serin_core::rollout::machine::{Output, Rollout};
-use serin_core::spec::Spec;
 use serin_core::spec::manifest::Manifest;
+use serin_core::spec::{KIND, Spec};
 use serin_filter::names::{Generation, VersionName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
-use super::intent::{DesiredState, Intent, implied_command, intent, pending_command};
+use super::intent::{Intent, desired_state, implied_command, intent, manifest, pending_command};
 use super::mesh::{self, ClusterContext, MeshHandles, StartState};
 use super::progress::{StatusContext, command_status, error_status, idle_status};
+use super::reporter::RolloutReporter;
+use super::scale_down::{report_write, scale_down};
 use crate::engine::{ControlMessage, Engine, RunState, frozen};
 use crate::kubernetes::deployments::DeploymentScaler;
-use crate::kubernetes::event_mapping::EventNote;
-use crate::kubernetes::objects::finalize;
+use crate::kubernetes::objects::{ClusterError, finalize, user_message};
 use crate::kubernetes::status::{CommandReport, RolloutPhase, StatusCheckpoint};
-use crate::operator::command::{ANNOTATION, parse};
+use crate::operator::command::parse;
 use crate::operator::journal::StatusJournal;
 use crate::operator::mailbox::CommandMailbox;
 use crate::operator::reconcile_error::{ReconcileError, invalid};
@@ -55,8 +56,8 @@ pub(crate) struct RolloutReconciler {
     pub(crate) api: Api<DynamicObject>,
     /// The operator.
     pub(crate) identity: String,
-    /// What is told of it.
-    pub(crate) events: mpsc::Sender<EventNote>,
+    /// Reports it.
+    pub(crate) reporter: RolloutReporter,
 }
 
 /// What comes next.
@@ -81,11 +82,14 @@ impl RolloutReconciler {
             let object = match self.api.get(&name).await {
                 Ok(object) => object,
                 Err(Error::Api(status)) if status.code == 404 => return,
-                Err(_) => {
+                Err(error) => {
+                    let error = user_message(&format!("{KIND} {name}"), KIND, error);
+                    self.reporter.error(error.reason(), &error.to_string());
                     sleep(RETRY_INTERVAL).await;
                     continue;
                 }
             };
+            self.reporter.reconcile();
             match self.reconcile(object, &mut seen).await {
                 NextStep::Requeue => {}
                 NextStep::Done => return,
@@ -103,7 +107,8 @@ impl RolloutReconciler {
             Ok(store) => store,
             Err(error) => {
                 // Written by an operator of another release. What can't be read must not be lost.
-                self.emit_event("StatusUnreadable", format!("the status can't be read: {error}"));
+                self.reporter
+                    .error("StatusUnreadable", &format!("the status can't be read: {error}"));
                 return NextStep::Wait;
             }
         };
@@ -111,25 +116,20 @@ impl RolloutReconciler {
             Ok(manifest) => manifest,
             Err(_) if store.status().checkpoint.is_some() => return self.resume(store, seen).await,
             Err(_) if store.object().metadata.deletion_timestamp.is_some() => {
-                return self.finalize(&store).await;
+                return self.finalize(store).await;
             }
             Err(why) => return self.report_error(store, invalid(why)).await,
         };
         let next = intent(desired_state(store.object(), &manifest), store.status());
-        self.scale_down(&mut store, &next).await;
+        scale_down(&self.cluster, &self.reporter, &mut store, &next).await;
         match next {
             Intent::Resume => self.resume(store, seen).await,
-            Intent::Finalize => self.finalize(&store).await,
+            Intent::Finalize => self.finalize(store).await,
             Intent::Idle { phase, stable } => self.set_idle(store, &manifest, phase, stable).await,
             Intent::Begin { baseline, candidate } => {
                 self.begin(store, manifest, baseline, candidate, seen).await
             }
         }
-    }
-
-    fn emit_event(&self, reason: &'static str, note: String) {
-        // Whoever tells is too slow: the status has what counts.
-        let _ = self.events.try_send(EventNote { warning: true, reason, note });
     }
 
     /// Says that nothing is to be done.
@@ -148,11 +148,11 @@ impl RolloutReconciler {
                 Err(error) => error.to_string(),
                 Ok(_) => "no rollout is under way".to_owned(),
             };
-            self.emit_event("OrderRefused", reason.clone());
+            self.reporter.error("CommandRejected", &reason);
             let (text, at) = (text.to_owned(), Timestamp::now());
             status = command_status(&status, CommandReport { text, at, rejected: Some(reason) });
         }
-        written(store.write(status).await)
+        self.written(store.write(status).await)
     }
 
     /// Says why something can't be done. It is tried again.
@@ -162,10 +162,8 @@ impl RolloutReconciler {
         ReconcileError(word, why): ReconcileError,
     ) -> NextStep {
         let status = error_status(store.status(), status_context(store.object()), word, &why);
-        if status.conditions != store.status().conditions {
-            self.emit_event(word, why);
-        }
-        written(store.write(status).await)
+        self.reporter.error(word, &why);
+        self.written(store.write(status).await)
     }
 
     /// Begins a rollout, and carries it out to its end.
@@ -229,7 +227,9 @@ impl RolloutReconciler {
     /// The Deployments that the rollout looks at, if any.
     fn deployments(&self, namespace: &str, spec: &Spec) -> Option<DeploymentScaler> {
         let known = spec.deployments.as_ref();
-        known.map(|known| DeploymentScaler::of(&self.cluster, namespace, known))
+        known.map(|known| {
+            DeploymentScaler::of(&self.cluster.client, &self.cluster.fence, namespace, known)
+        })
     }
 
     /// Goes on with what was left under way.
@@ -262,7 +262,7 @@ impl RolloutReconciler {
         let spec = Manifest::read(&name, &namespace, &began)
             .and_then(|manifest| manifest.parse(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
-        // Whoever may write the status must not have more called, or other files read, than a Rollout may.
+        // Whoever may write the status must not have more called, or other files read, than a ServiceRollout may.
         if !rollout.plan().calls_same_as(&spec.plan) {
             let what = "status.checkpoint.state calls others than status.checkpoint.spec";
             return Err(unreadable(what.to_owned()));
@@ -300,8 +300,8 @@ impl RolloutReconciler {
         mailbox.set_phase(store.status().phase);
         let stored = store.status().command.clone();
         let heard = mailbox.unreported().or(stored).map(|report| report.text);
-        let (scales, events) = (mesh.router.scales(), self.events.clone());
-        let mut journal = StatusJournal::new(store, mailbox.clone(), text, scales, events);
+        let (scales, reporter) = (mesh.router.scales(), self.reporter.clone());
+        let mut journal = StatusJournal::new(store, mailbox.clone(), text, scales, reporter);
         let mut superseded = journal.superseded();
         let began: Vec<Output> = if keep { course.outputs.clone() } else { Vec::new() };
         if journal.commit(course.at, &course.rollout, &began).await.is_err()
@@ -328,14 +328,21 @@ impl RolloutReconciler {
         }
         let with = finalizers.iter().cloned().chain([FINALIZER.to_owned()]).collect();
         let fence = &self.cluster.fence;
-        let object =
-            finalize(&self.api, store.object(), with, fence).await.map_err(|_| NextStep::Wait)?;
-        StatusStore::open(self.api.clone(), object, &self.identity, fence.clone())
-            .map_err(|_| NextStep::Wait)
+        let object = match finalize(&self.api, store.object(), with, fence).await {
+            Ok(object) => object,
+            Err(ClusterError::Contended { .. }) => return Err(NextStep::Requeue),
+            Err(error) => return Err(self.report_error(store, error.into()).await),
+        };
+        StatusStore::open(self.api.clone(), object, &self.identity, fence.clone()).map_err(
+            |error| {
+                self.reporter.error("StatusUnreadable", &error.to_string());
+                NextStep::Wait
+            },
+        )
     }
 
     /// Lets the object go. Its routes are those of the version that runs: a rollout has ended before.
-    async fn finalize(&self, store: &StatusStore) -> NextStep {
+    async fn finalize(&self, store: StatusStore) -> NextStep {
         let others = store.object().finalizers().iter().filter(|known| *known != FINALIZER);
         let others: Vec<_> = others.cloned().collect();
         if others.len() == store.object().finalizers().len() {
@@ -343,7 +350,19 @@ impl RolloutReconciler {
         }
         match finalize(&self.api, store.object(), others, &self.cluster.fence).await {
             Ok(_) => NextStep::Done,
-            Err(_) => NextStep::Wait,
+            Err(ClusterError::Contended { .. }) => NextStep::Requeue,
+            Err(error) => self.report_error(store, error.into()).await,
+        }
+    }
+
+    fn written(&self, written: Result<(), StatusError>) -> NextStep {
+        match written {
+            Ok(()) => NextStep::Wait,
+            Err(StatusError::Gone) => NextStep::Done,
+            Err(error) => {
+                report_write(&self.reporter, &error);
+                NextStep::Wait
+            }
         }
     }
 }
@@ -410,21 +429,6 @@ async fn send_command(
     answer.await.map_err(|_| over())?
 }
 
-pub(crate) fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
-    let spec = object.data.get("spec").unwrap_or(&Value::Null);
-    let namespace = object.namespace().unwrap_or_default();
-    Manifest::read(&object.name_any(), &namespace, spec).map_err(|error| error.to_string())
-}
-
-fn desired_state<'o>(object: &'o DynamicObject, manifest: &'o Manifest) -> DesiredState<'o> {
-    DesiredState {
-        baseline: manifest.baseline(),
-        candidate: manifest.candidate(),
-        command: object.annotations().get(ANNOTATION).map(|text| &**text),
-        deleted: object.metadata.deletion_timestamp.is_some(),
-    }
-}
-
 /// `spec` as it is, to be kept.
 fn spec_text(object: &DynamicObject) -> String {
     object.data.get("spec").map(Value::to_string).unwrap_or_default()
@@ -438,11 +442,4 @@ fn status_context(object: &DynamicObject) -> StatusContext {
 fn time(under_way: &StatusCheckpoint, now: Timestamp) -> Duration {
     let passed = now.duration_since(under_way.wall).max(SignedDuration::ZERO);
     Duration::from_millis(under_way.at_ms).saturating_add(passed.unsigned_abs())
-}
-
-fn written(written: Result<(), StatusError>) -> NextStep {
-    match written {
-        Err(StatusError::Gone) => NextStep::Done,
-        Ok(()) | Err(_) => NextStep::Wait,
-    }
 }

@@ -11,9 +11,7 @@ use tokio::time::Instant;
 
 use crate::kubernetes::objects::{ClusterError, ManagedObject};
 use crate::kubernetes::patches::acceptance::Acceptance;
-use crate::kubernetes::patches::{
-    Drift, FieldError, MissingCandidate, RolloutRoutes, http_route, virtual_service,
-};
+use crate::kubernetes::patches::{Drift, FieldError, RolloutRoutes, http_route, virtual_service};
 use crate::sources::requested_split::{RequestedSplit, SplitRecord};
 
 /// Where the versions are in the object.
@@ -32,10 +30,8 @@ impl WeightedVersions {
     /// There are none, or the object is not what it has to be.
     pub(crate) fn routes(&self, object: &Value) -> Result<RolloutRoutes, FieldError> {
         match self {
-            Self::VirtualService(versions) => {
-                virtual_service::routes(object, versions, MissingCandidate::Reject)
-            }
-            Self::Route(versions) => http_route::routes(object, versions, MissingCandidate::Reject),
+            Self::VirtualService(versions) => virtual_service::routes(object, versions),
+            Self::Route(versions) => http_route::routes(object, versions),
         }
     }
 

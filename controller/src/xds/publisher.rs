@@ -18,14 +18,8 @@ pub struct Publisher {
 #[derive(Debug, Default)]
 struct PublisherState {
     registry: ProxyRegistry,
-    signals: HashMap<String, GroupSignals>,
-}
-
-/// Who waits for news of a group.
-#[derive(Debug)]
-struct GroupSignals {
-    resources: watch::Sender<Arc<Resources>>,
-    proxies: watch::Sender<()>,
+    /// The resources of each group, for its streams.
+    signals: HashMap<String, watch::Sender<Arc<Resources>>>,
 }
 
 impl Publisher {
@@ -35,7 +29,7 @@ impl Publisher {
         let mut shared = self.lock();
         if shared.registry.publish(group, resource) {
             let resources = shared.registry.resources(group);
-            shared.signals(group).resources.send_replace(resources);
+            shared.signal(group).send_replace(resources);
         }
     }
 
@@ -47,19 +41,11 @@ impl Publisher {
         shared.registry.proxies(group)
     }
 
-    /// Changes when a proxy of this group comes, goes, acknowledges or rejects.
-    #[must_use]
-    pub fn changes(&self, group: &str) -> watch::Receiver<()> {
-        self.lock().signals(group).proxies.subscribe()
-    }
-
     /// A proxy has opened a stream.
     pub(super) fn join(&self, group: &str, node: &str) -> StreamRegistration {
         let mut shared = self.lock();
         let stream = shared.registry.join(group, node, Instant::now());
-        let signals = shared.signals(group);
-        signals.proxies.send_replace(());
-        let resources = signals.resources.subscribe();
+        let resources = shared.signal(group).subscribe();
         StreamRegistration { publisher: self.clone(), stream, resources }
     }
 
@@ -70,21 +56,18 @@ impl Publisher {
 }
 
 impl PublisherState {
-    fn signals(&mut self, group: &str) -> &mut GroupSignals {
-        self.signals.entry(group.to_owned()).or_insert_with(|| GroupSignals {
-            resources: watch::Sender::new(self.registry.resources(group)),
-            proxies: watch::Sender::default(),
-        })
+    fn signal(&mut self, group: &str) -> &watch::Sender<Arc<Resources>> {
+        self.signals
+            .entry(group.to_owned())
+            .or_insert_with(|| watch::Sender::new(self.registry.resources(group)))
     }
 
     /// Forgets proxies, and groups of which nothing is left.
     fn cleanup(&mut self) {
         self.registry.forget(Instant::now());
         let fleet = &self.registry;
-        self.signals.retain(|group, signals| {
-            signals.resources.receiver_count() + signals.proxies.receiver_count() > 0
-                || !fleet.is_empty(group)
-        });
+        self.signals
+            .retain(|group, signals| signals.receiver_count() > 0 || !fleet.is_empty(group));
     }
 }
 
@@ -114,7 +97,6 @@ impl StreamRegistration {
     pub(super) fn record(&self, standings: AckStates) {
         let mut shared = self.publisher.lock();
         shared.registry.record(&self.stream, standings);
-        shared.signals(self.stream.group()).proxies.send_replace(());
     }
 }
 
@@ -122,7 +104,6 @@ impl Drop for StreamRegistration {
     fn drop(&mut self) {
         let mut shared = self.publisher.lock();
         shared.registry.leave(&self.stream, Instant::now());
-        shared.signals(self.stream.group()).proxies.send_replace(());
         shared.cleanup();
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::keys::Keys;
@@ -59,6 +60,13 @@ impl Processes {
     /// Where the server is.
     pub(super) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Sends a signal to the API server.
+    pub(super) fn signal(&self, signal: Signal) {
+        let [(_, server), _] = &self.children;
+        let id = Pid::from_child(server);
+        kill_process(id, signal).expect("it is a child");
     }
 
     /// # Panics

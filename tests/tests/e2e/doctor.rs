@@ -194,6 +194,6 @@ async fn doctor_queries_prometheus() {
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_refuses_an_invalid_rollout() {
     let world = World::new().await;
-    let report = of_rollout(&world, "kind: Rollout\n").await;
+    let report = of_rollout(&world, "kind: ServiceRollout\n").await;
     assert_eq!((report.code, report.findings.len()), (Some(2), 0));
 }

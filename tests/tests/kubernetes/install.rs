@@ -138,11 +138,11 @@ fn of_kind(kind: &str) -> Value {
 
 /// Group, resource, name and verbs, in a namespace of a user's.
 const ALLOWED: [(&str, &str, &[&str]); 13] = [
-    ("serin.dev", "rollouts", &["get", "list", "watch", "patch"]),
-    ("serin.dev", "rollouts/status", &["update"]),
+    ("serin.dev", "servicerollouts", &["get", "list", "watch", "patch"]),
+    ("serin.dev", "servicerollouts/status", &["update"]),
     ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
     ("networking.istio.io", "destinationrules", &["get", "list", "watch"]),
-    ("extensions.istio.io", "wasmplugins", &["get", "list", "watch", "create", "patch"]),
+    ("extensions.istio.io", "wasmplugins", &["get", "list", "watch", "patch"]),
     ("gateway.networking.k8s.io", "httproutes", &["get", "list", "watch", "patch"]),
     ("gateway.networking.k8s.io", "grpcroutes", &["get", "list", "watch", "patch"]),
     ("", "pods", &["get", "list", "watch"]),
@@ -150,14 +150,14 @@ const ALLOWED: [(&str, &str, &[&str]); 13] = [
     ("apps", "deployments", &["get"]),
     ("apps", "deployments/scale", &["get", "patch"]),
     ("autoscaling", "horizontalpodautoscalers", &["list"]),
-    ("events.k8s.io", "events", &["create"]),
+    ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
 const FORBIDDEN: [(&str, &str, &[&str]); 13] = [
-    ("serin.dev", "rollouts", &["create", "delete"]),
+    ("serin.dev", "servicerollouts", &["create", "delete"]),
     ("networking.istio.io", "virtualservices", &["create", "update", "delete"]),
     ("networking.istio.io", "destinationrules", &["patch", "delete"]),
-    ("extensions.istio.io", "wasmplugins", &["delete"]),
+    ("extensions.istio.io", "wasmplugins", &["create", "delete"]),
     ("gateway.networking.k8s.io", "httproutes", &["create", "update", "delete"]),
     ("gateway.networking.k8s.io", "httproutes/status", &["patch", "update"]),
     ("", "pods", &["create", "patch", "delete"]),

@@ -7,6 +7,7 @@ mod life;
 mod meddling;
 mod missing;
 mod objects;
+mod observability;
 mod prometheus;
 mod rollouts;
 pub(crate) mod world;

@@ -1,7 +1,7 @@
 //! The filter's configuration in a WasmPlugin.
 
 use serde_json::json;
-use serin::kubernetes::patches::wasm_plugin::{self, PluginPhase, Scope, WasmPlugin};
+use serin::kubernetes::patches::wasm_plugin::{self, PluginPhase, WasmPlugin};
 use serin_filter::config::wire;
 
 use crate::world::{merge, patch, read, world};
@@ -14,7 +14,7 @@ async fn a_plugin_is_made_and_its_configuration_changed() {
         name: "serin".to_owned(),
         namespace: "bookinfo".to_owned(),
         url: "oci://registry.example/serin:1.0.0".to_owned(),
-        scope: Scope::Pods([("app".to_owned(), "productpage".to_owned())].into()),
+        labels: [("app".to_owned(), "productpage".to_owned())].into(),
         phase: Some(PluginPhase::Stats),
         priority: Some(-10),
     };

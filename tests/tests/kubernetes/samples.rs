@@ -1,9 +1,7 @@
 //! The objects in `tests/objects`, and which versions they route to.
 
 use serde_json::Value;
-use serin::kubernetes::patches::{
-    Edits, MissingCandidate, RolloutRoutes, http_route, virtual_service,
-};
+use serin::kubernetes::patches::{Edits, RolloutRoutes, http_route, virtual_service};
 use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
 use serin_filter::table::Weight;
 
@@ -31,7 +29,7 @@ pub(crate) const REVIEWS: Sample = sample!("reviews", ["v1", "v2"], Some("review
 pub(crate) const INVENTORY: Sample =
     sample!("inventory", ["inventory-1", "inventory-2"], Some("stock"));
 
-pub(crate) const SAMPLES: [Sample; 9] = [
+pub(crate) const SAMPLES: [Sample; 7] = [
     REVIEWS,
     sample!("storefront", ["2026-10", "2026-11"], Some("storefront")),
     sample!(
@@ -40,10 +38,8 @@ pub(crate) const SAMPLES: [Sample; 9] = [
         None
     ),
     sample!("database", ["v1", "v2"], Some("ledger")),
-    sample!("first", ["stable", "next"], Some("greeter")),
     sample!("future", ["v1", "v2"], Some("catalogue")),
     sample!("store", ["store-v1", "store-v2"], None),
-    sample!("first-rule", ["echo-blue", "echo-green"], None),
     INVENTORY,
 ];
 
@@ -63,7 +59,7 @@ impl Sample {
             };
             let versions =
                 Versions { baseline: destination(baseline), candidate: destination(candidate) };
-            virtual_service::routes(object, &versions, MissingCandidate::Add)
+            virtual_service::routes(object, &versions)
         } else {
             let backend = |name: &str| Backend {
                 name: name.to_owned(),
@@ -71,7 +67,7 @@ impl Sample {
                 port: None,
             };
             let versions = Versions { baseline: backend(baseline), candidate: backend(candidate) };
-            http_route::routes(object, &versions, MissingCandidate::Add)
+            http_route::routes(object, &versions)
         };
         found.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }

@@ -67,14 +67,13 @@ async fn to_all_of_ten() {
 
     let mut delays = Vec::new();
     for generation in 2..52 {
-        let mut changes = serin.publisher.changes(GROUP);
         let begin = Instant::now();
         serin.publish(&template, generation, if generation % 2 == 0 { "v2" } else { "v1" });
         let wanted = generation.to_string();
         let all = async {
             while serin.publisher.proxies(GROUP).iter().any(|it| acknowledged(it) != Some(&wanted))
             {
-                changes.changed().await.expect("a server");
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         tokio::time::timeout(SOON, all).await.expect("all of them acknowledge it");

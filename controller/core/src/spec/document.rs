@@ -25,7 +25,7 @@ use crate::rollout::plan::Plan;
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
 
 /// The `kind` of a rollout.
-pub const KIND: &str = "Rollout";
+pub const KIND: &str = "ServiceRollout";
 
 /// A parsed specification.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,7 +13,7 @@ pub(super) mod mesh;
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata:
   name: shop-v2
 spec:
@@ -115,7 +115,11 @@ fn the_baseline_is_the_first_version_of_the_filter() {
 fn errors_name_the_field_and_the_value() {
     let steps = "spec.strategy.trafficShifting.steps";
     for (from, to, expected) in [
-        ("kind: Rollout", "kind: Deployment", "kind: \"Deployment\" is not \"Rollout\"".to_owned()),
+        (
+            "kind: ServiceRollout",
+            "kind: Deployment",
+            "kind: \"Deployment\" is not \"ServiceRollout\"".to_owned(),
+        ),
         ("v1alpha1", "v9", "apiVersion: \"serin.dev/v9\" is not \"serin.dev/v1alpha1\"".into()),
         ("name: shop-v2", "name: ''", "metadata.name: \"\" is not a name".into()),
         ("  name: shop-v2", "  nmae: x", "metadata.nmae: unknown field `nmae`".into()),
@@ -216,7 +220,7 @@ fn errors_name_the_field_and_the_value() {
             "header: x user",
             "spec.sticky[0]: \"x user\": not a lower-case header name".into(),
         ),
-        ("kind: Rollout\n", "", "missing field `kind`".into()),
+        ("kind: ServiceRollout\n", "", "missing field `kind`".into()),
         ("  candidate: v2\n", "", "spec: missing field `candidate`".into()),
     ] {
         assert!(GOOD.contains(from), "{from}");

@@ -10,7 +10,7 @@ use serin_filter::names::Generation;
 
 use self::cluster::IstioCluster;
 use super::super::{ExitStatus, fail};
-use crate::kubernetes::patches::wasm_plugin::{PluginPhase, Scope, WasmPlugin};
+use crate::kubernetes::patches::wasm_plugin::{PluginPhase, WasmPlugin};
 
 mod cluster;
 
@@ -164,7 +164,7 @@ fn plugin(spec: &Spec, pods: &Pods, namespace: &str, module: &str) -> Result<Exp
         // A plugin is for proxies of its own namespace.
         namespace: pods.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
         url: module.to_owned(),
-        scope: Scope::Pods(pods.labels.clone()),
+        labels: pods.labels.clone(),
         phase: Some(PluginPhase::Stats),
         priority: None,
     };

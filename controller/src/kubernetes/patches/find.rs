@@ -1,16 +1,15 @@
-//! Finds the routes in an object that are a rollout's.
+//! Finds the routes of a rollout in an object.
 //!
-//! Istio and the Gateway API write the same thing in two ways: an object has a list of routes, a route a list of weighted entries. A
-//! route is the rollout's if it has an entry of each version and no other. What has a third entry can't be: serin would have to know what
-//! share is left to it.
+//! Istio and the Gateway API have the same structure under two names: an object has a list of routes, a route a list of weighted
+//! entries. A route is the rollout's if it has an entry of each version and no other: serin does not know the share of a third.
 
 use std::fmt::Display;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use serin_core::config::mesh::Versions;
 
 use super::field::{Field, user_message};
-use super::routes::{CandidateEntry, RolloutRoute, RolloutRoutes, WEIGHT, WeightEntry};
+use super::routes::{RolloutRoute, RolloutRoutes, WEIGHT, WeightEntry};
 use super::{Edits, FieldError};
 
 /// How a kind of object names where a version is reached.
@@ -25,30 +24,15 @@ pub(super) trait WeightedBackend: Display {
     const ENTRIES: &'static str;
     /// The weight of an entry that says none and is not alone.
     const DEFAULT_WEIGHT: u32;
-    /// Fields of an entry that another one can be made after. With any other (a filter, say) serin would have to guess.
-    const COPIED_FIELDS: &'static [&'static str];
 
     /// Whether an entry is this version's, in an object of this namespace.
     fn matches(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError>;
-
-    /// An entry of this version, without weight, to stand beside the baseline's.
-    fn entry(&self, baseline: &Field<'_>) -> Map<String, Value>;
-}
-
-/// What to do about a candidate that is in none of the routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissingCandidate {
-    /// Refuse: the user adds it, with weight 0.
-    Reject,
-    /// Add it wherever the baseline is alone, once it is to have a weight.
-    Add,
 }
 
 /// Finds the routes of a rollout.
 pub(super) fn find_routes<T: WeightedBackend>(
     object: &Value,
     versions: &Versions<T>,
-    missing: MissingCandidate,
 ) -> Result<RolloutRoutes, FieldError> {
     let object = Field::root(object);
     check_kind::<T>(&object)?;
@@ -63,12 +47,6 @@ pub(super) fn find_routes<T: WeightedBackend>(
             RouteMatch::Baseline => alone.push(entries),
             RouteMatch::Other => {}
         }
-    }
-    if pairs.is_empty() && missing == MissingCandidate::Add {
-        pairs = alone
-            .iter()
-            .map(|entries| route_without_candidate(entries, versions))
-            .collect::<Result<_, _>>()?;
     }
     if pairs.is_empty() {
         return Err(list.fault(no_route_message(versions, &alone)));
@@ -130,7 +108,7 @@ impl RouteMatch {
             path: entries.path.clone(),
             read: entries.value.clone(),
             baseline: weight_entry::<T>(first)?,
-            candidate: CandidateEntry::Present(weight_entry::<T>(second)?),
+            candidate: weight_entry::<T>(second)?,
         }))
     }
 }
@@ -168,36 +146,12 @@ fn weight_entry<T: WeightedBackend>(
     })
 }
 
-/// A route with the baseline alone, to which the candidate is to be added.
-fn route_without_candidate<T: WeightedBackend>(
-    entries: &Field<'_>,
-    versions: &Versions<T>,
-) -> Result<RolloutRoute, FieldError> {
-    let list = entries.list()?;
-    let baseline = list.first().ok_or_else(|| entries.fault("empty"))?;
-    let mut names = baseline.value.as_object().into_iter().flat_map(Map::keys);
-    let special =
-        |name: &String| baseline.get(name).filter(|_| !T::COPIED_FIELDS.contains(&&**name));
-    if let Some(field) = names.find_map(special) {
-        return Err(field.fault(format!(
-            "whether it is for {} too only you know. Add an entry for it, with weight 0",
-            versions.candidate
-        )));
-    }
-    Ok(RolloutRoute {
-        path: entries.path.clone(),
-        read: entries.value.clone(),
-        baseline: weight_entry::<T>((0, baseline))?,
-        candidate: CandidateEntry::Absent(versions.candidate.entry(baseline)),
-    })
-}
-
 /// Why there is nothing to do, and what to do about it.
 fn no_route_message<T: WeightedBackend>(versions: &Versions<T>, alone: &[Field<'_>]) -> String {
     let Versions { baseline, candidate } = versions;
     match alone.first() {
         Some(route) => format!(
-            "no route has both {baseline} and {candidate}. Add {candidate} to {}, with weight 0, or let serin add it",
+            "no route has both {baseline} and {candidate}. Add {candidate} to {}, with weight 0",
             user_message(&route.path)
         ),
         None => format!(

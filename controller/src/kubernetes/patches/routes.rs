@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 
 use json_patch::jsonptr::PointerBuf;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use serin_core::config::mesh::RouteWeights;
 use serin_filter::table::Weight;
 
@@ -28,7 +28,7 @@ pub struct RolloutRoute {
     /// The whole of it, as it was read.
     pub(super) read: Value,
     pub(super) baseline: WeightEntry,
-    pub(super) candidate: CandidateEntry,
+    pub(super) candidate: WeightEntry,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,36 +39,21 @@ pub(super) struct WeightEntry {
     pub(super) explicit: bool,
 }
 
-#[derive(Debug, Clone)]
-pub(super) enum CandidateEntry {
-    Present(WeightEntry),
-    /// Not there yet; this would be added.
-    Absent(Map<String, Value>),
-}
-
-/// A route whose weights somebody else has changed.
+/// A route whose weights another writer has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drift {
     /// Path of the route, such as `spec.http[0].route`.
     pub route: String,
-    /// What serin wrote.
+    /// The weights that serin wrote.
     pub written: RouteWeights,
-    /// What is there; `None` if the candidate is not there any more.
-    pub found: Option<RouteWeights>,
+    /// The weights in the route.
+    pub found: RouteWeights,
 }
 
 impl Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { route, written, found } = self;
-        match found {
-            Some(found) => {
-                write!(f, "{route}: the weights {written} were written, but {found} are there")
-            }
-            None => write!(
-                f,
-                "{route}: the weights {written} were written, but the candidate is not there any more"
-            ),
-        }
+        write!(f, "{route}: the weights {written} were written, but {found} are there")
     }
 }
 
@@ -82,31 +67,21 @@ impl RolloutRoute {
     /// The share of its requests that the candidate gets now; `None` if no version gets any.
     #[must_use]
     pub fn candidate(&self) -> Option<Weight> {
-        self.weights().map_or(Some(Weight::ZERO), RouteWeights::candidate_weight)
+        self.weights().candidate_weight()
     }
 
-    /// The weights in it, if the candidate is there.
-    fn weights(&self) -> Option<RouteWeights> {
-        match self.candidate {
-            CandidateEntry::Absent(_) => None,
-            CandidateEntry::Present(candidate) => {
-                Some(RouteWeights { baseline: self.baseline.weight, candidate: candidate.weight })
-            }
-        }
-    }
-
-    /// Whether these weights would change nothing.
-    fn has(&self, shares: RouteWeights) -> bool {
-        self.weights().map_or(shares.candidate == 0, |present| present == shares)
+    /// The weights in it.
+    fn weights(&self) -> RouteWeights {
+        RouteWeights { baseline: self.baseline.weight, candidate: self.candidate.weight }
     }
 
     fn drift(&self, written: RouteWeights) -> Option<Drift> {
         let drift = || Drift { route: self.path(), written, found: self.weights() };
-        (!self.has(written)).then(drift)
+        (self.weights() != written).then(drift)
     }
 
     fn edit(&self, shares: RouteWeights, edits: &mut Edits) {
-        if self.has(shares) {
+        if self.weights() == shares {
             return;
         }
         // Every entry counts: one more would make the weights mean something else.
@@ -120,15 +95,7 @@ impl RolloutRoute {
             }
         };
         weigh(self.baseline, shares.baseline);
-        match &self.candidate {
-            CandidateEntry::Present(entry) => weigh(*entry, shares.candidate),
-            CandidateEntry::Absent(entry) => {
-                let mut entry = entry.clone();
-                entry.insert(WEIGHT.to_owned(), shares.candidate.into());
-                // The baseline is alone.
-                edits.add(self.path.with_trailing_token(1), entry.into());
-            }
-        }
+        weigh(self.candidate, shares.candidate);
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use serin_filter::table::Weight;
 
 use self::samples::*;
-use super::{MissingCandidate, http_route, virtual_service};
+use super::{http_route, virtual_service};
 
 fn weight(ppm: u32) -> Weight {
     Weight::from_ppm(ppm).unwrap()
@@ -40,10 +40,7 @@ fn changes(sample: &Sample, percent: u32) -> Vec<String> {
     let object = sample.object();
     let edits = sample.edits(&object, percent);
     let edited = edits.applied(&object).unwrap();
-    assert_eq!(
-        sample.routes(&edited, MissingCandidate::Reject).unwrap().candidate(),
-        Some(weight(percent * 10_000))
-    );
+    assert_eq!(sample.routes(&edited).unwrap().candidate(), Some(weight(percent * 10_000)));
     assert!(sample.edits(&edited, percent).is_empty());
     difference(&object, &edited)
 }
@@ -72,38 +69,8 @@ fn a_weight_that_was_left_out_is_written() {
 }
 
 #[test]
-fn the_candidate_is_added_where_the_baseline_is_alone() {
-    let object = first().object();
-    let edited = first().edits(&object, 5).applied(&object).unwrap();
-    let route = |index| edited.pointer(&format!("/spec/http/{index}/route")).unwrap().to_string();
-    assert_eq!(route(0), r#"[{"destination":{"host":"admin"}}]"#);
-    let both = r#"[{"destination":{"host":"greeter","subset":"stable","port":{"number":8000}},"weight":95},{"destination":{"host":"greeter","subset":"next","port":{"number":8000}},"weight":5}]"#;
-    assert_eq!([route(1), route(2)], [both, both]);
-
-    let mut object = first_rule().object();
-    // As a server fills it in.
-    object["spec"]["rules"][0]["backendRefs"][0]["kind"] = "Service".into();
-    let edited = first_rule().edits(&object, 5).applied(&object).unwrap();
-    let backends = edited.pointer("/spec/rules/0/backendRefs").unwrap().to_string();
-    let both = r#"[{"name":"echo-blue","port":3000,"kind":"Service","weight":95},{"name":"echo-green","port":3000,"kind":"Service","weight":5}]"#;
-    assert_eq!(backends, both);
-}
-
-#[test]
-fn nothing_is_added_before_the_candidate_is_to_have_a_weight() {
-    for sample in [first(), first_rule()] {
-        let object = sample.object();
-        let routes = sample.routes(&object, MissingCandidate::Add).unwrap();
-        assert_eq!(routes.candidate(), Some(Weight::ZERO));
-        assert!(routes.edits(sample.shares(0)).is_empty());
-        assert_eq!(routes.drift(sample.shares(0)), []);
-    }
-}
-
-#[test]
 fn the_present_split_is_told() {
-    let routes =
-        |sample: &Sample| sample.routes(&sample.object(), MissingCandidate::Reject).unwrap();
+    let routes = |sample: &Sample| sample.routes(&sample.object()).unwrap();
     assert_eq!(routes(&inventory()).candidate(), Some(weight(100_000)));
     let store = routes(&store());
     assert_eq!(store.candidate(), None);
@@ -120,7 +87,7 @@ fn the_present_split_is_told() {
     for index in [0, 1] {
         nobody["spec"]["http"][1]["route"][index]["weight"] = 0.into();
     }
-    let nobody = reviews().routes(&nobody, MissingCandidate::Reject).unwrap();
+    let nobody = reviews().routes(&nobody).unwrap();
     assert_eq!(nobody.routes()[0].candidate(), None);
 }
 
@@ -140,20 +107,13 @@ fn parts_per_million_are_for_the_gateway_api_alone() {
 fn drift_is_told_by_route() {
     let sample = storefront();
     let mut object = sample.object();
-    assert_eq!(
-        sample.routes(&object, MissingCandidate::Reject).unwrap().drift(sample.shares(5)),
-        []
-    );
+    assert_eq!(sample.routes(&object).unwrap().drift(sample.shares(5)), []);
     object["spec"]["http"][2]["route"][0]["weight"] = 100.into();
-    let drift = sample.routes(&object, MissingCandidate::Reject).unwrap().drift(sample.shares(5));
+    let drift = sample.routes(&object).unwrap().drift(sample.shares(5));
     assert_eq!(
         drift.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["spec.http[2].route: the weights 95 and 5 were written, but 100 and 5 are there"]
     );
-    let gone =
-        first().routes(&first().object(), MissingCandidate::Add).unwrap().drift(first().shares(5));
-    assert_eq!(gone.len(), 2);
-    assert!(gone[0].to_string().ends_with("but the candidate is not there any more"));
 }
 
 #[test]
@@ -172,13 +132,5 @@ fn a_patch_fails_on_what_has_changed_since() {
         edits.applied(&other).unwrap_err();
     }
     // Nothing to write asks nothing of the object.
-    assert_eq!(
-        sample
-            .routes(&object, MissingCandidate::Reject)
-            .unwrap()
-            .edits(sample.shares(5))
-            .patch()
-            .len(),
-        0
-    );
+    assert_eq!(sample.routes(&object).unwrap().edits(sample.shares(5)).patch().len(), 0);
 }

@@ -3,12 +3,12 @@
 //! Only `spec.http[].route[].weight` is ever changed. TCP and TLS routes carry no request that the filter could tell the outcome of, and a route
 //! that delegates has its destinations in another VirtualService.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use serin_core::config::mesh::{Destination, Versions};
 
 use super::field::Field;
 use super::find::{WeightedBackend, find_routes};
-use super::{FieldError, MissingCandidate, RolloutRoutes};
+use super::{FieldError, RolloutRoutes};
 
 /// The routes of a VirtualService that are a rollout's.
 ///
@@ -17,9 +17,8 @@ use super::{FieldError, MissingCandidate, RolloutRoutes};
 pub fn routes(
     object: &Value,
     versions: &Versions<Destination>,
-    missing: MissingCandidate,
 ) -> Result<RolloutRoutes, FieldError> {
-    find_routes(object, versions, missing)
+    find_routes(object, versions)
 }
 
 impl WeightedBackend for Destination {
@@ -28,7 +27,6 @@ impl WeightedBackend for Destination {
     const ROUTES: &'static str = "http";
     const ENTRIES: &'static str = "route";
     const DEFAULT_WEIGHT: u32 = 0;
-    const COPIED_FIELDS: &'static [&'static str] = &["destination", "weight"];
 
     fn matches(&self, entry: &Field<'_>, namespace: Option<&str>) -> Result<bool, FieldError> {
         let destination = entry.required("destination")?;
@@ -40,15 +38,6 @@ impl WeightedBackend for Destination {
         Ok(same_host(host, &self.host, namespace)
             && subset.filter(|subset| !subset.is_empty()) == self.subset.as_deref()
             && self.port.is_none_or(|wanted| port == Some(wanted.into())))
-    }
-
-    fn entry(&self, baseline: &Field<'_>) -> Map<String, Value> {
-        let port = self.port.map(|number| json!({ "number": number }));
-        let port = port.or_else(|| baseline.value.pointer("/destination/port").cloned());
-        let mut destination = Map::from_iter([("host".to_owned(), json!(self.host))]);
-        destination.extend(self.subset.iter().map(|subset| ("subset".to_owned(), json!(subset))));
-        destination.extend(port.map(|port| ("port".to_owned(), port)));
-        Map::from_iter([("destination".to_owned(), destination.into())])
     }
 }
 

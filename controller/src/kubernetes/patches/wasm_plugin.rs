@@ -18,8 +18,6 @@ use super::{Edits, FieldError};
 const API_VERSION: &str = "extensions.istio.io/v1alpha1";
 /// The schemes of addresses that Istio gets a module from. Without one, `oci` is meant.
 const SCHEMES: [&str; 4] = ["http", "https", "oci", "file"];
-/// The most objects that a plugin can be attached to.
-const MAX_TARGETS: usize = 16;
 /// The annotation that tells which generation of each rollout a plugin carries.
 const GENERATIONS_ANNOTATION: &str = "serin.dev/carried";
 /// The greatest whole number up to which a double tells all from their neighbours.
@@ -39,8 +37,6 @@ pub enum PluginError {
     Generation(u64),
     #[error("spec.url: {0:?} is not an address such as oci://registry.example/serin:1.0.0")]
     Url(String),
-    #[error("spec.targetRefs: {0} objects, but 1 to {MAX_TARGETS} are allowed")]
-    Targets(usize),
     #[error(
         "spec.selector.matchLabels: {0:?} is not a label; patterns are not allowed, nor an empty name"
     )]
@@ -56,33 +52,13 @@ pub struct WasmPlugin {
     pub namespace: String,
     /// Where the module is: `oci://`, `https://`, `http://` or `file://`.
     pub url: String,
-    /// Which proxies load it.
-    pub scope: Scope,
+    /// The labels of the pods whose sidecars and gateways load it; all pods of the namespace if empty. It acts on the requests that
+    /// they send: there the version is chosen.
+    pub labels: BTreeMap<String, String>,
     /// Where among the filters it stands; before the router if absent.
     pub phase: Option<PluginPhase>,
     /// The order among plugins of one phase: the highest first.
     pub priority: Option<i32>,
-}
-
-/// Which proxies load a plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// Sidecars and gateways of the pods with these labels, of all in the namespace if there are none. Only for the requests that they send
-    /// on: it is there that versions are chosen.
-    Pods(BTreeMap<String, String>),
-    /// The gateways and waypoints of these objects, which are in the plugin's namespace.
-    Objects(Vec<TargetRef>),
-}
-
-/// An object that a plugin is attached to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TargetRef {
-    /// Such as `gateway.networking.k8s.io`; empty for a Service.
-    pub group: String,
-    /// Such as `Gateway`.
-    pub kind: String,
-    /// Its name.
-    pub name: String,
 }
 
 /// Where among a proxy's filters a plugin stands.
@@ -109,22 +85,11 @@ impl WasmPlugin {
         // Where the tag is `latest`, Istio's default is to fetch the module again at each change of the object: no weight would change, nor
         // be taken back, without the registry.
         put("imagePullPolicy", "IfNotPresent".into());
-        match &self.scope {
-            Scope::Pods(labels) => {
-                check_labels(labels)?;
-                if !labels.is_empty() {
-                    put("selector", json!({ "matchLabels": labels }));
-                }
-                put("match", json!([{ "mode": "CLIENT" }]));
-            }
-            // To a waypoint every request comes in, to a gateway it goes out.
-            Scope::Objects(objects) => {
-                if !(1..=MAX_TARGETS).contains(&objects.len()) {
-                    return Err(PluginError::Targets(objects.len()));
-                }
-                put("targetRefs", json!(objects));
-            }
+        check_labels(&self.labels)?;
+        if !self.labels.is_empty() {
+            put("selector", json!({ "matchLabels": self.labels }));
         }
+        put("match", json!([{ "mode": "CLIENT" }]));
         if let Some(phase) = self.phase {
             put("phase", json!(phase));
         }

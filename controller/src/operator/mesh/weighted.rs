@@ -1,5 +1,7 @@
 //! A mesh that splits by weights in its own routes.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, TryStreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
@@ -13,15 +15,17 @@ use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::task::JoinSet;
+use tracing::{Instrument, warn};
 
 use super::{ClusterContext, MeshHandles, MeshRouter, proxy_source};
-use crate::kubernetes::destinations;
+use crate::kubernetes::destinations::{check_service, check_subset};
 use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource};
 use crate::operator::reconcile_error::ReconcileError;
 use crate::routers::capacity_gate::CapacityGate;
 use crate::routers::weights::{WeightRouter, WeightedVersions, version};
 use crate::sources::requested_split::RequestedSplit;
 use crate::sources::split_tracker::SplitTracker;
+use crate::telemetry::operator::OperatorMetrics;
 
 /// Where the weights of a rollout are.
 #[derive(Debug)]
@@ -83,7 +87,15 @@ impl WeightedRoute {
         cluster: &ClusterContext,
         namespace: &str,
     ) -> Result<(), ReconcileError> {
-        destinations::check(cluster, namespace, &self.weighted).await
+        let (client, fence) = (&cluster.client, &cluster.fence);
+        Ok(match &self.weighted {
+            WeightedVersions::VirtualService(versions) => {
+                check_subset(client, namespace, &versions.candidate).await
+            }
+            WeightedVersions::Route(versions) => {
+                check_service(client, fence, namespace, &versions.candidate).await
+            }
+        }?)
     }
 
     /// Follows the mesh, which was told this split last, by whomever.
@@ -99,7 +111,13 @@ impl WeightedRoute {
         let Self { object, weighted, drift } = self;
         let requested_split = RequestedSplit::new(generation, present);
         let mut watches = JoinSet::new();
-        watches.spawn(follow_object(object.clone(), weighted.clone(), requested_split.clone()));
+        let follow = follow_object(
+            object.clone(),
+            weighted.clone(),
+            requested_split.clone(),
+            cluster.metrics.clone(),
+        );
+        watches.spawn(follow.in_current_span());
         let served = SplitInference::new(plan.baseline.clone(), plan.candidate.clone());
         let (source, proxies) = proxy_source(cluster, namespace, pods, plan, &mut watches);
         let source = source.with_split_tracker(SplitTracker::new(requested_split.clone(), served));
@@ -135,12 +153,15 @@ async fn follow_object(
     subject: ManagedObject,
     weighted: WeightedVersions,
     requested_split: RequestedSplit,
+    metrics: Arc<OperatorMetrics>,
 ) {
+    let mut reported = None;
     let (api, name) = subject.api();
     let mut changes = watch_object(api, name).default_backoff().boxed();
     loop {
         match changes.try_next().await {
             Ok(Some(Some(object))) => {
+                reported = None;
                 let object: Value = json!(object);
                 let trouble = weighted.problem(&object, requested_split.read().weight);
                 let waiting = trouble.as_ref().is_some_and(|trouble| trouble.transient);
@@ -155,8 +176,15 @@ async fn follow_object(
                 requested_split.update(u64::MAX, Some(gone), false);
             }
             Ok(None) => return,
-            // It is tried again; what is known is still so, as far as is known.
-            Err(_) => {}
+            // The watch is retried. Until then the last known state of the object stands.
+            Err(error) => {
+                let (error, reason) = (error.to_string(), "RouteWatchFailed");
+                metrics.error(reason);
+                if reported.as_ref() != Some(&error) {
+                    warn!(object = subject.describe(), reason, "{error}");
+                    reported = Some(error);
+                }
+            }
         }
     }
 }

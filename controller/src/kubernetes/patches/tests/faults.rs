@@ -9,7 +9,7 @@ use super::*;
 fn fault(sample: &Sample, change: impl FnOnce(&mut Value)) -> String {
     let mut object = sample.object();
     change(&mut object);
-    sample.routes(&object, MissingCandidate::Reject).unwrap_err().to_string()
+    sample.routes(&object).unwrap_err().to_string()
 }
 
 #[test]
@@ -31,14 +31,14 @@ fn a_version_that_is_there_twice_is_refused() {
     let backends = &mut object["spec"]["rules"][2]["backendRefs"];
     let again = backends[0].clone();
     backends.as_array_mut().unwrap().push(again);
-    let error = store().routes(&object, MissingCandidate::Reject).unwrap_err().to_string();
+    let error = store().routes(&object).unwrap_err().to_string();
     assert_eq!(
         error,
         "spec.rules[2].backendRefs[2]: store-v1 is there twice. Make one entry of the two"
     );
     // Where the other version is not, it is none of our business.
     object["spec"]["rules"][2]["backendRefs"].as_array_mut().unwrap().remove(1);
-    assert_eq!(store().routes(&object, MissingCandidate::Reject).unwrap().routes().len(), 1);
+    assert_eq!(store().routes(&object).unwrap().routes().len(), 1);
 }
 
 #[test]
@@ -58,24 +58,12 @@ fn an_object_without_the_versions_is_refused() {
     assert_eq!(
         fault(&first(), |_| {}),
         "spec.http: no route has both greeter (subset stable) and greeter (subset next). \
-         Add greeter (subset next) to spec.http[1].route, with weight 0, or let serin add it"
+         Add greeter (subset next) to spec.http[1].route, with weight 0"
     );
     let other = store_of(services("shop-v1", "shop-v2"));
     assert_eq!(
         fault(&other, |_| {}),
         "spec.rules: no route has both shop-v1 and shop-v2. Is this the object, and are these their names in it?"
-    );
-}
-
-#[test]
-fn what_belongs_to_the_baseline_alone_is_not_guessed_for_the_candidate() {
-    let mut object = first().object();
-    object["spec"]["http"][2]["route"][0]["headers"] = json!({});
-    let error = first().routes(&object, MissingCandidate::Add).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "spec.http[2].route[0].headers: whether it is for greeter (subset next) too only you know. \
-         Add an entry for it, with weight 0"
     );
 }
 
@@ -116,7 +104,7 @@ fn hosts_are_completed_as_istio_does() {
         let mut object = reviews().object();
         object["metadata"]["namespace"] = namespace;
         let versions = subsets(host, "v1", "v2");
-        virtual_service::routes(&object, &versions, MissingCandidate::Reject).is_ok()
+        virtual_service::routes(&object, &versions).is_ok()
     };
     for host in
         ["reviews", "reviews.bookinfo.svc.cluster.local", "reviews.bookinfo.svc.corp.example"]
@@ -143,7 +131,7 @@ fn a_port_and_a_namespace_tell_entries_apart() {
             port: Some(port),
         };
         let versions = Versions { baseline: backend("store-v1"), candidate: backend("store-v2") };
-        http_route::routes(&store().object(), &versions, MissingCandidate::Reject).is_ok()
+        http_route::routes(&store().object(), &versions).is_ok()
     };
     assert!(found(8080, None) && found(8080, Some("shop")));
     assert!(!found(8081, None) && !found(8080, Some("gateways")));

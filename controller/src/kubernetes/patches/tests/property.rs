@@ -78,14 +78,14 @@ proptest! {
     fn an_edit_sets_the_weights_and_nothing_else((index, object) in object(), percent in 0_u32..=100) {
         let sample = &samples()[index];
         let shares = sample.shares(percent);
-        let edits = sample.routes(&object, MissingCandidate::Add).unwrap().edits(shares);
+        let edits = sample.routes(&object).unwrap().edits(shares);
         let edited = edits.applied(&object).unwrap();
         prop_assert_eq!(carried_out(&edits.patch(), &object).to_string(), edited.to_string());
         prop_assert_eq!(
             without_weights(&edited, &object).to_string(),
             without_weights(&object, &object).to_string()
         );
-        let routes = sample.routes(&edited, MissingCandidate::Add).unwrap();
+        let routes = sample.routes(&edited).unwrap();
         prop_assert_eq!(routes.candidate(), Some(weight(percent * 10_000)));
         prop_assert_eq!(routes.drift(shares), vec![]);
         // Again changes nothing.

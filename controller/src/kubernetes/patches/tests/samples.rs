@@ -3,9 +3,7 @@
 use serde_json::Value;
 use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
 
-use super::super::{
-    Edits, FieldError, MissingCandidate, RolloutRoutes, http_route, virtual_service,
-};
+use super::super::{Edits, FieldError, RolloutRoutes, http_route, virtual_service};
 use super::weight;
 
 macro_rules! file {
@@ -26,14 +24,10 @@ impl Sample {
         serde_saphyr::from_str(text).unwrap()
     }
 
-    pub(super) fn routes(
-        &self,
-        object: &Value,
-        missing: MissingCandidate,
-    ) -> Result<RolloutRoutes, FieldError> {
+    pub(super) fn routes(&self, object: &Value) -> Result<RolloutRoutes, FieldError> {
         match self {
-            Self::Istio(_, versions) => virtual_service::routes(object, versions, missing),
-            Self::Gateway(_, versions) => http_route::routes(object, versions, missing),
+            Self::Istio(_, versions) => virtual_service::routes(object, versions),
+            Self::Gateway(_, versions) => http_route::routes(object, versions),
         }
     }
 
@@ -45,7 +39,7 @@ impl Sample {
     }
 
     pub(super) fn edits(&self, object: &Value, percent: u32) -> Edits {
-        self.routes(object, MissingCandidate::Add).unwrap().edits(self.shares(percent))
+        self.routes(object).unwrap().edits(self.shares(percent))
     }
 }
 
@@ -99,10 +93,6 @@ pub(super) fn store_of(versions: Versions<Backend>) -> Sample {
     Sample::Gateway(file!("store.yaml"), versions)
 }
 
-pub(super) fn first_rule() -> Sample {
-    Sample::Gateway(file!("first-rule.yaml"), services("echo-blue", "echo-green"))
-}
-
 pub(super) fn inventory() -> Sample {
     let backend = |name: &str| Backend {
         name: name.to_owned(),
@@ -113,16 +103,6 @@ pub(super) fn inventory() -> Sample {
     Sample::Gateway(file!("inventory.yaml"), versions)
 }
 
-pub(super) fn samples() -> [Sample; 9] {
-    [
-        reviews(),
-        storefront(),
-        delegates(),
-        database(),
-        first(),
-        future(),
-        store(),
-        first_rule(),
-        inventory(),
-    ]
+pub(super) fn samples() -> [Sample; 7] {
+    [reviews(), storefront(), delegates(), database(), future(), store(), inventory()]
 }

@@ -15,20 +15,20 @@ fn configuration(generation: u64) -> wire::Config {
     serde_json::from_value(config).unwrap()
 }
 
-fn plugin(scope: Scope) -> WasmPlugin {
+fn plugin(labels: BTreeMap<String, String>) -> WasmPlugin {
     WasmPlugin {
         name: "serin".to_owned(),
         namespace: "bookinfo".to_owned(),
         url: "oci://registry.example/serin:1.0.0".to_owned(),
-        scope,
+        labels,
         phase: None,
         priority: None,
     }
 }
 
-fn pods(labels: &[(&str, &str)]) -> Scope {
+fn pods(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    Scope::Pods(labels.iter().map(owned).collect())
+    labels.iter().map(owned).collect()
 }
 
 /// What Istio makes of it: a protobuf `Struct`, where numbers are doubles and fields have no order, as JSON.
@@ -93,19 +93,6 @@ fn a_plugin_for_pods_acts_on_what_they_send() {
 }
 
 #[test]
-fn a_plugin_for_objects_acts_on_all_that_passes() {
-    let target = TargetRef {
-        group: "gateway.networking.k8s.io".to_owned(),
-        kind: "Gateway".to_owned(),
-        name: "waypoint".to_owned(),
-    };
-    let object = plugin(Scope::Objects(vec![target.clone()])).object(&configuration(1)).unwrap();
-    assert_eq!(object["spec"]["targetRefs"], json!([target]));
-    assert_eq!((object["spec"].get("match"), object["spec"].get("selector")), (None, None));
-    assert_eq!(object["spec"]["failStrategy"], "FAIL_OPEN");
-}
-
-#[test]
 fn what_istio_would_refuse_is_refused() {
     let url = |url: &str| WasmPlugin { url: url.to_owned(), ..plugin(pods(&[])) };
     for good in ["registry.example/serin:1", "https://a/b.wasm", "file:///opt/serin.wasm"] {
@@ -116,7 +103,6 @@ fn what_istio_would_refuse_is_refused() {
         assert!(error(url(bad)).starts_with("spec.url: "), "{bad}");
     }
     assert!(error(plugin(pods(&[("app", "*")]))).starts_with("spec.selector.matchLabels: "));
-    assert!(error(plugin(Scope::Objects(vec![]))).starts_with("spec.targetRefs: 0 objects"));
     let mut config = configuration(1);
     config.services.extend(config.services.clone());
     let error = plugin(pods(&[])).object(&config).unwrap_err().to_string();
