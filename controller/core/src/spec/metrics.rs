@@ -1,4 +1,4 @@
-//! Metrics that are asked for by queries, as the user writes them.
+//! `spec.analysis.metrics`: metrics with limits, read by queries.
 
 use std::time::Duration;
 
@@ -9,38 +9,40 @@ use super::prometheus::ConnectionSpec;
 use super::value::{SpecCount, SpecDuration, SpecNumber};
 use super::{SpecError, at};
 use crate::config::prometheus::PrometheusConnection;
-use crate::rollout::metric::{Metric, MetricRule, MetricsPlan, QueryTemplate};
+use crate::rollout::metric::{
+    Metric, MetricProviderConfig, MetricRule, MetricsPlan, QueryTemplate,
+};
 
-/// Where they are in a rollout.
+/// The path of the section.
 pub(super) const PATH: &str = "spec.analysis.metrics";
 
-/// The queries, and who is asked.
+/// Metrics and their provider.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricsSpec {
-    /// Who is asked. Default: the Prometheus that the evidence comes from.
+    /// The Prometheus to query. Default: the Prometheus that the evidence comes from.
     prometheus: Option<ConnectionSpec>,
-    /// How often. Default: 15s.
+    /// The sampling interval. Default: 15s.
     #[serde(default = "every")]
     every: SpecDuration,
-    /// What is asked.
+    /// The metrics.
     queries: Vec<QuerySpec>,
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct QuerySpec {
-    /// What the metric is called.
+    /// The metric's name.
     name: String,
-    /// PromQL, in which {{version}} stands for the version that it is about.
+    /// PromQL; {{version}} stands for the version that is measured.
     query: String,
-    /// The greatest value that the candidate may have.
+    /// The candidate's maximum.
     at_most: Option<SpecNumber>,
-    /// The least.
+    /// The candidate's minimum.
     at_least: Option<SpecNumber>,
-    /// So many times the baseline's, at most.
+    /// The candidate's maximum as a multiple of the baseline's value.
     at_most_times: Option<SpecNumber>,
-    /// So many times in a row it has to be missed. Default: 3.
+    /// The number of consecutive bad samples that roll back. Default: 3.
     #[serde(default = "consecutive")]
     consecutive: SpecCount,
 }
@@ -54,17 +56,14 @@ fn consecutive() -> SpecCount {
 }
 
 impl MetricsSpec {
-    /// Where no Prometheus is named, that is asked which the evidence comes from.
+    /// `source` is the Prometheus that the evidence comes from: the default.
     pub(super) fn parse(
         self,
-        asked: Option<&PrometheusConnection>,
+        source: Option<&PrometheusConnection>,
     ) -> Result<MetricsPlan, SpecError> {
-        let prometheus = match (self.prometheus, asked) {
-            (Some(prometheus), _) => prometheus.parse(&format!("{PATH}.prometheus"))?,
-            (None, Some(asked)) => asked.clone(),
-            (None, None) => {
-                return at(format!("{PATH}.prometheus"), "missing; who is to be asked?");
-            }
+        let prometheus = match self.prometheus {
+            Some(prometheus) => Some(prometheus.parse(&format!("{PATH}.prometheus"))?),
+            None => source.cloned(),
         };
         let interval = self.every.0;
         if interval < Duration::from_secs(1) {
@@ -77,26 +76,26 @@ impl MetricsSpec {
         let mut all = Vec::<Metric>::new();
         for (index, query) in self.queries.into_iter().enumerate() {
             let path = format!("{PATH}.queries[{index}]");
-            let metric = query.parse(&path)?;
+            let metric = query.parse(&path, prometheus.as_ref())?;
             if all.iter().any(|other| other.name == metric.name) {
                 return at(format!("{path}.name"), format!("{:?} is there twice", metric.name));
             }
             all.push(metric);
         }
-        Ok(MetricsPlan { prometheus, interval, all })
+        Ok(MetricsPlan { interval, all })
     }
 }
 
 impl QuerySpec {
-    fn parse(self, path: &str) -> Result<Metric, SpecError> {
+    fn parse(
+        self,
+        path: &str,
+        prometheus: Option<&PrometheusConnection>,
+    ) -> Result<Metric, SpecError> {
         if self.name.trim().is_empty() {
             return at(format!("{path}.name"), "empty");
         }
-        if self.query.trim().is_empty() {
-            return at(format!("{path}.query"), "empty");
-        }
-        let query = QueryTemplate::parse(&self.query);
-        let query = query.or_else(|error| at(format!("{path}.query"), error.to_string()))?;
+        let provider = self.provider(path, prometheus)?;
         let limit = |name: &str, limit: Option<SpecNumber>| match limit {
             Some(SpecNumber(limit)) if !limit.is_finite() => {
                 at(format!("{path}.{name}"), "not a finite number")
@@ -121,16 +120,37 @@ impl QuerySpec {
         if at_most_times.is_some_and(|factor| factor <= 0.0) {
             return at(format!("{path}.atMostTimes"), "not above 0");
         }
-        if at_most_times.is_some() && !query.is_per_version() {
-            let message =
-                "{{version}} is not in it, so there is no value of the baseline to compare with";
-            return at(format!("{path}.query"), message);
+        if at_most_times.is_some() && !provider.is_per_version() {
+            let message = "needs {{version}} in the query: the baseline has no value otherwise";
+            return at(format!("{path}.atMostTimes"), message);
         }
         if self.consecutive.0 == 0 {
             return at(format!("{path}.consecutive"), "0 is not 1 or more");
         }
-        Ok(Metric { name: self.name, query, rule })
+        Ok(Metric { name: self.name, provider, rule })
     }
+
+    fn provider(
+        &self,
+        path: &str,
+        prometheus: Option<&PrometheusConnection>,
+    ) -> Result<MetricProviderConfig, SpecError> {
+        let Some(connection) = prometheus.cloned() else {
+            return at(format!("{PATH}.prometheus"), "missing; the query needs a Prometheus");
+        };
+        Ok(MetricProviderConfig::Prometheus {
+            connection,
+            query: template(format!("{path}.query"), &self.query)?,
+        })
+    }
+}
+
+/// Parses a text with variables; it must not be empty.
+fn template(path: String, text: &str) -> Result<QueryTemplate, SpecError> {
+    if text.trim().is_empty() {
+        return at(path, "empty");
+    }
+    QueryTemplate::parse(text).or_else(|error| at(path, error.to_string()))
 }
 
 #[cfg(test)]
@@ -146,6 +166,11 @@ mod tests {
         Spec::parse(&sample.replacen("  analysis:\n", &analysis, 1))
     }
 
+    fn connection(metric: &Metric) -> &PrometheusConnection {
+        let MetricProviderConfig::Prometheus { connection, .. } = &metric.provider;
+        connection
+    }
+
     #[test]
     fn metrics_are_queries_with_limits() {
         let spec = with(
@@ -155,8 +180,9 @@ mod tests {
         - { name: memory, query: 'mem{v=\"{{version}}\"}', atMost: 2e9, atMostTimes: 1.5 }
         - { name: orders, query: orders, atLeast: 3, consecutive: 1 }",
         );
-        let MetricsPlan { prometheus, interval, all } = spec.unwrap().plan.metrics.unwrap();
-        assert_eq!(prometheus.auth, Auth::Bearer { token_file: "/t".into() });
+        let MetricsPlan { interval, all } = spec.unwrap().plan.metrics.unwrap();
+        let bearer = Auth::Bearer { token_file: "/t".into() };
+        assert!(all.iter().all(|metric| connection(metric).auth == bearer));
         assert_eq!(interval, Duration::from_secs(5));
         let rules: Vec<_> = all.iter().map(|metric| (&*metric.name, metric.rule)).collect();
         let none =
@@ -170,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn where_evidence_comes_from_a_prometheus_that_is_asked() {
+    fn the_prometheus_of_the_evidence_is_the_default() {
         let sample = include_str!("../../../../envoy/rollout.yaml")
             .replace(
                 "    admin: http://127.0.0.1:9901\n",
@@ -181,16 +207,17 @@ mod tests {
                 "  analysis:\n    metrics: { queries: [{ name: a, query: b, atMost: 1 }] }\n",
             );
         let metrics = Spec::parse(&sample).unwrap().plan.metrics.unwrap();
-        assert_eq!(metrics.prometheus.url, "http://p:9090");
+        assert_eq!(connection(&metrics.all[0]).url, "http://p:9090");
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_its_path() {
+    fn errors_carry_the_path_of_the_field() {
         let query = |query: &str| {
             format!("      prometheus: {{ url: 'http://p' }}\n      queries: [{query}]")
         };
         for (metrics, expected) in [
-            ("      queries: []".to_owned(), "prometheus: missing; who is to be asked?"),
+            ("      queries: [{ name: a, query: b, atMost: 1 }]".to_owned(), "prometheus: missing"),
+            ("      queries: []".to_owned(), "queries: empty"),
             (query(""), "queries: empty; at least one query is needed"),
             (
                 format!("{}\n      every: 10ms", query("{ name: a, query: b, atMost: 1 }")),
@@ -202,7 +229,7 @@ mod tests {
             (query("{ name: a, query: '{{servce}}', atMost: 1 }"), "queries[0].query: {{servce}}"),
             (
                 query("{ name: a, query: b, atMostTimes: 2 }"),
-                "queries[0].query: {{version}} is not in it",
+                "queries[0].atMostTimes: needs {{version}}",
             ),
             (
                 query("{ name: a, query: '{{version}}', atMostTimes: 0 }"),
