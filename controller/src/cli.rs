@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::sources::metrics::web::allow_private_addresses;
+
 /// Progressive delivery for Envoy: takes a service from one version to the next in steps, and back by itself when the new version is
 /// worse.
 ///
@@ -39,6 +41,10 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub struct Cli {
     #[command(subcommand)]
     command: CliCommand,
+
+    /// Let web metrics connect to private, loopback and link-local addresses
+    #[arg(long, global = true, env = "SERIN_ALLOW_PRIVATE_ADDRESSES")]
+    allow_private_addresses: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,6 +119,9 @@ pub async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    if cli.allow_private_addresses {
+        allow_private_addresses();
+    }
     let exit = match cli.command {
         CliCommand::Run(run) => run.execute().await,
         CliCommand::Judge(judge) => judge.execute(),

@@ -107,4 +107,6 @@ pub enum MetricErrorReason {
     NotANumber,
     /// A secret file can't be read.
     Secret,
+    /// The process does not allow the address.
+    Forbidden,
 }

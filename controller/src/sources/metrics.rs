@@ -1,11 +1,14 @@
 //! Samples the metrics of a rollout from their providers.
 
+pub mod web;
+
 use futures_util::future::{OptionFuture, join, join_all};
 use serin_core::ports::{MetricError, MetricProvider};
 use serin_core::rollout::metric::{Metric, MetricProviderConfig, MetricSample, TemplateVariables};
 use serin_core::rollout::plan::Plan;
 use serin_filter::names::{ServiceName, VersionName};
 
+use self::web::{AddressPolicy, WebMetric};
 use crate::sources::prometheus::PrometheusMetric;
 
 /// Samples the metrics of one rollout.
@@ -28,6 +31,7 @@ struct SampledMetric {
 #[derive(Debug)]
 enum AnyProvider {
     Prometheus(PrometheusMetric),
+    Web(WebMetric),
 }
 
 impl AnyProvider {
@@ -35,6 +39,9 @@ impl AnyProvider {
         match config {
             MetricProviderConfig::Prometheus { connection, query } => {
                 Self::Prometheus(PrometheusMetric::new(connection, query))
+            }
+            MetricProviderConfig::Web(query) => {
+                Self::Web(WebMetric::new(query, AddressPolicy::of_process()))
             }
         }
     }
@@ -48,6 +55,7 @@ impl MetricProvider for AnyProvider {
     ) -> Result<f64, MetricError> {
         match self {
             Self::Prometheus(metric) => metric.value(variables, version).await,
+            Self::Web(metric) => metric.value(variables, version).await,
         }
     }
 }

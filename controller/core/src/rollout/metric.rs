@@ -3,6 +3,7 @@
 
 mod rule;
 mod template;
+mod web;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::rule::MetricRule;
 pub use self::template::{QueryTemplate, QueryTemplateError, TemplateVariables};
+pub use self::web::{HeaderSource, JsonPath, JsonPathError, WebHeader, WebMethod, WebQuery};
 use crate::config::prometheus::PrometheusConnection;
 
 /// The metrics of a rollout.
@@ -53,6 +55,8 @@ pub enum MetricProviderConfig {
         /// The PromQL query.
         query: QueryTemplate,
     },
+    /// A number in the JSON answer of a URL.
+    Web(WebQuery),
 }
 
 impl MetricProviderConfig {
@@ -61,12 +65,14 @@ impl MetricProviderConfig {
     pub fn is_per_version(&self) -> bool {
         match self {
             Self::Prometheus { query, .. } => query.is_per_version(),
+            Self::Web(query) => query.is_per_version(),
         }
     }
 
     fn secret_files(&self) -> Vec<&Path> {
         match self {
             Self::Prometheus { connection, .. } => connection.auth.file().into_iter().collect(),
+            Self::Web(query) => query.secret_files(),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! `spec.analysis.metrics`: metrics with limits, read by queries.
 
+mod web;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::web::WebSpec;
 use super::prometheus::ConnectionSpec;
 use super::value::{SpecCount, SpecDuration, SpecNumber};
 use super::{SpecError, at};
@@ -35,7 +38,9 @@ struct QuerySpec {
     /// The metric's name.
     name: String,
     /// PromQL; {{version}} stands for the version that is measured.
-    query: String,
+    query: Option<String>,
+    /// A request instead of PromQL.
+    web: Option<WebSpec>,
     /// The candidate's maximum.
     at_most: Option<SpecNumber>,
     /// The candidate's minimum.
@@ -135,12 +140,19 @@ impl QuerySpec {
         path: &str,
         prometheus: Option<&PrometheusConnection>,
     ) -> Result<MetricProviderConfig, SpecError> {
+        let query = match (&self.query, &self.web) {
+            (Some(query), None) => query,
+            (None, Some(web)) => {
+                return Ok(MetricProviderConfig::Web(web.parse(&format!("{path}.web"))?));
+            }
+            _ => return at(path, "exactly one of query and web is needed"),
+        };
         let Some(connection) = prometheus.cloned() else {
             return at(format!("{PATH}.prometheus"), "missing; the query needs a Prometheus");
         };
         Ok(MetricProviderConfig::Prometheus {
             connection,
-            query: template(format!("{path}.query"), &self.query)?,
+            query: template(format!("{path}.query"), query)?,
         })
     }
 }
@@ -167,8 +179,10 @@ mod tests {
     }
 
     fn connection(metric: &Metric) -> &PrometheusConnection {
-        let MetricProviderConfig::Prometheus { connection, .. } = &metric.provider;
-        connection
+        match &metric.provider {
+            MetricProviderConfig::Prometheus { connection, .. } => connection,
+            MetricProviderConfig::Web(query) => panic!("{query:?}"),
+        }
     }
 
     #[test]
@@ -224,6 +238,7 @@ mod tests {
                 "every: 10ms is less than 1s",
             ),
             (query("{ name: a, query: b }"), "queries[0]: a limit is needed: atMost, atLeast or"),
+            (query("{ name: a, atMost: 1 }"), "queries[0]: exactly one of query and web"),
             (query("{ name: ' ', query: b, atMost: 1 }"), "queries[0].name: empty"),
             (query("{ name: a, query: '', atMost: 1 }"), "queries[0].query: empty"),
             (query("{ name: a, query: '{{servce}}', atMost: 1 }"), "queries[0].query: {{servce}}"),
