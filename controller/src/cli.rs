@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::logging::LoggingArgs;
+use crate::sources::metrics::web::allow_private_addresses;
 
 /// Progressive delivery for Envoy: moves a service from one version to the next in steps, and
 /// rolls it back when the new version is worse.
@@ -46,6 +47,10 @@ pub struct Cli {
 
     #[command(subcommand)]
     command: CliCommand,
+
+    /// Let web metrics connect to private, loopback and link-local addresses
+    #[arg(long, global = true, env = "SERIN_ALLOW_PRIVATE_ADDRESSES")]
+    allow_private_addresses: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +123,9 @@ pub async fn main() -> ExitCode {
         Ok(guard) => guard,
         Err(error) => return fail(ExitStatus::Invalid, error).into(),
     };
+    if cli.allow_private_addresses {
+        allow_private_addresses();
+    }
     let exit = match cli.command {
         CliCommand::Run(run) => run.execute().await,
         CliCommand::Judge(judge) => judge.execute(),

@@ -8,6 +8,7 @@ mod dump;
 mod filter;
 mod finding;
 mod local;
+mod metrics;
 mod pages;
 mod prometheus;
 mod proxy;
@@ -118,15 +119,13 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
                 SourceConfig::Admin(named) => discovery = Some(discovery.unwrap_or(named)),
                 SourceConfig::Prometheus(settings) => {
                     expected.prometheus = true;
-                    findings.extend(local::secret(&settings.connection));
+                    findings.extend(settings.connection.auth.file().map(local::secret));
                     findings.extend(prometheus::check(&settings, plan.service.as_str()).await);
                 }
             }
         }
         findings.extend(local::hooks(&plan).await);
-        let connection = plan.metrics.as_ref().map(|metrics| &metrics.prometheus);
-        findings.extend(connection.and_then(local::secret));
-        findings.extend(prometheus::metrics(&plan).await);
+        findings.extend(metrics::check(&plan).await);
         expected.rolling = plan.replacement.is_some();
         expected.service = Some(service);
     }

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use crate::engine::envoy::{EngineContext, EnvoyEngine, StartError};
 pub(crate) use crate::engine::envoy::{reassigned_users, running};
-use crate::sources::prometheus::MetricProvider;
+use crate::sources::metrics::MetricSampler;
 use crate::webhooks;
 
 /// What people want of a rollout under way.
@@ -65,7 +65,7 @@ impl<R: Router, S: Source> Engine<R, S> {
         let RunState { rollout, outputs, at } = course;
         let (results_sender, results) = mpsc::unbounded_channel();
         let calls = JoinSet::new();
-        let metric_provider = MetricProvider::new(rollout.plan()).map(Arc::new);
+        let metric_sampler = MetricSampler::new(rollout.plan()).map(Arc::new);
         let began = Instant::now();
         let mut drive = Driver {
             router,
@@ -74,7 +74,7 @@ impl<R: Router, S: Source> Engine<R, S> {
             results_sender,
             results,
             calls,
-            metric_provider,
+            metric_sampler,
             rollout,
             at,
             began,
@@ -95,7 +95,7 @@ struct Driver<'o, R, O> {
     results: mpsc::UnboundedReceiver<Input>,
     /// Ended with the rollout.
     calls: JoinSet<()>,
-    metric_provider: Option<Arc<MetricProvider>>,
+    metric_sampler: Option<Arc<MetricSampler>>,
     rollout: Rollout,
     /// Time of the rollout when it was begun here.
     at: Duration,
@@ -253,9 +253,9 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
     }
 
     fn sample_metrics(&mut self, generation: Generation) {
-        let Some(metric_provider) = self.metric_provider.clone() else { return };
+        let Some(metric_sampler) = self.metric_sampler.clone() else { return };
         self.spawn_query(async move {
-            Input::MetricsSampled { generation, values: metric_provider.measure().await }
+            Input::MetricsSampled { generation, values: metric_sampler.sample().await }
         });
     }
 

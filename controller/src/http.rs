@@ -1,13 +1,16 @@
-//! What every HTTP client of the controller has in common.
+//! Helpers of the controller's HTTP clients.
 
 use std::error::Error;
 use std::time::Duration;
 
 use reqwest::ClientBuilder;
 
-/// A client that gives up after this time, if any is given.
+/// The longest quotation of an answer, in characters.
+const MAX_QUOTED_CHARS: usize = 200;
+
+/// A client with this timeout, if there is one.
 pub(crate) fn client(timeout: impl Into<Option<Duration>>) -> ClientBuilder {
-    // Whoever comes later finds it installed.
+    // Fails if a provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder();
     match timeout.into() {
@@ -16,11 +19,19 @@ pub(crate) fn client(timeout: impl Into<Option<Duration>>) -> ClientBuilder {
     }
 }
 
-/// What an error comes down to: the words around it say nothing that the user does not know.
+/// The innermost cause of an error; its wrappers repeat what the user knows.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
     cause.to_string()
+}
+
+/// The start of a foreign text, as one line without control characters.
+pub(crate) fn quote(text: &[u8]) -> String {
+    // A character has at most four bytes.
+    let text = String::from_utf8_lossy(text.get(..4 * MAX_QUOTED_CHARS).unwrap_or(text));
+    let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    clean.take(MAX_QUOTED_CHARS).collect()
 }

@@ -1,6 +1,7 @@
 //! The source of evidence that a rollout asks for.
 
 pub mod fleet;
+pub mod metrics;
 pub mod prometheus;
 pub mod requested_split;
 pub mod split_tracker;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::http::{self, root_cause};
+use crate::http::{self, quote, root_cause};
 
 /// Time before the first repetition; it doubles with each, up to the longest.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -28,9 +28,6 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// As much of what a command writes is read, and for so long after its end.
 const MAX_OUTPUT_BYTES: u64 = 1 << 16;
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
-
-/// As much of an answer is told.
-const MAX_QUOTED_CHARS: usize = 200;
 
 /// Why a hook has not said yes.
 #[derive(Debug, Error)]
@@ -104,7 +101,7 @@ async fn post(url: &str, secret: Option<&Path>, message: &HookMessage) -> Result
         return Ok(());
     }
     let status = answer.status().as_u16();
-    Err(HookError::Rejected { status, text: quote(&answer.bytes().await.unwrap_or_default()) })
+    Err(HookError::Rejected { status, text: suffix(&answer.bytes().await.unwrap_or_default()) })
 }
 
 fn headers(secret: Option<&Path>, id: &str, body: &[u8]) -> Result<HeaderMap, HookError> {
@@ -158,7 +155,7 @@ async fn run(command: &[String], message: &HookMessage) -> Result<(), HookError>
         true => Ok(()),
         false => Err(HookError::Exited {
             how: status.to_string(),
-            text: quote(text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or(&[])),
+            text: suffix(text.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or(&[])),
         }),
     }
 }
@@ -200,10 +197,9 @@ impl Drop for ProcessGroup {
     }
 }
 
-/// The begin of what was answered, to be put behind what happened.
-fn quote(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text.get(..MAX_QUOTED_CHARS).unwrap_or(text));
-    let line: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+/// A quotation that follows the message.
+fn suffix(text: &[u8]) -> String {
+    let line = quote(text);
     if line.is_empty() { line } else { format!(": {line}") }
 }
 

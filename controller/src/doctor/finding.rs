@@ -14,6 +14,8 @@ pub enum Check {
     Secrets,
     /// The Prometheus that evidence comes from.
     Prometheus,
+    /// The metrics of the rollout.
+    Metrics,
     /// Which proxies there are.
     Proxies,
     /// Whether the admin interface answers, and the proxy is ready.

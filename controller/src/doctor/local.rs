@@ -4,7 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serin_core::config::prometheus::PrometheusConnection;
 use serin_core::rollout::call::{Hook, HookTarget};
 use serin_core::rollout::plan::Plan;
 use standardwebhooks::Webhook;
@@ -121,10 +120,9 @@ fn key(path: &Path, hook: &Hook) -> Finding {
     }
 }
 
-/// What there is to say of the secret by which a Prometheus is asked.
-pub(super) fn secret(connection: &PrometheusConnection) -> Option<Finding> {
-    let path = connection.auth.file()?;
-    Some(match std::fs::read_to_string(path) {
+/// Checks that a secret file has contents.
+pub(super) fn secret(path: &Path) -> Finding {
+    match std::fs::read_to_string(path) {
         Err(cause) => unreadable(path, &cause),
         Ok(text) if text.trim().is_empty() => Finding::fail(
             Check::Secrets,
@@ -132,7 +130,7 @@ pub(super) fn secret(connection: &PrometheusConnection) -> Option<Finding> {
             "put the secret into it",
         ),
         Ok(_) => Finding::ok(Check::Secrets, format!("{} can be read", path.display())),
-    })
+    }
 }
 
 fn unreadable(path: &Path, cause: &std::io::Error) -> Finding {

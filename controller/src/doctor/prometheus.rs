@@ -4,11 +4,9 @@ use std::time::SystemTime;
 
 use serin_core::config::prometheus::PrometheusSettings;
 use serin_core::observation::aggregator::join_names;
-use serin_core::rollout::metric::{Metric, MetricSample};
-use serin_core::rollout::plan::Plan;
 
 use super::finding::{Check, Finding};
-use crate::sources::prometheus::{MetricProvider, PrometheusClient, Sample};
+use crate::sources::prometheus::{PrometheusClient, Sample};
 
 /// What was scraped longer ago than this, in seconds, shows no harm in time.
 const STALE_AFTER_SECONDS: f64 = 60.0;
@@ -41,23 +39,6 @@ pub(super) async fn check(settings: &PrometheusSettings, service: &str) -> Vec<F
             "see spec.envoy.prometheus: the url, and who may ask; without it no rollout goes on",
         )],
     }
-}
-
-/// What there is to say of the metrics that the rollout asks for.
-pub(super) async fn metrics(plan: &Plan) -> Vec<Finding> {
-    let (Some(metrics), Some(surveyor)) = (&plan.metrics, MetricProvider::new(plan)) else {
-        return Vec::new();
-    };
-    let measured = surveyor.measure().await;
-    let one = |(metric, measured): (&Metric, &MetricSample)| match &measured.reason {
-        None => Finding::ok(Check::Prometheus, format!("the metric {} has a value", metric.name)),
-        Some(why) => Finding::warn(
-            Check::Prometheus,
-            format!("the metric {} has no value: {why}", metric.name),
-            "see its query in Prometheus; of a candidate that does not run yet there may be none",
-        ),
-    };
-    metrics.all.iter().zip(&measured).map(one).collect()
 }
 
 fn judge(

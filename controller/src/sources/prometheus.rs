@@ -7,7 +7,7 @@
 
 pub mod cadence;
 mod client;
-pub mod metrics;
+mod metrics;
 mod series;
 
 use std::time::{Duration, SystemTime};
@@ -20,10 +20,10 @@ use serin_core::ports::Source;
 use tokio::time::{Instant, sleep};
 
 pub use self::client::{PrometheusClient, QueryError, Sample};
+pub use self::metrics::PrometheusMetric;
 pub use self::series::Series;
 use self::series::{ScrapedInstance, ScrapedInstances};
 use crate::sources::prometheus::cadence::ScrapeCadence;
-pub use crate::sources::prometheus::metrics::MetricProvider;
 use crate::sources::split_tracker::SplitTracker;
 
 /// By then a scrape has been stored that began before.

@@ -1,46 +1,89 @@
-//! Metrics that are not counts of requests: values of a query, such as the memory of an instance or the length of a queue. What is asked
-//! and what it is held to is decided here; `serin::sources::prometheus::MetricProvider` asks.
+//! Metrics other than request counts, such as an instance's memory or a queue's length. This module
+//! holds their queries and rules; a [`MetricProvider`](crate::ports::MetricProvider) reads the values.
 
 mod rule;
 mod template;
+mod web;
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::rule::MetricRule;
 pub use self::template::{QueryTemplate, QueryTemplateError, TemplateVariables};
+pub use self::web::{HeaderSource, JsonPath, JsonPathError, WebHeader, WebMethod, WebQuery};
 use crate::config::prometheus::PrometheusConnection;
 
-/// The metrics of a rollout, and where they are asked for.
+/// The metrics of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricsPlan {
-    /// Who is asked.
-    pub prometheus: PrometheusConnection,
-    /// How often.
+    /// The sampling interval.
     pub interval: Duration,
-    /// What; at least one.
+    /// The metrics; at least one.
     pub all: Vec<Metric>,
 }
 
-/// A metric and what it has to keep to.
+impl MetricsPlan {
+    /// The secret files that the providers read.
+    #[must_use]
+    pub fn secret_files(&self) -> BTreeSet<&Path> {
+        self.all.iter().flat_map(|metric| metric.provider.secret_files()).collect()
+    }
+}
+
+/// A metric and its rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
-    /// What people call it.
+    /// The name that the user gave it.
     pub name: String,
-    /// Gives one value; about each version if it has the variable `{{version}}`, else about the candidate.
-    pub query: QueryTemplate,
-    /// The values that are good.
+    /// The provider that reads its value.
+    pub provider: MetricProviderConfig,
+    /// The limits for its values.
     pub rule: MetricRule,
 }
 
-/// What was measured of one metric at one time. A query that is not answered, or with none or several values, has no value.
+/// Where one metric is read, and by which query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MetricProviderConfig {
+    /// An instant query of a Prometheus.
+    Prometheus {
+        /// The server.
+        connection: PrometheusConnection,
+        /// The PromQL query.
+        query: QueryTemplate,
+    },
+    /// A number in the JSON answer of a URL.
+    Web(WebQuery),
+}
+
+impl MetricProviderConfig {
+    /// Returns true if the baseline and the candidate have a value each.
+    #[must_use]
+    pub fn is_per_version(&self) -> bool {
+        match self {
+            Self::Prometheus { query, .. } => query.is_per_version(),
+            Self::Web(query) => query.is_per_version(),
+        }
+    }
+
+    fn secret_files(&self) -> Vec<&Path> {
+        match self {
+            Self::Prometheus { connection, .. } => connection.auth.file().into_iter().collect(),
+            Self::Web(query) => query.secret_files(),
+        }
+    }
+}
+
+/// One sample of a metric.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct MetricSample {
-    /// The baseline's value, if one was asked for and there is one.
+    /// The baseline's value; `None` if the metric has none for each version, or on an error.
     pub baseline: Option<f64>,
-    /// The candidate's value, if there is one.
+    /// The candidate's value; `None` on an error.
     pub candidate: Option<f64>,
-    /// Why a value is missing.
+    /// The error that left a value out.
     pub reason: Option<String>,
 }

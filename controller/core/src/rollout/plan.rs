@@ -108,9 +108,10 @@ impl Plan {
     /// Whether carrying it out calls and asks the same as another.
     #[must_use]
     pub fn calls_same_as(&self, other: &Self) -> bool {
-        let asked = |plan: &Self| plan.metrics.as_ref().map(|metrics| metrics.prometheus.clone());
-        (&self.hooks, &self.replacement, asked(self))
-            == (&other.hooks, &other.replacement, asked(other))
+        let metrics = |plan: &Self| plan.metrics.clone().map_or_else(Vec::new, |plan| plan.all);
+        let providers = |plan| metrics(plan).into_iter().map(|metric| metric.provider);
+        (&self.hooks, &self.replacement) == (&other.hooks, &other.replacement)
+            && providers(self).eq(providers(other))
     }
 
     /// Leaves the preview out, for where nobody can ask for it.

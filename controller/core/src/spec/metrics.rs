@@ -1,17 +1,22 @@
 //! `spec.analysis.metrics`: metrics of the candidate from queries, with limits.
 
+mod web;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::web::WebSpec;
 use super::error::{SpecError, at};
 use super::prometheus::ConnectionSpec;
 use super::value::{SpecCount, SpecDuration, SpecNumber};
 use crate::config::prometheus::PrometheusConnection;
-use crate::rollout::metric::{Metric, MetricRule, MetricsPlan, QueryTemplate};
+use crate::rollout::metric::{
+    Metric, MetricProviderConfig, MetricRule, MetricsPlan, QueryTemplate,
+};
 
-/// The path of the metrics.
+/// The path of the section.
 pub(super) const PATH: &str = "spec.analysis.metrics";
 
 /// Queries and the Prometheus that answers them.
@@ -34,7 +39,9 @@ struct QuerySpec {
     /// Name is the name of the metric.
     name: String,
     /// Query is a PromQL expression with a single value. {{version}} stands for the version.
-    query: String,
+    query: Option<String>,
+    /// Web is an HTTP request whose answer has the value, in the place of query.
+    web: Option<WebSpec>,
     /// AtMost is the largest value of the candidate. At least one of atMost, atLeast and
     /// atMostTimes is required.
     at_most: Option<SpecNumber>,
@@ -58,20 +65,14 @@ fn consecutive() -> SpecCount {
 }
 
 impl MetricsSpec {
-    /// `default` is the Prometheus that observes the proxies.
+    /// `source` is the Prometheus that observes the proxies: the default.
     pub(super) fn parse(
         self,
-        default: Option<&PrometheusConnection>,
+        source: Option<&PrometheusConnection>,
     ) -> Result<MetricsPlan, SpecError> {
-        let prometheus = match (self.prometheus, default) {
-            (Some(prometheus), _) => prometheus.parse(&format!("{PATH}.prometheus"))?,
-            (None, Some(default)) => default.clone(),
-            (None, None) => {
-                return at(
-                    format!("{PATH}.prometheus"),
-                    "missing; set it, or observe the proxies by a Prometheus",
-                );
-            }
+        let prometheus = match self.prometheus {
+            Some(prometheus) => Some(prometheus.parse(&format!("{PATH}.prometheus"))?),
+            None => source.cloned(),
         };
         let interval = self.every.0;
         if interval < Duration::from_secs(1) {
@@ -84,26 +85,26 @@ impl MetricsSpec {
         let mut all = Vec::<Metric>::new();
         for (index, query) in self.queries.into_iter().enumerate() {
             let path = format!("{PATH}.queries[{index}]");
-            let metric = query.parse(&path)?;
+            let metric = query.parse(&path, prometheus.as_ref())?;
             if all.iter().any(|other| other.name == metric.name) {
                 return at(format!("{path}.name"), format!("duplicate name {:?}", metric.name));
             }
             all.push(metric);
         }
-        Ok(MetricsPlan { prometheus, interval, all })
+        Ok(MetricsPlan { interval, all })
     }
 }
 
 impl QuerySpec {
-    fn parse(self, path: &str) -> Result<Metric, SpecError> {
+    fn parse(
+        self,
+        path: &str,
+        prometheus: Option<&PrometheusConnection>,
+    ) -> Result<Metric, SpecError> {
         if self.name.trim().is_empty() {
             return at(format!("{path}.name"), "empty; set a name");
         }
-        if self.query.trim().is_empty() {
-            return at(format!("{path}.query"), "empty; set a PromQL expression");
-        }
-        let query = QueryTemplate::parse(&self.query);
-        let query = query.or_else(|error| at(format!("{path}.query"), error.to_string()))?;
+        let provider = self.provider(path, prometheus)?;
         let limit = |name: &str, limit: Option<SpecNumber>| match limit {
             Some(SpecNumber(limit)) if !limit.is_finite() => {
                 at(format!("{path}.{name}"), "not a finite number")
@@ -128,16 +129,44 @@ impl QuerySpec {
         if at_most_times.is_some_and(|factor| factor <= 0.0) {
             return at(format!("{path}.atMostTimes"), "must be above 0");
         }
-        if at_most_times.is_some() && !query.is_per_version() {
-            let message =
-                "atMostTimes requires {{version}} in the query, to get the baseline's value";
-            return at(format!("{path}.query"), message);
+        if at_most_times.is_some() && !provider.is_per_version() {
+            let message = "needs {{version}} in the query: the baseline has no value otherwise";
+            return at(format!("{path}.atMostTimes"), message);
         }
         if self.consecutive.0 == 0 {
             return at(format!("{path}.consecutive"), "must be at least 1");
         }
-        Ok(Metric { name: self.name, query, rule })
+        Ok(Metric { name: self.name, provider, rule })
     }
+
+    fn provider(
+        &self,
+        path: &str,
+        prometheus: Option<&PrometheusConnection>,
+    ) -> Result<MetricProviderConfig, SpecError> {
+        let query = match (&self.query, &self.web) {
+            (Some(query), None) => query,
+            (None, Some(web)) => {
+                return Ok(MetricProviderConfig::Web(web.parse(&format!("{path}.web"))?));
+            }
+            _ => return at(path, "exactly one of query and web is needed"),
+        };
+        let Some(connection) = prometheus.cloned() else {
+            return at(format!("{PATH}.prometheus"), "missing; the query needs a Prometheus");
+        };
+        Ok(MetricProviderConfig::Prometheus {
+            connection,
+            query: template(format!("{path}.query"), query)?,
+        })
+    }
+}
+
+/// Parses a text with variables; it must not be empty.
+fn template(path: String, text: &str) -> Result<QueryTemplate, SpecError> {
+    if text.trim().is_empty() {
+        return at(path, "empty");
+    }
+    QueryTemplate::parse(text).or_else(|error| at(path, error.to_string()))
 }
 
 #[cfg(test)]
@@ -153,6 +182,13 @@ mod tests {
         Spec::parse(&sample.replacen("  analysis:\n", &analysis, 1))
     }
 
+    fn connection(metric: &Metric) -> &PrometheusConnection {
+        match &metric.provider {
+            MetricProviderConfig::Prometheus { connection, .. } => connection,
+            MetricProviderConfig::Web(query) => panic!("{query:?}"),
+        }
+    }
+
     #[test]
     fn metrics_are_queries_with_limits() {
         let spec = with(
@@ -162,8 +198,9 @@ mod tests {
         - { name: memory, query: 'mem{v=\"{{version}}\"}', atMost: 2e9, atMostTimes: 1.5 }
         - { name: orders, query: orders, atLeast: 3, consecutive: 1 }",
         );
-        let MetricsPlan { prometheus, interval, all } = spec.unwrap().plan.metrics.unwrap();
-        assert_eq!(prometheus.auth, Auth::Bearer { token_file: "/t".into() });
+        let MetricsPlan { interval, all } = spec.unwrap().plan.metrics.unwrap();
+        let bearer = Auth::Bearer { token_file: "/t".into() };
+        assert!(all.iter().all(|metric| connection(metric).auth == bearer));
         assert_eq!(interval, Duration::from_secs(5));
         let rules: Vec<_> = all.iter().map(|metric| (&*metric.name, metric.rule)).collect();
         let none =
@@ -188,7 +225,7 @@ mod tests {
                 "  analysis:\n    metrics: { queries: [{ name: a, query: b, atMost: 1 }] }\n",
             );
         let metrics = Spec::parse(&sample).unwrap().plan.metrics.unwrap();
-        assert_eq!(metrics.prometheus.url, "http://p:9090");
+        assert_eq!(connection(&metrics.all[0]).url, "http://p:9090");
     }
 
     #[test]
@@ -197,19 +234,21 @@ mod tests {
             format!("      prometheus: {{ url: 'http://p' }}\n      queries: [{query}]")
         };
         for (metrics, expected) in [
-            ("      queries: []".to_owned(), "prometheus: missing"),
-            (query(""), "queries: empty"),
+            ("      queries: [{ name: a, query: b, atMost: 1 }]".to_owned(), "prometheus: missing"),
+            ("      queries: []".to_owned(), "queries: empty"),
+            (query(""), "queries: empty; at least one query is needed"),
             (
                 format!("{}\n      every: 10ms", query("{ name: a, query: b, atMost: 1 }")),
                 "every: 10ms is below 1s",
             ),
-            (query("{ name: a, query: b }"), "queries[0]: one of atMost, atLeast and"),
+            (query("{ name: a, query: b }"), "queries[0]: a limit is needed: atMost, atLeast or"),
+            (query("{ name: a, atMost: 1 }"), "queries[0]: exactly one of query and web"),
             (query("{ name: ' ', query: b, atMost: 1 }"), "queries[0].name: empty"),
             (query("{ name: a, query: '', atMost: 1 }"), "queries[0].query: empty"),
             (query("{ name: a, query: '{{servce}}', atMost: 1 }"), "queries[0].query: {{servce}}"),
             (
                 query("{ name: a, query: b, atMostTimes: 2 }"),
-                "queries[0].query: atMostTimes requires {{version}}",
+                "queries[0].atMostTimes: needs {{version}}",
             ),
             (
                 query("{ name: a, query: '{{version}}', atMostTimes: 0 }"),

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use super::document::Spec;
 use super::error::{SpecError, at};
 use super::metrics;
+use crate::rollout::metric::MetricsPlan;
 
 impl Spec {
     /// Checks that all secret files are in `directory`; without one, that there are none.
@@ -34,11 +35,11 @@ impl Spec {
     /// The secret files, with the paths of their fields.
     fn secrets(&self) -> impl Iterator<Item = (String, &Path)> {
         let keys = self.plan.all_hooks().filter_map(|hook| hook.secret_file.as_deref());
-        let metrics = self.plan.metrics.as_ref();
-        let metrics = metrics.map(|metrics| (metrics::PATH.to_owned(), &metrics.prometheus));
-        let asked = self.proxies.prometheus().into_iter().chain(metrics);
-        let logins = asked.filter_map(|(path, connection)| Some((path, connection.auth.file()?)));
-        keys.map(|file| ("spec.hooks".to_owned(), file)).chain(logins)
+        let metrics = self.plan.metrics.iter().flat_map(MetricsPlan::secret_files);
+        let metrics = metrics.map(|file| (metrics::PATH.to_owned(), file));
+        let source = self.proxies.prometheus();
+        let login = source.and_then(|(path, connection)| Some((path, connection.auth.file()?)));
+        keys.map(|file| ("spec.hooks".to_owned(), file)).chain(login).chain(metrics)
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serin_core::config::prometheus::{Auth, PrometheusConnection};
 use thiserror::Error;
 
-use crate::http::{self, root_cause};
+use crate::http::{self, quote, root_cause};
 
 /// How long Prometheus may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,7 +124,8 @@ impl PrometheusClient {
             Ok(QueryResponse::Success { data: QueryData::Scalar(value) }) => {
                 Ok(vec![Sample { metric: HashMap::new(), value }])
             }
-            Ok(QueryResponse::Error { error: reason }) => {
+            Ok(QueryResponse::Error { error }) => {
+                let reason = quote(error.as_bytes());
                 Err(QueryError::Rejected { url: self.url.clone(), status: status.as_u16(), reason })
             }
             Err(_) if !status.is_success() => {

@@ -7,12 +7,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use serin_core::config::prometheus::{Auth, PrometheusConnection};
 use serin_core::observation::FleetDelta;
-use serin_core::rollout::metric::{Metric, MetricRule, MetricSample, MetricsPlan, QueryTemplate};
+use serin_core::ports::{MetricErrorReason, MetricProvider};
+use serin_core::rollout::metric::{
+    Metric, MetricProviderConfig, MetricRule, MetricSample, MetricsPlan, QueryTemplate,
+    TemplateVariables,
+};
 use serin_core::rollout::plan::Plan;
 use serin_core::spec::Spec;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::sources::metrics::MetricSampler;
 
 /// What stands in for a Prometheus, where a real one can't be had to answer so.
 #[derive(Clone, Default)]
@@ -169,13 +174,16 @@ async fn a_metric_is_what_its_query_gives() {
     let fake = Fake::default();
     let rule =
         MetricRule { at_most: Some(10.0), at_least: None, at_most_times: None, consecutive: 2 };
+    let connection = PrometheusConnection { url: fake.serve().await, auth: Auth::None };
     let metric = |query: &str| Metric {
         name: "queue".to_owned(),
-        query: QueryTemplate::parse(query).unwrap(),
+        provider: MetricProviderConfig::Prometheus {
+            connection: connection.clone(),
+            query: QueryTemplate::parse(query).unwrap(),
+        },
         rule,
     };
     let metrics = MetricsPlan {
-        prometheus: PrometheusConnection { url: fake.serve().await, auth: Auth::None },
         interval: Duration::from_secs(15),
         all: vec![
             metric("queue{version=\"{{version}}\"}"),
@@ -183,7 +191,8 @@ async fn a_metric_is_what_its_query_gives() {
         ],
     };
     let plan = Spec::parse(include_str!("../../../../envoy/rollout.yaml")).unwrap().plan;
-    let surveyor = MetricProvider::new(&Plan { metrics: Some(metrics), ..plan }).unwrap();
+    let plan = Plan { metrics: Some(metrics), ..plan };
+    let sampler = MetricSampler::new(&plan).unwrap();
     let vector = |values: &[&str]| {
         let all: Vec<_> =
             values.iter().map(|v| format!(r#"{{"metric":{{}},"value":[1,"{v}"]}}"#)).collect();
@@ -193,20 +202,29 @@ async fn a_metric_is_what_its_query_gives() {
     fake.answer(200, &vector(&["11"]));
     let both = MetricSample { baseline: Some(11.0), candidate: Some(11.0), reason: None };
     let one = MetricSample { baseline: None, ..both.clone() };
-    assert_eq!(surveyor.measure().await, [both, one]);
-    assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
+    assert_eq!(sampler.sample().await, [both, one]);
+    let query = QueryTemplate::parse("queue{version=\"{{version}}\"}").unwrap();
+    let provider = PrometheusMetric::new(connection.clone(), query);
     for (status, text, expected) in [
-        (500, "no".to_owned(), "answered with status 500 Internal Server Error"),
-        (200, vector(&[]), "queue{version=\"v2\"} gives no value"),
-        (200, vector(&["99", "98"]), "queue{version=\"v2\"} gives 2 values; one is needed"),
-        (200, vector(&["NaN"]), "queue{version=\"v2\"} gives a value that is no finite number"),
+        (500, "no".to_owned(), MetricErrorReason::InvalidResponse),
+        (
+            422,
+            r#"{"status":"error","errorType":"execution","error":"timed out"}"#.to_owned(),
+            MetricErrorReason::Rejected,
+        ),
+        (200, vector(&[]), MetricErrorReason::NoValue),
+        (200, vector(&["99", "98"]), MetricErrorReason::SeveralValues),
+        (200, vector(&["NaN"]), MetricErrorReason::NotANumber),
     ] {
         fake.answer(status, &text);
+        let error = provider.value(TemplateVariables::of(&plan), &plan.baseline).await.unwrap_err();
+        assert_eq!(error.reason, expected, "{error}");
+        assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
         let MetricSample { baseline: None, candidate: None, reason: Some(why) } =
-            surveyor.measure().await.remove(0)
+            sampler.sample().await.remove(0)
         else {
             panic!("{text}")
         };
-        assert!(why.contains(expected), "{why}");
+        assert_eq!(why, error.message.replace("v1", "v2"));
     }
 }

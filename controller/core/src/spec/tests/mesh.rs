@@ -1,5 +1,6 @@
 use serde_json::{Value, json};
 
+use crate::rollout::metric::{MetricProviderConfig, QueryTemplate};
 use serin_filter::config::wire;
 
 use crate::config::mesh::{Destination, Versions};
@@ -114,7 +115,9 @@ fn a_prometheus_is_asked_in_the_place_of_pods() {
     assert_eq!(path, "spec.istio.proxies.prometheus");
     assert_eq!(connection.url, "http://prometheus:9090");
     // Metrics are asked there as well, unless they say where.
-    assert_eq!(&spec.plan.metrics.unwrap().prometheus, connection);
+    let (connection, query) = (connection.clone(), QueryTemplate::parse("m").unwrap());
+    let provider = &spec.plan.metrics.as_ref().unwrap().all[0].provider;
+    assert_eq!(provider, &MetricProviderConfig::Prometheus { connection, query });
 }
 
 /// Each message has the path of the field, and what to do.

@@ -3,22 +3,25 @@
 use super::*;
 use crate::config::prometheus::{Auth, PrometheusConnection};
 use crate::rollout::blocker::Blocker;
-use crate::rollout::metric::{Metric, MetricRule, MetricsPlan, QueryTemplate};
+use crate::rollout::metric::{
+    Metric, MetricProviderConfig, MetricRule, MetricsPlan, QueryTemplate,
+};
 
 /// Two metrics, measured every 2 s; three bad values in a row break their rules.
 pub(super) fn metrics() -> MetricsPlan {
     let metric = |name: &str, rule: MetricRule| {
         let query =
             QueryTemplate::parse(&format!("{name}{{version=\"{{{{version}}}}\"}}")).unwrap();
-        Metric { name: name.to_owned(), query, rule }
+        let connection = PrometheusConnection { url: "http://p".to_owned(), auth: Auth::None };
+        let provider = MetricProviderConfig::Prometheus { connection, query };
+        Metric { name: name.to_owned(), provider, rule }
     };
     let rule = MetricRule { at_most: None, at_least: None, at_most_times: None, consecutive: 3 };
     let all = vec![
         metric("memory", MetricRule { at_most: Some(10.0), ..rule }),
         metric("queue", MetricRule { at_most_times: Some(1.0), ..rule }),
     ];
-    let prometheus = PrometheusConnection { url: "http://p".to_owned(), auth: Auth::None };
-    MetricsPlan { prometheus, interval: 2 * SECOND, all }
+    MetricsPlan { interval: 2 * SECOND, all }
 }
 
 fn measured(percents: &[u32]) -> Plan {
