@@ -1,7 +1,7 @@
 //! Rollouts as objects in a cluster: what `serin operator` does.
 //!
 //! ```text
-//!   Rollout objects ──watch──> roll ──> release, one task for each object
+//!   ServiceRollouts ──watch──> roll ──> release, one task for each object
 //!                                         │ intent: what is to be done (pure)
 //!                                         │ engine: the same as elsewhere
 //!                                         │    router ──> VirtualService, HTTPRoute, GRPCRoute (weights, plugin)
@@ -35,7 +35,7 @@ use crate::sources::fleet::Scraper;
 /// How an operator works.
 #[derive(Debug, Clone)]
 pub struct OperatorOptions {
-    /// The namespace whose Rollouts it looks after; all if absent.
+    /// The namespace whose ServiceRollouts it looks after; all if absent.
     pub namespace: Option<String>,
     /// The namespace of the lease.
     pub lease_namespace: String,

@@ -186,7 +186,7 @@ impl Spec {
         let strategy = self.strategy.clone().unwrap_or_else(shifting);
         format!(
             "apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata:
   name: {}
 spec:

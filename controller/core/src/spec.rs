@@ -43,7 +43,7 @@ mod version;
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
 
 /// What its `kind` is.
-pub const KIND: &str = "Rollout";
+pub const KIND: &str = "ServiceRollout";
 
 /// The longest specification, in bytes.
 pub const MAX_BYTES: u64 = 1 << 20;

@@ -1,14 +1,14 @@
-//! `serin crd`: the definition of the kind Rollout.
+//! `serin crd`: the definition of the kind ServiceRollout.
 
 use clap::Args;
 
 use super::{ExitStatus, fail};
 use crate::kubernetes::crd::yaml;
 
-/// Print the definition of the kind Rollout, for a cluster
+/// Print the definition of the kind ServiceRollout, for a cluster
 ///
-/// The CustomResourceDefinition rollouts.serin.dev, with the schema of every field, made from the types that serin itself reads. A cluster needs
-/// it before the first Rollout.
+/// The CustomResourceDefinition servicerollouts.serin.dev, with the schema of every field, made from the types that serin itself reads. A cluster needs
+/// it before the first ServiceRollout.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct CrdArgs {}

@@ -1,4 +1,4 @@
-//! `serin operator`: carries out the Rollouts of a cluster.
+//! `serin operator`: carries out the ServiceRollouts of a cluster.
 
 use std::net::SocketAddr;
 
@@ -13,15 +13,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{ExitStatus, fail};
 use crate::operator::{OperatorOptions, operate};
 
-/// Carry out the Rollouts of a Kubernetes cluster
+/// Carry out the ServiceRollouts of a Kubernetes cluster
 ///
-/// Watches objects of the kind Rollout (`serin crd`) and takes each service from the version that runs to spec.candidate. What has to be kept is in
+/// Watches objects of the kind ServiceRollout (`serin crd`) and takes each service from the version that runs to spec.candidate. What has to be kept is in
 /// their status: stopped at any moment and started again, here or elsewhere, it goes on where it was. Of several operators one works, the others
 /// wait for its lease. Stopped, it leaves all weights as they are.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLE, after_long_help = EXAMPLE)]
 pub(super) struct OperatorArgs {
-    /// Look after the Rollouts of this namespace only
+    /// Look after the ServiceRollouts of this namespace only
     #[arg(long, value_name = "NAMESPACE", env = "SERIN_NAMESPACE")]
     namespace: Option<String>,
 

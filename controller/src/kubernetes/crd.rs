@@ -1,4 +1,4 @@
-//! The definition of the kind `Rollout`, made of the types that are read: what a cluster takes is what serin understands.
+//! The definition of the kind `ServiceRollout`, generated from the types that serin reads.
 
 use serde_json::{Value, json};
 use serin_core::spec::definition::{schema, structural_schema};
@@ -7,7 +7,7 @@ use serin_core::spec::{API_VERSION, KIND};
 use super::status::ObjectStatus;
 
 /// The plural by which the kind is called in paths.
-pub const PLURAL: &str = "rollouts";
+pub const PLURAL: &str = "servicerollouts";
 
 /// The kind's group and version.
 #[must_use]
@@ -31,7 +31,7 @@ pub fn definition() -> Value {
                 "listKind": format!("{KIND}List"),
                 "plural": PLURAL,
                 "singular": KIND.to_lowercase(),
-                "shortNames": ["ro"],
+                "shortNames": ["sro"],
                 "categories": ["serin"],
             },
             "versions": [{

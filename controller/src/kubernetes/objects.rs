@@ -52,7 +52,7 @@ pub(crate) fn api_resource(group: &str, version: &str, kind: &str) -> ApiResourc
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// Rollouts.
+/// ServiceRollouts.
 #[must_use]
 pub(crate) fn rollouts() -> ApiResource {
     let (group, version) = group_and_version();
@@ -251,7 +251,7 @@ where
     }
 }
 
-/// Puts the operator's finalizer on a Rollout, or takes it off.
+/// Puts the operator's finalizer on a ServiceRollout, or takes it off.
 ///
 /// # Errors
 /// The server refuses, perhaps because the object has changed.

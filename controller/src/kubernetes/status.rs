@@ -12,7 +12,7 @@ use super::condition::Condition;
 /// The most rollouts that are remembered.
 pub(crate) const MAX_HISTORY: usize = 10;
 
-/// The status of a Rollout.
+/// The status of a ServiceRollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ObjectStatus {

@@ -1,4 +1,4 @@
-//! Orders, as an annotation: `kubectl annotate rollout shop --overwrite serin.dev/command="pause reason=the database moves"`.
+//! Orders, as an annotation: `kubectl annotate servicerollout shop --overwrite serin.dev/command="pause reason=the database moves"`.
 //!
 //! An annotation and no field of `spec`, because `spec` is what a repository says, and a GitOps tool puts it back; annotations that the
 //! repository does not have it leaves alone. The same text is obeyed once, whatever happens to the operator meanwhile: what was dealt

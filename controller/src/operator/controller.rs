@@ -43,11 +43,11 @@ pub(crate) async fn run(
                 told = None;
                 roll.on_event(event, &mut listed);
             }
-            Ok(None) => return "the watch of Rollouts has ended".to_owned(),
+            Ok(None) => return "the watch of ServiceRollouts has ended".to_owned(),
             Err(error) => {
                 let error = error.to_string();
                 if told.as_ref() != Some(&error) {
-                    eprintln!("serin: Rollouts can't be watched: {error}");
+                    eprintln!("serin: ServiceRollouts can't be watched: {error}");
                     told = Some(error);
                 }
             }

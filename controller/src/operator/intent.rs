@@ -97,7 +97,7 @@ pub(crate) fn implied_command(
     if wanted.deleted {
         // What is promoted already stays so.
         return (!promoted)
-            .then(|| command(Action::Abort, "the Rollout is being deleted".to_owned()));
+            .then(|| command(Action::Abort, "the ServiceRollout is being deleted".to_owned()));
     }
     let newer = wanted.candidate;
     match (newer == candidate, promoted) {

@@ -260,7 +260,7 @@ impl RolloutReconciler {
         let spec = Manifest::read(&name, &namespace, &began)
             .and_then(|manifest| manifest.parse(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
-        // Whoever may write the status must not have more called, or other files read, than a Rollout may.
+        // Whoever may write the status must not have more called, or other files read, than a ServiceRollout may.
         if !rollout.plan().calls_same_as(&spec.plan) {
             let what = "status.checkpoint.state calls others than status.checkpoint.spec";
             return Err(unreadable(what.to_owned()));

@@ -35,7 +35,7 @@ pub enum HoldPoint {
 /// Which write is held. It never goes on.
 #[derive(Debug, Clone, Copy)]
 pub struct HeldWrite {
-    /// Its number among the writes of a Rollout's status, from one.
+    /// Its number among the writes of a ServiceRollout's status, from one.
     pub write: usize,
     /// When.
     pub moment: HoldPoint,
@@ -67,7 +67,7 @@ struct RelayState {
 
 #[derive(Default)]
 struct RelayCounters {
-    /// How many writes of a Rollout's status have come.
+    /// How many writes of a ServiceRollout's status have come.
     statuses: usize,
     written: Vec<Value>,
 }
@@ -133,7 +133,7 @@ impl RelayState {
     /// When this request is to be held, if it is.
     fn held(&self, request: &Request<Incoming>) -> Option<HoldPoint> {
         let path = request.uri().path();
-        let status = path.contains("/rollouts/") && path.ends_with("/status");
+        let status = path.contains("/servicerollouts/") && path.ends_with("/status");
         if !status || request.method() == Method::GET {
             return None;
         }

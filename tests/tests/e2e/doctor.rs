@@ -194,6 +194,6 @@ async fn a_prometheus_is_asked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_that_is_not_valid_ends_it() {
     let world = World::new().await;
-    let report = of_rollout(&world, "kind: Rollout\n").await;
+    let report = of_rollout(&world, "kind: ServiceRollout\n").await;
     assert_eq!((report.code, report.findings.len()), (Some(2), 0));
 }

@@ -6,7 +6,7 @@ use serin_tests::rollout::serin;
 
 const SPEC: &str = "
 apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata: { name: shop-v2 }
 spec:
   service: shop

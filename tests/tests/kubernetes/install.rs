@@ -138,8 +138,8 @@ fn of_kind(kind: &str) -> Value {
 
 /// Group, resource, name and verbs, in a namespace of a user's.
 const ALLOWED: [(&str, &str, &[&str]); 13] = [
-    ("serin.dev", "rollouts", &["get", "list", "watch", "patch"]),
-    ("serin.dev", "rollouts/status", &["update"]),
+    ("serin.dev", "servicerollouts", &["get", "list", "watch", "patch"]),
+    ("serin.dev", "servicerollouts/status", &["update"]),
     ("networking.istio.io", "virtualservices", &["get", "list", "watch", "patch"]),
     ("networking.istio.io", "destinationrules", &["get", "list", "watch"]),
     ("extensions.istio.io", "wasmplugins", &["get", "list", "watch", "create", "patch"]),
@@ -154,7 +154,7 @@ const ALLOWED: [(&str, &str, &[&str]); 13] = [
 ];
 
 const FORBIDDEN: [(&str, &str, &[&str]); 13] = [
-    ("serin.dev", "rollouts", &["create", "delete"]),
+    ("serin.dev", "servicerollouts", &["create", "delete"]),
     ("networking.istio.io", "virtualservices", &["create", "update", "delete"]),
     ("networking.istio.io", "destinationrules", &["patch", "delete"]),
     ("extensions.istio.io", "wasmplugins", &["delete"]),

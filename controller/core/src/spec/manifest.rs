@@ -10,7 +10,7 @@ use serin_filter::names::{ServiceName, VersionName};
 
 use super::{API_VERSION, Document, KIND, Proxies, Spec, SpecError, at};
 
-/// The files that Rollouts may name are in the directory of their namespace in this one.
+/// The files that ServiceRollouts may name are in the directory of their namespace in this one.
 const SECRETS: &str = "/etc/serin/secrets";
 
 /// An object of the kind [`KIND`] that has the form of one, and perhaps not more.

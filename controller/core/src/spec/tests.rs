@@ -9,7 +9,7 @@ use crate::rollout::plan::{Gate, Limit, TimeoutAction};
 
 const GOOD: &str = "
 apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata:
   name: shop-v2
 spec:
@@ -111,7 +111,11 @@ fn the_first_of_the_versions_handed_to_the_filter_is_the_baseline() {
 fn bad_specifications_say_where_and_what() {
     let steps = "spec.strategy.trafficShifting.steps";
     for (from, to, expected) in [
-        ("kind: Rollout", "kind: Deployment", "kind: \"Deployment\" is not \"Rollout\"".to_owned()),
+        (
+            "kind: ServiceRollout",
+            "kind: Deployment",
+            "kind: \"Deployment\" is not \"ServiceRollout\"".to_owned(),
+        ),
         ("v1alpha1", "v9", "apiVersion: \"serin.dev/v9\" is not \"serin.dev/v1alpha1\"".into()),
         ("name: shop-v2", "name: ''", "metadata.name: \"\" is not a name".into()),
         ("  name: shop-v2", "  nmae: x", "metadata.nmae: unknown field `nmae`".into()),
@@ -216,7 +220,7 @@ fn bad_specifications_say_where_and_what() {
             "header: x user",
             "spec.sticky[0]: \"x user\": a header is named by its lower-case name".into(),
         ),
-        ("kind: Rollout\n", "", "missing field `kind`".into()),
+        ("kind: ServiceRollout\n", "", "missing field `kind`".into()),
         ("  candidate: v2\n", "", "spec: missing field `candidate`".into()),
     ] {
         assert!(GOOD.contains(from), "{from}");

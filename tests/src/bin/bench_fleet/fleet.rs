@@ -135,7 +135,7 @@ impl Fleet {
         let (service, group) = (service_name(group), group_name(group));
         format!(
             "apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata: {{ name: {service}-v2 }}
 spec:
   service: {service}

@@ -102,8 +102,10 @@ impl Course {
         let mut asked: Vec<_> = kind("VirtualService").map(weights_in).collect();
         asked.dedup();
         assert_eq!(asked, self.weights, "{hold:?}");
-        let statuses: Vec<_> =
-            kind("Rollout").map(|object| &object["status"]).filter(|s| s.is_object()).collect();
+        let statuses: Vec<_> = kind("ServiceRollout")
+            .map(|object| &object["status"])
+            .filter(|s| s.is_object())
+            .collect();
         let generations = statuses.iter().map(|status| status["generation"].as_u64());
         assert!(generations.is_sorted(), "{hold:?}: {statuses:?}");
         let steps = statuses.iter().filter_map(|status| status["step"].as_str());

@@ -47,7 +47,7 @@ fn autoscaler(version: &str) -> Value {
     })
 }
 
-/// A Rollout from Deployment to Deployment.
+/// A ServiceRollout from Deployment to Deployment.
 fn scaled(mut object: Value) -> Value {
     for version in object["spec"]["versions"].as_array_mut().expect("versions") {
         let name = version["name"].as_str().expect("a name").to_owned();
@@ -108,7 +108,7 @@ impl Shop {
         become_ready(&api, version, ready).await;
     }
 
-    /// Waits until the Rollout waits for replicas, and says so in these words.
+    /// Waits until the ServiceRollout waits for replicas, and says so in these words.
     async fn until_waiting(&self, object: &Value, words: &str) {
         let waits = |object: &Value| {
             let message = object["status"]["message"].as_str().unwrap_or_default();

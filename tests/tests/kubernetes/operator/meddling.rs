@@ -49,7 +49,7 @@ fn note(round: usize) -> String {
     format!("note-{round}")
 }
 
-/// The mesh, its routes, and a Rollout whose first step is live, with what is to be done about weights that somebody else changes.
+/// The mesh, its routes, and a ServiceRollout whose first step is live, with what is to be done about weights that somebody else changes.
 async fn under_way(drift: &str) -> Option<(World, Value, Value, (Load, Child))> {
     let (world, routes, object) = World::waiting_with(json!({ "drift": drift })).await?;
     let running = (world.load(100), world.operator("a"));

@@ -42,7 +42,7 @@ async fn without_the_kinds_of_istio_those_of_the_gateway_api_are_rolled_out() {
     assert_eq!(world.weights(&route).await, [0, 100]);
 }
 
-/// The cluster has no such kind of object, and the Rollout says so.
+/// The cluster has no such kind of object, and the ServiceRollout says so.
 async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
     let told = world.until(SOON, "it is told", object, degraded("CRDNotInstalled")).await;
     let message = told["status"]["message"].as_str().expect("a message");

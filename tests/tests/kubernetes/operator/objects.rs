@@ -1,4 +1,4 @@
-//! The objects that rollouts are made of here: plugins, routes and Rollouts.
+//! The objects that rollouts are made of here: plugins, routes and ServiceRollouts.
 
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ pub(crate) fn observed(cluster: impl Fn(&str) -> String) -> Value {
     }])
 }
 
-/// A Rollout of `reviews` from v1 to this version by two short steps, in this mesh.
+/// A ServiceRollout of `reviews` from v1 to this version by two short steps, in this mesh.
 pub(crate) fn rollout(candidate: &str, target: impl Fn(&str) -> Value, mesh: Value) -> Value {
     let versions = ["v1", "v2"].map(target);
     let mut spec = json!({
@@ -39,13 +39,13 @@ pub(crate) fn rollout(candidate: &str, target: impl Fn(&str) -> Value, mesh: Val
     spec.as_object_mut().expect("fields").extend(fields);
     json!({
         "apiVersion": "serin.dev/v1alpha1",
-        "kind": "Rollout",
+        "kind": "ServiceRollout",
         "metadata": { "name": "reviews", "namespace": "bookinfo" },
         "spec": spec,
     })
 }
 
-/// A Rollout by the weights of the VirtualService `reviews`.
+/// A ServiceRollout by the weights of the VirtualService `reviews`.
 pub(crate) fn by_weights(candidate: &str) -> Value {
     rollout(
         candidate,
@@ -59,7 +59,7 @@ pub(crate) fn by_weights(candidate: &str) -> Value {
     )
 }
 
-/// A Rollout by the filter.
+/// A ServiceRollout by the filter.
 pub(crate) fn by_filter(candidate: &str) -> Value {
     let mesh = json!({
         "sticky": [{ "header": "x-user-id" }],
@@ -72,7 +72,7 @@ pub(crate) fn by_filter(candidate: &str) -> Value {
     rollout(candidate, subset, mesh)
 }
 
-/// A Rollout by the weights of the HTTPRoute `reviews`.
+/// A ServiceRollout by the weights of the HTTPRoute `reviews`.
 pub(crate) fn by_route(candidate: &str) -> Value {
     let target = |name: &str| json!({ "name": name, "backend": { "name": format!("reviews-{name}"), "port": 9080 } });
     let mesh = json!({ "gatewayApi": {

@@ -65,7 +65,7 @@ impl World {
         Some(world)
     }
 
-    /// The same, and a Rollout that stays at its first step until somebody approves of it.
+    /// The same, and a ServiceRollout that stays at its first step until somebody approves of it.
     pub(crate) async fn waiting() -> Option<(Self, Value, Value)> {
         Self::waiting_with(json!({})).await
     }

@@ -25,7 +25,7 @@ pub(crate) fn object() -> Value {
 fn parse(spec: Value) -> Result<Spec, String> {
     let document = json!({
         "apiVersion": "serin.dev/v1alpha1",
-        "kind": "Rollout",
+        "kind": "ServiceRollout",
         "metadata": {"name": "reviews", "namespace": "bookinfo"},
         "spec": spec,
     });

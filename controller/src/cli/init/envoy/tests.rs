@@ -21,7 +21,7 @@ fn printed(arguments: &[&str], spec: Option<&str>) -> Result<String, String> {
 /// A rollout of which nothing is as in the samples.
 const OTHER: &str = "\
 apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata: { name: cart }
 spec:
   service: cart

@@ -4,7 +4,7 @@ use super::*;
 
 const ROLLOUT: &str = "
 apiVersion: serin.dev/v1alpha1
-kind: Rollout
+kind: ServiceRollout
 metadata: { name: reviews, namespace: bookinfo }
 spec:
   service: reviews
