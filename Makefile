@@ -18,6 +18,8 @@ PROMETHEUS_VERSION := 2.42.0
 TOOLS := target/tools
 ENVOY := $(TOOLS)/envoy-$(ENVOY_VERSION)/bin/envoy
 KUBE := $(TOOLS)/kube-$(KUBE_VERSION)
+# Built here, unless KUBEBUILDER_ASSETS names a directory with kube-apiserver and etcd.
+KUBE_SERVER := $(if $(KUBEBUILDER_ASSETS),,$(KUBE))
 ENVOYS := $(ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/bin/envoy)
 PROMETHEUS := $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)/usr/bin/prometheus
 BINARYEN := $(TOOLS)/binaryen-$(BINARYEN_VERSION)/node_modules/binaryen/bin
@@ -38,10 +40,12 @@ help: ## This list
 demo: build ## A rollout on a real Envoy, under load; FAULT=errors|slow|reset makes the candidate bad half-way
 	@target/debug/demo --fault $(FAULT)
 
-# Not by way of `build`: tests ask more of some crates than serin does, and everything above those would be compiled twice.
+# `make test TEST_FEATURES=serin-tests/kubernetes` includes the suite on a Kubernetes API server and compiles once for
+# both. It does not depend on `build`: tests enable more features of some crates, which would be compiled twice.
+TEST_FEATURES ?=
 .PHONY: test
-test: $(WASM) $(ENVOY) $(TRAP) ## All tests, end to end ones on a real Envoy included
-	cargo test --workspace --locked
+test: $(WASM) $(ENVOY) $(TRAP) $(if $(findstring kubernetes,$(TEST_FEATURES)),$(KUBE_SERVER)) ## Run all tests, end to end ones on a real Envoy included
+	cargo test --workspace --locked $(TEST_FEATURES:%=--features %)
 
 .PHONY: test-prometheus
 test-prometheus: build $(PROMETHEUS) ## Rollouts that see their proxies through a real Prometheus, which `make test` leaves out where there is none
@@ -58,21 +62,20 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 	fi; \
 	SERIN_ENVOY=container cargo test -p serin-tests --locked --lib --bins --test e2e --test filter
 
-# Not a part of `make test`: to build a server takes five minutes, and what talks to it as much to compile as all else.
+# `make test` leaves this out: a server takes five minutes to build, and its client as long to compile as all else.
 .PHONY: test-kubernetes
-test-kubernetes: build $(if $(KUBEBUILDER_ASSETS),,$(KUBE)) ## What is done in Kubernetes, on a real API server and a real Envoy for the mesh
-	KUBEBUILDER_ASSETS="$(or $(KUBEBUILDER_ASSETS),$(abspath $(KUBE)))" \
-		cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
+test-kubernetes: $(WASM) $(ENVOY) $(TRAP) $(KUBE_SERVER) ## Run the operator's tests on a real API server, with a real Envoy for the mesh
+	cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
 
 # Long: about half an hour on two cores. `make bench-judge TABLES="latency --runs 200"` makes one table, from fewer runs.
 .PHONY: bench-judge
 bench-judge: ## How fast the judge detects and how often it errs, with the rules of others beside it
-	cargo bench -p serin --bench judge --locked -- $(TABLES)
+	cargo bench -p serin-simulator --bench judge --locked -- $(TABLES)
 
 # A quarter of an hour. Half of the kills are at system calls, which takes strace; without it all are at random moments.
 .PHONY: bench-crash
 bench-crash: build ## 300 servers killed at each of their writes and at random: no rollout may notice
-	SERIN_CRASHES=300 cargo test -p serin-tests --locked --test e2e -- --nocapture killed_before
+	SERIN_CRASHES=300 cargo test -p serin-tests --locked --test e2e -- --nocapture killed_at_any_write
 
 # What is found new stays in target/fuzz; a crash is reported with the input that makes it.
 .PHONY: fuzz
@@ -127,7 +130,7 @@ bench-fleet: $(WASM) $(ENVOY) ## What fleets of up to 2,000 proxies with 1,000 r
 .PHONY: check
 check: $(WASM) ## Format, lints, docs
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features serin-tests/kubernetes --locked -- -D warnings
 	cargo clippy -p serin-filter --target wasm32-wasip1 --locked -- -D warnings
 	cargo clippy -p serin-filter --target wasm32-wasip1 --features trap --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked

@@ -14,10 +14,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
+use crate::envoy::files::write_endpoints;
 use crate::{Envoy, Fault, Upstream};
 
 /// From new endpoints to no more requests for the old ones.
@@ -145,7 +146,7 @@ async fn answer(State(desk): State<Arc<DeployerState>>, body: Bytes) -> (StatusC
 
 impl DeployerState {
     fn state(&self) -> MutexGuard<'_, DeployedInstances> {
-        self.state.lock().expect("nobody panics with the lock")
+        self.state.lock().expect("the lock is not poisoned")
     }
 
     /// Takes an instance's requests away, and waits until it has answered the last.
@@ -195,27 +196,4 @@ impl DeployerState {
             write_endpoints(file, version, &addresses);
         }
     }
-}
-
-/// Moves a file with the endpoints of a version into its place.
-///
-/// # Panics
-/// When it can't be written.
-pub(crate) fn write_endpoints(file: &PathBuf, version: &str, addresses: &[SocketAddr]) {
-    let endpoints: Vec<_> = addresses
-        .iter()
-        .map(|address| {
-            let address =
-                json!({ "address": address.ip().to_string(), "port_value": address.port() });
-            json!({ "endpoint": { "address": { "socket_address": address } } })
-        })
-        .collect();
-    let assignment = json!({
-        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": format!("shop-{version}"),
-        "endpoints": [{ "lb_endpoints": endpoints }],
-    });
-    let next = file.with_extension("next");
-    std::fs::write(&next, json!({ "resources": [assignment] }).to_string()).expect("a file");
-    std::fs::rename(next, file).expect("the file can be replaced");
 }

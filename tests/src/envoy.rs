@@ -90,7 +90,7 @@ impl Setup {
         self
     }
 
-    /// The sample of this name takes the place of the bootstrap's `route_config`, as it tells its users to do.
+    /// Replaces the bootstrap's `route_config` by the sample of this name, as the sample instructs.
     #[must_use]
     pub fn routes(mut self, sample: &'static str) -> Self {
         self.routes = Some(sample);
@@ -299,7 +299,7 @@ impl Envoy {
         process.expect("an Envoy that runs as a process of this machine")
     }
 
-    /// Stops the process where it is, or lets it go on: in between it answers nobody, and is not gone either.
+    /// Freezes or resumes the process: a frozen Envoy holds its connections and answers nothing.
     ///
     /// # Panics
     /// When Envoy does not run, or runs in a container.
@@ -322,7 +322,7 @@ impl Envoy {
         }
     }
 
-    /// Starts Envoy anew, on the same ports and files, after stopping it if it runs. Its counters begin at zero.
+    /// Restarts Envoy on the same ports and files. Its counters start at zero.
     ///
     /// # Panics
     /// When Envoy does not come up.

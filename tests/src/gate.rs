@@ -43,7 +43,7 @@ impl TcpRelay {
     /// Lets connections through again, on the same port.
     ///
     /// # Panics
-    /// When somebody else has taken the port.
+    /// When the port is in use.
     pub async fn open(&mut self) {
         if self.relay.is_none() {
             let listener = TcpListener::bind(self.address).await.expect("the gate's port is free");

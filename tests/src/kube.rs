@@ -45,7 +45,7 @@ impl ApiServer {
     /// When `KUBEBUILDER_ASSETS` has none, or the server does not become ready.
     pub async fn start() -> Option<Self> {
         let Some(binaries) = process::binaries() else {
-            // Past the capture of a test's output: nobody shall take this test for one that ran.
+            // Bypasses the capture of test output, so that a skipped test is visible.
             let note = "SKIPPED: no Kubernetes API server; `make test-kubernetes` builds one\n";
             std::io::stderr().write_all(note.as_bytes()).expect("standard error");
             return None;
@@ -154,7 +154,7 @@ impl ApiServer {
 /// A client that logs in so.
 ///
 /// # Panics
-/// When the configuration is none.
+/// When the configuration is invalid.
 pub async fn client(kubeconfig: Kubeconfig) -> Client {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     Client::try_from(config.expect("a configuration")).expect("a client")

@@ -1,4 +1,4 @@
-//! An open-loop load generator: requests start on a schedule whatever becomes of the ones before, as callers in the world do.
+//! An open-loop load generator: requests start on a schedule, independent of earlier responses.
 //!
 //! A closed loop would send less to a slow version and so hide how bad it is. Requests are evenly spaced; a generator that is late
 //! catches up and skips none. Every request started ends in exactly one [`Record`], so that "no request was lost" can be
@@ -39,7 +39,7 @@ pub struct LoadPlan {
     pub protocol: Protocol,
     /// How long a request may take before it is given up as failed.
     pub timeout: Duration,
-    /// When the load ends if nobody stops it.
+    /// When the load ends unless it is stopped earlier.
     pub max_duration: Duration,
 }
 
@@ -112,7 +112,7 @@ impl Load {
 
     /// Starts no more requests, waits for the ends of those under way (no longer than the plan's patience) and reports.
     pub async fn stop(self) -> Report {
-        // The driver may have come to its end by itself.
+        // The driver may have ended already.
         let _ = self.stop.send(());
         self.driver.await.expect("the load generator does not panic");
         let records = std::mem::take(&mut *self.ledger.records());

@@ -20,6 +20,7 @@ mod plugin;
 mod pod;
 mod registry;
 mod render;
+mod resources;
 mod status;
 mod watch;
 
@@ -70,7 +71,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// One that serves at this address, whatever the port of the Service.
+    /// A workload at this address, independent of the port of its Service.
     pub fn new(namespace: &str, labels: &[(&str, &str)], address: SocketAddr) -> Self {
         Self { namespace: namespace.to_owned(), labels: owned(labels), address }
     }
@@ -117,7 +118,7 @@ impl Mesh {
         let nothing = frame.resources(&View::default());
         let files = EnvoyFiles::install(directory.path(), &pod, &shared.proxy, &nothing);
         // Connections that are kept open would otherwise go on with the filters that they began with for ten minutes; Istio gives them 45 s.
-        // As in Istio, clients are told with the next answer, and not just before the end.
+        // As in Istio, a draining connection closes with its next response.
         let options = ["--drain-time-s", "2", "--drain-strategy", "immediate"];
         let process = Process::start(directory.path(), 2, &options, pod.admin()).await;
         pod.enter(client, &shared.proxy).await;

@@ -14,7 +14,7 @@ const COUNT: u16 = 16_000;
 /// Each process starts somewhere else and goes round, so that suites in parallel rarely ask for the same port.
 static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..COUNT)));
 
-/// A port of 127.0.0.1 nobody listens on. It stays free until somebody takes it: bind soon.
+/// A free port of 127.0.0.1. Nothing reserves it: bind it soon.
 ///
 /// # Panics
 /// When none of the ports is free.

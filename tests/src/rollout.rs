@@ -78,7 +78,7 @@ impl Spec {
         self
     }
 
-    /// Gives it another name, by which it is told apart from others of the same service.
+    /// Sets the name, which distinguishes it from other rollouts of the same service.
     #[must_use]
     pub fn name(mut self, name: &'static str) -> Self {
         self.name = name;
@@ -271,7 +271,7 @@ impl RolloutProcess {
         Self::from_command(command)
     }
 
-    /// What a command tells of a rollout, an event in JSON on each line.
+    /// The events that a command prints, one JSON object a line.
     pub(crate) fn from_command(mut command: Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("serin starts");
@@ -292,7 +292,7 @@ impl RolloutProcess {
         self.events.lock().expect("a lock").clone()
     }
 
-    /// Waits until it tells something that `matches`, and returns that.
+    /// Waits for an event that `matches` and returns it.
     ///
     /// # Panics
     /// When it does not.

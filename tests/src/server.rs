@@ -129,7 +129,7 @@ impl Server {
         Self::begin(directory, under(directory, &tracer)).await
     }
 
-    /// Whether it has ended by itself, or been killed, by now.
+    /// Whether the process has ended.
     pub fn is_over(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
@@ -150,7 +150,7 @@ impl Server {
     /// What it wrote to standard error since it serves.
     ///
     /// # Panics
-    /// When whoever wrote it down has panicked.
+    /// When the thread that recorded it has panicked.
     pub fn log(&self) -> String {
         self.log.lock().expect("a lock").clone()
     }

@@ -37,7 +37,7 @@ pub const VERSION_HEADER: &str = "x-upstream-version";
 /// The `x-serin-version` the request came with, if any: what the filter told the mesh.
 pub const ECHO_HEADER: &str = "x-echo-serin-version";
 
-/// The mean latency of an upstream nobody has set otherwise.
+/// The default mean latency of an upstream.
 const LATENCY: Duration = Duration::from_millis(2);
 
 /// A running sample version.
@@ -304,7 +304,7 @@ fn switch_to(protocol: HeaderValue) -> Answer {
     answer
 }
 
-/// The other protocol: whatever comes goes back, until the client ends it.
+/// The upgraded protocol: echoes bytes until the client closes.
 async fn echo_all(request: Request<Incoming>, _in_flight: InFlight) {
     if let Ok(stream) = hyper::upgrade::on(request).await {
         let (mut read, mut write) = tokio::io::split(TokioIo::new(stream));

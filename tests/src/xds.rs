@@ -56,7 +56,7 @@ pub fn bootstrap() -> &'static Path {
 pub struct XdsFleet {
     /// The version that runs.
     pub v1: Upstream,
-    /// The one that shall replace it.
+    /// The candidate.
     pub v2: Upstream,
     /// The Envoys, `edge-0` and so on.
     pub envoys: Vec<Envoy>,
@@ -101,7 +101,7 @@ impl XdsFleet {
         file.display().to_string()
     }
 
-    /// Starts the server, anew if it was killed.
+    /// Starts or restarts the server.
     pub async fn serve(&mut self) {
         let (listen, filter) = (self.xds.to_string(), self.filter_file());
         let arguments = ["--xds-listen", &listen, "--xds-filter", &filter];
@@ -130,7 +130,7 @@ impl XdsFleet {
         self.envoys.iter().map(|envoy| Load::start(plan(envoy))).collect()
     }
 
-    /// From v1 to v2 at all of them, looking every 500 ms, without the tripwire; in no steps yet.
+    /// A rollout from v1 to v2 on all Envoys, polled every 500 ms, without the tripwire and without steps.
     pub fn spec(&self) -> Spec {
         let admins: Vec<_> = self.envoys.iter().map(|e| format!("'{}'", e.admin())).collect();
         let proxies = format!("proxies: {{ addresses: [{}] }}", admins.join(", "));

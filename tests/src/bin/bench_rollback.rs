@@ -25,7 +25,7 @@ struct Arguments {
     /// Envoys
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=50))]
     envoys: u32,
-    /// Requests a second, at all Envoys together
+    /// Requests a second over all Envoys
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=5_000))]
     rate: u32,
     /// The candidate's share of the users

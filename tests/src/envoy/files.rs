@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::{Setup, filter};
-use crate::deployer::write_endpoints;
 use crate::ports;
 
 /// The directory the samples use.
@@ -172,4 +173,27 @@ mod tests {
         let setup = Setup::new(upstreams[0], upstreams[1]).replace("timeout: 99s", "timeout: 1s");
         install(&setup, tempfile::tempdir().expect("a directory").path());
     }
+}
+
+/// Moves a file with the endpoints of a version into its place.
+///
+/// # Panics
+/// When it can't be written.
+pub(crate) fn write_endpoints(file: &PathBuf, version: &str, addresses: &[SocketAddr]) {
+    let endpoints: Vec<_> = addresses
+        .iter()
+        .map(|address| {
+            let address =
+                json!({ "address": address.ip().to_string(), "port_value": address.port() });
+            json!({ "endpoint": { "address": { "socket_address": address } } })
+        })
+        .collect();
+    let assignment = json!({
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": format!("shop-{version}"),
+        "endpoints": [{ "lb_endpoints": endpoints }],
+    });
+    let next = file.with_extension("next");
+    std::fs::write(&next, json!({ "resources": [assignment] }).to_string()).expect("a file");
+    std::fs::rename(next, file).expect("the file can be replaced");
 }

@@ -175,7 +175,7 @@ async fn container(directory: &Path, arguments: Vec<String>) -> ContainerAsync<G
         .with_network("host")
         // The directory, not its files: a file moved into place must be seen inside.
         .with_mount(Mount::bind_mount(path, path))
-        // The directory belongs to whoever runs the tests.
+        // The directory belongs to the user that runs the tests.
         .with_user("0")
         .start()
         .await

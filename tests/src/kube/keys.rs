@@ -1,4 +1,5 @@
-//! Who is who: a certificate authority for one server and its administrator, and the key that signs the tokens of service accounts.
+//! A certificate authority for one server and its administrator, and the key that signs the tokens of
+//! service accounts.
 
 use std::path::Path;
 
@@ -57,7 +58,7 @@ impl Keys {
         self.kubeconfig(url, user)
     }
 
-    /// How somebody with a token logs in.
+    /// A kubeconfig that authenticates with a token.
     pub(super) fn with_token(&self, url: &str, token: &str) -> Kubeconfig {
         self.kubeconfig(url, json!({ "token": token }))
     }

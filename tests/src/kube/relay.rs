@@ -73,7 +73,7 @@ struct RelayCounters {
 }
 
 impl ApiRelay {
-    /// Passes requests on to a server as this client, whoever sends them.
+    /// Forwards every request to the server with the credentials of this client.
     ///
     /// # Panics
     /// When there is no port to be had.
@@ -119,7 +119,7 @@ impl ApiRelay {
         *self.state.progress.borrow() != Progress::Awaited
     }
 
-    /// The objects that the server has stored for whoever wrote through here, in the order of its answers.
+    /// The objects that the server stored through this relay, in the order of its responses.
     pub fn written(&self) -> Vec<Value> {
         self.state.counters().written.clone()
     }

@@ -23,7 +23,7 @@ pub struct Record {
 /// The one end a request has.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// A complete answer, whatever it says.
+    /// A complete response of any status.
     Answered {
         /// The HTTP status.
         status: u16,
@@ -90,7 +90,7 @@ impl Report {
     /// Nobody was let down.
     ///
     /// # Panics
-    /// When somebody was: with the first such request, and how long after the load began it was.
+    /// When a user switched versions: with the first such request and its time since the load began.
     #[track_caller]
     pub fn assert_none_failed(&self) {
         let Some(failed) = self.records().find(|record| record.is_failure()) else { return };
@@ -99,7 +99,7 @@ impl Report {
         panic!("{:?}, the first after {after:?}: {failed:?}", self.total());
     }
 
-    /// Over the requests this version answered; `None`: nobody did, or Envoy itself.
+    /// Of the requests that this version answered; `None` stands for Envoy's own responses and for none.
     pub fn tally(&self, version: Option<&str>) -> Tally {
         self.records()
             .filter(|record| record.version() == version)

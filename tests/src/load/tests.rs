@@ -16,7 +16,7 @@ fn plan(upstream: &Upstream) -> LoadPlan {
     LoadPlan { timeout: Duration::from_millis(1_500), ..LoadPlan::new(upstream.address(), 1_000) }
 }
 
-/// Waits for a load to end by itself.
+/// Waits for the end of a load.
 async fn finish(load: Load) -> Report {
     until(Duration::from_secs(10), "the load ends at its maximum", async || {
         load.driver.is_finished().then_some(()).ok_or(load.so_far().total())

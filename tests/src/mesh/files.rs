@@ -3,14 +3,14 @@
 //! Istio gives all of it over one stream; a file is as good to the filter, and needs no server.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::pod::Pod;
-use super::render::Resources;
+use super::resources::{FilePaths, Resources};
 use super::{Proxy, http};
-use crate::envoy::files::{SHIPPED, bootstrap_path, install_module, module_path};
+use crate::envoy::files::{SHIPPED, bootstrap_path, install_module};
 
 /// What Istio's proxies count: the beginnings of names. The filter's begin with `wasmcustom`.
 const COUNTED: [&str; 7] =
@@ -63,36 +63,6 @@ impl EnvoyFiles {
         std::fs::write(&next, response.to_string()).expect("a file");
         std::fs::rename(next, self.paths.resources(name)).expect("a file can be replaced");
         self.written.insert(name.to_owned(), resources);
-    }
-}
-
-/// The paths that Envoy is told.
-#[derive(Clone, Debug)]
-pub(super) struct FilePaths {
-    directory: PathBuf,
-}
-
-impl FilePaths {
-    pub(super) fn of(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
-    }
-
-    /// How Envoy follows the resources of this name.
-    pub(super) fn source(&self, name: &str) -> Value {
-        json!({
-            "path_config_source": { "path": self.resources(name) },
-            "resource_api_version": "V3",
-        })
-    }
-
-    /// Where the module is.
-    pub(super) fn module(&self) -> PathBuf {
-        module_path(&self.directory)
-    }
-
-    /// A plugin's name has slashes in it.
-    fn resources(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{}.json", name.replace('/', "_")))
     }
 }
 

@@ -70,7 +70,7 @@ fn one() -> u32 {
     1
 }
 
-/// How exact a match is: the most exact one counts, whatever the order.
+/// Specificity of a match: the most specific match wins, independent of order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Precision {
     exact: bool,
@@ -96,7 +96,7 @@ pub(super) struct HostRoute {
     pub(super) route: Value,
 }
 
-/// What one parent is told about a route.
+/// The status of a route for one parent.
 pub(super) struct Verdict {
     /// The reference to the parent, as it has to be in the status.
     pub(super) parent: Value,

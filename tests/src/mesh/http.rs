@@ -84,7 +84,8 @@ pub(super) fn regex(name: &str, regex: &str) -> Value {
     json!({ "name": name, "string_match": { "safe_regex": { "regex": regex } } })
 }
 
-/// Where a route leads, by shares. A share of none is left out, as Istio does; of no shares at all nothing is answered but an error.
+/// The weighted clusters of a route. A weight of 0 is omitted, as Istio does; a route without weights
+/// answers with an error.
 pub(super) fn action(clusters: &[(String, u32)]) -> Value {
     let served: Vec<_> = clusters.iter().filter(|(_, weight)| *weight > 0).collect();
     match served.as_slice() {

@@ -13,7 +13,7 @@ use super::{Proxy, name};
 /// The gateway that stands for all sidecars.
 const MESH: &str = "mesh";
 
-/// When Istio tries again by itself, twice, unless the object says otherwise.
+/// Istio's default retry conditions; it retries twice unless the object says otherwise.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled";
 
 #[derive(Debug, Deserialize)]

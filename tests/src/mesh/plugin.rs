@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::files::FilePaths;
 use super::object::Object;
+use super::resources::FilePaths;
 use super::{Proxy, http, name, selects};
 
 /// Plugins in this namespace are every namespace's.

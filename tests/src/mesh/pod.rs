@@ -15,7 +15,7 @@ const LISTENER: u16 = 15001;
 const ADMIN: u16 = 15000;
 const STATISTICS: u16 = 15090;
 
-/// An address of 127.0.0.0/8, all of which is this machine's, and the name of who has it.
+/// A loopback address and the name of the pod that owns it.
 #[derive(Debug)]
 pub(super) struct Pod {
     address: Ipv4Addr,

@@ -73,7 +73,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Gives a Service its subsets. Those of one that is not there are nobody's.
+    /// Adds subsets to a Service. Subsets of an unknown Service are ignored.
     ///
     /// # Errors
     /// The object can't be read.

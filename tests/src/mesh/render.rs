@@ -1,4 +1,4 @@
-//! From all objects to all that the proxy runs, and to what the objects are told.
+//! Renders all objects into the proxy's resources and the objects' statuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,11 +12,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::files::{EnvoyFiles, FilePaths};
+use super::files::EnvoyFiles;
 use super::gateway_api::{self, GrpcRoute, HostRoute, HttpRoute, RequestMatch, RouteSpec};
 use super::object::{Object, title};
 use super::plugin::{self, WasmPlugin};
 use super::registry::Registry;
+use super::resources::{FilePaths, Resources};
 use super::status::{self, Statement};
 use super::watch::Objects;
 use super::{Proxy, Shared, Workload, http, istio, lock, name};
@@ -29,15 +30,6 @@ const ROUTES: &str = "routes";
 
 /// How long after a server that could not be told something is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Everything that Envoy is given.
-pub(super) struct Resources {
-    pub(super) listener: Value,
-    pub(super) routes: Value,
-    pub(super) clusters: Vec<Value>,
-    /// By name.
-    pub(super) plugins: BTreeMap<String, Value>,
-}
 
 /// Brings Envoy and the statuses up to date whenever something has changed.
 pub(super) async fn follow(
@@ -158,7 +150,7 @@ impl View {
     }
 }
 
-/// Envoy takes no name of a host twice: the first who claims one has it.
+/// Envoy refuses duplicate domains: the first claim of a domain wins.
 struct ClaimedDomains<'p> {
     /// The proxy's.
     namespace: &'p str,

@@ -1,4 +1,4 @@
-//! The HTTP interface of `serin serve`: who may do what, and what comes of requests that are wrong.
+//! The HTTP API of `serin serve`: authorization and invalid requests.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -52,7 +52,7 @@ async fn tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn others_do_not_reach_a_server_without_tokens() {
+async fn a_server_without_tokens_listens_on_loopback_only() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut serin = serin_tests::serin();
     serin.args(["serve", "--listen", "0.0.0.0:0", "--store"]).arg(directory.path().join("x.db"));
@@ -66,7 +66,7 @@ async fn others_do_not_reach_a_server_without_tokens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_wrong_change_nothing() {
+async fn invalid_requests_change_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path()).await;
     let by = r#"{"by": "ada"}"#;

@@ -29,7 +29,7 @@ async fn assert_quick(server: &Server) {
 
 /// Each hears everything, from the beginning on or from where it was.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_watch() {
+async fn two_hundred_clients_watch() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -90,19 +90,19 @@ async fn dawdle(beginning: &'static str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_says_nothing_is_not_waited_for() {
+async fn silent_clients_time_out() {
     let answers = dawdle("").await;
     assert!(answers.iter().all(String::is_empty), "{:?}", answers.first());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_finish_a_head_is_not_waited_for() {
+async fn unfinished_heads_time_out() {
     let answers = dawdle("GET /v1/rollouts HTTP/1.1\r\nhost: serin\r\nx-slow: ").await;
     assert!(answers.iter().all(|answer| !answer.contains("200 OK")), "{:?}", answers.first());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_finish_a_body_is_not_waited_for() {
+async fn unfinished_bodies_time_out() {
     let begun = "POST /v1/rollouts HTTP/1.1\r\nhost: serin\r\ncontent-length: 100\r\n\r\nkind: ";
     for answer in dawdle(begun).await {
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
@@ -112,7 +112,7 @@ async fn who_does_not_finish_a_body_is_not_waited_for() {
 
 /// Nothing is kept of bodies that are no rollout or no order, be they ever so long.
 #[tokio::test(flavor = "multi_thread")]
-async fn bodies_that_are_wrong_are_refused() {
+async fn invalid_bodies_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path()).await;
     let long = Bytes::from(vec![b'a'; 16 << 20]);
@@ -143,7 +143,7 @@ async fn bodies_that_are_wrong_are_refused() {
             .header("content-type", "application/json")
             .body(Full::new(body));
         let answer = match http::send(request.expect("a request")).await {
-            // The connection is closed on who sends on and on: it may not hear why.
+            // The server closes a connection that never stops sending; the client may miss the reason.
             Err(_) if goes_on_and_on => continue,
             answer => answer.expect("an answer"),
         };

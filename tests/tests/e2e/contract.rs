@@ -98,7 +98,7 @@ impl Contract<'_> {
         jsonschema::validator_for(&schema).expect("a schema")
     }
 
-    /// What the document tells of and nobody has seen.
+    /// Parts of the document that no response has shown.
     fn unseen(&self) -> Vec<String> {
         let paths = self.document["paths"].as_object().expect("paths");
         let answers = paths.iter().flat_map(|(route, operations)| {
@@ -172,7 +172,7 @@ async fn every_answer_is_as_documented() {
     assert!(unseen.iter().all(rare), "{unseen:#?}");
 }
 
-/// What is wrong is told as documented.
+/// Errors are as documented.
 async fn failures(contract: &mut Contract<'_>) {
     let nobody = &[("id", "7")][..];
     let by = &json!({ "by": "ada" });

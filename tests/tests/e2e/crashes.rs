@@ -38,7 +38,7 @@ fn numbers(events: &[Value], kind: &str, field: &str) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_candidate_is_promoted_all_the_same() {
+async fn a_healthy_candidate_is_promoted() {
     let world = World::new().await;
     let load = world.load();
     let (code, events) = killed_all_the_time(&world).await;
@@ -52,7 +52,7 @@ async fn a_healthy_candidate_is_promoted_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_candidate_is_rolled_back_all_the_same() {
+async fn a_bad_candidate_is_rolled_back() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.5)]);
@@ -116,7 +116,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Releases one after the other, each of which survives a server that is killed somewhere; of four the last fails and is rolled back.
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_happened() {
+async fn a_rollout_killed_at_any_write_ends_as_without_the_kill() {
     let crashes = std::env::var("SERIN_CRASHES").map_or(CRASHES, |n| n.parse().expect("a number"));
     let world = World::new().await;
     let load = Load::start(LoadPlan { max_duration: TIMEOUT * crashes, ..world.plan() });
@@ -167,7 +167,7 @@ async fn killed_before_and_after_each_write_a_rollout_ends_as_if_nothing_had_hap
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_stopped_leaves_the_weights_and_its_store_to_the_next() {
+async fn a_stopped_server_leaves_weights_and_store_to_its_successor() {
     let world = World::new().await;
     let load = world.load();
     let hour = Duration::from_secs(3_600);
@@ -190,7 +190,7 @@ async fn a_server_that_is_stopped_leaves_the_weights_and_its_store_to_the_next()
 const LITTLE_KIB: u32 = 600;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
+async fn a_full_store_stops_progress_but_no_rollback() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::limited(world.envoy.dir(), LITTLE_KIB).await;
@@ -221,7 +221,7 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
         if weight == 0 { Ok(()) } else { Err(weight) }
     })
     .await;
-    // The store knows nothing of it; what the proxy runs tells.
+    // The store does not know it; the proxy's generation shows it.
     server.kill().await;
     let server = Server::start(world.envoy.dir()).await;
     let (code, events) = server.watch("shop").await;
@@ -230,9 +230,9 @@ async fn a_store_that_is_full_holds_a_rollout_where_it_is_but_no_rollback() {
     world.assert_only_faults_failed(&load.stop().await);
 }
 
-/// What may not be written is refused at the start: nobody would know of what is done.
+/// A store that can't be written is refused at the start: no transition could be persisted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_can_only_be_read_is_refused() {
+async fn a_read_only_store_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path();
     assert_eq!(Server::start(path).await.stop().await, Some(0));
@@ -256,9 +256,9 @@ async fn a_store_that_can_only_be_read_is_refused() {
     assert!(error.contains("serin.db: can't be written ("), "{error}");
 }
 
-/// Its weights go back in the file, and no rollout stays for want of somebody to confirm it.
+/// The weights in the file return to the baseline, and the rollout ends without a confirmation.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_whose_proxy_is_gone_can_be_given_up() {
+async fn a_rollout_without_its_proxy_can_be_abandoned() {
     let mut world = World::new().await;
     let hour = Duration::from_secs(3_600);
     let server = Server::start(world.envoy.dir()).await;

@@ -66,7 +66,7 @@ async fn counted(change: impl FnOnce(Setup) -> Setup) -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_set_up_is_all_right() {
+async fn doctor_finds_no_fault_in_a_healthy_setup() {
     let world = counted(|setup| setup).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
     assert_eq!(report.code, Some(0), "{:?}", report.of("fail"));
@@ -97,7 +97,7 @@ async fn a_healthy_set_up_is_all_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_route_that_is_missing_is_told() {
+async fn doctor_reports_a_missing_header_route() {
     const ROUTE: &str = "name: x-serin-version, string_match";
     let world = counted(|setup| setup.replace(ROUTE, "name: x-other, string_match")).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
@@ -109,7 +109,7 @@ async fn a_header_route_that_is_missing_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_is_missing_is_told() {
+async fn doctor_reports_a_missing_cluster() {
     let world = World::new().await;
     let yaml = world.spec().yaml().replace("shop-v2 }", "shop-v3 }");
     let report = of_rollout(&world, &yaml).await;
@@ -119,7 +119,7 @@ async fn a_cluster_that_is_missing_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_is_missing_is_told() {
+async fn doctor_reports_a_missing_filter() {
     let world = World::with(|setup| setup.replace("- name: serin\n", "- name: other\n")).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
     let (levels, said) = report.wrong("filter");
@@ -128,7 +128,7 @@ async fn a_filter_that_is_missing_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tag_rules_that_are_missing_are_told() {
+async fn doctor_reports_missing_tag_rules() {
     let world = counted(|setup| setup.replace(r"^wasmcustom\.serin\.", r"^nothing\.")).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
     let (levels, said) = report.wrong("statistics");
@@ -138,7 +138,7 @@ async fn tag_rules_that_are_missing_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_admin_interface_that_does_not_answer_is_told() {
+async fn doctor_reports_an_unresponsive_admin_interface() {
     let mut world = World::new().await;
     let yaml = world.spec().yaml();
     world.envoy.kill().await;
@@ -149,7 +149,7 @@ async fn an_admin_interface_that_does_not_answer_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_edited_in_its_place_is_told() {
+async fn doctor_reports_a_file_that_was_edited_in_place() {
     let world = counted(|setup| setup).await;
     let file = world.envoy.filter_file();
     let given = std::fs::read_to_string(&file).expect("the filter's file");
@@ -163,7 +163,7 @@ async fn a_file_that_is_edited_in_its_place_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_is_not_connected_is_told() {
+async fn doctor_reports_a_disconnected_proxy() {
     let nobody = ([127, 0, 0, 1], ports::free()).into();
     let world = World::with(|setup| setup.xds(nobody)).await;
     let report = of_rollout(&world, &world.spec().xds("edge").yaml()).await;
@@ -173,7 +173,7 @@ async fn a_proxy_that_is_not_connected_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prometheus_is_asked() {
+async fn doctor_queries_prometheus() {
     let world = counted(|setup| setup).await;
     let Some(mut prometheus) = Prometheus::start(&[world.envoy.admin()]).await else { return };
     let evidence = format!(
@@ -192,7 +192,7 @@ async fn a_prometheus_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_that_is_not_valid_ends_it() {
+async fn doctor_refuses_an_invalid_rollout() {
     let world = World::new().await;
     let report = of_rollout(&world, "kind: ServiceRollout\n").await;
     assert_eq!((report.code, report.findings.len()), (Some(2), 0));

@@ -20,7 +20,7 @@ echo \"$SERIN_POINT $SERIN_ID\" >> called
     path.display().to_string()
 }
 
-/// What was called, by point and id, without what tells the rollout from others of its name.
+/// The hook calls by point and id, without the id of the run.
 fn called(world: &World) -> Vec<String> {
     let text = std::fs::read_to_string(world.envoy.dir().join("called")).unwrap_or_default();
     let without_run = |line: &str| {
@@ -42,7 +42,7 @@ fn hooked(world: &World) -> Spec {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_are_asked_at_each_point() {
+async fn command_hooks_run_at_each_point() {
     let world = World::new().await;
     let load = world.load();
     let rollout = RolloutProcess::start(&world.envoy, &hooked(&world), &[]);
@@ -65,7 +65,7 @@ async fn commands_are_asked_at_each_point() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_is_told() {
+async fn a_rollback_calls_its_hook() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.5)]);
@@ -77,7 +77,7 @@ async fn a_rollback_is_told() {
 
 /// Whoever can order could run anything.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_runs_commands_only_if_it_is_told_to() {
+async fn a_server_runs_commands_only_if_allowed() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;

@@ -3,7 +3,7 @@ use serin_tests::RolloutProcess;
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_gives_all_traffic_back_and_says_so() {
+async fn ctrl_c_returns_all_traffic_to_the_baseline() {
     let world = World::new().await;
     let load = world.load();
     let rollout = RolloutProcess::start(&world.envoy, &world.spec(), &[]);
@@ -30,5 +30,5 @@ async fn a_second_ctrl_c_does_not_wait_for_the_proxy() {
     let ended = rollout.end().await;
     assert_eq!(ended.code, Some(5));
     assert_eq!(ended.summary()["confirmed"], false);
-    assert_eq!(world.envoy.weight_of_v2(), 0, "written all the same");
+    assert_eq!(world.envoy.weight_of_v2(), 0, "written");
 }

@@ -2,15 +2,16 @@
 
 mod api;
 mod clients;
-mod company;
+mod commands;
 mod config;
 mod contract;
 mod crashes;
 mod doctor;
+mod file_lock;
 mod hooks;
 mod init;
 mod interrupts;
-mod orders;
+mod multiple_services;
 mod outages;
 mod promotion;
 mod record;
@@ -18,7 +19,6 @@ mod refusals;
 mod rollback;
 mod rolling;
 mod routes;
-mod several;
 mod strategies;
 mod updates;
 mod users;

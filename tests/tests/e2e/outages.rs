@@ -37,7 +37,7 @@ fn kind<'e>(kind: &'e str) -> impl Fn(&Value) -> bool + 'e {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn envoy_is_killed_and_started_anew() {
+async fn envoy_is_killed_and_restarted() {
     let mut world = World::new().await;
     let load = world.load();
     let rollout = RolloutProcess::start(&world.envoy, &spec(&world), &[]);

@@ -15,7 +15,7 @@ const MARGIN: Duration = Duration::from_millis(250);
 async fn a_healthy_candidate_is_promoted() {
     let world = World::new().await;
     let users = Load::start(LoadPlan { users: Some(500), rate: 200, ..world.plan() });
-    // Without an identity each request is assigned by itself: exactly what a binomial interval is about.
+    // Without an identity each request is assigned independently, as a binomial interval assumes.
     let strangers = Load::start(LoadPlan { users: None, ..world.plan() });
     let bake = Duration::from_secs(3);
     let spec =
@@ -91,7 +91,7 @@ fn tails(n: usize, seen: usize, share: f64) -> (f64, f64) {
     (below, above)
 }
 
-/// A user who has met v2 meets nothing else.
+/// A user of v2 stays with v2.
 fn assert_sticky(ended: &RolloutResult, report: &Report) {
     let shifts: Vec<Instant> = ended.all("shifting").map(|(heard, _)| *heard).collect();
     let settled =

@@ -36,7 +36,7 @@ async fn run(directory: &Path, spec: &[u8]) -> (Option<i32>, String) {
 }
 
 #[tokio::test]
-async fn bad_specifications() {
+async fn invalid_specifications_change_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let filter = directory.path().join("filter.json");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy/filter.json");
@@ -89,7 +89,7 @@ async fn bad_specifications() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_answer() {
+async fn an_unresponsive_proxy_prevents_the_start() {
     let directory = tempfile::tempdir().expect("a directory");
     let filter = directory.path().join("filter.json");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy/filter.json");
@@ -103,7 +103,7 @@ async fn a_proxy_that_does_not_answer() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_carried_out_now() {
+async fn a_rollout_that_cannot_start_changes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let filter = directory.path().join("filter.json");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy/filter.json");

@@ -13,7 +13,7 @@ use crate::world::RATE;
 
 const INSTANCES: [&str; 3] = ["a", "b", "c"];
 
-/// An Envoy whose endpoints come and go, and who makes them.
+/// An Envoy with changing endpoints and the deployer that changes them.
 async fn world() -> (Envoy, Deployer) {
     // Nobody serves at these addresses; the deployer's instances take their place at once.
     let nobody =
@@ -48,7 +48,7 @@ fn replaced(instances: &[&str], version: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instances_are_replaced_one_by_one_and_nobody_notices() {
+async fn instances_are_replaced_one_by_one_without_failures() {
     let (envoy, deployer) = world().await;
     let load = load(&envoy);
     let spec = rolling(&envoy, &deployer, "{ time: 1s, requests: 20 }");
@@ -61,7 +61,7 @@ async fn instances_are_replaced_one_by_one_and_nobody_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_version_is_taken_back_batch_by_batch() {
+async fn a_bad_version_is_rolled_back_batch_by_batch() {
     let (envoy, deployer) = world().await;
     let load = load(&envoy);
     let spec = rolling(&envoy, &deployer, "{ time: 5s, requests: 200 }");
@@ -86,7 +86,7 @@ async fn a_bad_version_is_taken_back_batch_by_batch() {
 
 /// The last thing that a killed server had asked for is asked for again, to the letter; nothing before it is.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_server_asks_again_for_what_had_no_answer() {
+async fn a_restarted_server_repeats_unanswered_hook_calls() {
     let (envoy, deployer) = world().await;
     let load = load(&envoy);
     let server = Server::start(envoy.dir()).await;

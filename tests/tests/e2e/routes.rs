@@ -5,7 +5,7 @@ use crate::world::World;
 const HEADER_MATCH: &str = "headers: [{ name: x-serin-version, string_match: { exact: v2 } }]";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mesh_that_does_not_follow_is_noticed() {
+async fn a_mesh_that_ignores_the_split_blocks_the_rollout() {
     // The route is there, but for another header: all that is chosen for v2 goes to v1.
     let world =
         World::with(|setup| setup.replace(HEADER_MATCH, &HEADER_MATCH.replace("serin", "other")))
@@ -29,7 +29,8 @@ async fn a_mesh_that_does_not_follow_is_noticed() {
     assert_eq!((report.tally(Some("v2")).requests, report.total().failures), (0, 0));
 }
 
-/// With no route at all for v2 Envoy answers by itself, 404: no version's failure by its status, but v2's all the same.
+/// Without any route for v2 Envoy answers 404 itself. The status fails no version, but the request counts
+/// as v2's failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_without_any_route_is_rolled_back() {
     const DEFAULT: &str = "- match: { prefix: / }";

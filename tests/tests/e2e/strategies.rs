@@ -36,7 +36,7 @@ async fn previewed(world: &World) -> RolloutProcess {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_is_well_gets_everybody() {
+async fn a_healthy_canary_is_promoted() {
     let world = World::new().await;
     let load = world.load();
     let spec = Spec::new(&world.envoy).strategy(CANARY);
@@ -47,7 +47,7 @@ async fn a_canary_that_is_well_gets_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_that_fails_is_taken_back() {
+async fn a_failing_canary_is_rolled_back() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.3)]);
@@ -60,7 +60,7 @@ async fn a_canary_that_fails_is_taken_back() {
 
 /// Long enough for a verdict, but by the budget it is over sooner.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_of_failures_is_kept() {
+async fn an_exhausted_failure_budget_rolls_back() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.2)]);

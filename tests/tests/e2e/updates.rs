@@ -25,9 +25,9 @@ async fn new_weights_under_load_fail_no_request() {
     assert_eq!(world.envoy.stat(rejected).await, Some(0));
 }
 
-/// Envoy 1.33 stopped to look routes up again by itself for newer modules: should that come to ours, this is where it shows.
+/// Envoy 1.33 stopped refreshing routes for modules of a newer ABI: this test guards against it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_a_client_asks_for_is_overwritten() {
+async fn a_version_requested_by_a_client_is_overwritten() {
     let world = World::new().await;
     assert_eq!(answers_of_v2(&world).await, 0, "before any rollout");
     let load = world.load();
@@ -40,7 +40,7 @@ async fn a_version_that_a_client_asks_for_is_overwritten() {
     load.stop().await;
 }
 
-/// How many of 50 users who ask for v2 get it. What the upstreams are told is always who they are, or nothing.
+/// How many of 50 users that request v2 get it. Upstreams see their own version in the header, or none.
 async fn answers_of_v2(world: &World) -> usize {
     let mut v2 = 0;
     for user in 0..50 {

@@ -15,7 +15,7 @@ fn unfortunate() -> Vec<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn users_who_always_fail_do_not_condemn_a_release_where_users_were_watched() {
+async fn users_that_always_fail_do_not_fail_a_rollout_after_an_aa_test() {
     let world = World::new().await;
     world.v1.fail_users(unfortunate());
     world.v2.fail_users(unfortunate());

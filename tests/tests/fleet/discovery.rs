@@ -32,7 +32,7 @@ fn spec(world: &World, file: &Path) -> Spec {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_added_takes_part() {
+async fn an_added_proxy_takes_part() {
     let mut world = World::new(3).await;
     let loads = world.load();
     let file = list(&world, 2);
@@ -53,7 +53,7 @@ async fn one_that_is_added_takes_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_file_is_told_and_one_taken_off_it_is_not_waited_for() {
+async fn a_broken_list_of_proxies_is_reported_and_a_removed_proxy_is_forgotten() {
     let mut world = World::new(3).await;
     let loads = world.load();
     let file = list(&world, 3);

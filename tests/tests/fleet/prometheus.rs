@@ -102,7 +102,7 @@ async fn rolled_out(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_tells_that_a_metric_is_kept() {
+async fn a_metric_within_its_limit_lets_the_rollout_pass() {
     let Some((world, prometheus)) = scraped(1).await else { return };
     let ended = rolled_out(&world, &prometheus, "atLeast: 1", 4 * SECOND).await;
     assert_eq!(ended.code, Some(0), "{} {:?}", ended.stderr, ended.events.last());
@@ -117,7 +117,7 @@ async fn prometheus_tells_that_a_metric_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_tells_that_a_metric_is_not_kept() {
+async fn a_metric_beyond_its_limit_rolls_back() {
     let Some((world, prometheus)) = scraped(1).await else { return };
     let ended = rolled_out(&world, &prometheus, "atMost: 50", 60 * SECOND).await;
     assert_eq!(ended.code, Some(3), "{} {:?}", ended.stderr, ended.events.last());
@@ -130,7 +130,7 @@ async fn prometheus_tells_that_a_metric_is_not_kept() {
 
 /// Nobody answers, so nothing is known: no gate opens, and nothing is taken back.
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_can_be_away_for_metrics() {
+async fn an_outage_of_prometheus_stops_progress_only() {
     let Some((world, mut prometheus)) = scraped(1).await else { return };
     let loads = world.load();
     prometheus.kill().await;

@@ -33,7 +33,7 @@ async fn a_healthy_candidate_is_promoted_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_is_killed_and_started_anew() {
+async fn one_proxy_is_killed_and_restarted() {
     let mut world = World::new(3).await;
     let loads = world.load();
     let spec = world.spec().step("50%", 3 * SECOND, 50).step("100%", SECOND, 10);
@@ -57,7 +57,7 @@ async fn one_is_killed_and_started_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_one_is_named_and_shields_no_harm_at_the_others() {
+async fn a_frozen_proxy_is_named_and_hides_no_harm_at_the_others() {
     let world = World::new(3).await;
     let loads = world.load();
     let spec = world.spec().without_tripwire().step("50%", 3 * SECOND, 50);

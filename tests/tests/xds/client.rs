@@ -1,4 +1,4 @@
-//! A client that says whatever a test wants it to say.
+//! An xDS client that sends arbitrary messages.
 
 use std::net::SocketAddr;
 

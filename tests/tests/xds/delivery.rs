@@ -79,7 +79,7 @@ async fn to_all_of_ten() {
         };
         tokio::time::timeout(SOON, all).await.expect("all of them acknowledge it");
         delays.push(begin.elapsed());
-        // As if somebody thought about it.
+        // A delay between push and acknowledgement.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     delays.sort();

@@ -1,4 +1,4 @@
-//! Clients that misbehave harm nobody but themselves.
+//! A misbehaving client harms no other client.
 
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ async fn a_message_of_64_mb_ends_its_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_is_served_who_does_not_say_who_it_is() {
+async fn unauthenticated_clients_are_refused() {
     let mut others = Others::new().await;
     for request in [wants(), hello(""), hello(&"n".repeat(257))] {
         let client = Client::connect(others.serin.address).await;
@@ -106,7 +106,7 @@ async fn nobody_is_served_who_does_not_say_who_it_is() {
 
 /// A machine that has gone without a word, and one that never says one.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_react_is_noticed() {
+async fn unacknowledged_configurations_are_reported() {
     let mut others = Others::new().await;
     let address = others.serin.address;
     let _silent = TcpStream::connect(address).await.expect("it listens");

@@ -1,4 +1,4 @@
-//! serin or a proxy goes and comes back: users notice nothing, and it is known who runs what.
+//! Restarts of serin and of proxies: no request fails, and every proxy's generation is known.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn over_ads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envoy_that_comes_back_gets_the_present_state() {
+async fn a_reconnecting_envoy_gets_the_current_state() {
     let (serin, shop) = (Serin::start(), Shop::open().await);
     let mut envoy = shop.envoy(&serin, "edge-1", DiscoveryMode::Ecds).await;
     let template = template(&envoy);
@@ -77,7 +77,7 @@ async fn an_envoy_that_comes_back_gets_the_present_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envoy_that_starts_while_serin_is_gone_serves_the_baseline() {
+async fn an_envoy_that_starts_without_serin_serves_the_baseline() {
     let (mut serin, shop) = (Serin::start(), Shop::open().await);
     serin.stop();
     let envoy = shop.envoy(&serin, "edge-1", DiscoveryMode::Ecds).await;

@@ -17,9 +17,9 @@ fn end(events: &[Value]) -> &Value {
     events.iter().find(|event| event["event"] == "ended").expect("an end")
 }
 
-/// The server is killed in mid-step and stays away for half a minute, and one Envoy is killed and started anew.
+/// The server is killed in mid-step and stays away for half a minute; one Envoy is killed and restarted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_candidate_is_promoted_whatever_ends_in_between() {
+async fn a_healthy_candidate_is_promoted_through_restarts() {
     let mut fleet = XdsFleet::new(ENVOYS).await;
     let loads = fleet.load(RATE);
     let spec = fleet.spec().step("20%", 4 * SECOND, 50).step("50%", 4 * SECOND, 50);
@@ -65,7 +65,7 @@ async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_candidate_is_taken_back_everywhere() {
+async fn a_bad_candidate_is_rolled_back_at_every_proxy() {
     let fleet = XdsFleet::new(ENVOYS).await;
     let loads = fleet.load(RATE);
     let spec = fleet.spec().step("20%", 60 * SECOND, 50).step("100%", SECOND, 50);

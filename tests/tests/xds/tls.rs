@@ -1,4 +1,4 @@
-//! Over mutual TLS, who has no certificate of the right authority gets nothing.
+//! Mutual TLS: a client without a certificate of the right authority gets nothing.
 
 use std::path::Path;
 
@@ -38,7 +38,7 @@ impl Authority {
     }
 }
 
-/// A certificate with the name of its authority would count as signed by itself.
+/// A certificate with the name of its authority would count as self-signed.
 fn called(name: &str) -> DistinguishedName {
     let mut called = DistinguishedName::new();
     called.push(DnType::CommonName, name);

@@ -36,7 +36,7 @@ impl Serin {
         serin
     }
 
-    /// Starts it anew on the same port; it knows nothing.
+    /// Restarts the server on the same port without state.
     pub(crate) fn restart(&mut self, tls: Option<&TlsFiles>) {
         self.stop();
         self.publisher = Publisher::default();
@@ -65,7 +65,7 @@ impl Serin {
         self.publisher.publish(GROUP, template.resource(generation.to_string(), configuration));
     }
 
-    /// Waits until the proxies of the group are as they shall be.
+    /// Waits until the proxies of the group match.
     pub(crate) async fn until(
         &self,
         what: &str,

@@ -1,4 +1,4 @@
-//! An upstream that costs as little as it can: on a machine with few cores whatever it takes is missing elsewhere.
+//! A cheap upstream: on a machine with few cores its CPU time would distort the figures.
 //!
 //! It answers every request of a kept-alive HTTP/1 connection with the name of its version, and counts.
 

@@ -21,7 +21,7 @@ const USERS: u32 = 10_000;
 pub(crate) enum Pace {
     /// Each as soon as the one before it on its connection is answered.
     Saturate,
-    /// So many a second over all connections, whatever becomes of them.
+    /// A fixed rate over all connections, independent of responses.
     Rate(u32),
 }
 

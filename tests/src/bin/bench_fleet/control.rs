@@ -1,4 +1,4 @@
-//! Where the simulator is asked who has acknowledged what.
+//! The control interface of the simulator: which proxy has acknowledged which generation.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::shape::{Shape, group_name, service_name};
 
-/// From the start of all to rollouts that are live at all proxies.
+/// Starts all rollouts and waits until each is live at all of its proxies.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Rollouts that are handed over at once.
@@ -99,7 +99,7 @@ impl Fleet {
         self.post(&path, command.to_string()).await.expect("an order that is taken");
     }
 
-    /// What serin tells Prometheus.
+    /// serin's page for Prometheus.
     pub(crate) async fn metrics(&self) -> String {
         let page = http::get(self.server.address(), "/metrics").await.expect("a page");
         String::from_utf8(page.into_body().to_vec()).expect("text")

@@ -59,7 +59,7 @@ pub(crate) async fn simulate(shape: Shape, statistics: &Path) {
     control::serve(shape.control(), acknowledgements).await;
 }
 
-/// Answers whatever is asked with the page of statistics.
+/// Answers every request with the page of statistics.
 async fn admin(listener: TcpListener, proxy: Arc<Proxy>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -95,7 +95,7 @@ async fn answer(mut stream: TcpStream, proxy: Arc<Proxy>) -> std::io::Result<()>
 /// Takes every configuration that serin serves, and acknowledges it.
 async fn follow(xds: SocketAddr, proxy: Arc<Proxy>) {
     loop {
-        // Why it has ended does not matter here: whoever has to be there is missed.
+        // The reason does not matter here: a missing proxy shows in the figures.
         let _ = stream_of(xds, &proxy).await;
         tokio::time::sleep(RETRY_INTERVAL).await;
     }

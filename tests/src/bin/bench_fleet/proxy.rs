@@ -93,7 +93,7 @@ impl State {
         Self { generation: 0, share: 0.0, began: now, started, then: ([0.0; 2], now) }
     }
 
-    /// Runs this configuration from now on. `false` if it does so already: whoever connects again is sent it again.
+    /// Takes a configuration. `false` if the proxy runs it already: a reconnecting proxy receives it again.
     pub(crate) fn configure(&mut self, config: &Config) -> bool {
         if self.generation == config.generation.0 {
             return false;

@@ -1,4 +1,4 @@
-//! How many proxies there are, where, and who is in which group.
+//! The shape of the fleet: number, addresses and groups of the proxies.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;

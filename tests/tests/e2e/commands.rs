@@ -1,4 +1,4 @@
-//! People who order a rollout of `serin serve` about, by the commands.
+//! Commands of people to rollouts of `serin serve`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::world::World;
 
 const SECONDS: Duration = Duration::from_secs(30);
 
-/// 5 %, 50 % and 100 %, the first two for as long as nobody orders otherwise.
+/// 5 %, 50 % and 100 %; the first two last until a command ends them.
 fn patient(world: &World) -> Spec {
     let hour = Duration::from_secs(3_600);
     Spec::new(&world.envoy)
@@ -38,7 +38,7 @@ fn all<'e>(events: &'e [Value], kind: &str) -> Vec<&'e Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_is_led_by_hand_and_undone() {
+async fn commands_drive_a_rollout_and_undo_it() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -123,7 +123,7 @@ async fn a_rollout_waits_for_approval_and_is_aborted() {
 
 /// What was promoted is the baseline of the next release, which waits for its turn.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_release_waits_for_the_one_before() {
+async fn a_second_rollout_of_a_service_is_queued() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -158,7 +158,7 @@ async fn the_next_release_waits_for_the_one_before() {
 
 /// What was promoted when is known, what failed can be tried again, and a newer release takes the place of one under way.
 #[tokio::test(flavor = "multi_thread")]
-async fn releases_follow_one_another() {
+async fn consecutive_rollouts_reuse_the_setup() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;
@@ -167,17 +167,17 @@ async fn releases_follow_one_another() {
         let spec = Spec::new(&world.envoy).interval(Duration::from_millis(300)).without_tripwire();
         spec.step("50%", second, 10).step("100%", second, 10)
     };
-    // Bad, then mended and tried again.
+    // Bad, then fixed and retried.
     world.v2.set_faults([Fault::errors(0.5)]);
     server.apply(&quick()).await;
     assert_eq!(server.refused(&["retry", "shop"]).await, "serin: rollout 1 is under way\n");
     assert_eq!(server.watch("shop").await.0, Some(3));
     world.v2.set_faults([]);
-    let retried = server.ok(&["retry", "shop", "--reason", "mended"]).await;
+    let retried = server.ok(&["retry", "shop", "--reason", "fixed"]).await;
     assert_eq!(retried, "shop-v2: retried as rollout 2\n");
     assert_eq!(server.ok(&["retry", "1"]).await, retried, "counts once");
     let (code, events) = server.watch("2").await;
-    assert_eq!((code, &events[0]["reason"]), (Some(0), &"mended".into()));
+    assert_eq!((code, &events[0]["reason"]), (Some(0), &"fixed".into()));
     assert_eq!(server.refused(&["retry", "2"]).await, "serin: rollout 2 was promoted\n");
 
     // A newer one does not wait: the one under way goes back to its baseline first.
@@ -208,7 +208,7 @@ async fn releases_follow_one_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_promoted_cannot_be_undone_after_its_window() {
+async fn an_undo_after_the_rollback_window_is_refused() {
     let world = World::new().await;
     let load = world.load();
     let server = Server::start(world.envoy.dir()).await;

@@ -24,7 +24,7 @@ fn generations(events: &[Value]) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_goes_its_own_way() {
+async fn rollouts_of_one_file_are_independent() {
     let world = World::new().await;
     let (shop, others) = (world.load(), cart(&world));
     let server = Server::start(world.envoy.dir()).await;
@@ -43,7 +43,7 @@ async fn each_goes_its_own_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_taken_back_leaves_the_other_alone() {
+async fn a_rollback_leaves_the_other_rollout_alone() {
     let world = World::new().await;
     let (shop, others) = (world.load(), cart(&world));
     let server = Server::start(world.envoy.dir()).await;

@@ -1,4 +1,4 @@
-//! A rollout is not alone: others use the same file, and somebody reads what it prints, or does not.
+//! Other users of one file and one output: a second rollout, and a reader that stops reading.
 
 use std::io::Write;
 use std::time::Duration;
