@@ -10,7 +10,7 @@ pub struct Split {
     /// By this number the proxies tell that they follow it.
     pub generation: Generation,
     /// The candidate's share; the baseline has the rest.
-    #[serde(with = "crate::rollout::plan::ppm")]
+    #[serde(with = "ppm")]
     pub candidate: Weight,
     /// By which salt they are assigned.
     pub assignment: UserAssignment,
@@ -35,4 +35,20 @@ pub enum UserAssignment {
     AaTest,
     /// By the watched salt with this index.
     TestedSalt(usize),
+}
+
+/// Serializes a weight as parts per million.
+pub(crate) mod ppm {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serin_filter::table::Weight;
+
+    pub(crate) fn serialize<S: Serializer>(weight: &Weight, to: S) -> Result<S::Ok, S::Error> {
+        weight.ppm().serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Weight, D::Error> {
+        let ppm = u32::deserialize(from)?;
+        Weight::from_ppm(ppm).ok_or_else(|| D::Error::custom(format!("{ppm} is above 1000000")))
+    }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::table::Weight;
 
-use super::plan::ppm;
+use crate::split::ppm;
 
 /// A webhook or a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

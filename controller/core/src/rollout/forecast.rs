@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serin_filter::table::Weight;
 
-use super::plan::{Gate, Plan, ppm};
+use super::plan::{Gate, Plan};
 use crate::judge::{Arm, Judge};
+use crate::split::ppm;
 
 /// Failure rates of a candidate, to be told what each would take to be seen.
 const FAILURE_RATES: [f64; 7] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 1.0];

@@ -2,6 +2,7 @@
 //! and what it is held to is decided here; [`serin::sources::prometheus::MetricProvider`] asks.
 
 mod rule;
+mod sample;
 mod template;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::rule::MetricRule;
+pub use self::sample::MetricSample;
 pub use self::template::{QueryTemplate, QueryTemplateError, TemplateVariables};
 use crate::config::prometheus::PrometheusConnection;
 
@@ -32,15 +34,4 @@ pub struct Metric {
     pub query: QueryTemplate,
     /// The values that are good.
     pub rule: MetricRule,
-}
-
-/// What was measured of one metric at one time. A query that is not answered, or with none or several values, has no value.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct MetricSample {
-    /// The baseline's value, if one was asked for and there is one.
-    pub baseline: Option<f64>,
-    /// The candidate's value, if there is one.
-    pub candidate: Option<f64>,
-    /// Why a value is missing.
-    pub reason: Option<String>,
 }

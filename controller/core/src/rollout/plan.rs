@@ -10,8 +10,9 @@ use serin_filter::table::Weight;
 
 use super::call::{Hook, HookTarget, Hooks, Replacement};
 use super::freeze::FreezeSchedule;
-use super::metric::MetricsPlan;
+use super::metric::{MetricsPlan, TemplateVariables};
 use crate::judge::{self, Slice, SplitContext};
+use crate::split::ppm;
 
 /// A plan that needs no second check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,13 @@ impl Plan {
         let asked = |plan: &Self| plan.metrics.as_ref().map(|metrics| metrics.prometheus.clone());
         (&self.hooks, &self.replacement, asked(self))
             == (&other.hooks, &other.replacement, asked(other))
+    }
+
+    /// The variables of its metric queries.
+    #[must_use]
+    pub fn template_variables(&self) -> TemplateVariables<'_> {
+        let Self { name, service, baseline, candidate, .. } = self;
+        TemplateVariables { rollout: name, service, baseline, candidate }
     }
 
     /// Leaves the preview out, for where nobody can ask for it.
@@ -210,21 +218,5 @@ impl Step {
             single_arm: !self.has_baseline(),
             slice: self.slice.clone().unwrap_or_default(),
         }
-    }
-}
-
-/// Weights as parts per million.
-pub(crate) mod ppm {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serin_filter::table::Weight;
-
-    pub(crate) fn serialize<S: Serializer>(weight: &Weight, to: S) -> Result<S::Ok, S::Error> {
-        weight.ppm().serialize(to)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Weight, D::Error> {
-        let ppm = u32::deserialize(from)?;
-        Weight::from_ppm(ppm).ok_or_else(|| D::Error::custom(format!("{ppm} is above 1000000")))
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use futures_util::future::join_all;
-use serin_core::rollout::metric::{Metric, MetricSample, TemplateVariables};
+use serin_core::rollout::metric::{Metric, MetricSample};
 use serin_core::rollout::plan::Plan;
 use serin_filter::names::VersionName;
 
@@ -30,7 +30,7 @@ impl MetricProvider {
     pub fn new(plan: &Plan) -> Option<Self> {
         let metrics = plan.metrics.as_ref()?;
         let question = |Metric { query, .. }: &Metric| {
-            let about = |version: &VersionName| query.render(TemplateVariables::of(plan), version);
+            let about = |version: &VersionName| query.render(plan.template_variables(), version);
             let baseline = query.is_per_version().then(|| about(&plan.baseline));
             MetricQuery { baseline, candidate: about(&plan.candidate) }
         };
