@@ -8,7 +8,6 @@ use serin_core::judge::Arm;
 use serin_core::judge::explain::percent;
 use serin_core::rollout::forecast;
 use serin_core::rollout::forecast::{DetectionForecast, Forecast};
-use serin_filter::table::Weight;
 use serin_simulator::traffic::{LatencyModel, Traffic};
 
 use super::number::positive;
@@ -110,7 +109,7 @@ fn text(number: usize, forecast: &Forecast) {
         known.map_or_else(|| "for ever".to_owned(), span)
     };
     let met = forecast.requests.map_or_else(|| "?".to_owned(), |requests| format!("{requests:.0}"));
-    if forecast.weight == Weight::ZERO {
+    if forecast.preview {
         let time = time(forecast.seconds);
         println!("step {number}: a preview, {time}, for requests that ask for the candidate");
         return;

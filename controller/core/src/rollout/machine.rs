@@ -123,7 +123,7 @@ impl Rollout {
             service: rollout.plan.service.clone(),
             baseline: rollout.plan.baseline.clone(),
             candidate: rollout.plan.candidate.clone(),
-            steps: rollout.plan.steps.iter().map(|step| step.weight).collect(),
+            steps: rollout.plan.steps.iter().map(Step::weight).collect(),
             breaking: rollout.plan.breaking,
         })];
         rollout.start_first_step(Duration::ZERO, &mut outputs);

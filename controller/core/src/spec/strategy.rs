@@ -11,7 +11,7 @@ use super::rolling::{Rolling, RollingUnit};
 use super::value::{Percent, SpecCount, SpecDuration};
 use super::{SpecError, at};
 use crate::rollout::call::Replacement;
-use crate::rollout::plan::{Gate, Limit, Step, TimeoutAction};
+use crate::rollout::plan::{Exposure, Gate, Limit, Step, TimeoutAction};
 
 /// Where the strategy is in a specification.
 pub(super) const PATH: &str = "spec.strategy";
@@ -150,9 +150,9 @@ impl Bake {
         }
     }
 
-    pub(super) fn step(self, weight: Weight, gate: Gate, limit: Option<Limit>) -> Step {
+    pub(super) fn step(self, step: Step, gate: Gate, limit: Option<Limit>) -> Step {
         let (bake, requests) = (self.time.0, self.requests.0);
-        Step { bake, requests, gate, limit, ..Step::at(weight) }
+        Step { bake, requests, gate, limit, ..step }
     }
 }
 
@@ -254,7 +254,7 @@ impl TrafficShifting {
             let bake = step.bake.unwrap_or(self.bake).parse(&format!("{path}.bake"))?;
             let limit = limit(&path, step.limit.or(self.limit), bake)?;
             let approval = step.approval.unwrap_or(self.approval);
-            let step = bake.step(weight, step.gate.unwrap_or(self.gate), limit);
+            let step = bake.step(Step::at(weight), step.gate.unwrap_or(self.gate), limit);
             steps.push(Step { approval, ..step });
             before = weight;
         }
@@ -272,13 +272,13 @@ impl TrafficShifting {
     fn with_holdback(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
         let Some(held_back) = self.holdback.map(Percent::weight) else { return Ok(steps) };
         let Some(last) = steps.pop() else { return Ok(steps) };
-        let before = steps.last().map_or(Weight::ZERO, |step| step.weight);
+        let before = steps.last().map_or(Weight::ZERO, Step::weight);
         let weight = held_back.rest();
         if held_back == Weight::ZERO || weight <= before {
             let message = format!("{held_back} is not above 0 % and below {}", before.rest());
             return at(format!("{PATH}.trafficShifting.holdback"), message);
         }
-        steps.extend([Step { weight, ..last }, final_step()]);
+        steps.extend([Step { exposure: Exposure::Share(weight), ..last }, final_step()]);
         Ok(steps)
     }
 }
@@ -293,7 +293,8 @@ impl Canary {
         }
         let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = limit(&path, self.limit, bake)?;
-        let slice = Step { approval: self.approval, ..bake.step(weight, self.gate, limit) };
+        let slice =
+            Step { approval: self.approval, ..bake.step(Step::at(weight), self.gate, limit) };
         Ok(vec![slice, final_step()])
     }
 }
@@ -310,8 +311,8 @@ impl BlueGreen {
         let tried = self.preview.parse(&format!("{path}.preview"))?;
         let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = |bake| limit(&path, self.limit, bake);
-        let preview = tried.step(Weight::ZERO, Gate::Bake, limit(tried)?);
-        let switch = bake.step(Weight::ALL, Gate::Bake, limit(bake)?);
+        let preview = tried.step(Step::preview(), Gate::Bake, limit(tried)?);
+        let switch = bake.step(Step::at(Weight::ALL), Gate::Bake, limit(bake)?);
         Ok(vec![Step { approval: self.approval, ..preview }, switch])
     }
 }

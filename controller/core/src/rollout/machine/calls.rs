@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::super::call::{Hook, HookCall, HookMessage, HookPoint};
 use super::super::event::{Event, RollbackReason};
+use super::super::plan::Step;
 use super::state::PendingCall;
 use super::{Goal, MachinePhase, Output, Rollout};
 use crate::rollout::blocker::Blocker;
@@ -74,7 +75,7 @@ impl Rollout {
             _ => None,
         };
         let step = step.and_then(|step| self.plan.steps.get(step));
-        step.map_or(&[], |step| &step.instances)
+        step.map_or(&[], Step::instances)
     }
 
     /// Whether instances are being replaced where the rollout stands.

@@ -55,7 +55,7 @@ impl Rollout {
     ) {
         let restored = self.hooks.replaced_step.unwrap_or(0);
         let mut before = self.plan.steps.iter().take(restored);
-        self.hooks.replaced_step = before.rposition(|step| !step.instances.is_empty());
+        self.hooks.replaced_step = before.rposition(|step| !step.instances().is_empty());
         match self.hooks.replaced_step {
             Some(_) => self.shift(now, Goal::Rollback(reason), outputs),
             None => self.end(now, Some(reason), outputs),

@@ -24,7 +24,7 @@ impl Rollout {
             Goal::AaTest => (None, None),
         };
         let weight =
-            weighted.and_then(|step| self.plan.steps.get(step)).map_or(Weight::ZERO, |s| s.weight);
+            weighted.and_then(|step| self.plan.steps.get(step)).map_or(Weight::ZERO, Step::weight);
         self.abandon_calls();
         let generation = self.split.generation.next();
         // The previous split stays in force until the proxy follows.

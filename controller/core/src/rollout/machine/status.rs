@@ -139,7 +139,7 @@ impl Rollout {
         Some(NonInferiorityStatus {
             evidence: self.judge.ln_e_safe().exp().min(f64::MAX),
             limit: limit.exp(),
-            requests_needed: self.judge.requests_to_safety(step.weight.share()),
+            requests_needed: self.judge.requests_to_safety(step.weight().share()),
         })
     }
 
@@ -165,7 +165,7 @@ impl Rollout {
         }
         let per_second = requests as f64 / baked.as_secs_f64() / self.split.candidate.share();
         let needed = |step: &Step, missing: u64, bake: Duration| {
-            let carry = missing as f64 / (per_second * step.weight.share());
+            let carry = missing as f64 / (per_second * step.weight().share());
             bake.max(Duration::try_from_secs_f64(carry).unwrap_or(Duration::MAX))
         };
         let mut steps = self.plan.steps.iter().skip(index);

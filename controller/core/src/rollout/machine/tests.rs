@@ -40,7 +40,10 @@ fn plan(percents: &[u32]) -> Plan {
     let step = |percent: &u32| Step {
         bake: 10 * SECOND,
         requests: 100,
-        ..Step::at(Weight::from_ppm(percent * 10_000).unwrap())
+        ..match percent {
+            0 => Step::preview(),
+            percent => Step::at(Weight::from_ppm(percent * 10_000).unwrap()),
+        }
     };
     Plan {
         name: "shop-v2".to_owned(),
