@@ -202,11 +202,11 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
             let _ = self.router.apply(rollout.split()).await;
         }
         match self.journal.commit(now, rollout, &outputs).await {
-            Ok(()) => rollout.set_store_down(false),
-            Err(_) if rollout.is_rolling_back() => rollout.set_store_down(true),
+            Ok(()) => rollout.set_store_available(true),
+            Err(_) if rollout.is_rolling_back() => rollout.set_store_available(false),
             Err(why) => {
                 *rollout = before;
-                rollout.set_store_down(true);
+                rollout.set_store_available(false);
                 return match turn {
                     EngineInput::Input(input) => rollout.step(now, input),
                     EngineInput::Command(..) => {

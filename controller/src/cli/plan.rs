@@ -8,7 +8,6 @@ use serin_core::judge::Arm;
 use serin_core::judge::explain::percent;
 use serin_core::rollout::forecast;
 use serin_core::rollout::forecast::{DetectionForecast, Forecast};
-use serin_filter::table::Weight;
 use serin_simulator::traffic::{LatencyModel, Traffic};
 
 use super::output::{OutputArgs, OutputFormat};
@@ -96,7 +95,7 @@ fn text(number: usize, forecast: &Forecast) -> String {
         let known = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         known.map_or_else(|| "unlimited".to_owned(), span)
     };
-    if forecast.weight == Weight::ZERO {
+    if forecast.preview {
         let time = time(forecast.seconds);
         return format!(
             "step {number}: a preview, {time}, for requests that ask for the candidate"

@@ -1,4 +1,4 @@
-//! The live view: where the rollout stands, in a few lines.
+//! The live view of a rollout.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use serin_core::rollout::event::{
     ArmStatus, MetricStatus, NonInferiorityStatus, RolloutStatus, Sensitivity,
 };
 
-use super::text::{position, rate, span, values};
+use super::text::{rate, span, values};
 
-/// Cells of a progress bar.
+/// Width of a progress bar in cells.
 const BAR: usize = 24;
 
 /// The view as lines.
 pub(super) fn view(at: Duration, status: &RolloutStatus) -> Vec<String> {
-    let position = position(status);
+    let position = status.position();
     let requests = gate_requests(status);
     let state = if status.live { style("live").green() } else { style("shifting").yellow() };
     let left =
@@ -41,9 +41,9 @@ pub(super) fn view(at: Duration, status: &RolloutStatus) -> Vec<String> {
             status.limit,
             status.candidate.version
         ),
-        format!("  sees      {}", sensitivity_text(status)),
+        format!("  detects   {}", sensitivity_text(status)),
         format!(
-            "  differs   failure rate by {} to {} (95 %, at all times)",
+            "  differs   failure rate by {} to {} (95 % confidence sequence)",
             signed(low),
             signed(high)
         ),
@@ -57,14 +57,14 @@ pub(super) fn view(at: Duration, status: &RolloutStatus) -> Vec<String> {
         arm(&status.candidate),
     ];
     lines.extend(status.metrics.iter().map(metric));
-    if let Some(safety) = &status.non_inferiority {
-        lines.insert(4, safe(safety));
+    if let Some(progress) = &status.non_inferiority {
+        lines.insert(4, non_inferiority(progress));
     }
     if let Some(caveat) = &status.caveat {
         lines.push(style(format!("  not covered: {caveat}")).dim().to_string());
     }
     if status.paused {
-        lines.push(format!("  {} it stays where it is", style("paused:").yellow()));
+        lines.push(format!("  {} the weight stays", style("paused:").yellow()));
     }
     if let Some(until) = &status.freeze_end {
         lines.push(format!("  {} until {until}", style("frozen:").yellow()));
@@ -75,49 +75,49 @@ pub(super) fn view(at: Duration, status: &RolloutStatus) -> Vec<String> {
     lines
 }
 
-/// What the step could have seen so far.
+/// The smallest fault that the step can detect so far.
 fn sensitivity_text(status: &RolloutStatus) -> String {
     match status.sensitivity {
         Sensitivity::Detects { failure_rate } => {
             format!("failure rates of {} and more", percent(failure_rate))
         }
         Sensitivity::Nothing => "nothing yet: too few requests".to_owned(),
-        Sensitivity::Objectives => "no baseline left: the objectives decide".to_owned(),
-        Sensitivity::NoBaseline => "nothing: no baseline left to compare with".to_owned(),
-        Sensitivity::Preview { .. } => "any failure of a request that asks for it".to_owned(),
+        Sensitivity::Objectives => "no baseline left: only the objectives decide".to_owned(),
+        Sensitivity::NoBaseline => "nothing: no baseline left".to_owned(),
+        Sensitivity::Preview { .. } => "any failure of a preview request".to_owned(),
     }
 }
 
-/// A metric, as it was measured last.
+/// The last values of a metric.
 fn metric(status: &MetricStatus) -> String {
     let MetricStatus { name, limit, bad, consecutive, .. } = status;
     let values = values(status);
     let bad = match bad {
         0 => String::new(),
-        bad => style(format!(", {bad} of {consecutive} bad in a row")).red().to_string(),
+        bad => style(format!(", {bad} of {consecutive} consecutive bad values")).red().to_string(),
     };
     format!("  {name:<16} {values}; {limit}{bad}")
 }
 
-/// How far the step is from showing that there is no harm.
-fn safe(
+/// The progress towards non-inferiority.
+fn non_inferiority(
     NonInferiorityStatus { evidence, limit, requests_needed }: &NonInferiorityStatus,
 ) -> String {
     let needed = requests_needed.map_or_else(
-        || "which no number of requests can show: the margin is too narrow".to_owned(),
-        |requests| format!("which takes about {requests} requests"),
+        || "the margin is too narrow for any number of requests".to_owned(),
+        |requests| format!("about {requests} requests needed"),
     );
     let bar = bar(evidence.max(1.0).ln() / limit.ln(), console::Color::Green);
-    format!("  safe      {bar} {evidence:.1} of {limit:.0} that it is no worse, {needed}")
+    format!("  safe      {bar} {evidence:.1} of {limit:.0} for non-inferiority, {needed}")
 }
 
-/// A difference of shares in percent, with its sign.
+/// A difference of shares in percent with its sign.
 fn signed(difference: f64) -> String {
     let sign = if difference < 0.0 { "-" } else { "+" };
     format!("{sign}{}", percent(difference.abs()))
 }
 
-/// Requests that the gate counts.
+/// The requests that count towards the gate.
 fn gate_requests(status: &RolloutStatus) -> u64 {
     match status.sensitivity {
         Sensitivity::Preview { requests } => requests,
@@ -125,7 +125,7 @@ fn gate_requests(status: &RolloutStatus) -> u64 {
     }
 }
 
-/// How far the gate is, 0 to 1: the lesser of time and requests.
+/// Progress towards the gate, 0 to 1: the smaller of time and requests.
 fn done(status: &RolloutStatus) -> f64 {
     let ratio = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 1.0 };
     let time = ratio(status.baked.as_secs_f64(), status.bake.as_secs_f64());
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_where_the_rollout_stands() {
+    fn the_view_shows_progress_evidence_and_both_versions() {
         let status = RolloutStatus {
             stage: serin_core::rollout::event::Stage::Step,
             step: Some(2),
@@ -208,9 +208,9 @@ mod tests {
                 "  step 2 of 5   5 %   live   18s passed   about 34s left",
                 "  bake      ████████████░░░░░░░░░░░░ 7s of 10s, 143 of 286 requests",
                 "  evidence  ████████████░░░░░░░░░░░░ 10.0 of 100 against v2",
-                "  safe      ███████████░░░░░░░░░░░░░ 4.0 of 20 that it is no worse, which takes about 3500 requests",
-                "  sees      failure rates of 1.78 % and more",
-                "  differs   failure rate by -1.00 % to +2.10 % (95 %, at all times)",
+                "  safe      ███████████░░░░░░░░░░░░░ 4.0 of 20 for non-inferiority, about 3500 requests needed",
+                "  detects   failure rates of 1.78 % and more",
+                "  differs   failure rate by -1.00 % to +2.10 % (95 % confidence sequence)",
                 "  version            requests   failures       rate        p50        p99",
                 "  v1                     2658          2    0.075 %     3.7 ms          -",
                 "  v2                      143          0        0 %     3.7 ms          -",

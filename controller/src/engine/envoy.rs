@@ -94,7 +94,7 @@ impl EnvoyEngine {
             .map_or(Ok(()), |watch| file.allow_aa_test(watch))
             .map_err(refused(&envoy.sink))?;
         if !anew && let Some(found) = reassigned_users(&plan, candidate, file.others_weight()) {
-            let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+            let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight());
             return Err(StartError::WouldReassignUsers {
                 found,
                 baseline: plan.baseline.to_string(),
@@ -186,7 +186,7 @@ pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, Star
 
 /// What speaks against beginning at the first step: users who would be taken from a version that they have met.
 pub(crate) fn reassigned_users(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
-    let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight);
+    let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight());
     let Plan { service, baseline, candidate, .. } = plan;
     match (present, others) {
         (weight, _) if weight > first => {

@@ -114,10 +114,10 @@ fn show_progress(
         Stage::Ending => status.phase,
     };
     status.step = view.step.map_or_else(String::new, |step| format!("{step}/{}", view.steps));
-    let (reason, doing) = progress_reason(view);
+    let reason = view.reason().to_owned();
     status.message = match &view.blocker {
-        Some(obstacle) => format!("{doing}; waiting: {obstacle}"),
-        None => doing,
+        Some(blocker) => format!("{view}; blocked: {blocker}"),
+        None => view.to_string(),
     };
     status.evidence = Some(evidence(view));
     let message = status.message.clone();
@@ -135,33 +135,6 @@ fn show_progress(
     for finding in [ready, under_way, degraded] {
         set(&mut status.conditions, finding, moment.generation, moment.now);
     }
-}
-
-/// The reason and the message of the condition Progressing.
-fn progress_reason(view: &event::RolloutStatus) -> (String, String) {
-    let event::RolloutStatus { weight, step, steps, .. } = view;
-    let candidate = &view.candidate.version;
-    let step = || step.map_or_else(String::new, |step| format!("step {step} of {steps}, "));
-    let (word, sentence) = match view.stage {
-        Stage::Preparing => ("Preparing", "hooks are called before the first split".to_owned()),
-        Stage::AaTesting => ("AATesting", "an A/A test runs before the first step".to_owned()),
-        Stage::RollingBack => ("RollingBack", "all traffic returns to the baseline".to_owned()),
-        Stage::Promoted => {
-            ("RollbackWindow", format!("{candidate} has all traffic, and can be rolled back"))
-        }
-        Stage::Ending => ("Ending", "hooks are notified of the end".to_owned()),
-        Stage::Step if view.paused => {
-            ("Paused", format!("{}{candidate} stays at {weight}", step()))
-        }
-        Stage::Step if view.freeze_end.is_some() => {
-            ("Frozen", format!("{}no gate opens in a freeze", step()))
-        }
-        Stage::Step if view.live => {
-            ("StepLive", format!("{}{weight} to {candidate}, live", step()))
-        }
-        Stage::Step => ("StepShifting", format!("{}{weight} to {candidate}, not live yet", step())),
-    };
-    (word.to_owned(), sentence)
 }
 
 fn evidence(view: &event::RolloutStatus) -> EvidenceStatus {

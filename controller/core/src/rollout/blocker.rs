@@ -1,4 +1,4 @@
-//! What keeps a rollout from going on, and what to do about it.
+//! Conditions that block a rollout, and how to resolve them.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serin_filter::{VERSION_HEADER, stat};
 use super::call::HookPoint;
 use crate::judge::explain::share;
 
-/// What keeps a rollout from going on.
+/// A condition that blocks a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[allow(missing_docs)] // the messages say it
@@ -89,89 +89,89 @@ pub enum Blocker {
     },
 }
 
-/// Why a configuration was refused.
-fn reason(said: Option<&str>) -> String {
-    said.map_or_else(
-        || "Envoy's log has the reason".to_owned(),
-        |said| format!("Envoy said: {said}"),
+/// Why Envoy rejected a configuration.
+fn rejection(detail: Option<&str>) -> String {
+    detail.map_or_else(
+        || "see Envoy's log for the reason".to_owned(),
+        |detail| format!("Envoy reported: {detail}"),
     )
 }
 
 impl fmt::Display for Blocker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable { reason } => write!(f, "{reason}; nothing is known of either version"),
-            Self::WriteFailed { reason: why } => write!(f, "the split could not be written: {why}"),
+            Self::Unreachable { reason } => write!(f, "{reason}; the counts of both versions are unknown"),
+            Self::WriteFailed { reason } => write!(f, "writing the split failed: {reason}"),
             Self::Rejected { generation, detail } => write!(
                 f,
-                "Envoy refused generation {generation} of the filter's configuration and keeps the split before it; {}",
-                reason(detail.as_deref())
+                "Envoy rejected generation {generation} of the filter's configuration and keeps the previous split; {}",
+                rejection(detail.as_deref())
             ),
             Self::NoFilter => f.write_str(
-                "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load?",
+                "Envoy runs no serin filter: check that the listener's http_filters contain it and that its module loaded",
             ),
             Self::NotRunning { wanted, running } => write!(
                 f,
-                "Envoy runs generation {running} of the split, not {wanted}: does it follow what serin writes, the file of \
-                 spec.envoy.filterConfig or the object of the mesh?"
+                "Envoy runs generation {running} of the split, not {wanted}: check that it reads the file of \
+                 spec.envoy.filterConfig, or that the mesh applies serin's object"
             ),
             Self::WorkersBehind { generation } => {
-                write!(f, "some of Envoy's workers do not run generation {generation} yet")
+                write!(f, "some workers of Envoy do not run generation {generation} yet")
             }
             Self::WorkersSilent => write!(
                 f,
-                "none of Envoy's workers has reported ({}) since the last look",
+                "no worker of Envoy reported ({}) since the last poll",
                 stat::TICKS
             ),
             Self::ProxiesUnreachable { unreachable, proxies, total } => write!(
                 f,
-                "{unreachable} of {total} proxies can't be read, and nothing is known of either version there: {proxies}"
+                "{unreachable} of {total} proxies can't be read, so their counts are unknown: {proxies}"
             ),
-            Self::RejectedByProxies { generation, proxies, total: all, detail: said } => write!(
+            Self::RejectedByProxies { generation, proxies, total, detail } => write!(
                 f,
-                "of {all} proxies some refused generation {generation} of the filter's configuration and keep the split before it: \
+                "some of {total} proxies rejected generation {generation} of the filter's configuration and keep the previous split: \
                  {proxies}; {}",
-                reason(said.as_deref())
+                rejection(detail.as_deref())
             ),
-            Self::Lagging { generation, proxies, total: all } => write!(
+            Self::Lagging { generation, proxies, total } => write!(
                 f,
-                "of {all} proxies some do not run generation {generation} of the filter's configuration: {proxies}"
+                "some of {total} proxies do not run generation {generation} of the filter's configuration: {proxies}"
             ),
-            Self::WorkersBehindOnProxies { generation, proxies, total: all } => write!(
+            Self::WorkersBehindOnProxies { generation, proxies, total } => write!(
                 f,
-                "of {all} proxies some have workers that do not run generation {generation} yet: {proxies}"
+                "some of {total} proxies have workers that do not run generation {generation} yet: {proxies}"
             ),
-            Self::WorkersSilentOnProxies { proxies, total: all } => write!(
+            Self::WorkersSilentOnProxies { proxies, total } => write!(
                 f,
-                "of {all} proxies some have workers none of which has reported ({}) for a while: {proxies}",
+                "on some of {total} proxies no worker has reported ({}) recently: {proxies}",
                 stat::TICKS
             ),
             Self::Misrouted { version, misrouted, chosen } => write!(
                 f,
-                "no route for {VERSION_HEADER}: {version}: {misrouted} of the {chosen} requests chosen for {version} were \
-                 served by a cluster that is not its own; add a route that matches this header and leads to {version}'s cluster"
+                "no route for {VERSION_HEADER}: {version}: another cluster served {misrouted} of the {chosen} requests \
+                 assigned to {version}; add a route that matches this header and leads to {version}'s cluster"
             ),
-            Self::Unhealthy { reason: why } => f.write_str(why),
-            Self::TrafficShareMismatch { version, requests, total: all } => write!(
+            Self::Unhealthy { reason } => f.write_str(reason),
+            Self::TrafficShareMismatch { version, requests, total } => write!(
                 f,
-                "{} of the requests were {version}'s, which contradicts its weight: are its instances there, and do they answer?",
-                share(*requests, *all)
+                "{version} received {} of the requests, which contradicts its weight: check that its instances run and answer",
+                share(*requests, *total)
             ),
-            Self::HookRejected { point, hook, reason: why } => {
-                write!(f, "the {point} hook {hook} has not said yes: {why}; it is asked again")
+            Self::HookRejected { point, hook, reason } => {
+                write!(f, "the {point} hook {hook} failed: {reason}; serin retries it")
             }
-            Self::MetricUnavailable { metric, reason: why } => {
-                write!(f, "nothing is known of the metric {metric}: {why}")
+            Self::MetricUnavailable { metric, reason } => {
+                write!(f, "the metric {metric} has no value: {reason}")
             }
             Self::NoUsersSampled { service } => write!(
                 f,
-                "no user of {service} has called of whom the candidate would have in some step: do clients send what spec.sticky names, \
-                 and are there enough of them for the smallest step?"
+                "no sampled user of {service} falls in some step's slice: check that clients send the identity of spec.sticky, \
+                 and that the smallest step has enough users"
             ),
             Self::NoRequests { service } => write!(
                 f,
-                "no request for {service} has come since the step went live: does spec.authorities name what clients send as \
-                 Host, and do they call this Envoy?"
+                "no request for {service} has arrived since the step went live: check that spec.authorities names the Host \
+                 that clients send, and that they call this Envoy"
             ),
         }
     }

@@ -19,6 +19,8 @@ pub struct Forecast {
     /// The candidate's weight in parts per million.
     #[serde(with = "ppm")]
     pub weight: Weight,
+    /// Whether only requests that ask for the candidate reach it.
+    pub preview: bool,
     /// How long it takes, in seconds; `None` for ever.
     pub seconds: Option<f64>,
     /// How many requests meet the candidate in that time.
@@ -47,7 +49,7 @@ impl Plan {
     pub fn forecast(&self, rate: f64, usual: &Arm) -> Vec<Forecast> {
         let usual_rate = usual.failure_rate().unwrap_or(0.0);
         let steps = self.steps.iter().map(|step| {
-            let share = step.weight.share();
+            let share = step.weight().share();
             let mut judge = Judge::new(self.judge.clone());
             judge.learn(0.0, usual.clone());
             judge.split_changes(step.split_context());
@@ -66,7 +68,8 @@ impl Plan {
             };
             let faults = FAILURE_RATES.iter().filter(|fault| compared && **fault > usual_rate);
             Forecast {
-                weight: step.weight,
+                weight: step.weight(),
+                preview: step.is_preview(),
                 seconds,
                 requests: seconds.map(|seconds| seconds * rate * share),
                 requests_to_safety,

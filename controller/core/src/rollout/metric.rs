@@ -2,6 +2,7 @@
 //! holds their queries and rules; a [`MetricProvider`](crate::ports::MetricProvider) reads the values.
 
 mod rule;
+mod sample;
 mod template;
 mod web;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::rule::MetricRule;
+pub use self::sample::MetricSample;
 pub use self::template::{QueryTemplate, QueryTemplateError, TemplateVariables};
 pub use self::web::{HeaderSource, JsonPath, JsonPathError, WebHeader, WebMethod, WebQuery};
 use crate::config::prometheus::PrometheusConnection;
@@ -75,15 +77,4 @@ impl MetricProviderConfig {
             Self::Web(query) => query.secret_files(),
         }
     }
-}
-
-/// One sample of a metric.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct MetricSample {
-    /// The baseline's value; `None` if the metric has none for each version, or on an error.
-    pub baseline: Option<f64>,
-    /// The candidate's value; `None` on an error.
-    pub candidate: Option<f64>,
-    /// The error that left a value out.
-    pub reason: Option<String>,
 }

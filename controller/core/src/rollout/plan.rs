@@ -10,7 +10,7 @@ use serin_filter::table::Weight;
 
 use super::call::{Hook, HookTarget, Hooks, Replacement};
 use super::freeze::FreezeSchedule;
-use super::metric::MetricsPlan;
+use super::metric::{MetricsPlan, TemplateVariables};
 use crate::judge::{self, Slice, SplitContext};
 use crate::observation::series::SeriesSelector;
 use crate::split::ppm;
@@ -69,7 +69,7 @@ pub struct AaTest {
 impl Plan {
     /// The weights of the steps in which the baseline still serves somebody.
     pub fn compared_weights(&self) -> impl Iterator<Item = Weight> {
-        self.steps.iter().filter(|step| step.is_compared()).map(|step| step.weight)
+        self.steps.iter().filter(|step| step.is_compared()).map(Step::weight)
     }
 
     /// What the filter has to watch, if anything.
@@ -114,6 +114,13 @@ impl Plan {
             && providers(self).eq(providers(other))
     }
 
+    /// The variables of its metric queries.
+    #[must_use]
+    pub fn template_variables(&self) -> TemplateVariables<'_> {
+        let Self { name, service, baseline, candidate, .. } = self;
+        TemplateVariables { rollout: name, service, baseline, candidate }
+    }
+
     /// Leaves the preview out, for where nobody can ask for it.
     pub fn drop_preview(&mut self) {
         self.steps.retain(|step| !step.is_preview());
@@ -128,9 +135,8 @@ impl Plan {
 /// One step: a weight, and what has to pass before the next.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The candidate's share of the users.
-    #[serde(with = "ppm")]
-    pub weight: Weight,
+    /// Which requests reach the candidate.
+    pub exposure: Exposure,
     /// How long the step has to be live.
     pub bake: Duration,
     /// How many requests the candidate has to answer in that time; in a preview, requests that asked for it.
@@ -141,11 +147,25 @@ pub struct Step {
     pub slice: Option<Slice>,
     /// How long it may take at most; `None`: as long as it takes.
     pub limit: Option<Limit>,
-    /// Whether somebody has to approve of it before its gate opens.
+    /// Whether its gate needs a person's approval.
     pub approval: bool,
-    /// The instances that the candidate gets while it is live: without them the baseline serves the rest, and with them the candidate the
-    /// weight of the next step.
-    pub instances: Vec<String>,
+}
+
+/// Which requests reach the candidate in a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exposure {
+    /// Only requests that ask for it.
+    Preview,
+    /// Those of a share of the users.
+    Share(#[serde(with = "ppm")] Weight),
+    /// Those of a share of the users, while serin replaces instances of the baseline.
+    Replacement {
+        /// The share that the instances left can carry.
+        #[serde(with = "ppm")]
+        weight: Weight,
+        /// The instances; they serve no requests meanwhile.
+        instances: Vec<String>,
+    },
 }
 
 /// The longest that a step may take, from when its split is asked for until its gate opens.
@@ -183,37 +203,70 @@ pub enum Gate {
 }
 
 impl Step {
-    /// A step of this weight that wants nothing.
+    /// A step of this weight without conditions.
     #[must_use]
     pub fn at(weight: Weight) -> Self {
+        Self::exposing(Exposure::Share(weight))
+    }
+
+    /// A preview without conditions.
+    #[must_use]
+    pub fn preview() -> Self {
+        Self::exposing(Exposure::Preview)
+    }
+
+    /// A step without conditions that replaces these instances.
+    #[must_use]
+    pub fn replacing(instances: Vec<String>, weight: Weight) -> Self {
+        Self::exposing(Exposure::Replacement { weight, instances })
+    }
+
+    fn exposing(exposure: Exposure) -> Self {
         Self {
-            weight,
+            exposure,
             bake: Duration::ZERO,
             requests: 0,
             gate: Gate::Bake,
             slice: None,
             limit: None,
             approval: false,
-            instances: Vec::new(),
         }
     }
 
-    /// Whether the baseline still serves somebody to compare with.
+    /// The candidate's share of the users.
     #[must_use]
-    pub fn has_baseline(&self) -> bool {
-        self.weight < Weight::ALL
+    pub fn weight(&self) -> Weight {
+        match self.exposure {
+            Exposure::Preview => Weight::ZERO,
+            Exposure::Share(weight) | Exposure::Replacement { weight, .. } => weight,
+        }
     }
 
-    /// Whether only those meet the candidate who ask for it.
+    /// The instances that serin replaces in it.
+    #[must_use]
+    pub fn instances(&self) -> &[String] {
+        match &self.exposure {
+            Exposure::Replacement { instances, .. } => instances,
+            Exposure::Preview | Exposure::Share(_) => &[],
+        }
+    }
+
+    /// Whether the baseline still serves users.
+    #[must_use]
+    pub fn has_baseline(&self) -> bool {
+        self.weight() < Weight::ALL
+    }
+
+    /// Whether only requests that ask for the candidate reach it.
     #[must_use]
     pub fn is_preview(&self) -> bool {
-        self.weight == Weight::ZERO && self.instances.is_empty()
+        self.exposure == Exposure::Preview
     }
 
     /// Whether users of both versions can be compared.
     #[must_use]
     pub fn is_compared(&self) -> bool {
-        self.has_baseline() && self.weight > Weight::ZERO
+        self.has_baseline() && self.weight() > Weight::ZERO
     }
 
     /// What its blocks are judged by.

@@ -142,7 +142,7 @@ impl IstioProxies {
     pub(super) fn check_weights(&self, steps: &[Step]) -> Result<(), SpecError> {
         let Splitter::Mesh { .. } = self.splitter else { return Ok(()) };
         for step in steps {
-            if let Err(error) = RouteWeights::percent(step.weight) {
+            if let Err(error) = RouteWeights::percent(step.weight()) {
                 return at("spec.strategy", error.to_string());
             }
         }

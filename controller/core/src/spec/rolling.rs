@@ -98,9 +98,9 @@ impl Rolling {
         let mut replaced = 0;
         for instances in instances.chunks(batch) {
             let carried = share(replaced, all - instances.len());
-            steps.push(Step { limit, instances: instances.to_vec(), ..Step::at(carried) });
+            steps.push(Step { limit, ..Step::replacing(instances.to_vec(), carried) });
             replaced += instances.len();
-            let compared = bake.step(share(replaced, all), self.gate, limit);
+            let compared = bake.step(Step::at(share(replaced, all)), self.gate, limit);
             steps.push(Step { approval: self.approval && replaced < all, ..compared });
         }
         Ok(steps)
@@ -130,7 +130,7 @@ impl Rolling {
         let weights = self.weights(&format!("{path}.batch"))?;
         let step = |weight| Step {
             approval: self.approval && weight < Weight::ALL,
-            ..bake.step(weight, self.gate, limit)
+            ..bake.step(Step::at(weight), self.gate, limit)
         };
         Ok(weights.into_iter().map(step).collect())
     }

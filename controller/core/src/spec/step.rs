@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serin_filter::table::Weight;
 
 use super::error::{SpecError, at};
 use super::value::{SpecCount, SpecDuration};
@@ -45,9 +44,9 @@ impl Bake {
         }
     }
 
-    pub(super) fn step(self, weight: Weight, gate: Gate, limit: Option<Limit>) -> Step {
+    pub(super) fn step(self, step: Step, gate: Gate, limit: Option<Limit>) -> Step {
         let (bake, requests) = (self.time.0, self.requests.0);
-        Step { bake, requests, gate, limit, ..Step::at(weight) }
+        Step { bake, requests, gate, limit, ..step }
     }
 }
 

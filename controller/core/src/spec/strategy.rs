@@ -12,7 +12,7 @@ use super::rolling::{Rolling, RollingUnit};
 use super::step::{Bake, LimitSpec, PATH, limit};
 use super::value::{Percent, SpecDuration};
 use crate::rollout::call::Replacement;
-use crate::rollout::plan::{Gate, Step};
+use crate::rollout::plan::{Exposure, Gate, Step};
 
 /// Whether the versions may serve the same clients.
 #[derive(Deserialize, JsonSchema, Clone, Copy, PartialEq, Eq, Default)]
@@ -183,7 +183,7 @@ impl TrafficShifting {
             let bake = step.bake.unwrap_or(self.bake).parse(&format!("{path}.bake"))?;
             let limit = limit(&path, step.limit.or(self.limit), bake)?;
             let approval = step.approval.unwrap_or(self.approval);
-            let step = bake.step(weight, step.gate.unwrap_or(self.gate), limit);
+            let step = bake.step(Step::at(weight), step.gate.unwrap_or(self.gate), limit);
             steps.push(Step { approval, ..step });
             before = weight;
         }
@@ -201,13 +201,13 @@ impl TrafficShifting {
     fn with_holdback(&self, mut steps: Vec<Step>) -> Result<Vec<Step>, SpecError> {
         let Some(held_back) = self.holdback.map(Percent::weight) else { return Ok(steps) };
         let Some(last) = steps.pop() else { return Ok(steps) };
-        let before = steps.last().map_or(Weight::ZERO, |step| step.weight);
+        let before = steps.last().map_or(Weight::ZERO, Step::weight);
         let weight = held_back.rest();
         if held_back == Weight::ZERO || weight <= before {
             let message = format!("{held_back} is not above 0 % and below {}", before.rest());
             return at(format!("{PATH}.trafficShifting.holdback"), message);
         }
-        steps.extend([Step { weight, ..last }, final_step()]);
+        steps.extend([Step { exposure: Exposure::Share(weight), ..last }, final_step()]);
         Ok(steps)
     }
 }
@@ -222,7 +222,8 @@ impl Canary {
         }
         let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = limit(&path, self.limit, bake)?;
-        let slice = Step { approval: self.approval, ..bake.step(weight, self.gate, limit) };
+        let slice =
+            Step { approval: self.approval, ..bake.step(Step::at(weight), self.gate, limit) };
         Ok(vec![slice, final_step()])
     }
 }
@@ -239,8 +240,8 @@ impl BlueGreen {
         let preview = self.preview.parse(&format!("{path}.preview"))?;
         let bake = self.bake.parse(&format!("{path}.bake"))?;
         let limit = |bake| limit(&path, self.limit, bake);
-        let preview = preview.step(Weight::ZERO, Gate::Bake, limit(preview)?);
-        let switch = bake.step(Weight::ALL, Gate::Bake, limit(bake)?);
+        let preview = preview.step(Step::preview(), Gate::Bake, limit(preview)?);
+        let switch = bake.step(Step::at(Weight::ALL), Gate::Bake, limit(bake)?);
         Ok(vec![Step { approval: self.approval, ..preview }, switch])
     }
 }

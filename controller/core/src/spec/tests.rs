@@ -47,7 +47,7 @@ fn a_good_specification() {
     let Spec { plan, service, proxies, .. } = Spec::parse(GOOD).unwrap();
     let Proxies::Envoy(envoy) = proxies else { panic!("{proxies:?}") };
     let steps: Vec<_> =
-        plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect();
+        plan.steps.iter().map(|s| (s.weight().ppm(), s.bake.as_secs(), s.requests)).collect();
     assert_eq!(steps, [(2_500, 30, 50), (50_000, 60, 500), (1_000_000, 30, 50)]);
     assert_eq!(plan.judge.errors, Margin { relative: 1.5, absolute: 0.002 });
     assert_eq!(plan.judge.alpha, 0.01);
@@ -259,7 +259,7 @@ fn a_gate_of_evidence_sets_the_confidence_of_the_judge() {
 fn a_holdback_bakes_the_last_step_with_a_baseline() {
     let plan = changed("bake: { time: 30s", "holdback: 1%\n      bake: { time: 30s").unwrap().plan;
     let steps: Vec<_> =
-        plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect();
+        plan.steps.iter().map(|s| (s.weight().ppm(), s.bake.as_secs(), s.requests)).collect();
     assert_eq!(steps[2..], [(990_000, 30, 50), (1_000_000, 0, 0)]);
     for (holdback, expected) in
         [("0%", "0 % is not above"), ("95%", "95 % is not above 0 % and below 95 %")]
@@ -300,7 +300,7 @@ fn with_strategy(strategy: &str, more: &str) -> Result<Spec, SpecError> {
 }
 
 fn steps(plan: &Plan) -> Vec<(u32, u64, u64)> {
-    plan.steps.iter().map(|s| (s.weight.ppm(), s.bake.as_secs(), s.requests)).collect()
+    plan.steps.iter().map(|s| (s.weight().ppm(), s.bake.as_secs(), s.requests)).collect()
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn rolling_replaces_batches_and_weights_follow() {
         (1_000_000, 60, 100),
     ];
     assert_eq!(steps(&plan), expected);
-    let batches: Vec<_> = plan.steps.iter().map(|step| step.instances.join("")).collect();
+    let batches: Vec<_> = plan.steps.iter().map(|step| step.instances().join("")).collect();
     assert_eq!(batches, ["ab", "", "cd", "", "e", ""]);
     let approvals = plan.steps.iter().filter(|step| step.approval).count();
     assert_eq!((approvals, plan.commands().count()), (2, 1));

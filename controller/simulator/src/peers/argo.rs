@@ -80,7 +80,7 @@ impl SimulatedController for Argo {
                 return Some(RolloutVerdict::Promoted);
             };
             // Argo's weights are whole percentages.
-            let percent = (step.weight.share() * 100.0).round().max(1.0) / 100.0;
+            let percent = (step.weight().share() * 100.0).round().max(1.0) / 100.0;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0.01 to 1
             let weight = Weight::from_ppm((percent * 1e6).round() as u32).unwrap_or(Weight::ALL);
             fleet.apply(now, split(weight));

@@ -30,7 +30,7 @@ pub(super) struct Flagger {
 
 impl Flagger {
     pub(super) fn new(plan: &Plan, interval: Duration, threshold: u32) -> Self {
-        let weights = plan.steps.iter().map(|step| step.weight);
+        let weights = plan.steps.iter().map(|step| step.weight());
         Self {
             interval,
             threshold: threshold.max(1),

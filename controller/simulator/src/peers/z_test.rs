@@ -55,7 +55,7 @@ impl SimulatedController for ZTest {
             let Some(step) = self.steps.get(self.begun) else {
                 return Some(RolloutVerdict::Promoted);
             };
-            fleet.apply(now, split(step.weight));
+            fleet.apply(now, split(step.weight()));
             self.next_step = now + step.bake;
             self.begun += 1;
         }

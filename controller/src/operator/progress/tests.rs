@@ -72,7 +72,7 @@ fn what_is_in_the_way_is_a_word_and_a_sentence() {
     let outputs = rollout.step(Duration::from_secs(5), Input::Observation(observation));
     let status = after(&rollout, &outputs, &ObjectStatus::default());
     assert_eq!(condition(&status, DEGRADED), ("True", "Unreachable"));
-    assert!(status.message.contains("waiting: there is no proxy"), "{}", status.message);
+    assert!(status.message.contains("there is no proxy"), "{}", status.message);
 }
 
 #[test]

@@ -217,7 +217,7 @@ async fn a_metric_is_what_its_query_gives() {
         (200, vector(&["NaN"]), MetricErrorReason::NotANumber),
     ] {
         fake.answer(status, &text);
-        let error = provider.value(TemplateVariables::of(&plan), &plan.baseline).await.unwrap_err();
+        let error = provider.value(plan.template_variables(), &plan.baseline).await.unwrap_err();
         assert_eq!(error.reason, expected, "{error}");
         assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
         let MetricSample { baseline: None, candidate: None, reason: Some(why) } =

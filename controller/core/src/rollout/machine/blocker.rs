@@ -65,7 +65,7 @@ impl Rollout {
         if seen.workers_behind && !self.is_propagating(now, seen) {
             return Some(Blocker::WorkersBehind { generation: wanted });
         }
-        if now > self.last_worker_report + SILENT_AFTER {
+        if now > self.polls.last_worker_report + SILENT_AFTER {
             return Some(Blocker::WorkersSilent);
         }
         self.misrouting_blocker(seen)
@@ -79,7 +79,7 @@ impl Rollout {
     /// What the judge has found that is no reason to roll back, but none to go on either.
     fn judge_blocker(&self) -> Option<Blocker> {
         let MachinePhase::Baking { .. } = self.phase else { return None };
-        let seen = || self.block_of(&self.step_deltas);
+        let seen = || self.block_of(&self.deltas.step);
         if let Some(objective) = self.judge.missed() {
             let verdict = judge::Verdict::Unhealthy(objective);
             let reason = verdict.explain(&self.plan.judge, self.names(), &seen());
@@ -97,7 +97,7 @@ impl Rollout {
         let MachinePhase::Baking { baked, .. } = self.phase else { return None };
         // Where the mesh splits, the filter chooses nothing.
         let called = |activity: &VersionDelta| activity.chosen + activity.requests > 0;
-        let quiet = !self.step_deltas.values().any(called) && !seen.versions.values().any(called);
+        let quiet = !self.deltas.step.values().any(called) && !seen.versions.values().any(called);
         let service = self.plan.service.clone();
         (quiet && baked >= NO_TRAFFIC_AFTER).then_some(Blocker::NoRequests { service })
     }
@@ -131,7 +131,7 @@ impl Rollout {
     /// Whether clusters that are no version's serve all that the version is chosen for. That they serve some is nothing strange: a
     /// service may have routes that take no part in the rollout.
     fn routes_to_unmatched(&self, version: &VersionName, now: &VersionDelta) -> bool {
-        let before = self.step_deltas.get(version);
+        let before = self.deltas.step.get(version);
         let sum = |count: fn(&VersionDelta) -> u64| before.map_or(0, count) + count(now);
         now.unmatched > 0
             && sum(|activity| activity.requests + activity.pinned) == 0

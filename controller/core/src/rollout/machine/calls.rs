@@ -5,44 +5,26 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::super::call::{Hook, HookCall, HookMessage, HookPoint};
 use super::super::event::{Event, RollbackReason};
+use super::super::plan::Step;
+use super::state::PendingCall;
 use super::{Goal, MachinePhase, Output, Rollout};
 use crate::rollout::blocker::Blocker;
 
 /// Who has said no is asked again after this time.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A call without a yes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct PendingCall {
-    call: HookCall,
-    /// Since the last no: why, and when to ask again.
-    rejected: Option<(Duration, String)>,
-    /// Whether it has been made and has had no answer since. Nothing else is done to its instances meanwhile.
-    in_flight: bool,
-    /// Whether the rollout has gone elsewhere.
-    obsolete: bool,
-}
-
-impl PendingCall {
-    fn point(&self) -> HookPoint {
-        self.call.message.point
-    }
-}
-
 impl Rollout {
     /// The calls whose answer is not known: each is made again.
     pub(super) fn unanswered_calls(&self) -> impl Iterator<Item = Output> {
-        let made = self.pending_calls.iter().filter(|pending| pending.in_flight);
+        let made = self.hooks.pending.iter().filter(|pending| pending.in_flight);
         made.map(|pending| Output::CallHook(pending.call.clone()))
     }
 
     /// Leaves the gates' hooks out: whoever promotes does not wait for them.
     pub(super) fn skip_gate_hooks(&mut self) {
-        self.pending_calls.retain(|pending| pending.point() != HookPoint::Gate);
+        self.hooks.pending.retain(|pending| pending.point() != HookPoint::Gate);
         if let Some(Blocker::HookRejected { point: HookPoint::Gate, .. }) = self.blocker {
             self.blocker = None;
         }
@@ -50,17 +32,17 @@ impl Rollout {
 
     /// Whether everything that is to be called here has said yes; calls the next if not.
     pub(super) fn advance_hooks(&mut self, outputs: &mut Vec<Output>) -> bool {
-        if self.pending_calls.iter().any(|pending| !pending.point().is_notification()) {
+        if self.hooks.pending.iter().any(|pending| !pending.point().is_notification()) {
             return false;
         }
-        let Some((point, hook)) = self.due_hooks().get(self.hooks_passed).cloned() else {
+        let Some((point, hook)) = self.due_hooks().get(self.hooks.passed).cloned() else {
             return true;
         };
         if let (MachinePhase::Baking { step, .. }, true) = (&self.phase, point.replaces_instances())
         {
-            self.replaced_step = Some(*step);
+            self.hooks.replaced_step = Some(*step);
         }
-        self.call(point, hook, self.hooks_passed, None, outputs);
+        self.call(point, hook, self.hooks.passed, None, outputs);
         false
     }
 
@@ -89,11 +71,11 @@ impl Rollout {
     fn instances(&self) -> &[String] {
         let step = match &self.phase {
             MachinePhase::Baking { step, .. } => Some(*step),
-            MachinePhase::Reverting { .. } => self.replaced_step,
+            MachinePhase::Reverting { .. } => self.hooks.replaced_step,
             _ => None,
         };
         let step = step.and_then(|step| self.plan.steps.get(step));
-        step.map_or(&[], |step| &step.instances)
+        step.map_or(&[], Step::instances)
     }
 
     /// Whether instances are being replaced where the rollout stands.
@@ -128,7 +110,7 @@ impl Rollout {
         let step = match &self.phase {
             MachinePhase::Baking { step, .. }
             | MachinePhase::Shifting { goal: Goal::Step(step), .. } => Some(*step),
-            MachinePhase::Reverting { .. } => self.replaced_step,
+            MachinePhase::Reverting { .. } => self.hooks.replaced_step,
             _ => None,
         };
         let returning = matches!(self.phase, MachinePhase::Reverting { .. });
@@ -163,9 +145,9 @@ impl Rollout {
             instances: message.instances.clone(),
         }));
         let call = HookCall { hook, message };
-        self.pending_calls.push(PendingCall {
+        self.hooks.pending.push(PendingCall {
             call: call.clone(),
-            rejected: None,
+            failed: None,
             in_flight: true,
             obsolete: false,
         });
@@ -180,8 +162,8 @@ impl Rollout {
         answer: Result<(), String>,
         outputs: &mut Vec<Output>,
     ) {
-        let position = self.pending_calls.iter().position(|pending| pending.call.message.id == id);
-        let Some(pending) = position.map(|position| self.pending_calls.remove(position)) else {
+        let position = self.hooks.pending.iter().position(|pending| pending.call.message.id == id);
+        let Some(pending) = position.map(|position| self.hooks.pending.remove(position)) else {
             return;
         };
         let (point, hook) = (pending.point(), pending.call.hook.target.to_string());
@@ -189,12 +171,12 @@ impl Rollout {
         match answer {
             Ok(()) => {
                 outputs.push(Output::emit(Event::HookSucceeded { id, point, hook }));
-                self.hooks_passed += usize::from(!point.is_notification() && !pending.obsolete);
+                self.hooks.passed += usize::from(!point.is_notification() && !pending.obsolete);
             }
             Err(reason) => {
                 let asked_again =
                     !point.is_notification() && point != HookPoint::Before && !pending.obsolete;
-                let news = pending.rejected.as_ref().is_none_or(|(_, before)| *before != reason);
+                let news = pending.failed.as_ref().is_none_or(|(_, before)| *before != reason);
                 if news {
                     outputs.push(Output::emit(Event::HookFailed {
                         id,
@@ -204,8 +186,8 @@ impl Rollout {
                     }));
                 }
                 if asked_again {
-                    let rejected = Some((now + RETRY_INTERVAL, reason));
-                    self.pending_calls.push(PendingCall { rejected, in_flight: false, ..pending });
+                    let failed = Some((now + RETRY_INTERVAL, reason));
+                    self.hooks.pending.push(PendingCall { failed, in_flight: false, ..pending });
                 } else if point == HookPoint::Before {
                     self.roll_back(
                         now,
@@ -220,8 +202,8 @@ impl Rollout {
 
     /// Asks those again who have said no a while ago.
     pub(super) fn retry_hooks(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        for pending in &mut self.pending_calls {
-            if let Some((again, _)) = &pending.rejected
+        for pending in &mut self.hooks.pending {
+            if let Some((again, _)) = &pending.failed
                 && now >= *again
                 && !std::mem::replace(&mut pending.in_flight, true)
             {
@@ -232,8 +214,8 @@ impl Rollout {
 
     /// Who has said no.
     pub(super) fn hook_blocker(&self) -> Option<Blocker> {
-        self.pending_calls.iter().find_map(|pending| {
-            let (_, why) = pending.rejected.as_ref()?;
+        self.hooks.pending.iter().find_map(|pending| {
+            let (_, why) = pending.failed.as_ref()?;
             let (point, hook) = (pending.point(), pending.call.hook.target.to_string());
             Some(Blocker::HookRejected { point, hook, reason: why.clone() })
         })
@@ -241,18 +223,18 @@ impl Rollout {
 
     /// Leaves the calls behind that the rollout no longer waits for.
     pub(super) fn abandon_calls(&mut self) {
-        self.hooks_passed = 0;
-        self.pending_calls.retain(|pending| {
+        self.hooks.passed = 0;
+        self.hooks.pending.retain(|pending| {
             pending.point().is_notification()
                 || pending.point().replaces_instances() && pending.in_flight
         });
-        for pending in &mut self.pending_calls {
+        for pending in &mut self.hooks.pending {
             pending.obsolete = !pending.point().is_notification();
         }
     }
 
     /// Whether anybody still has to be told how it ended.
     pub(super) fn has_pending_notifications(&self) -> bool {
-        self.pending_calls.iter().any(|pending| pending.point().is_notification())
+        self.hooks.pending.iter().any(|pending| pending.point().is_notification())
     }
 }

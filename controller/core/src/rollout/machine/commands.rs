@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::event::{Event, RollbackReason};
+use super::state::Pause;
 use super::{Goal, MachinePhase, Output, Rollout};
 use crate::rollout::command::{Action, Command, Rejected};
 
@@ -18,14 +19,14 @@ impl Rollout {
         }
         outputs.push(Output::emit(Event::Command(command.clone())));
         match command.action {
-            Action::Pause => (self.paused, self.paused_until) = (true, None),
+            Action::Pause => self.pause = Some(Pause::UntilResumed),
             Action::PauseFor => {
                 let seconds = Duration::from_secs(command.seconds.unwrap_or(0));
-                (self.paused, self.paused_until) = (true, Some(now.saturating_add(seconds)));
+                self.pause = Some(Pause::Until(now.saturating_add(seconds)));
             }
             Action::Resume => {
-                (self.paused, self.paused_until) = (false, None);
-                // Whoever lets it go on gives it time, too.
+                self.pause = None;
+                // The limit of the step restarts.
                 self.step_started = now;
             }
             Action::Approve => {
@@ -94,11 +95,11 @@ impl Rollout {
             Action::Retry => {
                 refuse("it is under way; retry begins once more what has ended".to_owned())
             }
-            Action::Pause => Ok(self.paused && self.paused_until.is_none()),
+            Action::Pause => Ok(self.pause == Some(Pause::UntilResumed)),
             Action::PauseFor => Ok(false),
-            Action::Resume => Ok(!self.paused),
+            Action::Resume => Ok(!self.pause.is_some()),
             Action::Approve | Action::Advance => self.is_gate_passed(command),
-            Action::Promote => Ok(self.promote_requested && !self.paused),
+            Action::Promote => Ok(self.promote_requested && !self.pause.is_some()),
             Action::Abort => Ok(false),
             Action::Undo => refuse(format!("{candidate} is not promoted yet; abort takes it back")),
         }
@@ -137,7 +138,7 @@ impl Rollout {
 
     /// Goes to the last step, and through its gate as soon as it is live. Where instances have to be replaced, through all the others too.
     fn promote_now(&mut self, now: Duration, outputs: &mut Vec<Output>) {
-        (self.promote_requested, self.paused, self.paused_until) = (true, false, None);
+        (self.promote_requested, self.pause) = (true, None);
         self.skip_gate_hooks();
         let last = self.plan.steps.len().saturating_sub(1);
         match self.phase {
@@ -159,9 +160,9 @@ impl Rollout {
     /// Whether the step needs nobody's approval any more; asks for it once.
     pub(super) fn has_approval(&mut self, outputs: &mut Vec<Output>) -> bool {
         let needed = self.needs_approval();
-        if let MachinePhase::Baking { step, asked, .. } = &mut self.phase
+        if let MachinePhase::Baking { step, approval_requested, .. } = &mut self.phase
             && needed
-            && !std::mem::replace(asked, true)
+            && !std::mem::replace(approval_requested, true)
         {
             outputs.push(Output::emit(Event::ApprovalNeeded { step: *step + 1 }));
         }

@@ -34,7 +34,7 @@ impl Rollout {
             return;
         }
         outputs.push(Output::emit(Event::RollingBack { reason: reason.clone() }));
-        (self.paused, self.paused_until, self.promote_requested) = (false, None, false);
+        (self.pause, self.promote_requested) = (None, false);
         let unchanged =
             self.phase == MachinePhase::Preparing && self.split.candidate == Weight::ZERO;
         self.abandon_calls();
@@ -53,10 +53,10 @@ impl Rollout {
         reason: RollbackReason,
         outputs: &mut Vec<Output>,
     ) {
-        let restored = self.replaced_step.unwrap_or(0);
+        let restored = self.hooks.replaced_step.unwrap_or(0);
         let mut before = self.plan.steps.iter().take(restored);
-        self.replaced_step = before.rposition(|step| !step.instances.is_empty());
-        match self.replaced_step {
+        self.hooks.replaced_step = before.rposition(|step| !step.instances().is_empty());
+        match self.hooks.replaced_step {
             Some(_) => self.shift(now, Goal::Rollback(reason), outputs),
             None => self.end(now, Some(reason), outputs),
         }

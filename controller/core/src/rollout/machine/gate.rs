@@ -14,7 +14,7 @@ impl Rollout {
         if step.is_preview() {
             return baked >= step.bake && self.preview_counts().0 >= step.requests;
         }
-        let answered = |version| self.step_deltas.get(version).map_or(0, |seen| seen.requests);
+        let answered = |version| self.deltas.step.get(version).map_or(0, |seen| seen.requests);
         if baked < step.bake
             || answered(&self.plan.candidate) < step.requests
             || self.judge.alarmed()
@@ -26,7 +26,7 @@ impl Rollout {
         }
         !step.has_baseline()
             || answered(&self.plan.baseline) > 0
-                && !self.judge.shows(&self.block_of(&self.step_deltas))
+                && !self.judge.shows(&self.block_of(&self.deltas.step))
                 && (step.gate == Gate::Bake || self.judge.safe())
     }
 
@@ -42,7 +42,7 @@ impl Rollout {
             self.end(now, None, outputs);
         } else {
             self.abandon_calls();
-            self.paused = false;
+            self.pause = None;
             self.phase = MachinePhase::Promoted { since: now };
             outputs.push(Output::emit(Event::Promoted { window: self.plan.window.as_secs_f64() }));
         }

@@ -28,7 +28,7 @@ impl Rollout {
             let settings = &self.plan.judge;
             let reason = RollbackReason::Harm {
                 sli: cause.sli().to_string(),
-                sentence: cause.explain(settings, self.names(), &self.block_of(&self.step_deltas)),
+                sentence: cause.explain(settings, self.names(), &self.block_of(&self.deltas.step)),
                 evidence: ruling.ln_e.exp().min(f64::MAX),
                 limit: 1.0 / settings.alpha,
                 block: ruling.number,
@@ -40,7 +40,7 @@ impl Rollout {
 
     /// How often both versions failed, since the step went live or, before that, at all.
     pub(super) fn failures(&self) -> String {
-        let seen = if self.step_deltas.is_empty() { &self.total_deltas } else { &self.step_deltas };
+        let seen = if self.deltas.step.is_empty() { &self.deltas.total } else { &self.deltas.step };
         Cause::Worse(Sli::Errors).explain(&self.plan.judge, self.names(), &self.block_of(seen))
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::super::event::{Event, RollbackReason};
 use super::super::plan::{Limit, Step, TimeoutAction};
+use super::state::Pause;
 use super::{Goal, MachinePhase, Output, Rollout};
 
 impl Rollout {
@@ -15,7 +16,8 @@ impl Rollout {
             self.roll_back(now, RollbackReason::Preview { version, failures, requests }, outputs);
         }
         let failures = self
-            .total_deltas
+            .deltas
+            .total
             .get(&self.plan.candidate)
             .map_or(0, |all| all.failures.values().sum());
         if let Some(budget) = self.plan.budget.filter(|budget| failures > *budget) {
@@ -30,7 +32,7 @@ impl Rollout {
             MachinePhase::Baking { step, .. } => (step, true),
             _ => return,
         };
-        if self.paused || self.freeze_end.is_some() {
+        if self.pause.is_some() || self.freeze_end.is_some() {
             return;
         }
         let limit = self.plan.steps.get(index).and_then(|step| step.limit);
@@ -50,7 +52,7 @@ impl Rollout {
         match then {
             // Whoever has promoted it does not want it to wait at a gate.
             TimeoutAction::Pause if !self.store_down && !self.promote_requested => {
-                self.paused = true;
+                self.pause = Some(Pause::UntilResumed);
                 outputs.push(overrun);
             }
             TimeoutAction::RollBack => {
@@ -71,7 +73,7 @@ impl Rollout {
 
     /// Requests that asked for the candidate since the step went live, and failures among them.
     pub(super) fn preview_counts(&self) -> (u64, u64) {
-        let candidate = self.step_deltas.get(&self.plan.candidate);
+        let candidate = self.deltas.step.get(&self.plan.candidate);
         candidate.map_or((0, 0), |seen| (seen.pinned, seen.pinned_failures))
     }
 }

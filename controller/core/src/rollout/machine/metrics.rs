@@ -5,36 +5,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serin_filter::names::Generation;
 
 use super::super::event::{MetricStatus, RollbackReason};
 use super::super::metric::{Metric, MetricSample, MetricsPlan};
 use super::super::plan::Step;
+use super::state::{MetricRecord, MetricState};
 use super::{MachinePhase, Output, Rollout};
 use crate::rollout::blocker::Blocker;
-
-/// What is known of the metrics.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct MetricState {
-    /// When they are asked for next.
-    due: Duration,
-    /// Whether they have been asked for, and have had no answer since.
-    #[serde(skip)]
-    in_flight: bool,
-    /// One for each metric, once they have been measured under the present split.
-    records: Vec<MetricRecord>,
-}
-
-/// What is known of one metric under the present split.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct MetricRecord {
-    last: MetricSample,
-    /// Whether the last values keep the rule; `None` if that can't be told.
-    passed: Option<bool>,
-    /// How many values in a row do not.
-    consecutive_bad: u32,
-}
 
 impl Rollout {
     /// Begins anew with the metrics, for a split that has just gone live. It may not show in them before some time has passed.

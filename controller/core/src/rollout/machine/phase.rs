@@ -26,10 +26,11 @@ pub(super) enum MachinePhase {
         baked: Duration,
         /// Whether somebody has approved of it.
         approved: bool,
-        /// Whether approval has been asked for.
-        asked: bool,
-        /// What ends before this time is not judged: fast failures arrive before slow successes.
-        warm: Duration,
+        /// Whether the rollout emitted `ApprovalNeeded`.
+        approval_requested: bool,
+        /// Requests that end before this time are not judged: fast failures arrive before slow
+        /// successes.
+        warm_until: Duration,
     },
     /// The baseline serves everybody, and the users of the future slices are watched.
     AaTesting {

@@ -20,7 +20,7 @@ impl Rollout {
         reason: Option<RollbackReason>,
         confirmed: bool,
     ) -> Summary {
-        let candidate = self.total_deltas.get(&self.plan.candidate).cloned().unwrap_or_default();
+        let candidate = self.deltas.total.get(&self.plan.candidate).cloned().unwrap_or_default();
         Summary {
             verdict: match &reason {
                 None => RolloutVerdict::Promoted,
@@ -51,7 +51,9 @@ impl Rollout {
                 (Some(*step), false, Duration::ZERO)
             }
             MachinePhase::AaTesting { watched, .. } => (None, true, *watched),
-            MachinePhase::Promoted { since } => (None, true, self.last_poll.saturating_sub(*since)),
+            MachinePhase::Promoted { since } => {
+                (None, true, self.polls.last.saturating_sub(*since))
+            }
             _ => (None, false, Duration::ZERO),
         };
         let watch =
@@ -87,7 +89,7 @@ impl Rollout {
             metrics: self.metric_status(),
             caveat: step.and_then(|step| self.caveat(step)),
             time_left: index.and_then(|index| self.time_left(index, baked)),
-            paused: self.paused,
+            paused: self.pause.is_some(),
             freeze_end: self.freeze_end.clone(),
             blocker: self.blocker.as_ref().map(ToString::to_string),
         }
@@ -126,7 +128,7 @@ impl Rollout {
                 false => Sensitivity::Objectives,
             };
         }
-        let detectable = self.judge.detectable_failure_rate(&self.block_of(&self.step_deltas));
+        let detectable = self.judge.detectable_failure_rate(&self.block_of(&self.deltas.step));
         detectable
             .map_or(Sensitivity::Nothing, |failure_rate| Sensitivity::Detects { failure_rate })
     }
@@ -137,12 +139,12 @@ impl Rollout {
         Some(NonInferiorityStatus {
             evidence: self.judge.ln_e_safe().exp().min(f64::MAX),
             limit: limit.exp(),
-            requests_needed: self.judge.requests_to_safety(step.weight.share()),
+            requests_needed: self.judge.requests_to_safety(step.weight().share()),
         })
     }
 
     fn arm_status(&self, version: &VersionName) -> ArmStatus {
-        let activity = self.step_deltas.get(version).cloned().unwrap_or_default();
+        let activity = self.deltas.step.get(version).cloned().unwrap_or_default();
         let arm = activity.arm();
         ArmStatus {
             version: version.clone(),
@@ -157,13 +159,13 @@ impl Rollout {
     /// Time to promotion at the present rate of requests, which grows with the weight.
     fn time_left(&self, index: usize, baked: Duration) -> Option<Duration> {
         let requests =
-            self.step_deltas.get(&self.plan.candidate).map_or(0, |candidate| candidate.requests);
+            self.deltas.step.get(&self.plan.candidate).map_or(0, |candidate| candidate.requests);
         if self.blocker.is_some() || self.is_previewing() || requests == 0 || baked.is_zero() {
             return None;
         }
         let per_second = requests as f64 / baked.as_secs_f64() / self.split.candidate.share();
         let needed = |step: &Step, missing: u64, bake: Duration| {
-            let carry = missing as f64 / (per_second * step.weight.share());
+            let carry = missing as f64 / (per_second * step.weight().share());
             bake.max(Duration::try_from_secs_f64(carry).unwrap_or(Duration::MAX))
         };
         let mut steps = self.plan.steps.iter().skip(index);

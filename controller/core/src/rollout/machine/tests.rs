@@ -1,11 +1,19 @@
 mod world;
 
 use self::world::{BALANCED, TestFault, World};
+use serin_filter::names::{Generation, VersionName};
+use serin_filter::table::Weight;
+
 use super::*;
 use crate::judge;
+use crate::judge::Ruling;
 use crate::judge::Settings;
+use crate::observation::SliceCounts;
 use crate::rollout::event::{RolloutVerdict, Sensitivity, Summary};
+use crate::rollout::metric::MetricSample;
+use crate::rollout::plan::AaTest;
 use crate::rollout::plan::{Gate, Step};
+use crate::split::UserAssignment;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,7 +40,10 @@ fn plan(percents: &[u32]) -> Plan {
     let step = |percent: &u32| Step {
         bake: 10 * SECOND,
         requests: 100,
-        ..Step::at(Weight::from_ppm(percent * 10_000).unwrap())
+        ..match percent {
+            0 => Step::preview(),
+            percent => Step::at(Weight::from_ppm(percent * 10_000).unwrap()),
+        }
     };
     Plan {
         name: "shop-v2".to_owned(),
@@ -238,8 +249,8 @@ fn a_candidate_that_the_proxy_has_cut_off_is_rolled_back_everywhere() {
     world.trouble.clear();
     let summary = world.until_ended();
     assert_eq!(summary.verdict, RolloutVerdict::RolledBack);
-    let reason = summary.reason.unwrap().to_string();
-    assert!(reason.starts_with("the tripwire: the proxy has cut it off by itself; "), "{reason}");
+    let reason = summary.reason.unwrap();
+    assert!(matches!(reason, RollbackReason::Tripwire { .. }), "{reason}");
 }
 
 /// What a generation before was cut off for is not held against this one.

@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::MetricSample;
+use super::sample::MetricSample;
 
 /// What a metric has to keep to: all of its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,6 @@ use serde::{Deserialize, Serialize};
 use serin_filter::names::{ServiceName, VersionName};
 use thiserror::Error;
 
-use super::super::plan::Plan;
-
 /// A query in which variables have been found to be known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -61,15 +59,6 @@ pub struct TemplateVariables<'r> {
     pub baseline: &'r VersionName,
     /// The version that shall replace it.
     pub candidate: &'r VersionName,
-}
-
-impl<'r> TemplateVariables<'r> {
-    /// Those of a plan.
-    #[must_use]
-    pub fn of(plan: &'r Plan) -> Self {
-        let Plan { name, service, baseline, candidate, .. } = plan;
-        Self { rollout: name, service, baseline, candidate }
-    }
 }
 
 impl QueryTemplate {
@@ -158,12 +147,18 @@ mod tests {
 
     #[test]
     fn variables_are_replaced() {
-        let sample = include_str!("../../../../../envoy/rollout.yaml");
-        let plan = crate::spec::Spec::parse(sample).unwrap().plan;
+        let service = "shop".parse().unwrap();
+        let [baseline, candidate, other] = ["v1", "v2", "v9"].map(|name| name.parse().unwrap());
+        let variables = TemplateVariables {
+            rollout: "shop-v2",
+            service: &service,
+            baseline: &baseline,
+            candidate: &candidate,
+        };
         let text =
             "a{s=\"{{service}}\",v=\"{{ version }}\"} / b{v=~\"{{baseline}}|{{candidate}}\"}";
         let template = QueryTemplate::parse(text).unwrap();
-        let query = template.render(TemplateVariables::of(&plan), &"v9".parse().unwrap());
+        let query = template.render(variables, &other);
         assert_eq!(query, "a{s=\"shop\",v=\"v9\"} / b{v=~\"v1|v2\"}");
         assert!(template.is_per_version());
         assert_eq!(template.to_string(), text.replace(' ', "").replace("}/b", "} / b"));

@@ -34,11 +34,11 @@ fn in_a_mesh_a_rolling_release_moves_replicas_by_shares() {
         plan.steps
     };
     let percent = |steps: &[Step]| -> Vec<u32> {
-        steps.iter().map(|step| step.weight.ppm() / 10_000).collect()
+        steps.iter().map(|step| step.weight().ppm() / 10_000).collect()
     };
     let steps = weights(json!({ "batch": "25%", "approval": true, "bake": { "time": "5s" } }));
     assert_eq!(percent(&steps), [25, 50, 75, 100]);
-    assert!(steps.iter().all(|step| step.bake.as_secs() == 5 && step.instances.is_empty()));
+    assert!(steps.iter().all(|step| step.bake.as_secs() == 5 && step.instances().is_empty()));
     assert_eq!(steps.iter().filter(|step| step.approval).count(), 3);
     assert_eq!(percent(&weights(json!({ "batch": "30%" }))), [30, 60, 90, 100]);
 }

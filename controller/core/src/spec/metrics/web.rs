@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::template;
 use crate::rollout::metric::{HeaderSource, JsonPath, WebHeader, WebMethod, WebQuery};
-use crate::spec::value::SpecDuration;
 use crate::spec::error::{SpecError, at};
+use crate::spec::value::SpecDuration;
 
 /// A number in the JSON answer of a URL.
 #[derive(Deserialize, JsonSchema)]

@@ -58,7 +58,7 @@ fn query(url: &str, path: &str) -> WebQuery {
 async fn value(query: WebQuery, policy: AddressPolicy) -> Result<f64, MetricError> {
     let plan = Spec::parse(include_str!("../../../../../envoy/rollout.yaml")).unwrap().plan;
     let metric = WebMetric::new(query, policy);
-    metric.value(TemplateVariables::of(&plan), &plan.candidate).await
+    metric.value(plan.template_variables(), &plan.candidate).await
 }
 
 #[tokio::test]

@@ -51,8 +51,9 @@ fn a_preview_that_fails_ends_the_rollout_before_anybody_met_the_candidate() {
     let summary = world.until_ended();
     assert_eq!((summary.verdict, summary.weight), (RolloutVerdict::RolledBack, Weight::ZERO));
     assert_eq!(world.weights(), [0.0]);
-    let reason = summary.reason.unwrap().to_string();
-    assert_eq!(reason, "10.0 % (1 of 10) of the requests that asked for v2 failed");
+    let expected =
+        RollbackReason::Preview { version: "v2".parse().unwrap(), failures: 1, requests: 10 };
+    assert_eq!(summary.reason, Some(expected));
 }
 
 #[test]
@@ -83,8 +84,7 @@ fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
         world.trouble.clear();
         let summary = world.until_ended();
         assert_eq!(summary.verdict, RolloutVerdict::RolledBack);
-        let reason = summary.reason.unwrap().to_string();
-        assert_eq!(reason, "step 1 has not passed its gate within 1m");
+        assert_eq!(summary.reason, Some(RollbackReason::StepTimeout { step: 1, at_most: 60.0 }));
     }
 }
 

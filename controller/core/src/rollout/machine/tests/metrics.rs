@@ -54,8 +54,14 @@ fn so_many_bad_values_in_a_row_take_the_candidate_back() {
     assert_eq!((summary.verdict, world.weights()), (RolloutVerdict::RolledBack, vec![10.0, 0.0]));
     let took = world.now - bad;
     assert!(took >= 6 * SECOND && took < 9 * SECOND, "{took:?}");
-    let reason = summary.reason.unwrap().to_string();
-    assert_eq!(reason, "memory is 11 (baseline 10) and has to be at most 10: 3 bad in a row");
+    let expected = RollbackReason::Metric {
+        metric: "memory".to_owned(),
+        limit: "at most 10".to_owned(),
+        baseline: Some(10.0),
+        candidate: 11.0,
+        consecutive: 3,
+    };
+    assert_eq!(summary.reason, Some(expected));
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn look(world: &mut World) {
     world.look();
     let opened = told!(world, Event::GateOpened { .. }) > gates;
     let moves = opened && told!(world, Event::PauseExpired) == released;
-    assert!(!moves || !before.paused, "a paused rollout moves");
+    assert!(!moves || !before.pause.is_some(), "a paused rollout moves");
     assert!(
         !opened || before.freeze_end.is_none() || before.promote_requested,
         "a frozen rollout moves"
@@ -240,7 +240,7 @@ fn splits_are_of_the_plan(plan: &Plan, world: &World) {
 
     let mut weights: Vec<_> = splits.iter().map(|split| split.candidate).collect();
     weights.dedup();
-    let mut planned: Vec<_> = plan.steps.iter().map(|step| step.weight).collect();
+    let mut planned: Vec<_> = plan.steps.iter().map(Step::weight).collect();
     planned.dedup();
     let rises = weights.windows(2).take_while(|pair| pair[0] < pair[1]).count();
     let (forward, back) = weights.split_at(weights.len().min(rises + 1));

@@ -19,7 +19,7 @@ pub(super) fn batches(instances: &[String], batch: usize) -> Vec<Step> {
         let before = share(replaced, all - batch.len());
         replaced += batch.len();
         [
-            Step { instances: batch.to_vec(), ..Step::at(before) },
+            Step::replacing(batch.to_vec(), before),
             Step { bake: 10 * SECOND, requests: 100, ..Step::at(share(replaced, all)) },
         ]
     });

@@ -295,7 +295,7 @@ impl World {
 
     /// While instances serve nobody, each version has the share that its other ones can carry.
     fn check_capacity(&self, instances: &[String], weight: Weight) {
-        let all: usize = self.rollout.plan().steps.iter().map(|step| step.instances.len()).sum();
+        let all: usize = self.rollout.plan().steps.iter().map(|step| step.instances().len()).sum();
         let candidates = self.replaced.iter().filter(|name| !instances.contains(name)).count();
         let carried = candidates * 1_000_000 / (all - instances.len());
         assert_eq!(weight.ppm() as usize, carried, "{instances:?} are taken out");
