@@ -10,7 +10,6 @@ use serin_core::observation::FleetDelta;
 use serin_core::ports::{MetricErrorReason, MetricProvider};
 use serin_core::rollout::metric::{
     Metric, MetricProviderConfig, MetricRule, MetricSample, MetricsPlan, QueryTemplate,
-    TemplateVariables,
 };
 use serin_core::rollout::plan::Plan;
 use serin_core::spec::Spec;
