@@ -4,7 +4,8 @@ pub mod capacity_gate;
 mod envoy_file;
 pub mod filter;
 pub mod plugin;
-pub mod sink;
+mod sink;
+mod sinks;
 pub mod weights;
 pub mod xds_group;
 
@@ -14,7 +15,7 @@ use thiserror::Error;
 
 pub(crate) use self::envoy_file::Contents;
 pub use self::envoy_file::FileError;
-pub use crate::routers::sink::ConfigSinks;
+pub use self::sinks::ConfigSinks;
 
 /// Why a split can't be put in force.
 #[derive(Debug, Error)]

@@ -56,7 +56,7 @@ pub(crate) struct ClusterContext {
 #[derive(Debug)]
 pub(crate) struct MeshHandles {
     /// How it is told splits.
-    pub(crate) router: CapacityGate,
+    pub(crate) router: CapacityGate<MeshRouter>,
     /// What is seen of it.
     pub(crate) source: AnySource,
     /// What follows it: ends with this.

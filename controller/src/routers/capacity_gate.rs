@@ -10,12 +10,11 @@ use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
 use crate::kubernetes::deployments::DeploymentScaler;
-use crate::operator::mesh::MeshRouter;
 
 /// A mesh's router behind a guard, if the rollout has Deployments to look at.
 #[derive(Debug)]
-pub(crate) struct CapacityGate {
-    router: MeshRouter,
+pub(crate) struct CapacityGate<R> {
+    router: R,
     /// The share that the candidate has.
     share: Weight,
     check: Option<CapacityCheck>,
@@ -28,10 +27,10 @@ struct CapacityCheck {
     preview: Option<Generation>,
 }
 
-impl CapacityGate {
+impl<R> CapacityGate<R> {
     /// The router of a mesh in which the candidate has this share, with nobody before it yet.
     #[must_use]
-    pub(crate) fn new(router: MeshRouter, share: Weight) -> Self {
+    pub(crate) fn new(router: R, share: Weight) -> Self {
         Self { router, share, check: None }
     }
 
@@ -67,7 +66,7 @@ fn preview(rollout: &Rollout) -> Option<Generation> {
     }
 }
 
-impl Router for CapacityGate {
+impl<R: Router> Router for CapacityGate<R> {
     async fn apply(&mut self, split: Split) -> Result<(), String> {
         self.admit(split).await?;
         self.router.apply(split).await?;

@@ -8,7 +8,8 @@ use serin_filter::names::Generation;
 use serin_filter::table::{BucketRange, Table, TableError, Weight};
 
 use super::RouteError;
-use crate::routers::sink::{ConfigSinks, SharedSink, lock, with_service};
+use crate::routers::sink::{SharedSink, lock, with_service};
+use crate::routers::sinks::ConfigSinks;
 
 /// The service of one rollout in the filter's configuration.
 #[derive(Debug)]

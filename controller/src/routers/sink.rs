@@ -1,18 +1,14 @@
-//! What carries the filter's configuration to proxies: a file that one Envoy follows, or xDS for a group of them. The rollouts of one place
-//! share it.
+//! A sink carries the filter's configuration to proxies: a file that one Envoy follows, or xDS for a
+//! group of them. The rollouts of one location share its sink.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serin_core::config::sink::SinkLocation;
 use serin_filter::config::{Config, wire};
 use serin_filter::names::{Generation, ServiceName};
 
 use super::RouteError;
-use super::envoy_file::{EnvoyFile, FileError};
-use super::xds_group::{XdsGroup, XdsGroups};
 
 /// A configuration on its way to proxies.
 pub(super) trait ConfigSink: Debug + Send {
@@ -87,43 +83,4 @@ pub(super) type SharedSink = Arc<Mutex<dyn ConfigSink>>;
 /// Nothing is left half done by whoever panicked with it.
 pub(super) fn lock(sink: &SharedSink) -> MutexGuard<'_, dyn ConfigSink + 'static> {
     sink.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The carriers of this process.
-#[derive(Debug, Clone, Default)]
-pub struct ConfigSinks {
-    files: Arc<Mutex<BTreeMap<PathBuf, Weak<Mutex<EnvoyFile>>>>>,
-    groups: Option<Arc<XdsGroups>>,
-}
-
-impl ConfigSinks {
-    /// With an xDS server for groups of proxies.
-    #[must_use]
-    pub fn with_groups(groups: XdsGroups) -> Self {
-        Self { groups: Some(Arc::new(groups)), ..Self::default() }
-    }
-
-    pub(super) fn open(&self, place: &SinkLocation) -> Result<SharedSink, RouteError> {
-        match place {
-            SinkLocation::File(path) => Ok(self.file(path)?),
-            SinkLocation::Group(group) => match &self.groups {
-                Some(groups) => Ok(groups.open(group)? as Arc<Mutex<XdsGroup>>),
-                None => Err(RouteError::NoServer),
-            },
-        }
-    }
-
-    fn file(&self, path: &Path) -> Result<Arc<Mutex<EnvoyFile>>, FileError> {
-        // What a link points to is replaced, not the link.
-        let path = std::fs::canonicalize(path)
-            .map_err(|cause| FileError::Io { path: path.to_owned(), cause })?;
-        let mut open = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|_, file| file.strong_count() > 0);
-        if let Some(file) = open.get(&path).and_then(Weak::upgrade) {
-            return Ok(file);
-        }
-        let file = Arc::new(Mutex::new(EnvoyFile::open(&path)?));
-        open.insert(path, Arc::downgrade(&file));
-        Ok(file)
-    }
 }
