@@ -44,12 +44,13 @@ impl<R> CapacityGate<R> {
     pub(crate) fn scales(&self) -> bool {
         self.check.as_ref().is_some_and(|guard| guard.deployments.scale())
     }
+}
 
-    async fn admit(&self, split: Split) -> Result<(), String> {
-        let Some(guard) = &self.check else { return Ok(()) };
-        let previews = guard.preview == Some(split.generation);
-        match split.candidate > self.share || previews {
-            true => guard.deployments.ensure_capacity(split.candidate).await,
+impl CapacityCheck {
+    async fn admit(&self, split: Split, share: Weight) -> Result<(), String> {
+        let previews = self.preview == Some(split.generation);
+        match split.candidate > share || previews {
+            true => self.deployments.ensure_capacity(split.candidate).await,
             false => Ok(()),
         }
     }
@@ -68,7 +69,9 @@ fn preview(rollout: &Rollout) -> Option<Generation> {
 
 impl<R: Router> Router for CapacityGate<R> {
     async fn apply(&mut self, split: Split) -> Result<(), String> {
-        self.admit(split).await?;
+        if let Some(check) = &self.check {
+            check.admit(split, self.share).await?;
+        }
         self.router.apply(split).await?;
         self.share = split.candidate;
         Ok(())

@@ -192,8 +192,8 @@ mod tests {
             {"name": "wasmcustom.serin.service=.=shop;.;version=.=v3;.;tripped", "value": 0},
             {"name": "wasmcustom.serin.service=.=cart;.;version=.=v4;.;tripped", "value": 1},
             {"name": "wasmcustom.serin.service=.=cart;.;version=.=v2;.;requests", "value": 8},
-            {"name": "wasmcustom.serin.service=.=shop;.;salt=.=3;.;slice=.=10000;.;watched_requests", "value": 6},
-            {"name": "wasmcustom.serin.service=.=cart;.;salt=.=3;.;slice=.=10000;.;watched_requests", "value": 9},
+            {"name": "wasmcustom.serin.service=.=shop;.;salt=.=3;.;slice=.=10000;.;slice_requests", "value": 6},
+            {"name": "wasmcustom.serin.service=.=cart;.;salt=.=3;.;slice=.=10000;.;slice_requests", "value": 9},
             {"histograms": {"supported_quantiles": [0.5]}}]}"#;
         let page = AdminPage::parse(page.as_bytes()).unwrap();
         let failures = [(Stat::Failures(Failure::Reset), 4)].into_iter().collect();

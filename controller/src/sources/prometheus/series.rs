@@ -261,7 +261,7 @@ mod tests {
             {"metric": {"__name__": "serin_latency_ms_bucket", "instance": "a", "service": "shop", "version": "v1.2", "le": "+Inf"}, "value": [1.5, "9"]},
             {"metric": {"__name__": "serin_tripped", "instance": "a", "service": "shop", "version": "v1.2"}, "value": [1.5, "1"]},
             {"metric": {"__name__": "serin_requests", "instance": "a", "service": "shop", "version": "v1.2"}, "value": [1.5, "NaN"]},
-            {"metric": {"__name__": "serin_watched_requests", "instance": "a", "service": "shop", "salt": "3", "slice": "10000"}, "value": [1.5, "6"]},
+            {"metric": {"__name__": "serin_slice_requests", "instance": "a", "service": "shop", "salt": "3", "slice": "10000"}, "value": [1.5, "6"]},
             {"metric": {"__name__": "serin_something_new", "instance": "a", "service": "shop", "version": "v1.2"}, "value": [1.5, "6"]},
             {"metric": {"instance": "a", "serin_made": "scraped"}, "value": [1.5, "1.25"]},
             {"metric": {"__name__": "up", "instance": "a", "serin_made": "up"}, "value": [1.5, "1"]},
