@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use serin_filter::names::{Generation, VersionName};
-use thiserror::Error;
 
 use crate::judge::Ruling;
 use crate::observation::Observation;
 use crate::rollout::event::Event;
 use crate::rollout::machine::{Output, Rollout};
-use crate::rollout::metric::TemplateVariables;
+use crate::rollout::metric::{MetricError, TemplateVariables};
 use crate::split::Split;
 
 /// What puts splits in force.
@@ -68,45 +67,4 @@ pub trait MetricProvider: Send + Sync {
         variables: TemplateVariables<'_>,
         version: &VersionName,
     ) -> impl Future<Output = Result<f64, MetricError>> + Send;
-}
-
-/// A metric has no value.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{message}")]
-pub struct MetricError {
-    /// The kind of the error.
-    pub reason: MetricErrorReason,
-    /// The message for the user. It names the provider and the query.
-    pub message: String,
-}
-
-impl MetricError {
-    /// An error with its message.
-    #[must_use]
-    pub fn new(reason: MetricErrorReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
-}
-
-/// The kinds of [`MetricError`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetricErrorReason {
-    /// The connection failed.
-    Unreachable,
-    /// The provider did not answer in time.
-    Timeout,
-    /// The provider answered with an error status, or refused the query.
-    Rejected,
-    /// The answer has the wrong format or exceeds the size limit.
-    InvalidResponse,
-    /// The answer has no value.
-    NoValue,
-    /// The answer has more than one value.
-    SeveralValues,
-    /// The value is not a finite number.
-    NotANumber,
-    /// A secret file can't be read.
-    Secret,
-    /// The process does not allow the address.
-    Forbidden,
 }

@@ -3,8 +3,10 @@
 pub mod web;
 
 use futures_util::future::{OptionFuture, join, join_all};
-use serin_core::ports::{MetricError, MetricProvider};
-use serin_core::rollout::metric::{Metric, MetricProviderConfig, MetricSample, TemplateVariables};
+use serin_core::ports::MetricProvider;
+use serin_core::rollout::metric::{
+    Metric, MetricError, MetricProviderConfig, MetricSample, TemplateVariables,
+};
 use serin_core::rollout::plan::Plan;
 use serin_filter::names::{ServiceName, VersionName};
 

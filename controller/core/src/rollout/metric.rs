@@ -1,6 +1,7 @@
 //! Metrics other than request counts, such as an instance's memory or a queue's length. This module
 //! holds their queries and rules; a [`MetricProvider`](crate::ports::MetricProvider) reads the values.
 
+mod error;
 mod rule;
 mod sample;
 mod template;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::error::{MetricError, MetricErrorReason};
 pub use self::rule::MetricRule;
 pub use self::sample::MetricSample;
 pub use self::template::{QueryTemplate, QueryTemplateError, TemplateVariables};

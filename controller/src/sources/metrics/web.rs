@@ -14,9 +14,9 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Response, Url};
-use serin_core::ports::{MetricError, MetricErrorReason, MetricProvider};
+use serin_core::ports::MetricProvider;
 use serin_core::rollout::metric::{
-    HeaderSource, TemplateVariables, WebHeader, WebMethod, WebQuery,
+    HeaderSource, MetricError, MetricErrorReason, TemplateVariables, WebHeader, WebMethod, WebQuery,
 };
 use serin_filter::names::VersionName;
 use thiserror::Error;

@@ -3,8 +3,10 @@
 use std::time::SystemTime;
 
 use serin_core::config::prometheus::PrometheusConnection;
-use serin_core::ports::{MetricError, MetricErrorReason, MetricProvider};
-use serin_core::rollout::metric::{QueryTemplate, TemplateVariables};
+use serin_core::ports::MetricProvider;
+use serin_core::rollout::metric::{
+    MetricError, MetricErrorReason, QueryTemplate, TemplateVariables,
+};
 use serin_filter::names::VersionName;
 
 use super::client::{PrometheusClient, QueryError};

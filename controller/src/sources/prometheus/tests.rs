@@ -7,9 +7,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use serin_core::config::prometheus::{Auth, PrometheusConnection};
 use serin_core::observation::FleetDelta;
-use serin_core::ports::{MetricErrorReason, MetricProvider};
+use serin_core::ports::MetricProvider;
 use serin_core::rollout::metric::{
-    Metric, MetricProviderConfig, MetricRule, MetricSample, MetricsPlan, QueryTemplate,
+    Metric, MetricErrorReason, MetricProviderConfig, MetricRule, MetricSample, MetricsPlan,
+    QueryTemplate,
 };
 use serin_core::rollout::plan::Plan;
 use serin_core::spec::Spec;

@@ -1,18 +1,16 @@
 mod world;
 
-use self::world::{BALANCED, TestFault, World};
 use serin_filter::names::{Generation, VersionName};
 use serin_filter::table::Weight;
 
+use self::world::{BALANCED, TestFault, World};
 use super::*;
 use crate::judge;
-use crate::judge::Ruling;
-use crate::judge::Settings;
+use crate::judge::{Ruling, Settings};
 use crate::observation::SliceCounts;
 use crate::rollout::event::{RolloutVerdict, Sensitivity, Summary};
 use crate::rollout::metric::MetricSample;
-use crate::rollout::plan::AaTest;
-use crate::rollout::plan::{Gate, Step};
+use crate::rollout::plan::{AaTest, Gate, Step};
 use crate::split::UserAssignment;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::QueryTemplate;
-use crate::ports::MetricErrorReason;
+use crate::rollout::metric::MetricErrorReason;
 
 /// The request for a metric, and the path of its value in the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

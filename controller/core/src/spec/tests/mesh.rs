@@ -1,9 +1,8 @@
 use serde_json::{Value, json};
-
-use crate::rollout::metric::{MetricProviderConfig, QueryTemplate};
 use serin_filter::config::wire;
 
 use crate::config::mesh::{Destination, Versions};
+use crate::rollout::metric::{MetricProviderConfig, QueryTemplate};
 use crate::spec::{
     DriftPolicy, IstioProxies, Pods, Proxies, RouteKind, Spec, Splitter, StatisticsSource,
 };
