@@ -130,7 +130,7 @@ impl QuerySpec {
             return at(format!("{path}.atMostTimes"), "must be above 0");
         }
         if at_most_times.is_some() && !provider.is_per_version() {
-            let message = "needs {{version}} in the query: the baseline has no value otherwise";
+            let message = "requires {{version}} in the query, to get the baseline's value";
             return at(format!("{path}.atMostTimes"), message);
         }
         if self.consecutive.0 == 0 {
@@ -149,7 +149,7 @@ impl QuerySpec {
             (None, Some(web)) => {
                 return Ok(MetricProviderConfig::Web(web.parse(&format!("{path}.web"))?));
             }
-            _ => return at(path, "exactly one of query and web is needed"),
+            _ => return at(path, "exactly one of query and web is required"),
         };
         let Some(connection) = prometheus.cloned() else {
             return at(format!("{PATH}.prometheus"), "missing; the query needs a Prometheus");
@@ -236,19 +236,19 @@ mod tests {
         for (metrics, expected) in [
             ("      queries: [{ name: a, query: b, atMost: 1 }]".to_owned(), "prometheus: missing"),
             ("      queries: []".to_owned(), "queries: empty"),
-            (query(""), "queries: empty; at least one query is needed"),
+            (query(""), "queries: empty"),
             (
                 format!("{}\n      every: 10ms", query("{ name: a, query: b, atMost: 1 }")),
                 "every: 10ms is below 1s",
             ),
-            (query("{ name: a, query: b }"), "queries[0]: a limit is needed: atMost, atLeast or"),
+            (query("{ name: a, query: b }"), "queries[0]: one of atMost, atLeast and"),
             (query("{ name: a, atMost: 1 }"), "queries[0]: exactly one of query and web"),
             (query("{ name: ' ', query: b, atMost: 1 }"), "queries[0].name: empty"),
             (query("{ name: a, query: '', atMost: 1 }"), "queries[0].query: empty"),
             (query("{ name: a, query: '{{servce}}', atMost: 1 }"), "queries[0].query: {{servce}}"),
             (
                 query("{ name: a, query: b, atMostTimes: 2 }"),
-                "queries[0].atMostTimes: needs {{version}}",
+                "queries[0].atMostTimes: requires {{version}}",
             ),
             (
                 query("{ name: a, query: '{{version}}', atMostTimes: 0 }"),

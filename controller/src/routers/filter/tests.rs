@@ -201,7 +201,7 @@ fn a_file_that_is_not_ours_is_refused_and_left_alone() {
     for (text, expected) in [
         ("", "not JSON"),
         ("{}", "no text at /resources/0/name"),
-        (&SHIPPED.replace("\\\"schema\\\":1", "\\\"schema\\\":2"), "schema 2 is not the one"),
+        (&SHIPPED.replace("\\\"schema\\\":1", "\\\"schema\\\":2"), "schema 2 is unsupported"),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = open(&path, "shop", "v2").unwrap_err().to_string();
