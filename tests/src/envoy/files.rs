@@ -160,21 +160,6 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[should_panic(
-        expected = "the shipped file has no `timeout: 99s` to be replaced by `timeout: 1s`"
-    )]
-    fn a_replacement_that_matches_nothing_is_an_error() {
-        let upstreams = [ports::local(1), ports::local(2)];
-        let setup = Setup::new(upstreams[0], upstreams[1]).replace("timeout: 99s", "timeout: 1s");
-        install(&setup, tempfile::tempdir().expect("a directory").path());
-    }
-}
-
 /// Moves a file with the endpoints of a version into its place.
 ///
 /// # Panics
@@ -196,4 +181,19 @@ pub(crate) fn write_endpoints(file: &PathBuf, version: &str, addresses: &[Socket
     let next = file.with_extension("next");
     std::fs::write(&next, json!({ "resources": [assignment] }).to_string()).expect("a file");
     std::fs::rename(next, file).expect("the file can be replaced");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(
+        expected = "the shipped file has no `timeout: 99s` to be replaced by `timeout: 1s`"
+    )]
+    fn a_replacement_that_matches_nothing_is_an_error() {
+        let upstreams = [ports::local(1), ports::local(2)];
+        let setup = Setup::new(upstreams[0], upstreams[1]).replace("timeout: 99s", "timeout: 1s");
+        install(&setup, tempfile::tempdir().expect("a directory").path());
+    }
 }

@@ -4,8 +4,8 @@
 //! The coin flip uses bad requests only. Where more than one request in ten is "bad", as beyond a
 //! latency boundary near the median, the good ones are nearly as informative, and the coin flip
 //! takes twice the requests. This test uses both. For each bet, with the baseline's recent rate
-//! `p_b` and a rate `p_c` of the candidate above the margin, it takes the point `(q_b, q_c = r*q_b
-//! + d)` of the null nearest to them in Kullback-Leibler divergence for these numbers of requests,
+//! `p_b` and a rate `p_c` of the candidate above the margin, it takes the point
+//! `(q_b, q_c = r*q_b + d)` of the null nearest to them in Kullback-Leibler divergence for these numbers of requests,
 //! and gains
 //!
 //! ```text

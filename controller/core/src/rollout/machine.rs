@@ -345,7 +345,7 @@ impl Rollout {
                 }
             }
             MachinePhase::Baking { step, baked, .. }
-                if self.blocker.is_none() && !self.pause.is_some() =>
+                if self.blocker.is_none() && self.pause.is_none() =>
             {
                 let (step, baked) = (*step, *baked);
                 let passed = self.freeze_end.is_none() && self.gate_is_open(step, baked);
@@ -354,15 +354,13 @@ impl Rollout {
                     self.open_gate(now, step, outputs);
                 }
             }
-            MachinePhase::AaTesting { .. }
-                if !self.pause.is_some() && self.freeze_end.is_none() =>
-            {
+            MachinePhase::AaTesting { .. } if self.pause.is_none() && self.freeze_end.is_none() => {
                 self.choose_salt(now, outputs)
             }
             MachinePhase::Promoted { since } if now >= *since + self.plan.window => {
                 self.end(now, None, outputs);
             }
-            MachinePhase::Preparing if !self.pause.is_some() && self.freeze_end.is_none() => {
+            MachinePhase::Preparing if self.pause.is_none() && self.freeze_end.is_none() => {
                 self.start_first_step(now, outputs);
             }
             MachinePhase::Reverting { reason } => {

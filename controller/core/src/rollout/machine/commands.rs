@@ -97,9 +97,9 @@ impl Rollout {
             }
             Action::Pause => Ok(self.pause == Some(Pause::UntilResumed)),
             Action::PauseFor => Ok(false),
-            Action::Resume => Ok(!self.pause.is_some()),
+            Action::Resume => Ok(self.pause.is_none()),
             Action::Approve | Action::Advance => self.is_gate_passed(command),
-            Action::Promote => Ok(self.promote_requested && !self.pause.is_some()),
+            Action::Promote => Ok(self.promote_requested && self.pause.is_none()),
             Action::Abort => Ok(false),
             Action::Undo => refuse(format!("{candidate} is not promoted yet; abort takes it back")),
         }

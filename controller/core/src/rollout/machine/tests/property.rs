@@ -176,7 +176,7 @@ fn look(world: &mut World) {
     world.look();
     let opened = told!(world, Event::GateOpened { .. }) > gates;
     let moves = opened && told!(world, Event::PauseExpired) == released;
-    assert!(!moves || !before.pause.is_some(), "a paused rollout moves");
+    assert!(!moves || before.pause.is_none(), "a paused rollout moves");
     assert!(
         !opened || before.freeze_end.is_none() || before.promote_requested,
         "a frozen rollout moves"
