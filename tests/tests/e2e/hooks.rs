@@ -126,7 +126,7 @@ async fn a_server_reads_the_files_of_rollouts_from_one_directory_only() {
     let server = Server::started_with(world.envoy.dir(), &["--secrets", &secrets]).await;
     let without = format!("{secrets}/../key");
     let refused = server.refused(&["apply", &named(without)]).await;
-    assert!(refused.contains(&format!("is not in {secrets}")), "{refused}");
+    assert!(refused.contains(&format!("is outside of {secrets}")), "{refused}");
     assert_eq!(server.ok(&["status"]).await.len(), 0);
     server.ok(&["apply", &named(within)]).await;
 }

@@ -19,7 +19,7 @@ impl Spec {
             let file_name = file.display();
             let Some(directory) = directory else {
                 let message =
-                    format!("{file_name} is not allowed; configure a directory for secret files");
+                    format!("{file_name} is not allowed; set --secrets, the directory for secret files");
                 return at(path, message);
             };
             let has_parent = file.components().any(|part| part == Component::ParentDir);
