@@ -55,7 +55,8 @@ generate_openapi() {
 
 build() {
   export GOROOT=$work/root/usr/lib/go-1.15 GOPATH=$work/go GOCACHE=$work/cache
-  export GO111MODULE=off GOFLAGS= GOPROXY=off CGO_ENABLED=0 PATH=$work/root/usr/lib/go-1.15/bin:$PATH
+  # The settings of a newer Go on the machine may have flags that this one does not know.
+  export GOENV=off GO111MODULE=off GOFLAGS= GOPROXY=off CGO_ENABLED=0 PATH=$work/root/usr/lib/go-1.15/bin:$PATH
   cd "$kubernetes"
   generate_openapi
   local flags="-s -w" package
