@@ -180,14 +180,16 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
     /// Hands a turn to the state machine and has the outcome kept. A rollback is put in force before that: nothing may keep it
     /// waiting. Whatever else can't be kept is not done, as after a crash nobody would know of it; what was seen counts all the same.
     async fn decide(&mut self, turn: EngineInput) -> Vec<Output> {
+        // The sender of a command that has gone does not expect it to be carried out any more.
+        if matches!(&turn, EngineInput::Command(_, reply) if reply.is_closed()) {
+            return Vec::new();
+        }
         let now = self.now();
         let rollout = &mut self.rollout;
         let before = rollout.clone();
         let mut outputs = rollout.freeze(now, frozen(rollout.plan()));
         outputs.extend(match &turn {
             EngineInput::Input(input) => rollout.step(now, input.clone()),
-            // Whoever has gone does not expect it to be done any more.
-            EngineInput::Command(_, reply) if reply.is_closed() => return Vec::new(),
             EngineInput::Command(order, _) => match rollout.execute(now, order.clone()) {
                 Ok(outputs) => outputs,
                 Err(refused) => {

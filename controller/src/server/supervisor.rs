@@ -555,12 +555,14 @@ impl Journal for SqliteJournal {
             Err(error) => {
                 self.metrics.on_store_write(false);
                 self.readiness.record_write(Err(error.to_string()));
-                // A rollback goes on, and is told later; the rest is not done.
-                self.unpersisted.truncate(if rollout.is_rolling_back() {
-                    MAX_UNPERSISTED_EVENTS
-                } else {
-                    waiting
-                });
+                // A rollback goes on and persists its newest events later; the rest is not done.
+                match rollout.is_rolling_back() {
+                    true => {
+                        let excess = self.unpersisted.len().saturating_sub(MAX_UNPERSISTED_EVENTS);
+                        self.unpersisted.drain(..excess);
+                    }
+                    false => self.unpersisted.truncate(waiting),
+                }
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!(%error, "store write failed; the rollout waits");
                 }

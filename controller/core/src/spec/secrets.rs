@@ -18,8 +18,9 @@ impl Spec {
         for (path, file) in self.secrets() {
             let file_name = file.display();
             let Some(directory) = directory else {
-                let message =
-                    format!("{file_name} is not allowed; set --secrets, the directory for secret files");
+                let message = format!(
+                    "{file_name} is not allowed; set --secrets, the directory for secret files"
+                );
                 return at(path, message);
             };
             let has_parent = file.components().any(|part| part == Component::ParentDir);
