@@ -47,15 +47,15 @@ async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
     let loads = fleet.load(RATE);
     let spec = fleet.spec().step("20%", 2 * SECOND, 50).step("100%", SECOND, 50);
     let broken = &fleet.envoys[7];
-    let (module, elsewhere) = (broken.module(), broken.dir().join("elsewhere.wasm"));
+    let (module, moved) = (broken.module(), broken.dir().join("moved.wasm"));
     fleet.server().apply(&spec).await;
     fleet.until_live(1).await;
-    std::fs::rename(&module, &elsewhere).expect("the module is there");
-    let (admin, all) = (broken.admin().to_string(), format!("of {ENVOYS} proxies some refused"));
+    std::fs::rename(&module, &moved).expect("the module is there");
+    let (admin, all) = (broken.admin().to_string(), format!("some of {ENVOYS} proxies rejected"));
     fleet
-        .until_blocked(&[&all, "keep the split before it", &admin, "edge-7: ", "serin.wasm"])
+        .until_blocked(&[&all, "keep the previous split", &admin, "edge-7: ", "serin.wasm"])
         .await;
-    std::fs::rename(&elsewhere, &module).expect("it was there");
+    std::fs::rename(&moved, &module).expect("it was there");
     let (code, events) = fleet.server().watch("shop").await;
     assert_eq!((code, &end(&events)["confirmed"]), (Some(0), &true.into()), "{events:?}");
     fleet.assert_all_run(&end(&events)["generation"]).await;
