@@ -1,4 +1,4 @@
-//! Carries a rollout out: looks at the proxies when the state machine wants to, and does what it asks.
+//! Runs a rollout: polls the proxies at the state machine's intervals, and executes its outputs.
 
 pub mod envoy;
 
@@ -24,37 +24,37 @@ pub(crate) use crate::engine::envoy::{reassigned_users, running};
 use crate::sources::metrics::MetricSampler;
 use crate::webhooks;
 
-/// What people want of a rollout under way.
+/// A control message to a running rollout.
 #[derive(Debug)]
 pub enum ControlMessage {
     /// An [`Input::Interrupt`].
     Interrupt,
-    /// An order, and where to say what became of it.
+    /// A command, and the channel for its result.
     Command(Command, oneshot::Sender<Result<(), Rejected>>),
 }
 
-/// A rollout as it is when it begins, or goes on after a restart.
+/// The state of a rollout at its start, or after a restart.
 #[derive(Debug)]
 pub struct RunState {
     /// The state.
     pub rollout: Rollout,
-    /// What came of it.
+    /// Its outputs.
     pub outputs: Vec<Output>,
-    /// Time since the rollout began.
+    /// Time since the rollout started.
     pub at: Duration,
 }
 
-/// What carries a rollout out, and where the evidence comes from.
+/// The engine of one rollout, with its router and its source of evidence.
 #[derive(Debug)]
 pub struct Engine<R, S> {
-    /// Puts splits in force.
+    /// Applies splits.
     pub router: R,
-    /// Tells what the versions do.
+    /// Polls the fleet.
     pub source: S,
 }
 
 impl<R: Router, S: Source> Engine<R, S> {
-    /// Carries a rollout out to its end. What the course begins with has been kept.
+    /// Runs a rollout to its end. The journal already contains the initial state.
     pub async fn run(
         self,
         course: RunState,
@@ -85,30 +85,30 @@ impl<R: Router, S: Source> Engine<R, S> {
     }
 }
 
-/// A rollout under way.
+/// A running rollout.
 struct Driver<'o, R, O> {
     router: R,
     journal: &'o mut O,
     control: mpsc::Receiver<ControlMessage>,
-    /// Where calls that have ended say how.
+    /// Receives the results of calls.
     results_sender: mpsc::UnboundedSender<Input>,
     results: mpsc::UnboundedReceiver<Input>,
-    /// Ended with the rollout.
+    /// The calls in flight; they are cancelled when the rollout ends.
     calls: JoinSet<()>,
     metric_sampler: Option<Arc<MetricSampler>>,
     rollout: Rollout,
-    /// Time of the rollout when it was begun here.
+    /// Time of the rollout when this process started it.
     at: Duration,
     began: Instant,
 }
 
-/// What comes next.
+/// The next input.
 enum EngineInput {
     Input(Input),
     Command(Command, oneshot::Sender<Result<(), Rejected>>),
 }
 
-/// No rollout goes on for ever.
+/// The loop never returns a value.
 enum Never {}
 
 impl<R: Router, O: Journal> Driver<'_, R, O> {
@@ -120,7 +120,7 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
         let mut looked = Instant::now();
         self.execute(outputs).await?;
         loop {
-            // What was taken meanwhile may want to look sooner.
+            // An input may shorten the poll interval.
             while self
                 .until_input(pin!(sleep_until(looked + self.rollout.next_poll())))
                 .await?
@@ -154,7 +154,7 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
         self.at + self.began.elapsed()
     }
 
-    /// Waits for the future, or takes what comes first: then `None`.
+    /// Waits for the future, or returns `None` after it handles an earlier input.
     async fn until_input<T>(
         &mut self,
         future: Pin<&mut impl Future<Output = T>>,
@@ -171,14 +171,15 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
         ControlFlow::Continue(None)
     }
 
-    /// Takes a turn and does what comes of it.
+    /// Handles an input and executes the outputs.
     async fn handle(&mut self, turn: EngineInput) -> ControlFlow<Summary> {
         let outputs = self.decide(turn).await;
         self.execute(outputs).await
     }
 
-    /// Hands a turn to the state machine and has the outcome kept. A rollback is put in force before that: nothing may keep it
-    /// waiting. Whatever else can't be kept is not done, as after a crash nobody would know of it; what was seen counts all the same.
+    /// Passes an input to the state machine and persists the outcome. A rollback is applied
+    /// before it is persisted, because nothing may delay it. If persistence fails, other outputs
+    /// are dropped, since a crash would lose them; the samples count all the same.
     async fn decide(&mut self, turn: EngineInput) -> Vec<Output> {
         // The sender of a command that has gone does not expect it to be carried out any more.
         if matches!(&turn, EngineInput::Command(_, reply) if reply.is_closed()) {
@@ -200,7 +201,7 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
             },
         });
         if rollout.is_rolling_back() && !before.is_rolling_back() {
-            // If that fails it is tried again with all the rest.
+            // A failed write is retried with the other outputs.
             let _ = self.router.apply(rollout.split()).await;
         }
         match self.journal.commit(now, rollout, &outputs).await {
@@ -222,7 +223,7 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
         outputs
     }
 
-    /// Does what the state machine wants, and breaks with the summary when the rollout is over.
+    /// Executes the outputs, and breaks with the summary when the rollout ends.
     async fn execute(&mut self, mut outputs: Vec<Output>) -> ControlFlow<Summary> {
         loop {
             let mut failed = None;
@@ -261,11 +262,11 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
         });
     }
 
-    /// Has the state machine told what the future gives, while all else goes on.
+    /// Runs a query in the background and sends its result to the state machine.
     fn spawn_query(&mut self, question: impl Future<Output = Input> + Send + 'static) {
         let answered = self.results_sender.clone();
         self.calls.spawn(async move {
-            // Nobody waits for the answer once the rollout is over.
+            // The send fails only after the rollout ended.
             let _ = answered.send(question.await);
         });
         while self.calls.try_join_next().is_some() {}
@@ -273,16 +274,16 @@ impl<R: Router, O: Journal> Driver<'_, R, O> {
 }
 
 impl EngineInput {
-    /// Says what became of an order.
+    /// Sends the result of a command.
     fn answer(self, answer: Result<(), Rejected>) {
         if let Self::Command(_, reply) = self {
-            // Whoever does not wait for the answer does not need it.
+            // The send fails only if the caller no longer waits.
             let _ = reply.send(answer);
         }
     }
 }
 
-/// The end of the freeze that the plan is in.
+/// The end of the present freeze.
 pub(crate) fn frozen(plan: &Plan) -> Option<String> {
     plan.freezes.until(jiff::Timestamp::now()).map(|until| until.to_string())
 }

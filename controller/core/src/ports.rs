@@ -1,4 +1,4 @@
-//! What the engine needs of the world, as traits: each has an implementation for plain Envoy and one for a cluster.
+//! The engine's ports. Each has an implementation for plain Envoy and one for a cluster.
 
 use std::time::Duration;
 
@@ -11,46 +11,48 @@ use crate::rollout::machine::{Output, Rollout};
 use crate::rollout::metric::{MetricError, TemplateVariables};
 use crate::split::Split;
 
-/// What puts splits in force.
+/// Applies splits to the proxies.
 pub trait Router: Send {
-    /// Puts a split in force, with the least movement of users. To apply the same split again changes nothing.
+    /// Applies a split with the fewest reassigned users. Repeating the same split has no effect.
     ///
     /// # Errors
-    /// Why it could not, in words for the user. The split before is still in force.
+    /// The error as a message for the user. The previous split remains in force.
     fn apply(&mut self, split: Split) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// The rollout's generation that a proxy carries which says that it runs this one: what is given to proxies may carry several rollouts.
+    /// Maps the generation that a proxy reports to the rollout's own: one configuration may carry
+    /// several rollouts.
     fn generation_at(&self, running: Generation) -> Generation;
 
-    /// Who refuses what was asked, and why; `None` where proxies do not tell.
+    /// The proxies that rejected the last split, with their reasons; `None` if proxies report
+    /// none.
     fn rejection_reason(&self) -> Option<String> {
         None
     }
 }
 
-/// Where evidence comes from.
+/// The source of evidence.
 pub trait Source: Send {
-    /// Looks now. To drop the future before it ends loses nothing.
+    /// Polls the fleet. Cancellation loses no counts.
     fn observe(&mut self) -> impl Future<Output = Observation> + Send;
 }
 
-/// Who wants to know what happens, and keeps it.
+/// Persists a rollout and receives its events.
 pub trait Journal: Send {
-    /// Keeps the state and what came of it, before it is acted on.
+    /// Persists the state and its outputs before the engine executes them.
     ///
     /// # Errors
-    /// It can't be kept. Then nothing is done, unless traffic goes back.
+    /// The write failed. The engine executes nothing, except during a rollback.
     fn commit(
         &mut self,
         at: Duration,
         rollout: &Rollout,
         outputs: &[Output],
     ) -> impl Future<Output = Result<(), String>> + Send;
-    /// Something happened, `at` this time since the rollout began.
+    /// Receives an event, `at` this time since the rollout started.
     fn event(&mut self, at: Duration, event: &Event);
-    /// The judge has ruled on a block.
+    /// Receives a ruling of the judge on a block.
     fn ruling(&mut self, ruling: &Ruling);
-    /// A look began so much later than it was due, and took so long until what came of it was kept and done.
+    /// Receives a poll's delay, and its duration including persistence and effects.
     fn on_poll(&mut self, late: Duration, took: Duration) {
         let _ = (late, took);
     }

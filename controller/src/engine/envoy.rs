@@ -1,4 +1,4 @@
-//! A rollout at Envoys whose filters follow one file.
+//! A rollout on Envoys whose filters follow one file.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ use crate::routers::{ConfigSinks, RouteError};
 use crate::sources::AnySource;
 use crate::sources::fleet::Scraper;
 
-/// How long a filter may take to report for the first time: its proxy may just have been started.
+/// The time limit for a filter's first report, since its proxy may have just started.
 const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Why a rollout could not begin. Nothing was changed.
+/// A rollout could not start. Nothing was changed.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum StartError {
@@ -54,12 +54,12 @@ pub enum StartError {
     NoFilterAt { proxies: String },
 }
 
-/// What the rollouts of a process have in common.
+/// The shared state of all rollouts of a process.
 #[derive(Debug, Clone, Default)]
 pub struct EngineContext {
-    /// What carries the filter's configuration: each is opened once.
+    /// The configuration sinks; each is opened once.
     pub sinks: ConfigSinks,
-    /// Reads proxies: each page is read once for all who want it at about the same time.
+    /// Scrapes proxies; concurrent readers share one scrape of a page.
     pub scraper: Scraper,
 }
 
@@ -67,11 +67,11 @@ pub struct EngineContext {
 pub type EnvoyEngine = Engine<FilterRouter, AnySource>;
 
 impl EnvoyEngine {
-    /// Makes sure that a rollout can begin, and that nobody is taken from a version that they have met, unless `anew` allows that. `run` tells
-    /// it from all others of its name.
+    /// Checks that a rollout can start, and that no user is reassigned from a version that they
+    /// have met, unless `anew` allows it. `run` distinguishes rollouts of the same name.
     ///
     /// # Errors
-    /// It can't.
+    /// A check failed.
     pub async fn begin(
         shared: &EngineContext,
         spec: Spec,
@@ -87,7 +87,7 @@ impl EnvoyEngine {
             .map_err(refused(&envoy.sink))?;
         let candidate = file.candidate();
         if candidate > Weight::ZERO {
-            // They stay with it: to choose another salt now would take them away.
+            // A new salt would reassign these users.
             plan.drop_aa_test();
         }
         plan.filter_aa_test()
@@ -104,7 +104,7 @@ impl EnvoyEngine {
         let (service, filter) = (plan.service.clone(), file.filter());
         let mut source = AnySource::new(envoy.source, &shared.scraper, service, filter);
         let running = running(&mut source).await?;
-        // Where another rollout has written meanwhile, this one counts for itself.
+        // If another rollout wrote meanwhile, this one counts its own generations.
         let generation = match running > file.sink_generation() {
             true => running,
             false => file.generation(),
@@ -114,12 +114,12 @@ impl EnvoyEngine {
         Ok((Self { router: file, source }, RunState { rollout, outputs, at: Duration::ZERO }))
     }
 
-    /// Goes on with a rollout where it was `at` this time since it began: its split is asked for again, under the same generation.
-    /// If the file is ahead, without more users at the candidate, that was a rollback, which is done before it is
-    /// stored, and is done again, under the same generation.
+    /// Resumes a rollout, `at` this time since it started, and requests its split again under the
+    /// same generation. If the file is ahead of the state without more users on the candidate, a
+    /// rollback was applied but not persisted; it is repeated under the same generation.
     ///
     /// # Errors
-    /// The file can't be opened. Whether the proxy is there does not matter yet.
+    /// The file can't be opened. The proxy need not be reachable yet.
     pub fn resume(
         shared: &EngineContext,
         spec: Spec,
@@ -145,7 +145,7 @@ impl EnvoyEngine {
     }
 }
 
-/// The Envoys of a rollout, if it is for any that are not in a mesh.
+/// The Envoys of a rollout, unless it runs only in a mesh.
 fn envoy(proxies: Proxies) -> Result<EnvoyProxies, StartError> {
     match proxies {
         Proxies::Envoy(envoy) => Ok(envoy),
@@ -159,7 +159,8 @@ fn refused(place: &SinkLocation) -> impl FnOnce(RouteError) -> StartError {
     move |cause| StartError::Route { field, cause }
 }
 
-/// Waits until every proxy that answers runs the filter, and gives the newest generation that any of them runs.
+/// Waits until every reachable proxy runs the filter, and returns the newest generation among
+/// them.
 pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, StartError> {
     let deadline = Instant::now() + FIRST_REPORT_TIMEOUT;
     loop {
@@ -184,7 +185,8 @@ pub(crate) async fn running(source: &mut impl Source) -> Result<Generation, Star
     }
 }
 
-/// What speaks against beginning at the first step: users who would be taken from a version that they have met.
+/// The reason not to start at the first step: users whom it would reassign from a version that
+/// they have met.
 pub(crate) fn reassigned_users(plan: &Plan, present: Weight, others: Weight) -> Option<String> {
     let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight());
     let Plan { service, baseline, candidate, .. } = plan;

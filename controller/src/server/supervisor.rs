@@ -1,5 +1,5 @@
-//! Many rollouts, kept in a store: begins them, one at a time for a service, goes on with them after a restart, and
-//! hands orders on to them.
+//! The supervisor of stored rollouts. It starts them, one at a time for a service, resumes them
+//! after a restart, and forwards commands to them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,19 +26,19 @@ use crate::telemetry::{self, RolloutMetrics};
 
 mod readiness;
 
-/// Orders that may wait for a rollout to take them.
+/// The maximum number of commands that wait for a rollout.
 const CHANNEL_CAPACITY: usize = 16;
 
-/// Events of a rollback that may wait for the store.
+/// The maximum number of rollback events that wait for the store.
 const MAX_UNPERSISTED_EVENTS: usize = 1_000;
 
-/// How often what is kept is looked through for what is old.
+/// The interval between purges of the store.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// What can't be done now is tried again after this time.
+/// The interval between retries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why something that was asked for is not done. Nothing was changed, but for [`SupervisorError::Start`].
+/// A request failed. Nothing was changed, except with [`SupervisorError::Start`].
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum SupervisorError {
@@ -58,33 +58,34 @@ pub enum SupervisorError {
     Store(#[from] StoreError),
 }
 
-/// Runs what is in the store.
+/// Runs the rollouts in the store.
 #[derive(Debug)]
 pub struct Supervisor {
     options: SupervisorOptions,
     context: EngineContext,
     store: Arc<Store>,
     running: Mutex<HashMap<i64, RunningRollout>>,
-    /// Changes whenever anything has been kept: there may be events to read.
+    /// Changes after each write: new events may exist.
     new_events: watch::Sender<u64>,
-    /// Held while rollouts are begun: two at once must not take the same service.
+    /// Held during starts, so that two rollouts never take the same service.
     start_lock: tokio::sync::Mutex<()>,
     readiness: Arc<Readiness>,
     metrics: Arc<RolloutMetrics>,
 }
 
-/// What a runner may do.
+/// The options of a supervisor.
 #[derive(Debug, Clone)]
 pub struct SupervisorOptions {
     /// Whether hooks may be commands.
     pub allow_commands: bool,
-    /// The directory of the secrets that rollouts may name, unless they may run commands anyway.
+    /// The directory of the secrets that rollouts may name. Rollouts that may run commands are
+    /// not confined to it.
     pub secrets: Option<PathBuf>,
-    /// For how long what has ended is kept.
+    /// The retention time of ended rollouts.
     pub retention: Duration,
 }
 
-/// A rollout under way.
+/// A running rollout.
 #[derive(Debug)]
 struct RunningRollout {
     service: String,
@@ -93,10 +94,10 @@ struct RunningRollout {
 }
 
 impl Supervisor {
-    /// Takes the store over, and goes on with what is under way in it.
+    /// Opens a supervisor on the store, and resumes its running rollouts.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The store can't be read.
     pub async fn start(
         store: Arc<Store>,
         options: SupervisorOptions,
@@ -119,7 +120,7 @@ impl Supervisor {
                 tracing::error!(rollout = entry.id, %error, "rollout not resumed");
             }
         }
-        // A proxy may keep it waiting; whoever asks is answered meanwhile.
+        // A proxy may delay this, so it runs in the background and requests are served meanwhile.
         let taking_over = supervisor.clone();
         tokio::spawn(async move {
             taking_over.begin_queued_with_retry().await;
@@ -129,7 +130,7 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Forgets what has been kept for long enough, now and then.
+    /// Purges expired rollouts at intervals.
     async fn purge_expired(self: Arc<Self>) {
         loop {
             let keep =
@@ -142,16 +143,16 @@ impl Supervisor {
         }
     }
 
-    /// Measurements of all rollouts.
+    /// Metrics of all rollouts.
     #[must_use]
     pub fn metrics(&self) -> &RolloutMetrics {
         &self.metrics
     }
 
-    /// Whether it has taken over what was in the store, and can write it.
+    /// Checks that the supervisor has resumed the stored rollouts and can write the store.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why it is not ready.
     pub fn ready(&self) -> Result<(), String> {
         self.readiness.check(&self.store)
     }
@@ -160,11 +161,12 @@ impl Supervisor {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a rollout on: begins it, or queues it behind the one that has its service. If it replaces others, those of its
-    /// service are aborted: what is under way goes back to its baseline first.
+    /// Adds a rollout: starts it, or queues it behind the rollout that has its service. If it
+    /// replaces others, the supervisor aborts those of its service; a running one rolls back
+    /// first.
     ///
     /// # Errors
-    /// It is not valid, or can't begin.
+    /// It is invalid, or can't start.
     pub async fn apply(
         self: &Arc<Self>,
         text: &str,
@@ -190,7 +192,8 @@ impl Supervisor {
         Ok(spec)
     }
 
-    /// Aborts what is under way or queued for this service, but for this rollout. What is promoted already stays so, and is waited for.
+    /// Aborts the running and queued rollouts of this service, except this one. A promoted
+    /// rollout stays promoted; the queue waits for its end.
     async fn replace(&self, id: i64, service: &str) -> Result<(), SupervisorError> {
         for entry in self.store.list()? {
             let live = matches!(entry.phase, QueueState::Queued | QueueState::Running);
@@ -205,7 +208,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Aborts a rollout, which may begin meanwhile. That it can't be aborted is no failure.
+    /// Aborts a rollout, which may start meanwhile. A rejected abort is not an error.
     async fn abort_in_any_state(
         &self,
         entry: RolloutEntry,
@@ -228,7 +231,8 @@ impl Supervisor {
         }
     }
 
-    /// Begins once more what has ended otherwise than by promotion. If that is under way already, gives that.
+    /// Retries a rollout that ended without promotion. Returns the retry that is already in
+    /// progress, if any.
     async fn retry(
         self: &Arc<Self>,
         entry: RolloutEntry,
@@ -246,7 +250,7 @@ impl Supervisor {
         };
         let spec = self.parse_spec(&entry.spec)?;
         let id = {
-            // Who retries at the same time gets the same one.
+            // Concurrent retries return the same rollout.
             let _one_at_a_time = self.start_lock.lock().await;
             if let Some(retry) = self.store.list()?.into_iter().find(is_retry) {
                 return Ok(retry);
@@ -258,7 +262,7 @@ impl Supervisor {
 
     async fn begin_added(self: &Arc<Self>, id: i64) -> Result<RolloutEntry, SupervisorError> {
         let supervisor = self.clone();
-        // Whoever asked may go away before it has begun.
+        // The caller may disconnect before the rollout starts.
         let begun = tokio::spawn(async move { supervisor.begin_queued().await });
         if let Ok(begun) = begun.await {
             begun?;
@@ -272,7 +276,7 @@ impl Supervisor {
         }
     }
 
-    /// Begins what can begin, as soon as the store lets it.
+    /// Starts queued rollouts, with retries until the store can be written.
     async fn begin_queued_with_retry(self: &Arc<Self>) {
         while let Err(error) = self.begin_queued().await {
             tracing::warn!(%error, "queued rollouts not started");
@@ -280,12 +284,12 @@ impl Supervisor {
         }
     }
 
-    /// Begins what can begin, in the order in which it came.
+    /// Starts the queued rollouts whose services are free, in the order of submission.
     async fn begin_queued(self: &Arc<Self>) -> Result<(), StoreError> {
         let _one_at_a_time = self.start_lock.lock().await;
         let entries = self.store.list()?;
         let of = |phase| entries.iter().filter(move |entry| entry.phase == phase);
-        // Those too that are under way, but can't go on.
+        // Includes running rollouts that could not resume.
         let running: Vec<_> = of(QueueState::Running).map(|entry| entry.service.as_str()).collect();
         for entry in of(QueueState::Queued).collect::<Vec<_>>().into_iter().rev() {
             match self.parse_spec(&entry.spec) {
@@ -312,7 +316,7 @@ impl Supervisor {
         }
     }
 
-    /// Wakes whoever waits for events.
+    /// Wakes the subscribers of events.
     fn notify_events(&self) {
         self.new_events.send_modify(|times| *times += 1);
     }
@@ -321,7 +325,7 @@ impl Supervisor {
         self.running().values().any(|active| active.service == spec.plan.service.as_str())
     }
 
-    /// Goes on with a rollout that a process before this one left under way.
+    /// Resumes a rollout of a previous process.
     fn resume(self: &Arc<Self>, entry: &RolloutEntry) -> Result<(), SupervisorError> {
         let spec = self.parse_spec(&entry.spec)?;
         let (id, service) = (entry.id, entry.service.clone());
@@ -360,10 +364,10 @@ impl Supervisor {
         tokio::spawn(task.instrument(span));
     }
 
-    /// Gives an order.
+    /// Executes a command.
     ///
     /// # Errors
-    /// It makes no sense, or there is no such rollout.
+    /// The command is rejected, or the rollout does not exist.
     pub async fn execute(
         self: &Arc<Self>,
         id: i64,
@@ -376,7 +380,7 @@ impl Supervisor {
         }
     }
 
-    /// Has a rollout under way take an order.
+    /// Forwards a command to a running rollout.
     async fn forward_command(
         &self,
         entry: RolloutEntry,
@@ -389,7 +393,7 @@ impl Supervisor {
         let over = || SupervisorError::Rejected(Rejected(format!("rollout {id} is not under way")));
         let control = self.running().get(&id).map(|active| active.control.clone());
         if control.is_none() && entry.phase == QueueState::Running && command.skips_confirmation() {
-            // What was kept of it can't be read.
+            // The stored state can't be read.
             self.store.fail(id, &abandon_reason(&command))?;
             self.notify_events();
             return self.entry(id);
@@ -401,7 +405,7 @@ impl Supervisor {
         Ok(entry)
     }
 
-    /// Takes a rollout out of the queue.
+    /// Removes a rollout from the queue.
     async fn withdraw(&self, id: i64, command: &Command) -> Result<RolloutEntry, SupervisorError> {
         let _nobody_begins_it = self.start_lock.lock().await;
         if self.entry(id)?.phase != QueueState::Queued {
@@ -412,53 +416,54 @@ impl Supervisor {
         self.entry(id)
     }
 
-    /// A rollout.
+    /// One rollout.
     ///
     /// # Errors
-    /// There is none of this number.
+    /// No rollout has this number.
     pub fn entry(&self, id: i64) -> Result<RolloutEntry, SupervisorError> {
         self.store.get(id)?.ok_or(SupervisorError::Unknown(id))
     }
 
-    /// All rollouts, the last first.
+    /// All rollouts, the newest first.
     ///
     /// # Errors
-    /// They can't be read.
+    /// The store can't be read.
     pub fn entries(&self) -> Result<Vec<RolloutEntry>, SupervisorError> {
         Ok(self.store.list()?)
     }
 
-    /// Where a rollout stands; `None` unless it is under way.
+    /// The status of a rollout; `None` unless it runs.
     #[must_use]
     pub fn status(&self, id: i64) -> Option<RolloutStatus> {
         self.running().get(&id)?.status.borrow().clone()
     }
 
-    /// What was told of a rollout after the event with this sequence number, as JSON, in order.
+    /// The events of a rollout after this sequence number, as JSON, in order.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The store can't be read.
     pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, SupervisorError> {
         Ok(self.store.events(id, after)?)
     }
 
-    /// Changes when there may be more events.
+    /// Changes when new events may exist.
     #[must_use]
     pub fn subscribe_events(&self) -> watch::Receiver<u64> {
         self.new_events.subscribe()
     }
 }
 
-/// How a rollout gets under way.
+/// The start mode of a rollout.
 enum StartMode {
     /// At its first step.
     Ready(Box<(EnvoyEngine, RunState)>),
-    /// Where it was when the process before this one ended.
+    /// From the last state of the previous process.
     Restored(Box<(Spec, Checkpoint)>),
 }
 
 impl StartMode {
-    /// Opens the proxy's file, for as long as it takes. Nothing can be ordered until then, but to give it up: then `None`.
+    /// Opens the proxy's file, with retries. Meanwhile the only valid command is to abandon the
+    /// rollout; then returns `None`.
     async fn ready(
         self,
         shared: &EngineContext,
@@ -473,7 +478,7 @@ impl StartMode {
         loop {
             let error = match EnvoyEngine::resume(shared, spec.clone(), rollout.clone(), at) {
                 Ok((engine, course)) => {
-                    // What begins anew here is a rollback, which waits for nothing.
+                    // This commit belongs to a rollback, which waits for nothing.
                     let _ = journal.commit(at, &course.rollout, &course.outputs).await;
                     return Some((engine, course));
                 }
@@ -495,7 +500,7 @@ impl StartMode {
                 ))),
             };
             let given_up = answer.is_ok();
-            // Whoever does not wait for the answer does not need it.
+            // The send fails only if the caller no longer waits.
             let _ = reply.send(answer);
             if given_up {
                 return None;
@@ -504,7 +509,7 @@ impl StartMode {
     }
 }
 
-/// Keeps what happens in one rollout.
+/// The journal of one rollout in the store.
 struct SqliteJournal {
     id: i64,
     store: Arc<Store>,
@@ -512,14 +517,14 @@ struct SqliteJournal {
     readiness: Arc<Readiness>,
     metrics: Arc<RolloutMetrics>,
     status: watch::Sender<Option<RolloutStatus>>,
-    /// What was done, but could not be kept yet.
+    /// Executed outputs that are not persisted yet.
     unpersisted: Vec<Output>,
-    /// Whether nothing can be kept, as was said.
+    /// Whether the last write failed and a warning was logged.
     failing: bool,
 }
 
 impl SqliteJournal {
-    /// Keeps that the rollout was given up where nobody knows what the proxies do.
+    /// Records that the rollout was abandoned while the proxies' state is unknown.
     fn abandon(&self, command: &Command) -> Result<(), StoreError> {
         self.store.fail(self.id, &abandon_reason(command))?;
         self.new_events.send_modify(|times| *times += 1);
@@ -527,7 +532,7 @@ impl SqliteJournal {
     }
 }
 
-/// How a rollout ends that could not go on.
+/// The outcome of an abandoned rollout.
 fn abandon_reason(command: &Command) -> String {
     format!("given up where it stood, the proxies unchanged: {command}")
 }
@@ -542,7 +547,7 @@ impl Journal for SqliteJournal {
         let is_told = |output: &&Output| matches!(output, Output::Emit(_));
         let waiting = self.unpersisted.len();
         self.unpersisted.extend(outputs.iter().filter(is_told).cloned());
-        // The disk may take its time; other rollouts go on meanwhile.
+        // The write may take long; other rollouts run meanwhile.
         match self.store.commit_batched(self.id, at, rollout, &self.unpersisted).await {
             Ok(()) => {
                 self.metrics.on_store_write(true);
@@ -578,7 +583,7 @@ impl Journal for SqliteJournal {
         }
     }
 
-    /// The state has all that is needed of it.
+    /// The persisted state contains the rulings' effects.
     fn ruling(&mut self, _: &Ruling) {}
 
     fn on_poll(&mut self, late: Duration, took: Duration) {

@@ -1,7 +1,9 @@
-//! What must not be lost: rollouts with their state, and their history. SQLite in one file, which one process has at a time.
+//! The store of rollouts with their states and histories: one SQLite file, used by one process at
+//! a time.
 //!
-//! The state machine's state is written before what it wants is done (write-ahead log, synchronous = FULL: what is written has arrived on
-//! the disk). After a crash the state is read again, the split it holds is applied again under the same generation, and it goes on.
+//! The supervisor writes the state before the engine executes its outputs (write-ahead log,
+//! synchronous = FULL: a completed write is on the disk). After a crash it reads the state,
+//! applies its split again under the same generation, and resumes.
 
 mod queue;
 
@@ -23,7 +25,7 @@ use tokio::task::spawn_blocking;
 use self::queue::{PendingWrite, WriteQueue};
 use crate::routers::xds_group::{GroupConfig, GroupStore};
 
-/// The schema, one migration after the other. What has been released is never changed, only added to.
+/// The schema as a list of migrations. A released migration never changes.
 const MIGRATIONS: [&str; 3] = ["
     CREATE TABLE rollouts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -58,7 +60,7 @@ const MIGRATIONS: [&str; 3] = ["
     CREATE TABLE served (group_name TEXT PRIMARY KEY, served TEXT NOT NULL) STRICT;
 "];
 
-/// Why the store can't be used.
+/// The store is unusable.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum StoreError {
@@ -82,17 +84,17 @@ pub enum StoreError {
     WriterFailed,
 }
 
-/// Where a rollout is in its life.
+/// The state of a rollout in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum QueueState {
-    /// It waits for another one to end.
+    /// It waits for another rollout of the service to end.
     Queued,
-    /// It is under way.
+    /// It is in progress.
     Running,
-    /// It has ended, with a verdict.
+    /// It ended with a verdict.
     Ended,
-    /// It could not begin.
+    /// It could not start.
     Failed,
 }
 
@@ -106,40 +108,41 @@ pub struct RolloutEntry {
     pub name: String,
     /// The service.
     pub service: String,
-    /// The version that runs.
+    /// The version that serves all users at the start.
     pub baseline: String,
-    /// The version that shall replace it.
+    /// The version to roll out.
     pub candidate: String,
-    /// When it was taken on.
+    /// The time when it was added.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: Timestamp,
-    /// When its last gate had opened. It may have been undone since.
+    /// The time when its last gate opened. An undo may follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub promoted: Option<Timestamp>,
-    /// When it ended.
+    /// The time when it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub ended: Option<Timestamp>,
-    /// The number of the rollout that it tries once more.
+    /// The number of the rollout that it retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<i64>,
-    /// Where it is in its life.
+    /// Its state in the queue.
     pub phase: QueueState,
-    /// The verdict, or why it could not begin.
+    /// The verdict, or the reason why it could not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// The specification as it was given.
+    /// The specification as submitted.
     #[serde(skip)]
     pub spec: String,
 }
 
-/// A rollout under way as it was last kept.
+/// The last persisted state of a running rollout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// The state machine.
     pub rollout: Rollout,
-    /// Its time: since it began, and the wall clock's since it was kept. A clock that was set back counts as standing still.
+    /// The rollout's time: its time at the write, plus the wall-clock time since then. A clock
+    /// that was set back adds nothing.
     pub at: Duration,
 }
 
@@ -147,15 +150,15 @@ pub struct Checkpoint {
 #[derive(Debug)]
 pub struct Store {
     connection: Mutex<Connection>,
-    /// What waits to be kept.
+    /// The pending writes.
     queue: WriteQueue,
 }
 
 impl Store {
-    /// Opens the store, and makes it if it is not there.
+    /// Opens the store, and creates it if it does not exist.
     ///
     /// # Errors
-    /// Another process has it, or it is not a store of this version, or damaged.
+    /// Another process has the store open, the file is damaged, or its schema is unknown.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::connect(path).map_err(|error| match error {
             StoreError::Sqlite(error) => user_message(path, error),
@@ -174,7 +177,7 @@ impl Store {
         let Some(missing) = MIGRATIONS.get(found as usize..) else {
             return Err(StoreError::NewerSchema { path: path.to_owned(), found });
         };
-        // Takes the lock too, which then stays.
+        // The transaction also takes the lock, which SQLite then keeps.
         let migration = connection.transaction()?;
         for sql in missing {
             migration.execute_batch(sql)?;
@@ -189,22 +192,22 @@ impl Store {
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // A transaction that panicked was rolled back.
+        // A panic rolls its transaction back, so the connection is still valid.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a rollout, queued, and gives its number.
+    /// Adds a queued rollout and returns its number.
     ///
     /// # Errors
-    /// It could not be written.
+    /// The write failed.
     pub fn add(&self, plan: &Plan, spec: &str) -> Result<i64, StoreError> {
         add(&self.connection(), plan, spec, None)
     }
 
-    /// Adds a rollout that tries another one once more, as was ordered, and gives its number.
+    /// Adds a retry of a rollout, records the command, and returns the number of the retry.
     ///
     /// # Errors
-    /// It could not be written.
+    /// The write failed.
     pub fn retry(
         &self,
         id: i64,
@@ -220,10 +223,10 @@ impl Store {
         Ok(retry)
     }
 
-    /// Notes that a rollout could not begin.
+    /// Records that a rollout could not start.
     ///
     /// # Errors
-    /// It could not be written.
+    /// The write failed.
     pub fn fail(&self, id: i64, reason: &str) -> Result<(), StoreError> {
         const SQL: &str =
             "UPDATE rollouts SET phase = 'failed', outcome = ?, ended = ? WHERE id = ?";
@@ -231,10 +234,10 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps a rollout's state and what is told of it, in one transaction.
+    /// Writes a rollout's state and events in one transaction.
     ///
     /// # Errors
-    /// It could not be written; what was kept before is still there.
+    /// The write failed; the previous state remains.
     pub fn commit(
         &self,
         id: i64,
@@ -246,10 +249,10 @@ impl Store {
         Ok(queue::write(&mut self.connection(), [&record])?)
     }
 
-    /// The same, together with what else waits for the disk meanwhile.
+    /// Writes a rollout's state and events, in one transaction with other pending writes.
     ///
     /// # Errors
-    /// It could not be written; what was kept before is still there.
+    /// The write failed; the previous state remains.
     pub async fn commit_batched(
         self: &Arc<Self>,
         id: i64,
@@ -265,7 +268,7 @@ impl Store {
         written.await.unwrap_or(Err(StoreError::WriterFailed))
     }
 
-    /// Writes what waits, until nothing does.
+    /// Writes until the queue is empty.
     fn write_queue(&self) {
         let _writing = self.queue.writing();
         while let Some(waiting) = self.queue.take() {
@@ -273,20 +276,20 @@ impl Store {
         }
     }
 
-    /// Writes what is there already, to learn whether it can be written.
+    /// Rewrites a stored value to check that the store can be written.
     ///
     /// # Errors
-    /// It can't.
+    /// The write failed.
     pub fn try_to_write(&self) -> Result<(), StoreError> {
-        // SQLite writes it, and waits for the disk, even if it is the same.
+        // SQLite writes and syncs even an unchanged value.
         self.connection().pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
         Ok(())
     }
 
-    /// A rollout under way, as it was last kept; `None` if it has not begun.
+    /// The last persisted state of a rollout; `None` if it has not started.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The read failed.
     pub fn checkpoint(&self, id: i64) -> Result<Option<Checkpoint>, StoreError> {
         const SQL: &str = "SELECT state, at, wall FROM rollouts WHERE id = ? AND state IS NOT NULL";
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
@@ -299,10 +302,10 @@ impl Store {
         Ok(Some(Checkpoint { rollout, at }))
     }
 
-    /// All rollouts, the last first.
+    /// All rollouts, the newest first.
     ///
     /// # Errors
-    /// They can't be read.
+    /// The read failed.
     pub fn list(&self) -> Result<Vec<RolloutEntry>, StoreError> {
         let connection = self.connection();
         let mut statement =
@@ -314,16 +317,17 @@ impl Store {
     /// One rollout.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The read failed.
     pub fn get(&self, id: i64) -> Result<Option<RolloutEntry>, StoreError> {
         let sql = format!("{SELECT_ENTRY} WHERE id = ?");
         Ok(self.connection().query_row(&sql, [id], entry).optional()?)
     }
 
-    /// Forgets the rollouts that ended before this time, but for the last of each service that was promoted: it tells what runs.
+    /// Deletes the rollouts that ended before this time, except the last promoted one of each
+    /// service: it records the running version.
     ///
     /// # Errors
-    /// They could not be removed.
+    /// The deletion failed.
     pub fn purge(&self, before: Timestamp) -> Result<(), StoreError> {
         const OLD: &str =
             "SELECT id FROM rollouts WHERE datetime(ended) < datetime(?1) AND id NOT IN
@@ -337,10 +341,10 @@ impl Store {
         Ok(())
     }
 
-    /// What was told of a rollout after the event with this sequence number, as JSON, in order.
+    /// The events of a rollout after this sequence number, as JSON, in order.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The read failed.
     pub fn events(&self, id: i64, after: i64) -> Result<Vec<(i64, String)>, StoreError> {
         const SQL: &str = "SELECT sequence, event FROM events WHERE rollout = ? AND sequence > ? ORDER BY sequence";
         let connection = self.connection();
@@ -448,7 +452,7 @@ fn promotes(output: &Output) -> bool {
     promotion || verdict(output) == Some("promoted")
 }
 
-/// The time, as the store has it.
+/// The present time in the store's format.
 fn now() -> String {
     Timestamp::now().round(Unit::Second).unwrap_or_default().to_string()
 }

@@ -1,4 +1,4 @@
-//! The status of one object as a store: what is written there is what the next operator goes on with.
+//! The status of an object as a store. The next operator resumes from the stored status.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::conflict::{ConflictResolution, resolve};
 use crate::kubernetes::fence::{Fence, LeaseLost};
 use crate::kubernetes::status::{ObjectStatus, WriterStamp};
 
-/// No write is waited for longer.
+/// The time limit for a write.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a write is repeated because something else in the object keeps changing.
+/// The maximum number of attempts if other fields of the object keep changing.
 const MAX_ATTEMPTS: usize = 20;
 
-/// Why a status could not be written. The one before is still there, or another operator's.
+/// A status write failed. The stored status is the previous one, or another operator's.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum StatusError {
@@ -32,23 +32,23 @@ pub(crate) enum StatusError {
     LeaseLost(#[from] LeaseLost),
 }
 
-/// The status of one object. Each write carries the version of the object that it was decided on.
+/// The status of an object. Each write carries the object's resource version.
 #[derive(Debug)]
 pub(crate) struct StatusStore {
     api: Api<DynamicObject>,
     fence: Fence,
     identity: String,
     sequence: u64,
-    /// As it was last read or written.
+    /// The object as last read or written.
     object: DynamicObject,
     status: ObjectStatus,
 }
 
 impl StatusStore {
-    /// The status of this object, as it was just read.
+    /// Opens the status of an object that was just read.
     ///
     /// # Errors
-    /// It is not what this operator writes.
+    /// The status has an unknown format.
     pub(crate) fn open(
         api: Api<DynamicObject>,
         object: DynamicObject,
@@ -56,28 +56,28 @@ impl StatusStore {
         fence: Fence,
     ) -> Result<Self, serde_json::Error> {
         let status = read(&object)?;
-        // Its own writes from before are its own, and numbered on.
+        // Earlier writes of this identity continue its sequence.
         let own = status.writer.as_ref().filter(|stamp| stamp.identity == identity);
         let sequence = own.map_or(0, |stamp| stamp.sequence);
         Ok(Self { api, fence, identity: identity.to_owned(), sequence, object, status })
     }
 
-    /// The object, as it was last read or written.
+    /// The object as last read or written.
     #[must_use]
     pub(crate) fn object(&self) -> &DynamicObject {
         &self.object
     }
 
-    /// What is stored.
+    /// The stored status.
     #[must_use]
     pub(crate) fn status(&self) -> &ObjectStatus {
         &self.status
     }
 
-    /// Stores this, unless it is what is stored.
+    /// Writes the status if it differs from the stored one.
     ///
     /// # Errors
-    /// It is not stored.
+    /// The write failed.
     pub(crate) async fn write(&mut self, status: ObjectStatus) -> Result<(), StatusError> {
         if status == self.status {
             return Ok(());
@@ -113,7 +113,7 @@ impl StatusStore {
         Err(StatusError::Failed("somebody else keeps changing the object".to_owned()))
     }
 
-    /// Reads the object again, and finds out who has changed it.
+    /// Reads the object again, and resolves the conflict.
     async fn conflicted(
         &mut self,
         name: &str,
@@ -137,7 +137,7 @@ impl StatusStore {
     }
 }
 
-/// The status in an object; an empty one if it has none.
+/// The status of an object, or an empty one.
 fn read(object: &DynamicObject) -> Result<ObjectStatus, serde_json::Error> {
     match object.data.get("status") {
         None | Some(Value::Null) => Ok(ObjectStatus::default()),

@@ -1,5 +1,5 @@
-//! What a rollout calls outside of serin: webhooks and commands. What they are and what they are told is decided here; `serin::webhooks`
-//! makes the call.
+//! Calls from a rollout to webhooks and commands. This module defines the hooks and their
+//! messages; `serin::webhooks` makes the calls.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,30 +15,30 @@ use crate::split::ppm;
 /// A webhook or a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hook {
-    /// What is called.
+    /// The target of the call.
     pub target: HookTarget,
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub timeout: Duration,
-    /// How often it is tried again when there is no answer, or one that says that it failed.
+    /// The number of retries after a failure or without an answer.
     pub retries: u32,
-    /// The file with the key that signs the call.
+    /// The file with the key that signs the calls.
     pub secret_file: Option<PathBuf>,
 }
 
-/// What is called.
+/// The target of a hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum HookTarget {
-    /// An address, with a POST request. Any status of 2xx says yes.
+    /// A URL for a POST request. A status of 2xx means success.
     Url(String),
-    /// A program with its arguments. An exit code of 0 says yes.
+    /// A program with its arguments. An exit code of 0 means success.
     Command(Vec<String>),
 }
 
 impl fmt::Display for HookTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // What comes before the host, or behind the path, may be a secret; so may arguments.
+            // User info and query of a URL may be secret, and so may arguments.
             Self::Url(url) => match url::Url::parse(url) {
                 Ok(url) => write!(f, "{}{}", url.origin().ascii_serialization(), url.path()),
                 Err(_) => f.write_str("a webhook"),
@@ -48,36 +48,36 @@ impl fmt::Display for HookTarget {
     }
 }
 
-/// When a hook is called.
+/// The point of a rollout at which serin calls a hook.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "camelCase")]
 pub enum HookPoint {
-    /// Before anything is asked for. A no ends the rollout.
+    /// Before the first split. A failure ends the rollout.
     Before,
-    /// When a step's gate would open. A no keeps it shut; it is asked again.
+    /// Before a step's gate opens. A failure keeps the gate shut, and serin calls the hook again.
     Gate,
-    /// Instances are to get no more requests.
+    /// Takes instances out of service.
     Drain,
-    /// Instances are to run another version.
+    /// Replaces the version of instances.
     Replace,
-    /// Whether instances are ready to serve.
+    /// Checks that instances can serve.
     Ready,
-    /// The candidate is promoted. Nobody waits for a yes.
+    /// After the promotion. serin does not wait for success.
     After,
-    /// All traffic goes back. Nobody waits for a yes.
+    /// When all traffic moves back. serin does not wait for success.
     Rollback,
 }
 
 impl HookPoint {
-    /// Whether it is about instances.
+    /// Returns true if the hook is for instances.
     #[must_use]
     pub fn replaces_instances(self) -> bool {
         matches!(self, Self::Drain | Self::Replace | Self::Ready)
     }
 
-    /// Whether the answer decides nothing.
+    /// Returns true if the answer has no effect on the rollout.
     #[must_use]
     pub fn is_notification(self) -> bool {
         matches!(self, Self::After | Self::Rollback)
@@ -98,76 +98,76 @@ impl fmt::Display for HookPoint {
     }
 }
 
-/// A call to be made, or made again: then it is the same to the letter.
+/// A call of a hook. A repeated call is identical.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookCall {
-    /// What is called.
+    /// The hook.
     pub hook: Hook,
-    /// What it is told.
+    /// The message.
     pub message: HookMessage,
 }
 
-/// What a hook is told, as JSON.
+/// The message to a hook, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookMessage {
-    /// Of this transition of this rollout: who gets a message twice has got the same one.
+    /// The id of this transition of this rollout. Repeated messages have the same id.
     pub id: String,
-    /// When in the rollout.
+    /// The point of the call.
     pub point: HookPoint,
-    /// Name of the rollout.
+    /// The rollout's name.
     pub rollout: String,
     /// The service.
     pub service: ServiceName,
-    /// The version that runs.
+    /// The version that serves all users at the start.
     pub baseline: VersionName,
-    /// The version that shall replace it.
+    /// The version to roll out.
     pub candidate: VersionName,
     /// Number of the step, from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
-    /// The candidate's weight in parts per million, as last asked for.
+    /// The candidate's last requested weight in parts per million.
     #[serde(with = "ppm")]
     pub weight: Weight,
-    /// The generation that carries it.
+    /// The generation of that split.
     pub generation: Generation,
-    /// The instances that this is about, of drain, replace and ready.
+    /// The instances to drain, replace or check.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<String>,
-    /// The version that they are to run.
+    /// The version that the instances must run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionName>,
-    /// Why traffic goes back.
+    /// The reason of a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The hooks of a rollout, but for those that replace instances.
+/// The hooks of a rollout, except those that replace instances.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Hooks {
-    /// Called one after the other, before anything is asked for.
+    /// The hooks before the first split, called in order.
     pub before: Vec<Hook>,
-    /// Called one after the other, when a step's gate would open.
+    /// The hooks before a step's gate opens, called in order.
     pub gate: Vec<Hook>,
-    /// Called at promotion.
+    /// The hooks after the promotion.
     pub after: Vec<Hook>,
-    /// Called when traffic goes back.
+    /// The hooks at a rollback.
     pub rollback: Vec<Hook>,
 }
 
-/// How instances are replaced.
+/// The hooks that replace instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replacement {
-    /// Takes their requests away.
+    /// Takes instances out of service.
     pub drain: Option<Hook>,
-    /// Has them run the other version.
+    /// Replaces their version.
     pub replace: Hook,
-    /// Tells whether they can serve.
+    /// Checks that they can serve.
     pub ready: Option<Hook>,
 }
 
 impl Replacement {
-    /// What is called for each batch, in order.
+    /// The hooks of each batch, in order.
     pub fn calls(&self) -> impl Iterator<Item = (HookPoint, &Hook)> {
         let drain = self.drain.iter().map(|hook| (HookPoint::Drain, hook));
         let ready = self.ready.iter().map(|hook| (HookPoint::Ready, hook));

@@ -12,17 +12,18 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Command {
-    /// Its action.
+    /// The action.
     pub action: Action,
-    /// Author.
+    /// The author.
     pub by: String,
-    /// Reason.
+    /// The reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Step that the command is for, from 1: sent twice, it has one effect. `None`: the current one.
+    /// The step that the command is for, from 1, so that a repeated command has one effect.
+    /// `None`: the current step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
-    /// Seconds of a timed pause.
+    /// The duration of a timed pause in seconds.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u64>,
     /// Whether an abort or undo ends without confirmation by the proxies.
@@ -31,7 +32,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// Whether it ends a rollout without confirmation by the proxies.
+    /// Returns true if the command ends a rollout without confirmation by the proxies.
     #[must_use]
     pub fn skips_confirmation(&self) -> bool {
         self.action == Action::Abort && self.force
@@ -52,7 +53,7 @@ impl fmt::Display for Command {
 /// Defines the actions: each with its verb, its past tense, and its summary for help and the API.
 macro_rules! actions {
     ($($action:ident $verb:literal $past_tense:literal $summary:literal;)+) => {
-        /// What a command does. An action that is in effect already changes nothing.
+        /// The action of a command. An action that is already in effect changes nothing.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         pub enum Action {
             $(#[doc = $summary] #[serde(rename = $verb)] $action,)+
@@ -112,12 +113,12 @@ actions! {
     Retry "retry" "retried" "Start a rollout that was not promoted again";
 }
 
-/// The verb names no action.
+/// No action has this verb.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("unknown action {0:?}; the actions are {verbs}", verbs = Action::verbs())]
 pub struct UnknownAction(pub String);
 
-/// The reason why a command was rejected. Nothing was changed.
+/// A command was rejected, with the reason. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Rejected(pub String);

@@ -1,4 +1,4 @@
-//! What a rollout tells: events as they happen, its status in between, a summary at the end.
+//! The output of a rollout: events, statuses and a summary.
 
 mod reason;
 mod seconds;
@@ -22,164 +22,165 @@ use super::command::Command;
 use super::plan::TimeoutAction;
 use crate::split::ppm;
 
-/// Something that happened in a rollout.
+/// An event of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
-    /// The rollout begins.
+    /// The rollout starts.
     Started {
         /// The service whose traffic moves.
         service: ServiceName,
-        /// The version that runs.
+        /// The version that serves all users at the start.
         baseline: VersionName,
-        /// The version that shall replace it.
+        /// The version to roll out.
         candidate: VersionName,
         /// The candidate's weight in each step, in parts per million.
         #[serde(with = "ppms")]
         #[schemars(with = "Vec<Weight>")]
         steps: Vec<Weight>,
-        /// Whether clients of the one version can't be served by the other.
+        /// Whether the versions can't serve each other's clients.
         breaking: bool,
     },
-    /// The users of the future slices are going to be watched while the baseline serves everybody.
+    /// The A/A test starts: the baseline serves all users, and the filter counts the users of the
+    /// future slices.
     AaTesting {
-        /// The generation from which on they are.
+        /// The generation of the test.
         generation: Generation,
-        /// How many salts there are to choose from.
+        /// The number of candidate salts.
         salts: usize,
-        /// For how many seconds at least.
+        /// The minimum duration in seconds.
         duration: f64,
-        /// How many requests with an identity it takes at least.
+        /// The minimum number of requests with an identity.
         requests: u64,
     },
-    /// The salt whose slices differ least from the rest assigns the users from now on.
+    /// The salt whose slices differ least assigns the users from now on.
     SaltChosen {
-        /// Which.
+        /// The salt.
         salt: String,
-        /// For each step that is compared: by how much its users' failure rate may still be above the others' without the
-        /// candidate's doing, 0 to 1. The margins are wider by that.
+        /// For each compared step, the bound on the failure rate of its users above that of the
+        /// others without an effect of the candidate, 0 to 1. It widens the margins.
         bias: Vec<f64>,
     },
-    /// A new split has been asked for.
+    /// A new split is requested.
     Shifting {
-        /// Number of the step, from 1; `None` when all traffic goes back.
+        /// Number of the step, from 1; `None` in a rollback.
         step: Option<usize>,
         /// The candidate's weight in parts per million.
         #[serde(with = "ppm")]
         #[schemars(with = "Weight")]
         weight: Weight,
-        /// The generation that carries it.
+        /// The generation of the split.
         generation: Generation,
     },
-    /// Every worker of the proxy follows the split.
+    /// Every worker of the proxies follows the split.
     Live {
         /// The candidate's weight in parts per million.
         #[serde(with = "ppm")]
         #[schemars(with = "Weight")]
         weight: Weight,
-        /// The generation that carries it.
+        /// The generation of the split.
         generation: Generation,
-        /// Seconds since it was asked for.
+        /// Seconds since its request.
         after: f64,
     },
-    /// Something keeps the rollout from going on. Until it is gone, time does not count.
+    /// A condition blocks the rollout. Time does not count until it clears.
     Blocked {
-        /// What it is and what to do.
+        /// The condition.
         blocker: Blocker,
-        /// The same as a sentence.
+        /// The condition as a sentence, with a remedy.
         message: String,
     },
-    /// What blocked the rollout is gone.
+    /// The blocking condition cleared.
     Unblocked,
-    /// The proxy was started anew; its counters began again from zero.
+    /// The proxy restarted, and its counters restarted from zero.
     ProxyRestarted,
-    /// Something that the user should know, and that keeps nothing from going on.
+    /// A warning that does not block the rollout.
     Warning {
-        /// What.
+        /// The warning.
         message: String,
     },
-    /// Where the rollout stands, after each look at the proxy and whatever followed from it.
+    /// The status after each poll and its effects.
     Progress(RolloutStatus),
-    /// A step has passed its gate.
+    /// A step passed its gate.
     GateOpened {
         /// Number of the step, from 1.
         step: usize,
-        /// How the step went.
+        /// The status of the step.
         status: RolloutStatus,
     },
-    /// A step has taken longer than it may.
+    /// A step exceeded its limit.
     StepTimeout {
         /// Number of the step, from 1.
         step: usize,
-        /// How many seconds it may take.
+        /// The limit in seconds.
         at_most: f64,
-        /// What happens now.
+        /// The action.
         then: TimeoutAction,
     },
-    /// Every gate has opened: the candidate serves everybody, and is watched for the rollback window.
+    /// Every gate opened: the candidate serves all users, and the rollback window starts.
     Promoted {
-        /// How many seconds the window lasts.
+        /// The length of the window in seconds.
         window: f64,
     },
-    /// All that a step's gate wants is there, but for somebody's approval.
+    /// A step's gate waits only for approval.
     ApprovalNeeded {
         /// Number of the step, from 1.
         step: usize,
     },
-    /// A freeze has begun: no gate opens before it is over.
+    /// A freeze started: no gate opens before it ends.
     FreezeStarted {
-        /// When that is, with the time zone.
+        /// The end of the freeze, with the time zone.
         until: String,
     },
-    /// It is over.
+    /// The freeze ended.
     FreezeEnded,
-    /// The time is over for which somebody had it held.
+    /// The timed pause expired.
     PauseExpired,
-    /// A hook is called.
+    /// serin calls a hook.
     HookCalled {
-        /// Of the call.
+        /// The id of the call.
         id: String,
-        /// When in the rollout.
+        /// The point of the call.
         point: HookPoint,
         /// The address or the command.
         hook: String,
-        /// The instances that it is about.
+        /// The instances that the call is for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         instances: Vec<String>,
     },
-    /// A hook has said yes.
+    /// A hook succeeded.
     HookSucceeded {
-        /// Of the call.
+        /// The id of the call.
         id: String,
-        /// When in the rollout.
+        /// The point of the call.
         point: HookPoint,
         /// The address or the command.
         hook: String,
     },
-    /// A hook has said no, or nothing. Told again only when the reason changes.
+    /// A hook failed or did not answer. Emitted again only if the reason changes.
     HookFailed {
-        /// Of the call.
+        /// The id of the call.
         id: String,
-        /// When in the rollout.
+        /// The point of the call.
         point: HookPoint,
         /// The address or the command.
         hook: String,
-        /// What it said.
+        /// The error.
         reason: String,
     },
-    /// Somebody has given an order.
+    /// A person gave a command.
     Command(Command),
-    /// All traffic goes back to the baseline.
+    /// All traffic moves back to the baseline.
     RollingBack {
-        /// Why.
+        /// The reason.
         reason: RollbackReason,
     },
-    /// The rollout is over.
+    /// The rollout ended.
     Ended(Summary),
 }
 
 impl Event {
-    /// Its name in CamelCase, as Kubernetes has it.
+    /// The event's name in CamelCase, as a Kubernetes reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -209,7 +210,7 @@ impl Event {
         }
     }
 
-    /// Whether a person should look.
+    /// Returns true if the event needs a person's attention.
     #[must_use]
     pub fn is_warning(&self) -> bool {
         match self {
@@ -225,18 +226,18 @@ impl Event {
     }
 }
 
-/// An event as JSON has it.
+/// An event with its time, as serialized to JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TimedEvent{E}")]
 pub struct TimedEvent<E> {
-    /// Seconds since the rollout began.
+    /// Seconds since the rollout started.
     pub at: f64,
     /// The event, or a reference to it.
     #[serde(flatten)]
     pub event: E,
 }
 
-/// Weights as parts per million.
+/// Serializes weights as parts per million.
 mod ppms {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,4 +1,4 @@
-//! What a plan will take and expose, and what it could see, told beforehand from what the traffic is usually like. Pure.
+//! Forecasts of a plan's duration, exposure and sensitivity from usual traffic. Pure.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::plan::{Gate, Plan};
 use crate::judge::{Arm, Judge};
 use crate::split::ppm;
 
-/// Failure rates of a candidate, to be told what each would take to be seen.
+/// The candidate failure rates to forecast detection for.
 const FAILURE_RATES: [f64; 7] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.2, 1.0];
 
-/// What one step will be like, if nothing goes wrong.
+/// The forecast of a step without incidents.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
@@ -21,30 +21,31 @@ pub struct Forecast {
     pub weight: Weight,
     /// Whether only requests that ask for the candidate reach it.
     pub preview: bool,
-    /// How long it takes, in seconds; `None` for ever.
+    /// The duration in seconds; `None`: unlimited.
     pub seconds: Option<f64>,
-    /// How many requests meet the candidate in that time.
+    /// The number of requests that reach the candidate in that time.
     pub requests: Option<f64>,
-    /// About how many requests of the candidate the gate of evidence needs; `None` if it does not ask for any, or no number suffices.
+    /// The approximate number of candidate requests that a gate of evidence needs; `None` without
+    /// such a gate, or if no number suffices.
     pub requests_to_safety: Option<u64>,
-    /// What each failure rate of the candidate takes to be seen. Empty where there is no baseline to compare with.
+    /// The detection of each failure rate. Empty without a baseline to compare with.
     pub faults: Vec<DetectionForecast>,
 }
 
-/// What it takes to see a failure rate.
+/// The detection of a failure rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DetectionForecast {
     /// The candidate's failure rate, 0 to 1.
     pub failure_rate: f64,
-    /// About how many of its requests; `None` if no number suffices.
+    /// The approximate number of candidate requests; `None` if no number suffices.
     pub requests: Option<u64>,
-    /// How long these take to come, in seconds.
+    /// The time until these requests arrive, in seconds.
     pub seconds: Option<f64>,
 }
 
 impl Plan {
-    /// Each step as it will be at `rate` requests a second, with a baseline that does as in `usual`.
+    /// Forecasts each step at `rate` requests per second, for a baseline like `usual`.
     #[must_use]
     pub fn forecast(&self, rate: f64, usual: &Arm) -> Vec<Forecast> {
         let usual_rate = usual.failure_rate().unwrap_or(0.0);
@@ -57,7 +58,7 @@ impl Plan {
             let compared = step.is_compared();
             let asks = compared && step.gate == Gate::Evidence;
             let requests_to_safety = judge.requests_to_safety(share).filter(|_| asks);
-            // Who asks for a preview, and how often, is not for traffic to tell.
+            // The rate of preview requests does not follow from the traffic.
             let bake = match step.is_preview() {
                 true => step.bake.as_secs_f64(),
                 false => step.bake.as_secs_f64().max(time(step.requests)),
@@ -89,7 +90,7 @@ impl Plan {
     }
 }
 
-/// How long all steps take together; `None` for ever.
+/// The total duration of all steps; `None`: unlimited.
 #[must_use]
 pub fn total(forecasts: &[Forecast]) -> Option<Duration> {
     let seconds: Option<f64> = forecasts.iter().map(|forecast| forecast.seconds).sum();
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_takes_its_time_or_that_of_its_requests() {
+    fn a_step_lasts_until_time_and_requests_suffice() {
         let forecasts = plan(Gate::Bake).forecast(50.0, &usual());
         let seconds: Vec<_> = forecasts.iter().filter_map(|step| step.seconds).collect();
         assert_eq!(seconds, [200.0, 60.0, 60.0], "100 requests at half a request a second");
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_of_evidence_takes_the_time_of_the_evidence() {
+    fn a_gate_of_evidence_lasts_until_the_evidence_suffices() {
         let forecasts = plan(Gate::Evidence).forecast(50.0, &usual());
         let needed = forecasts[0].requests_to_safety.unwrap();
         assert_eq!(forecasts[0].seconds, Some(needed as f64 / 0.5));
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn worse_faults_are_seen_sooner() {
+    fn higher_failure_rates_are_detected_sooner() {
         let forecasts = plan(Gate::Bake).forecast(50.0, &usual());
         let requests: Vec<_> =
             forecasts[0].faults.iter().filter_map(|fault| fault.requests).collect();

@@ -1,4 +1,5 @@
-//! Times in which no rollout may begin or advance: holidays, weekends, nights. A rollback may at any time.
+//! Freezes: times in which no rollout may start or advance, such as holidays, weekends and
+//! nights. Rollbacks proceed at any time.
 
 use jiff::civil::{DateTime, Time, Weekday};
 use jiff::tz::TimeZone;
@@ -6,32 +7,32 @@ use jiff::{Timestamp, ToSpan, ZonedDateTime};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Freezes, by the clocks of one time zone.
+/// The freezes, in one time zone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FreezeSchedule {
     /// IANA name of the time zone; empty for UTC.
     pub time_zone: String,
-    /// When nothing may advance.
+    /// The freezes.
     pub windows: Vec<FreezeWindow>,
 }
 
 /// One freeze.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FreezeWindow {
-    /// Once, from one time to another, which is not in it any more.
+    /// A single freeze. Its end is exclusive.
     Once {
-        /// When it begins.
+        /// The start.
         from: DateTime,
-        /// When it ends, which is later.
+        /// The end, after the start.
         to: DateTime,
     },
-    /// Every week.
+    /// A weekly freeze.
     Weekly {
-        /// On these days.
+        /// The days.
         days: Vec<Day>,
-        /// From this time on.
+        /// The start.
         from: Time,
-        /// To this time, which is later; `None`: to the end of the day.
+        /// The end, after the start; `None`: the end of the day.
         to: Option<Time>,
     },
 }
@@ -65,7 +66,7 @@ impl From<Day> for Weekday {
 }
 
 impl FreezeSchedule {
-    /// The time zone, if there is one of that name.
+    /// The time zone, if the name is known.
     #[must_use]
     pub fn zone(&self) -> Option<TimeZone> {
         match self.time_zone.as_str() {
@@ -74,7 +75,7 @@ impl FreezeSchedule {
         }
     }
 
-    /// The end of the freeze that this time is in; of several the last.
+    /// The end of the freeze that contains `now`; the latest if several do.
     #[must_use]
     pub fn until(&self, now: Timestamp) -> Option<ZonedDateTime> {
         let zone = self.zone()?;
@@ -85,7 +86,7 @@ impl FreezeSchedule {
 }
 
 impl FreezeWindow {
-    /// When it ends, if this time is in it.
+    /// The end of the freeze, if it contains `now`.
     fn end(&self, now: DateTime) -> Option<DateTime> {
         match self {
             Self::Once { from, to } => (*from <= now && now < *to).then_some(*to),
@@ -136,7 +137,7 @@ mod tests {
             ("2026-11-28T00:00:00Z", Some("2026-11-29T00:00:00+00:00[UTC]")),
             ("2026-11-29T00:00:00Z", None),
             ("2026-12-24T11:59:59Z", None),
-            // Also a Friday: the later end counts.
+            // This time is also a Friday: the later end applies.
             ("2026-12-25T16:00:00Z", Some("2026-12-27T00:00:00+00:00[UTC]")),
             ("2026-12-27T00:00:00Z", None),
         ] {
@@ -145,11 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn the_clocks_of_the_time_zone_count() {
+    fn the_time_zone_applies() {
         assert_eq!(until("Europe/Berlin", "2026-11-27T13:59:59Z"), None);
         let end = until("Europe/Berlin", "2026-11-27T14:00:00Z");
         assert_eq!(end.as_deref(), Some("2026-11-27T18:00:00+01:00[Europe/Berlin]"));
-        // In summer an hour earlier.
+        // In summer the offset is one hour more.
         let end = until("Europe/Berlin", "2026-07-03T13:00:00Z");
         assert_eq!(end.as_deref(), Some("2026-07-03T18:00:00+02:00[Europe/Berlin]"));
         assert_eq!(freezes("Europe/Nowhere").zone(), None);

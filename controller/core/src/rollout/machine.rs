@@ -1,4 +1,5 @@
-//! The state machine of a rollout: looks at the proxy go in, splits to apply and events to tell come out.
+//! The state machine of a rollout. Its inputs are observations of the proxies. Its outputs are
+//! splits to apply and events to publish.
 //!
 //! ```text
 //!             asked for          every worker follows       gate open
@@ -7,14 +8,15 @@
 //!                 +---- harm, interrupt ---+--> Shifting to the baseline --> rolled back
 //! ```
 //!
-//! Where users are to be watched, that comes before the first step, at a weight of 0: Shifting --> Watching --> step 1. Where there is a
-//! rollback window, the rollout ends after it; until then it can still be rolled back.
+//! An A/A test precedes the first step, at a weight of 0: Shifting --> AaTesting --> step 1. With
+//! a rollback window, the rollout ends after the window and can be rolled back until then.
 //!
-//! Two rules hold throughout. What is not known is neither good nor bad: a look that fails, or that shows a proxy not doing what it was
-//! asked, opens no gate and starts no rollback. And a rollback needs nothing but the evidence: it is asked for at once, and again until
-//! the proxy follows.
+//! Two rules hold in every phase. Unknown is neither good nor bad: a failed poll, or one that
+//! shows a proxy out of line with the requested split, opens no gate and starts no rollback. A
+//! rollback needs only the evidence: the state machine requests it at once, and repeats the
+//! request until the proxy follows.
 //!
-//! Pure: it reads no clock, `now` is the time since the rollout began.
+//! Pure: it reads no clock. `now` is the time since the rollout started.
 
 mod aa_test;
 mod blocker;
@@ -48,22 +50,24 @@ use crate::judge::{Judge, SplitContext};
 use crate::observation::{FleetDelta, Observation};
 use crate::split::Split;
 
-/// A generation is live when no worker has said otherwise for this long; each speaks every [`FLUSH_INTERVAL`].
+/// A generation is live if no worker contradicts it for this long. Each worker reports every
+/// [`FLUSH_INTERVAL`].
 const CONFIRMATION_TIME: Duration = FLUSH_INTERVAL.saturating_mul(2);
 
-/// Time between looks while a split is on its way.
+/// Interval between polls during a shift.
 const SHIFTING_INTERVAL: Duration = Duration::from_millis(100);
 
-/// While a split is on its way both splits are in what is counted, so it is not judged; but not for longer than this.
+/// During a shift the counts contain both splits, so they are not judged, but for at most this
+/// long.
 const SHIFTING_GRACE: Duration = Duration::from_secs(2);
 
-/// A split that the proxy does not follow is asked for again after this time, as a new generation.
+/// The interval after which an unconfirmed split is requested again, as a new generation.
 const SPLIT_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// No latency is waited for longer than this after a split has gone live.
+/// The longest warm-up after a split goes live.
 const MAX_WARM_UP: Duration = Duration::from_secs(30);
 
-/// A rollout under way.
+/// A rollout in progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     plan: Plan,
@@ -71,7 +75,7 @@ pub struct Rollout {
     phase: MachinePhase,
     /// Distinguishes rollouts of the same name.
     run_id: String,
-    /// The split last asked for.
+    /// The last requested split.
     split: Split,
     /// When it was requested last.
     split_sent: Duration,
@@ -97,7 +101,8 @@ pub struct Rollout {
 }
 
 impl Rollout {
-    /// Begins a rollout where this split is in force. Its first own is the next generation. `run` tells it from all others of its name.
+    /// Starts a rollout from the split in force. Its first split gets the next generation.
+    /// `run_id` distinguishes rollouts of the same name.
     #[must_use]
     pub fn start(plan: Plan, present: Split, run_id: String) -> (Self, Vec<Output>) {
         let mut rollout = Self {
@@ -130,7 +135,7 @@ impl Rollout {
         (rollout, outputs)
     }
 
-    /// Asks for the first split, if all who are called before that have said yes.
+    /// Requests the first split once all hooks before the rollout succeed.
     fn start_first_step(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         if self.advance_hooks(outputs) {
             let goal = if self.plan.aa_test.is_some() { Goal::AaTest } else { Goal::Step(0) };
@@ -138,19 +143,19 @@ impl Rollout {
         }
     }
 
-    /// Whether the rollout is over.
+    /// Returns true if the rollout ended.
     #[must_use]
     pub fn ended(&self) -> bool {
         self.phase == MachinePhase::Ended
     }
 
-    /// What it carries out.
+    /// The plan.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Whether all traffic goes back to the baseline.
+    /// Returns true if all traffic moves back to the baseline.
     #[must_use]
     pub fn is_rolling_back(&self) -> bool {
         matches!(
@@ -159,19 +164,20 @@ impl Rollout {
         )
     }
 
-    /// What keeps it from going on, as of the last look.
+    /// The blocker at the last poll.
     #[must_use]
     pub fn blocker(&self) -> Option<&Blocker> {
         self.blocker.as_ref()
     }
 
-    /// The split last asked for.
+    /// The last requested split.
     #[must_use]
     pub fn split(&self) -> Split {
         self.split
     }
 
-    /// Goes on after a time in which nobody looked: what happened in it is not known, so it counts for nothing.
+    /// Resumes after an interval without polls. The interval counts for nothing, because its
+    /// events are unknown.
     pub fn resume_clock(&mut self, now: Duration) {
         let gap = now.saturating_sub(self.polls.last);
         self.step_started += gap;
@@ -184,20 +190,22 @@ impl Rollout {
         }
     }
 
-    /// What to do again after a restart: whether it was done is not known, and to do it twice changes nothing.
+    /// The outputs to repeat after a restart. Their completion is unknown, and repeating them has
+    /// no effect.
     #[must_use]
     pub fn replay(&self) -> Vec<Output> {
         let split = (self.phase != MachinePhase::Preparing).then_some(Output::Apply(self.split));
         split.into_iter().chain(self.unanswered_calls()).collect()
     }
 
-    /// Whether the store can be written. While it can't, samples count and a rollback proceeds, but
-    /// nothing else moves.
+    /// Sets whether the store can be written. While it can't, samples count and a rollback
+    /// proceeds, but nothing else moves.
     pub fn set_store_available(&mut self, available: bool) {
         self.store_down = !available;
     }
 
-    /// Tells in which freeze it is, by the end of it, if in any. In a freeze no gate opens by itself, and no limit counts.
+    /// Sets the end of the present freeze, if any. In a freeze no gate opens by itself, and no
+    /// limit counts.
     pub fn freeze(&mut self, now: Duration, until: Option<String>) -> Vec<Output> {
         if self.freeze_end == until || self.ended() {
             return Vec::new();
@@ -212,7 +220,7 @@ impl Rollout {
         })]
     }
 
-    /// How long after the last look the next is due.
+    /// The interval from the last poll to the next.
     #[must_use]
     pub fn next_poll(&self) -> Duration {
         match self.phase {
@@ -228,7 +236,7 @@ impl Rollout {
         }
     }
 
-    /// Takes an input into account.
+    /// Handles an input.
     pub fn step(&mut self, now: Duration, input: Input) -> Vec<Output> {
         let mut outputs = Vec::new();
         match input {
@@ -307,7 +315,8 @@ impl Rollout {
         self.request_metrics(now, outputs);
     }
 
-    /// Whether what happened since `since` is to be judged: it is of one split, free of the start-up bias, and not decided yet.
+    /// Returns true if counts since `since` can be judged: they belong to one split, are free of
+    /// the start-up bias, and are undecided.
     fn is_judgeable(&self, since: Duration, age: Duration) -> bool {
         match self.phase {
             MachinePhase::Shifting { goal: Goal::Step(_), since: requested, .. } => {
@@ -378,7 +387,7 @@ impl Rollout {
         }
     }
 
-    /// The step that is live, or on its way.
+    /// The step that is live or shifting.
     fn current_step(&self) -> Option<&Step> {
         match self.phase {
             MachinePhase::Baking { step, .. }
@@ -387,7 +396,7 @@ impl Rollout {
         }
     }
 
-    /// What the blocks of a step are judged by.
+    /// The context for judging a step's blocks.
     fn split_context(&self, step: usize) -> SplitContext {
         self.plan.steps.get(step).map(Step::split_context).unwrap_or_default()
     }
@@ -399,7 +408,7 @@ impl Rollout {
         }
     }
 
-    /// Lets it go on when the time is over for which it was held.
+    /// Resumes when a timed pause expires.
     fn expire_pause(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         if let Some(Pause::Until(until)) = self.pause
             && now >= until

@@ -1,4 +1,4 @@
-//! What a rollout will do, decided before it starts.
+//! The plan of a rollout, fixed before it starts.
 
 use std::time::Duration;
 
@@ -15,64 +15,66 @@ use crate::judge::{self, Slice, SplitContext};
 use crate::observation::series::SeriesSelector;
 use crate::split::ppm;
 
-/// A plan that needs no second check.
+/// A validated plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Name of the rollout.
+    /// The rollout's name.
     pub name: String,
     /// The service whose traffic moves.
     pub service: ServiceName,
-    /// The version that runs.
+    /// The version that serves all users at the start.
     pub baseline: VersionName,
-    /// The version that shall replace it.
+    /// The version to roll out.
     pub candidate: VersionName,
-    /// At least one; weights never fall and the last is 100 %. The first may be 0: a preview, or the first instances to be replaced.
+    /// At least one step. Weights never fall, and the last is 100 %. The first may be 0: a
+    /// preview, or the first replaced instances.
     pub steps: Vec<Step>,
-    /// How long the candidate is watched after promotion, and can be taken back.
+    /// The length of the rollback window after the promotion.
     pub window: Duration,
-    /// How many failed requests of the candidate the rollout may cost; `None`: as many as the judge needs.
+    /// The maximum number of failed candidate requests; `None`: as many as the judge needs.
     pub budget: Option<u64>,
-    /// Whether clients of the one version can't be served by the other.
+    /// Whether the versions can't serve each other's clients.
     pub breaking: bool,
-    /// When it may not advance.
+    /// The times in which the rollout must not advance.
     pub freezes: FreezeSchedule,
-    /// What the judge goes by.
+    /// The judge's settings.
     pub judge: judge::Settings,
-    /// Time from one look at the proxy to the next.
+    /// The interval between polls.
     pub interval: Duration,
     /// Whether users stay with their version.
     pub sticky: bool,
-    /// How users are watched before the first step, if they are.
+    /// The A/A test before the first step, if any.
     pub aa_test: Option<AaTest>,
-    /// What is called, and when.
+    /// The hooks.
     pub hooks: Hooks,
-    /// How the instances of the steps are replaced; `None` if none are.
+    /// The hooks that replace instances; `None` if no step replaces any.
     pub replacement: Option<Replacement>,
-    /// What else the candidate is held to.
+    /// The metrics with rules for the candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<MetricsPlan>,
 }
 
-/// How users are watched while the baseline still serves all of them.
+/// The A/A test: it counts users while the baseline serves all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AaTest {
-    /// For how long at least.
+    /// The minimum duration.
     pub duration: Duration,
-    /// How many requests with an identity it takes at least.
+    /// The minimum number of requests with an identity.
     pub requests: u64,
-    /// Salts to choose from.
+    /// The candidate salts.
     pub salts: Vec<String>,
-    /// The chance, above 0 and below 1, that a slice differs by more than is found. The judge's alpha comes on top of it.
+    /// The probability, above 0 and below 1, that a slice differs by more than the test found. It
+    /// adds to the judge's alpha.
     pub miss_probability: f64,
 }
 
 impl Plan {
-    /// The weights of the steps in which the baseline still serves somebody.
+    /// The weights of the steps in which both versions serve users.
     pub fn compared_weights(&self) -> impl Iterator<Item = Weight> {
         self.steps.iter().filter(|step| step.is_compared()).map(Step::weight)
     }
 
-    /// What the filter has to watch, if anything.
+    /// The filter's configuration of the A/A test, if any.
     #[must_use]
     pub fn filter_aa_test(&self) -> Option<wire::AaTest> {
         let slices = self.compared_weights().map(Weight::ppm).collect();
@@ -89,7 +91,7 @@ impl Plan {
         }
     }
 
-    /// Everything that carrying it out calls.
+    /// All hooks of the plan.
     pub fn all_hooks(&self) -> impl Iterator<Item = &Hook> {
         let Hooks { before, gate, after, rollback } = &self.hooks;
         let work = self.replacement.iter().flat_map(|replacement| replacement.calls());
@@ -97,7 +99,7 @@ impl Plan {
         hooks.chain(work.map(|(_, hook)| hook))
     }
 
-    /// The commands among that.
+    /// The commands among the hooks.
     pub fn commands(&self) -> impl Iterator<Item = &[String]> {
         self.all_hooks().filter_map(|hook| match &hook.target {
             HookTarget::Command(command) => Some(&command[..]),
@@ -105,7 +107,7 @@ impl Plan {
         })
     }
 
-    /// Whether carrying it out calls and asks the same as another.
+    /// Returns true if both plans have the same hooks and metrics.
     #[must_use]
     pub fn calls_same_as(&self, other: &Self) -> bool {
         let metrics = |plan: &Self| plan.metrics.clone().map_or_else(Vec::new, |plan| plan.all);
@@ -114,38 +116,39 @@ impl Plan {
             && providers(self).eq(providers(other))
     }
 
-    /// The variables of its metric queries.
+    /// The variables of the metric queries.
     #[must_use]
     pub fn template_variables(&self) -> TemplateVariables<'_> {
         let Self { name, service, baseline, candidate, .. } = self;
         TemplateVariables { rollout: name, service, baseline, candidate }
     }
 
-    /// Leaves the preview out, for where nobody can ask for it.
+    /// Drops the preview, where no request can ask for the candidate.
     pub fn drop_preview(&mut self) {
         self.steps.retain(|step| !step.is_preview());
     }
 
-    /// Leaves the watching out: the judge may use all of the chance of a false rollback.
+    /// Drops the A/A test, and adds its probability of error to the judge's alpha.
     pub fn drop_aa_test(&mut self) {
         self.judge.alpha += self.aa_test.take().map_or(0.0, |watch| watch.miss_probability);
     }
 }
 
-/// One step: a weight, and what has to pass before the next.
+/// A step: a weight, and the conditions for the next step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Which requests reach the candidate.
     pub exposure: Exposure,
-    /// How long the step has to be live.
+    /// The time that the step must be live.
     pub bake: Duration,
-    /// How many requests the candidate has to answer in that time; in a preview, requests that asked for it.
+    /// The number of requests that the candidate must answer in that time. In a preview only
+    /// requests that ask for it count.
     pub requests: u64,
-    /// What else it takes.
+    /// The evidence that the gate requires.
     pub gate: Gate,
-    /// What is known beforehand of the users who will meet the candidate.
+    /// The A/A test's result for the step's users.
     pub slice: Option<Slice>,
-    /// How long it may take at most; `None`: as long as it takes.
+    /// The time limit; `None`: unlimited.
     pub limit: Option<Limit>,
     /// Whether its gate needs a person's approval.
     pub approval: bool,
@@ -160,45 +163,46 @@ pub enum Exposure {
     Share(#[serde(with = "ppm")] Weight),
     /// Those of a share of the users, while serin replaces instances of the baseline.
     Replacement {
-        /// The share that the instances left can carry.
+        /// The share that the remaining instances can carry.
         #[serde(with = "ppm")]
         weight: Weight,
-        /// The instances; they serve no requests meanwhile.
+        /// The instances. They serve no requests during the replacement.
         instances: Vec<String>,
     },
 }
 
-/// The longest that a step may take, from when its split is asked for until its gate opens.
+/// The limit of a step, from the request of its split to the opening of its gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
-    /// How long.
+    /// The time limit.
     pub at_most: Duration,
-    /// What happens then.
+    /// The action after the limit.
     pub then: TimeoutAction,
 }
 
-/// What happens when a step has taken too long.
+/// The action after a step exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum TimeoutAction {
-    /// The rollout stays where it is. Harm still takes it back.
+    /// The rollout pauses. Harm still rolls it back.
     #[default]
     Pause,
-    /// All traffic goes back.
+    /// The rollout rolls back.
     RollBack,
-    /// The next step begins, provided that the split is live, nothing blocks the rollout, no harm is in sight, and nobody's approval is
-    /// needed.
+    /// The next step starts, if the split is live, nothing blocks the rollout, no harm is
+    /// suspected, and no approval is missing.
     Advance,
 }
 
-/// What opens the way to the next step, once time and requests have passed.
+/// The evidence that a gate requires after time and requests suffice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Gate {
-    /// That no harm is in sight.
+    /// No suspicion of harm.
     #[default]
     Bake,
-    /// That the candidate is shown to be no worse than its margins. Without a baseline nothing can show that: then as for a bake.
+    /// Evidence that the candidate is no worse than its margins. Without a baseline no such
+    /// evidence exists, and the gate acts like a bake.
     Evidence,
 }
 
@@ -242,7 +246,7 @@ impl Step {
         }
     }
 
-    /// The instances that serin replaces in it.
+    /// The instances that serin replaces in the step.
     #[must_use]
     pub fn instances(&self) -> &[String] {
         match &self.exposure {
@@ -251,25 +255,25 @@ impl Step {
         }
     }
 
-    /// Whether the baseline still serves users.
+    /// Returns true if the baseline still serves users.
     #[must_use]
     pub fn has_baseline(&self) -> bool {
         self.weight() < Weight::ALL
     }
 
-    /// Whether only requests that ask for the candidate reach it.
+    /// Returns true if only requests that ask for the candidate reach it.
     #[must_use]
     pub fn is_preview(&self) -> bool {
         self.exposure == Exposure::Preview
     }
 
-    /// Whether users of both versions can be compared.
+    /// Returns true if the judge can compare users of both versions.
     #[must_use]
     pub fn is_compared(&self) -> bool {
         self.has_baseline() && self.weight() > Weight::ZERO
     }
 
-    /// What its blocks are judged by.
+    /// The context for judging the step's blocks.
     #[must_use]
     pub fn split_context(&self) -> SplitContext {
         SplitContext {

@@ -1,4 +1,4 @@
-//! Whether a server can do what it is there for.
+//! The readiness of a server.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::storage::sqlite::Store;
 
-/// That the store could be written, or not, holds for so long. While rollouts are under way it is known from what they keep; else it is
-/// tried, which gives the disk little to do however often somebody asks.
+/// A write's result is valid for this long. Running rollouts refresh it with their writes;
+/// otherwise a readiness check writes at most once in this time.
 const CACHE_TTL: Duration = Duration::from_secs(10);
 
-/// When something was to be written last, and what came of it.
+/// The time and the result of the last write.
 type LastWrite = Option<(Instant, Result<(), String>)>;
 
-/// What is known of it.
+/// The readiness of a supervisor.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
     taken_over: AtomicBool,
@@ -21,12 +21,12 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// What was in the store is under way again, or waits for what is.
+    /// Records that the stored rollouts are resumed or queued.
     pub(super) fn taken_over(&self) {
         self.taken_over.store(true, Ordering::Relaxed);
     }
 
-    /// Something was to be written, and was or was not.
+    /// Records the result of a write.
     pub(super) fn record_write(&self, result: Result<(), String>) {
         *self.written() = Some((Instant::now(), result));
     }
@@ -36,7 +36,7 @@ impl Readiness {
     }
 
     /// # Errors
-    /// Why it is not ready.
+    /// The reason why the server is not ready.
     pub(super) fn check(&self, store: &Store) -> Result<(), String> {
         if !self.taken_over.load(Ordering::Relaxed) {
             return Err("rollouts of the store are still being taken over".to_owned());

@@ -1,5 +1,6 @@
-//! Records that wait to be kept. One thread writes, and takes all that wait into one transaction: the disk is waited for once, and not once
-//! for each rollout, of which there may be a thousand that look every second, and no other thread waits for it.
+//! The queue of pending writes. One thread takes all of them into one transaction. A thousand
+//! rollouts that poll every second thus share each sync of the disk, and no other thread waits
+//! for it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,11 +12,11 @@ use tokio::sync::oneshot;
 
 use super::{StoreError, now, promotes, verdict, wall};
 
-/// What is to be kept of one rollout, made ready before anybody waits for it.
+/// The pending write of one rollout, serialized before it enters the queue.
 #[derive(Debug)]
 pub(super) struct PendingWrite {
     id: i64,
-    /// Time of the rollout, in seconds, and the wall clock's then.
+    /// The rollout's time in seconds, and the wall clock at that time.
     at: f64,
     wall: f64,
     phase: &'static str,
@@ -27,10 +28,10 @@ pub(super) struct PendingWrite {
 }
 
 impl PendingWrite {
-    /// A rollout's state, and what is told of it.
+    /// A rollout's state and events.
     ///
     /// # Errors
-    /// They can't be written as JSON.
+    /// Serialization as JSON failed.
     pub(super) fn new(
         id: i64,
         at: Duration,
@@ -72,24 +73,25 @@ impl PendingWrite {
     }
 }
 
-/// Records, each with where to say what became of it.
+/// Pending writes, each with the channel for its result.
 #[derive(Debug, Default)]
 pub(super) struct WriteQueue(Mutex<WriteQueueState>);
 
 #[derive(Debug, Default)]
 struct WriteQueueState {
     waiting: Vec<(PendingWrite, Reply)>,
-    /// Whether somebody takes what comes.
+    /// Whether a writer is active.
     writing: bool,
 }
 
 type Reply = oneshot::Sender<Result<(), StoreError>>;
 
-/// What is written together.
+/// The writes of one transaction.
 pub(super) struct WriteBatch(Vec<(PendingWrite, Reply)>);
 
 impl WriteQueue {
-    /// Adds a record: where to hear what became of it, and whether nobody writes, so that whoever adds it has to see that somebody does.
+    /// Adds a write. Returns the receiver of its result, and true if the caller must start the
+    /// writer.
     pub(super) fn add(
         &self,
         record: PendingWrite,
@@ -100,14 +102,14 @@ impl WriteQueue {
         (written, !std::mem::replace(&mut state.writing, true))
     }
 
-    /// Everything that waits; with `None` nobody writes any more.
+    /// Takes all pending writes; `None` marks the writer as inactive.
     pub(super) fn take(&self) -> Option<WriteBatch> {
         let mut state = self.state();
         state.writing = !state.waiting.is_empty();
         state.writing.then(|| WriteBatch(std::mem::take(&mut state.waiting)))
     }
 
-    /// What whoever writes holds: should he panic, the next takes his place.
+    /// The guard of the active writer. If the writer panics, the next one takes over.
     pub(super) fn writing(&self) -> WriterGuard<'_> {
         WriterGuard(self)
     }
@@ -117,7 +119,7 @@ impl WriteQueue {
     }
 }
 
-/// Somebody writes.
+/// Marks a writer as active.
 pub(super) struct WriterGuard<'q>(&'q WriteQueue);
 
 impl Drop for WriterGuard<'_> {
@@ -129,7 +131,8 @@ impl Drop for WriterGuard<'_> {
 }
 
 impl WriteBatch {
-    /// Writes all, in one transaction. If that fails each is tried by itself: what is wrong with one is no other's affair.
+    /// Writes all in one transaction. If that fails, writes each in its own transaction, so that
+    /// one failure does not affect the others.
     pub(super) fn write(self, connection: &mut Connection) {
         let together = match &self.0[..] {
             [_] => false,
@@ -140,13 +143,13 @@ impl WriteBatch {
                 true => Ok(()),
                 false => write(connection, [&record]),
             };
-            // Whoever has gone does not want to know.
+            // The send fails only if the caller no longer waits.
             let _ = reply.send(result.map_err(StoreError::Sqlite));
         }
     }
 }
 
-/// All of these or none.
+/// Writes all or nothing.
 pub(super) fn write<'r>(
     connection: &mut Connection,
     records: impl IntoIterator<Item = &'r PendingWrite>,

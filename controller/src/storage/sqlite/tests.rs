@@ -23,7 +23,7 @@ fn open() -> (tempfile::TempDir, PathBuf, Store) {
 }
 
 #[test]
-fn what_is_kept_is_there_after_it_is_opened_again() {
+fn a_state_survives_reopening() {
     let (_directory, path, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
     assert_eq!(
@@ -48,7 +48,7 @@ fn what_is_kept_is_there_after_it_is_opened_again() {
 }
 
 #[test]
-fn an_end_is_kept_with_its_verdict() {
+fn an_end_is_stored_with_its_verdict() {
     let (_directory, _, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
     let (mut rollout, _) = begun();
@@ -59,9 +59,9 @@ fn an_end_is_kept_with_its_verdict() {
     assert_eq!((entry.phase, entry.outcome.as_deref()), (QueueState::Ended, Some("interrupted")));
 }
 
-/// The clock stood an hour later when it was kept, or earlier.
+/// The stored wall clock is an hour ahead of the present time, or behind it.
 #[test]
-fn a_clock_that_was_set_back_counts_as_standing_still() {
+fn a_clock_that_was_set_back_adds_no_time() {
     let (_directory, _, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
     let (rollout, _) = begun();
@@ -75,7 +75,7 @@ fn a_clock_that_was_set_back_counts_as_standing_still() {
 }
 
 #[test]
-fn one_process_has_it_at_a_time() {
+fn one_process_opens_the_store_at_a_time() {
     let (_directory, path, store) = open();
     let second = Store::open(&path).unwrap_err().to_string();
     assert!(second.ends_with("another serin has this store"), "{second}");
@@ -84,7 +84,7 @@ fn one_process_has_it_at_a_time() {
 }
 
 #[test]
-fn what_is_no_store_is_refused_and_left_alone() {
+fn a_file_of_another_format_is_rejected_and_unchanged() {
     let (directory, path, store) = open();
     store.connection().pragma_update(None, "user_version", 99).unwrap();
     drop(store);
@@ -101,7 +101,7 @@ fn what_is_no_store_is_refused_and_left_alone() {
 }
 
 #[test]
-fn a_state_that_cannot_be_read_is_named() {
+fn an_unreadable_state_is_reported_with_its_rollout() {
     let (_directory, _, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
     store.connection().execute("UPDATE rollouts SET state = '{}'", []).unwrap();
@@ -110,7 +110,7 @@ fn a_state_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_store_of_the_first_schema_is_taken_over() {
+fn a_store_of_the_first_schema_is_migrated() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("serin.db");
     let first = Connection::open(&path).unwrap();
@@ -127,7 +127,7 @@ fn a_store_of_the_first_schema_is_taken_over() {
 }
 
 #[test]
-fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
+fn promotions_are_dated_and_a_purge_keeps_the_last_one() {
     let (_directory, _, store) = open();
     let promote = || {
         let id = store.add(&plan(), SPEC).unwrap();
@@ -164,7 +164,7 @@ fn promotion_is_dated_and_what_is_old_is_forgotten_but_for_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_together_is_kept_or_fails_by_itself() {
+async fn a_failed_write_of_a_batch_does_not_affect_the_others() {
     let (_directory, path, store) = open();
     let store = Arc::new(store);
     let ids: Vec<_> = (0..50).map(|_| store.add(&plan(), SPEC).unwrap()).collect();
@@ -173,10 +173,10 @@ async fn what_is_kept_together_is_kept_or_fails_by_itself() {
     let (kept, unknown) =
         tokio::join!(futures_util::future::join_all(ids.iter().map(|id| keep(*id))), keep(1_000));
     assert!(kept.iter().all(Result::is_ok), "{kept:?}");
-    // Its events are of no rollout.
+    // The foreign key of its events fails: the rollout does not exist.
     assert!(unknown.is_err());
     keep(ids[0]).await.unwrap();
-    // Whoever has written lets go of it a moment after they have said so.
+    // The writer drops its handle shortly after it sends the results.
     while Arc::strong_count(&store) > 1 {
         tokio::task::yield_now().await;
     }

@@ -111,7 +111,7 @@ async fn a_candidate_without_its_subset_gets_no_requests() {
     let load = world.load(150);
     let _operator = world.operator("a");
     let object = world.server().create(&by_weights("v2")).await;
-    until_missed(&world, &object, "no DestinationRule explains the subset v2").await;
+    until_missed(&world, &object, "no DestinationRule defines the subset v2").await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
 
     world.change(&rule, json!({ "spec": { "subsets": both } })).await;

@@ -11,7 +11,7 @@ use crate::judge::explain::share;
 use crate::rollout::call::HookPoint;
 use crate::rollout::command::Command;
 
-/// Why the rollout moves all traffic back to the baseline.
+/// The reason why the rollout moves all traffic back to the baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum RollbackReason {
@@ -72,16 +72,16 @@ pub enum RollbackReason {
     },
     /// A hook before the rollout failed.
     HookRejected {
-        /// When serin called it.
+        /// The point of the call.
         point: HookPoint,
         /// The address or the command.
         hook: String,
         /// Its error.
         reason: String,
     },
-    /// The rollback began before a restart of the controller, which could not persist the reason.
+    /// A restarted controller found a rollback whose reason was not persisted.
     ReasonNotPersisted,
-    /// A person ordered it.
+    /// A person requested it.
     Command(Command),
     /// The user interrupted the controller.
     Interrupted,

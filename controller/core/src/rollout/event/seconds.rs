@@ -13,7 +13,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration
     Duration::try_from_secs_f64(f64::deserialize(from)?).map_err(D::Error::custom)
 }
 
-/// The same for a duration that may be absent.
+/// Serializes optional durations as seconds.
 pub(super) mod optional {
     use super::*;
 

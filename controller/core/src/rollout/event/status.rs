@@ -11,152 +11,155 @@ use super::seconds;
 use crate::judge::Interval;
 use crate::split::ppm;
 
-/// Where a rollout stands.
+/// The status of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
-    /// What is being done.
+    /// The stage.
     pub stage: Stage,
-    /// Number of the step, from 1; `None` while users are watched, in the rollback window, and while all traffic goes back.
+    /// Number of the step, from 1; `None` in the A/A test, in the rollback window and during a
+    /// rollback.
     pub step: Option<usize>,
-    /// How many steps there are.
+    /// The number of steps.
     pub steps: usize,
-    /// The candidate's weight in parts per million, as last asked for.
+    /// The candidate's last requested weight in parts per million.
     #[serde(with = "ppm")]
     #[schemars(with = "Weight")]
     pub weight: Weight,
-    /// Whether every worker follows it.
+    /// Whether every worker follows the weight.
     pub live: bool,
-    /// The running version, since the step went live.
+    /// The baseline since the step went live.
     pub baseline: ArmStatus,
-    /// The new version, since the step went live.
+    /// The candidate since the step went live.
     pub candidate: ArmStatus,
-    /// E: at `limit` the candidate is worse.
+    /// The e-value: the candidate counts as worse at `limit`.
     pub evidence: f64,
     /// 1/alpha.
     pub limit: f64,
-    /// What the step could have seen so far.
+    /// The failure rate that the step could detect so far.
     pub sensitivity: Sensitivity,
-    /// How much the candidate's failure rate is above the baseline's.
+    /// The candidate's failure rate minus the baseline's.
     pub difference: Interval,
-    /// How far the step is from showing that there is no harm, if its gate asks for that.
+    /// The step's progress towards non-inferiority, if its gate requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub non_inferiority: Option<NonInferiorityStatus>,
-    /// How long the step has been live, of how long it has to be.
+    /// The time that the step has been live.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub baked: Duration,
-    /// How long the step has to be live.
+    /// The time that the step must be live.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub bake: Duration,
-    /// Requests that the candidate has to answer in the step.
+    /// Requests that the candidate must answer in the step.
     pub requests_needed: u64,
-    /// Time to promotion if nothing goes wrong, once it can be told.
+    /// Time to promotion without incidents, once an estimate exists.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds::optional")]
     #[schemars(with = "Option<f64>")]
     pub time_left: Option<Duration>,
-    /// Requests with an identity so far, while users are watched; `baked`, `bake` and `requests_needed` are about that then.
+    /// Requests with an identity so far in the A/A test. During the test `baked`, `bake` and
+    /// `requests_needed` describe it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aa_test_requests: Option<u64>,
-    /// The plan's metrics, once they have been measured in the step.
+    /// The plan's metrics, once measured in the step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<MetricStatus>,
-    /// What the chance of a false rollback does not cover.
+    /// A limitation of the bound on false rollbacks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caveat: Option<String>,
-    /// Whether the rollout stays where it is, because somebody wants that or a step has taken too long.
+    /// Whether the rollout is paused, by a person or by a step timeout.
     pub paused: bool,
-    /// The end of the freeze that it is in.
+    /// The end of the present freeze.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freeze_end: Option<String>,
-    /// What keeps the rollout from going on.
+    /// The condition that blocks the rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocker: Option<String>,
 }
 
-/// What is being done in a rollout.
+/// The stage of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
-    /// Hooks are called before anything is asked for.
+    /// Hooks run before the first split.
     Preparing,
-    /// Users are watched before the candidate has any.
+    /// The A/A test runs before the first step.
     AaTesting,
     /// A step.
     Step,
-    /// The candidate serves everybody, in the rollback window.
+    /// The candidate serves all users, in the rollback window.
     Promoted,
-    /// Traffic goes back to the baseline.
+    /// All traffic moves back to the baseline.
     RollingBack,
-    /// Hooks are told of the end, or it has ended.
+    /// Notifications of the end are pending, or the rollout has ended.
     Ending,
 }
 
-/// What a step could have seen: what it is worth that it saw no harm.
+/// The sensitivity of a step: the harm that it could have detected.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Sensitivity {
-    /// A candidate that fails as often as this, or more.
+    /// The step detects this failure rate and higher ones.
     Detects {
-        /// The smallest such failure rate, 0 to 1.
+        /// The smallest detectable failure rate, 0 to 1.
         failure_rate: f64,
     },
-    /// Not even a candidate that always fails: too few requests.
+    /// The step detects no failure rate: it has too few requests.
     Nothing,
-    /// There is no baseline to compare with, but the candidate is held to its objectives.
+    /// No baseline is left to compare with; the objectives apply to the candidate.
     Objectives,
-    /// There is no baseline to compare with, and no objective.
+    /// No baseline is left to compare with, and the plan has no objectives.
     NoBaseline,
-    /// Only requests that ask for the candidate get it. Of those any failure is seen.
+    /// Only requests that ask for the candidate reach it. Each of their failures counts.
     Preview {
-        /// How many there have been.
+        /// The number of these requests.
         requests: u64,
     },
 }
 
-/// How far a step is from showing that the candidate is no worse than its margins.
+/// A step's progress towards non-inferiority within the margins.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NonInferiorityStatus {
-    /// E: at `limit` it is shown.
+    /// The e-value: non-inferiority is shown at `limit`.
     pub evidence: f64,
     /// 1 / (1 - confidence).
     pub limit: f64,
-    /// About how many requests of the candidate it takes at this split, if it is as good as the baseline; `None` if no number does.
+    /// The approximate number of candidate requests needed at this split if the candidate equals
+    /// the baseline; `None` if no number suffices.
     pub requests_needed: Option<u64>,
 }
 
-/// A metric as it was measured last.
+/// The last sample of a metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricStatus {
-    /// Which.
+    /// The metric's name.
     pub name: String,
-    /// What it has to keep to, in words.
+    /// The rule in words.
     pub limit: String,
-    /// The baseline's value, if one was asked for and is known.
+    /// The baseline's value, if queried and known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<f64>,
-    /// The candidate's value, if it is known.
+    /// The candidate's value, if known.
     pub candidate: Option<f64>,
-    /// How many values in a row were bad.
+    /// The number of consecutive bad values.
     pub bad: u32,
-    /// How many in a row roll the rollout back.
+    /// The number of consecutive bad values that start a rollback.
     pub consecutive: u32,
 }
 
-/// How one version does.
+/// The status of one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmStatus {
-    /// Which.
+    /// The version.
     pub version: VersionName,
-    /// Requests that ended.
+    /// Completed requests.
     pub requests: u64,
-    /// Failures among them.
+    /// Failed requests.
     pub failures: u64,
-    /// Their share, 0 to 1.
+    /// The failure rate, 0 to 1.
     pub failure_rate: Option<f64>,
     /// Median latency in milliseconds.
     pub p50_ms: Option<f64>,

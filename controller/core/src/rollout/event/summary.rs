@@ -13,53 +13,53 @@ use super::reason::RollbackReason;
 use super::seconds;
 use crate::split::ppm;
 
-/// How a rollout ended.
+/// The outcome of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// The verdict.
     pub verdict: RolloutVerdict,
-    /// Why, unless promoted.
+    /// The reason, unless promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<RollbackReason>,
     /// The service.
     pub service: ServiceName,
-    /// The version that ran.
+    /// The version that served all users at the start.
     pub baseline: VersionName,
-    /// The version that was to replace it.
+    /// The version to roll out.
     pub candidate: VersionName,
     /// The candidate's weight at the end, in parts per million.
     #[serde(with = "ppm")]
     #[schemars(with = "Weight")]
     pub weight: Weight,
-    /// The generation that carries it.
+    /// The generation of the last split.
     pub generation: Generation,
-    /// Whether every worker confirmed it.
+    /// Whether every worker confirmed the last split.
     pub confirmed: bool,
-    /// How long the rollout took.
+    /// The duration of the rollout.
     #[serde(with = "seconds")]
     #[schemars(with = "f64")]
     pub duration: Duration,
     /// Requests that the candidate served.
     pub candidate_requests: u64,
-    /// Failures that their callers saw, by kind.
+    /// The candidate's failures by kind.
     pub candidate_failures: BTreeMap<Failure, u64>,
 }
 
-/// How a rollout can end.
+/// The verdict on a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RolloutVerdict {
     /// The candidate has all traffic.
     Promoted,
-    /// The candidate was worse, or a limit was reached; the baseline has all traffic.
+    /// The candidate was worse, or exceeded a limit; the baseline has all traffic.
     RolledBack,
-    /// The user stopped it; the baseline has all traffic.
+    /// The user interrupted the rollout; the baseline has all traffic.
     Interrupted,
 }
 
 impl RolloutVerdict {
-    /// Its name in CamelCase, as Kubernetes has it.
+    /// The verdict in CamelCase, as a Kubernetes reason.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {

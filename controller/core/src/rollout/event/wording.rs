@@ -78,7 +78,7 @@ impl fmt::Display for Event {
 }
 
 impl Event {
-    /// A limitation that goes with it, as a sentence.
+    /// A limitation of the event, as a sentence.
     #[must_use]
     pub fn caveat(&self) -> Option<String> {
         match self {
@@ -131,7 +131,7 @@ impl fmt::Display for RolloutStatus {
 }
 
 impl RolloutStatus {
-    /// What the rollout does, in CamelCase, as Kubernetes has it.
+    /// The stage in CamelCase, as a Kubernetes reason.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self.stage {
@@ -147,7 +147,7 @@ impl RolloutStatus {
         }
     }
 
-    /// The stage, or the number of the step, in a few words.
+    /// The stage, or the number of the step, as a short phrase.
     #[must_use]
     pub fn position(&self) -> String {
         let stage = match self.stage {

@@ -1,5 +1,6 @@
-//! The time before the first step, in which the baseline serves everybody and the users of the future slices are watched (an A/A
-//! comparison). At its end the salt whose slices differ least is chosen; see [`balance`].
+//! The A/A test before the first step. The baseline serves all users, and the filter counts the
+//! users of the future slices. At the end serin chooses the salt whose slices differ least; see
+//! [`balance`].
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::rollout::machine::blocker::NO_TRAFFIC_AFTER;
 use crate::split::UserAssignment;
 
 impl Rollout {
-    /// Counts what the users did since the last look, and the time, if nothing was wrong at either end of it.
+    /// Adds the slice counts since the last poll. Adds the interval if both its polls are sound.
     pub(super) fn count_aa_test(&mut self, span: Duration, sound: bool, delta: &FleetDelta) {
         if let MachinePhase::AaTesting { watched, slices } = &mut self.phase {
             slices.add(&delta.slices);
@@ -23,7 +24,7 @@ impl Rollout {
         }
     }
 
-    /// Chooses the salt and begins with the first step, once enough has been seen.
+    /// Chooses the salt and starts the first step once the test has enough time and requests.
     pub(super) fn choose_salt(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let MachinePhase::AaTesting { watched, slices } = &self.phase else { return };
         let Some(watch) = &self.plan.aa_test else { return };
@@ -48,7 +49,7 @@ impl Rollout {
         balance::choose(&slices.observed(watch.salts.len(), &weights), watch.miss_probability)
     }
 
-    /// A slice of which nobody has called, whatever the salt.
+    /// Blocks if no sampled user falls in some step's slice for any salt.
     pub(super) fn aa_test_blocker(&self) -> Option<Blocker> {
         let MachinePhase::AaTesting { watched, slices } = &self.phase else { return None };
         let watch = self.plan.aa_test.as_ref()?;

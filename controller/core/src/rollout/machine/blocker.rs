@@ -1,4 +1,4 @@
-//! What keeps a rollout from going on: found at each look, told when it changes.
+//! Blockers: each poll finds them, and a change emits an event.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ pub(super) use crate::observation::aggregator::SILENT_AFTER;
 use crate::observation::{FleetDelta, VersionDelta};
 use crate::rollout::blocker::Blocker;
 
-/// A step that has had no request for this long blocks until one comes.
+/// A step without requests for this long blocks until a request arrives.
 pub(super) const NO_TRAFFIC_AFTER: Duration = Duration::from_secs(10);
 
 impl Rollout {
-    /// Takes note of what is not as it should be, and tells if that is news.
+    /// Sets the blocker and emits an event if its kind changes.
     pub(super) fn set_blocker(&mut self, blocker: Option<Blocker>, outputs: &mut Vec<Output>) {
         let kind = |obstacle: &Option<Blocker>| obstacle.as_ref().map(std::mem::discriminant);
         if kind(&blocker) != kind(&self.blocker) {
@@ -30,7 +30,7 @@ impl Rollout {
         self.blocker = blocker;
     }
 
-    /// What is not as it should be in what was seen.
+    /// The blocker that a poll of the fleet shows.
     pub(super) fn fleet_blocker(&self, now: Duration, seen: &FleetDelta) -> Option<Blocker> {
         let wanted = self.split.generation;
         if self.phase == MachinePhase::Preparing {
@@ -39,7 +39,8 @@ impl Rollout {
         if let Some(known @ Blocker::WriteFailed { .. }) = &self.blocker
             && seen.newest_generation != Some(wanted)
         {
-            // What has not been written no proxy can follow: that it does not is nothing else to be told.
+            // No proxy can follow a split that was not written, so the write is the cause to
+            // report.
             return Some(known.clone());
         }
         if let Some(blocker) = self.proxy_blocker(now, seen) {
@@ -51,7 +52,7 @@ impl Rollout {
                     generation: wanted,
                     detail: seen.rejection_reasons.clone(),
                 }),
-                // Until the proxy follows, this is still the reason.
+                // The rejection remains the cause until the proxy follows.
                 (Some(Blocker::Rejected { detail, .. }), _) => {
                     let said = seen.rejection_reasons.as_ref().or(detail.as_ref()).cloned();
                     Some(Blocker::Rejected { generation: wanted, detail: said })
@@ -76,7 +77,7 @@ impl Rollout {
             .or_else(|| self.hook_blocker())
     }
 
-    /// What the judge has found that is no reason to roll back, but none to go on either.
+    /// A finding of the judge that blocks the gate without a rollback.
     fn judge_blocker(&self) -> Option<Blocker> {
         let MachinePhase::Baking { .. } = self.phase else { return None };
         let seen = || self.block_of(&self.deltas.step);
@@ -92,22 +93,22 @@ impl Rollout {
         })
     }
 
-    /// A step that nobody has called for a while: its time would pass without showing anything.
+    /// Blocks a step that gets no requests: it would pass without evidence.
     fn traffic_blocker(&self, seen: &FleetDelta) -> Option<Blocker> {
         let MachinePhase::Baking { baked, .. } = self.phase else { return None };
-        // Where the mesh splits, the filter chooses nothing.
+        // If the mesh splits the traffic, the filter chooses no version.
         let called = |activity: &VersionDelta| activity.chosen + activity.requests > 0;
         let quiet = !self.deltas.step.values().any(called) && !seen.versions.values().any(called);
         let service = self.plan.service.clone();
         (quiet && baked >= NO_TRAFFIC_AFTER).then_some(Blocker::NoRequests { service })
     }
 
-    /// Whether the split may still be expected to go live without anything being wrong.
+    /// Returns true while the split may still go live without a fault.
     pub(super) fn is_propagating(&self, now: Duration, seen: &FleetDelta) -> bool {
         matches!(self.phase, MachinePhase::Shifting { since, .. } if now < since + SHIFTING_GRACE + seen.age)
     }
 
-    /// A version that was chosen but did not serve. Stays until it has served, or has no more users to serve.
+    /// Blocks while a chosen version does not serve. Clears once it serves or has no more users.
     fn misrouting_blocker(&self, seen: &FleetDelta) -> Option<Blocker> {
         let now = seen.versions.iter().find(|(version, activity)| {
             self.receives_traffic(version)
@@ -128,8 +129,8 @@ impl Rollout {
         }
     }
 
-    /// Whether clusters that are no version's serve all that the version is chosen for. That they serve some is nothing strange: a
-    /// service may have routes that take no part in the rollout.
+    /// Returns true if unmatched clusters serve all requests for which the version is chosen.
+    /// Serving only some is normal: a service may have routes outside the rollout.
     fn routes_to_unmatched(&self, version: &VersionName, now: &VersionDelta) -> bool {
         let before = self.deltas.step.get(version);
         let sum = |count: fn(&VersionDelta) -> u64| before.map_or(0, count) + count(now);
@@ -138,7 +139,7 @@ impl Rollout {
             && sum(|activity| activity.unmatched) >= 10
     }
 
-    /// Whether anybody can meet this version.
+    /// Returns true if requests can reach this version.
     fn receives_traffic(&self, version: &VersionName) -> bool {
         if *version == self.plan.candidate {
             self.split.candidate > Weight::ZERO || self.is_previewing()

@@ -1,7 +1,7 @@
-//! What is called outside of serin, and what comes of the answers.
+//! Calls of hooks, and the effects of their answers.
 //!
-//! A call is part of the state from when it is wanted until it is answered, so that it is made again, the same to the letter, by a
-//! controller that was started anew.
+//! The state contains each call from its request to its answer, so a restarted controller repeats
+//! the identical call.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use super::state::PendingCall;
 use super::{Goal, MachinePhase, Output, Rollout};
 use crate::rollout::blocker::Blocker;
 
-/// Who has said no is asked again after this time.
+/// The interval after which a failed hook is called again.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Rollout {
-    /// The calls whose answer is not known: each is made again.
+    /// Repeats the calls whose answer is unknown.
     pub(super) fn unanswered_calls(&self) -> impl Iterator<Item = Output> {
         let made = self.hooks.pending.iter().filter(|pending| pending.in_flight);
         made.map(|pending| Output::CallHook(pending.call.clone()))
     }
 
-    /// Leaves the gates' hooks out: whoever promotes does not wait for them.
+    /// Drops the hooks of gates: a promotion does not wait for them.
     pub(super) fn skip_gate_hooks(&mut self) {
         self.hooks.pending.retain(|pending| pending.point() != HookPoint::Gate);
         if let Some(Blocker::HookRejected { point: HookPoint::Gate, .. }) = self.blocker {
@@ -30,7 +30,7 @@ impl Rollout {
         }
     }
 
-    /// Whether everything that is to be called here has said yes; calls the next if not.
+    /// Returns true if all hooks of the phase succeeded; otherwise calls the next one.
     pub(super) fn advance_hooks(&mut self, outputs: &mut Vec<Output>) -> bool {
         if self.hooks.pending.iter().any(|pending| !pending.point().is_notification()) {
             return false;
@@ -46,7 +46,7 @@ impl Rollout {
         false
     }
 
-    /// What is to be called where the rollout stands, in order.
+    /// The hooks of the present phase, in order.
     fn due_hooks(&self) -> Vec<(HookPoint, Hook)> {
         let replacement = || {
             let calls = self.plan.replacement.iter().flat_map(|replacement| replacement.calls());
@@ -58,7 +58,7 @@ impl Rollout {
         match &self.phase {
             MachinePhase::Preparing => all(HookPoint::Before, &self.plan.hooks.before),
             MachinePhase::Baking { .. } if !self.instances().is_empty() => replacement(),
-            // Whoever promotes opens all gates.
+            // A promotion opens all gates.
             MachinePhase::Baking { .. } if !self.promote_requested => {
                 all(HookPoint::Gate, &self.plan.hooks.gate)
             }
@@ -67,7 +67,7 @@ impl Rollout {
         }
     }
 
-    /// The instances that are being replaced.
+    /// The instances that serin replaces now.
     fn instances(&self) -> &[String] {
         let step = match &self.phase {
             MachinePhase::Baking { step, .. } => Some(*step),
@@ -78,12 +78,12 @@ impl Rollout {
         step.map_or(&[], Step::instances)
     }
 
-    /// Whether instances are being replaced where the rollout stands.
+    /// Returns true if serin replaces instances in this phase.
     pub(super) fn is_replacing_instances(&self) -> bool {
         !self.instances().is_empty()
     }
 
-    /// Calls all of these hooks, without waiting for a yes.
+    /// Calls all of these hooks without waiting for success.
     pub(super) fn notify(
         &mut self,
         point: HookPoint,
@@ -154,7 +154,7 @@ impl Rollout {
         outputs.push(Output::CallHook(call));
     }
 
-    /// Takes the answer to a call into account.
+    /// Handles the answer to a call.
     pub(super) fn on_hook_answer(
         &mut self,
         now: Duration,
@@ -200,7 +200,7 @@ impl Rollout {
         self.close(now, outputs);
     }
 
-    /// Asks those again who have said no a while ago.
+    /// Calls failed hooks again after the retry interval.
     pub(super) fn retry_hooks(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         for pending in &mut self.hooks.pending {
             if let Some((again, _)) = &pending.failed
@@ -212,7 +212,7 @@ impl Rollout {
         }
     }
 
-    /// Who has said no.
+    /// The first failed hook, as a blocker.
     pub(super) fn hook_blocker(&self) -> Option<Blocker> {
         self.hooks.pending.iter().find_map(|pending| {
             let (_, why) = pending.failed.as_ref()?;
@@ -221,7 +221,7 @@ impl Rollout {
         })
     }
 
-    /// Leaves the calls behind that the rollout no longer waits for.
+    /// Abandons the calls that the rollout no longer waits for.
     pub(super) fn abandon_calls(&mut self) {
         self.hooks.passed = 0;
         self.hooks.pending.retain(|pending| {
@@ -233,7 +233,7 @@ impl Rollout {
         }
     }
 
-    /// Whether anybody still has to be told how it ended.
+    /// Returns true if notifications of the end are pending.
     pub(super) fn has_pending_notifications(&self) -> bool {
         self.hooks.pending.iter().any(|pending| pending.point().is_notification())
     }

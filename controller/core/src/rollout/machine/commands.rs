@@ -1,4 +1,4 @@
-//! What is made of people's orders.
+//! Execution of commands.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::{Goal, MachinePhase, Output, Rollout};
 use crate::rollout::command::{Action, Command, Rejected};
 
 impl Rollout {
-    /// Carries an order out. To order what is so already gives nothing to do.
+    /// Executes a command. A command whose action is in effect already has no outputs.
     ///
     /// # Errors
-    /// It makes no sense where the rollout stands, and why.
+    /// The command is invalid in this phase. The error contains the reason.
     pub fn execute(&mut self, now: Duration, command: Command) -> Result<Vec<Output>, Rejected> {
         let mut outputs = Vec::new();
         if self.is_noop(&command)? {
@@ -39,7 +39,7 @@ impl Rollout {
                 _ => self.shift(now, Goal::Step(0), &mut outputs),
             },
             Action::Promote => self.promote_now(now, &mut outputs),
-            // Refused before: there is nothing to begin once more.
+            // Rejected above: the supervisor handles retries.
             Action::Retry => {}
             Action::Abort | Action::Undo => {
                 let force = command.force;
@@ -60,7 +60,7 @@ impl Rollout {
         Ok(outputs)
     }
 
-    /// Whether what is ordered is so already.
+    /// Returns true if the action is in effect already.
     fn is_noop(&self, command: &Command) -> Result<bool, Rejected> {
         let refuse = |why: String| Err(Rejected(why));
         let candidate = &self.plan.candidate;
@@ -68,7 +68,7 @@ impl Rollout {
             return refuse("a hold, and nothing else, is for a number of seconds".to_owned());
         }
         match &self.phase {
-            // Whoever is to be told of the end may not answer for long.
+            // The hooks that notify of the end may take long to answer.
             MachinePhase::Closing { .. } if command.action == Action::Abort && command.force => {
                 return Ok(false);
             }
@@ -105,7 +105,7 @@ impl Rollout {
         }
     }
 
-    /// Whether the gate of the step that is meant is open, or approved of.
+    /// Returns true if the command's step has an open gate or has an approval.
     fn is_gate_passed(&self, command: &Command) -> Result<bool, Rejected> {
         let refuse = |why: String| Err(Rejected(why));
         let (present, approved) = match &self.phase {
@@ -136,7 +136,8 @@ impl Rollout {
         }
     }
 
-    /// Goes to the last step, and through its gate as soon as it is live. Where instances have to be replaced, through all the others too.
+    /// Goes to the last step and opens its gate once it is live. If steps replace instances,
+    /// passes through all steps.
     fn promote_now(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         (self.promote_requested, self.pause) = (true, None);
         self.skip_gate_hooks();
@@ -157,7 +158,7 @@ impl Rollout {
         }
     }
 
-    /// Whether the step needs nobody's approval any more; asks for it once.
+    /// Returns true if the step has its approval or needs none. Requests an approval once.
     pub(super) fn has_approval(&mut self, outputs: &mut Vec<Output>) -> bool {
         let needed = self.needs_approval();
         if let MachinePhase::Baking { step, approval_requested, .. } = &mut self.phase
@@ -169,7 +170,7 @@ impl Rollout {
         !needed
     }
 
-    /// Whether somebody has to approve of the step that is live, and nobody has.
+    /// Returns true if the live step waits for approval.
     pub(super) fn needs_approval(&self) -> bool {
         let MachinePhase::Baking { step, approved, .. } = self.phase else { return false };
         !approved && self.plan.steps.get(step).is_some_and(|step| step.approval)

@@ -1,4 +1,4 @@
-//! The ways out: back to the baseline, with the instances that were replaced, and to the end.
+//! The ends of a rollout: rollback to the baseline, restored instances, closing.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::event::{Event, RollbackReason};
 use super::{Goal, MachinePhase, Output, Rollout};
 
 impl Rollout {
-    /// Rolls back for a reason that could not be kept.
+    /// Rolls back after a restart that lost the reason.
     pub fn resume_rollback(&mut self, now: Duration) -> Vec<Output> {
         let mut outputs: Vec<_> = self.unanswered_calls().collect();
         match self.phase.clone() {
@@ -46,7 +46,7 @@ impl Rollout {
         self.shift(now, Goal::Rollback(reason), outputs);
     }
 
-    /// Goes on to the instances that were replaced before those that the baseline has got back now.
+    /// Continues with the instances that were replaced before the restored ones.
     pub(super) fn continue_restore(
         &mut self,
         now: Duration,
@@ -62,7 +62,7 @@ impl Rollout {
         }
     }
 
-    /// Ends the rollout with the proxy's word on its split, once all have been told.
+    /// Closes the rollout after the proxies confirmed its split.
     pub(super) fn end(
         &mut self,
         now: Duration,
@@ -74,7 +74,7 @@ impl Rollout {
         self.close(now, outputs);
     }
 
-    /// Ends the rollout without the proxy's word on its split.
+    /// Closes the rollout without confirmation of its split.
     pub(super) fn end_unconfirmed(
         &mut self,
         now: Duration,
@@ -85,11 +85,11 @@ impl Rollout {
         self.close(now, outputs);
     }
 
-    /// Ends the rollout if it is only closing, and all have been told.
+    /// Ends a closing rollout once all notifications are answered.
     pub(super) fn close(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         if let MachinePhase::Closing { reason, confirmed } = &self.phase
             && !self.has_pending_notifications()
-            // An end that can't be stored would come again.
+            // An end that is not persisted would repeat after a restart.
             && !self.store_down
         {
             let (reason, confirmed) = (reason.clone(), *confirmed);

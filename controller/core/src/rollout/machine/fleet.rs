@@ -1,5 +1,5 @@
-//! What keeps some of several proxies from being like the others. A step counts only where every proxy runs it; what can't be read is
-//! neither good nor bad, but not for ever.
+//! Blockers of single proxies of a fleet. A step counts only while every proxy runs it. An
+//! unreachable proxy is neither good nor bad, for a limited time.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use crate::observation::aggregator::join_names;
 use crate::observation::health::Unreachable;
 use crate::rollout::blocker::Blocker;
 
-/// A proxy may be out of reach for this long, to be replaced for example, before a step waits for it that was live there.
+/// A proxy may be unreachable for this long, during a replacement for example, before it blocks a
+/// live step.
 pub(super) const UNREACHABLE_GRACE: Duration = Duration::from_secs(30);
 
 impl Rollout {
-    /// What is not as it should be with some of the proxies.
+    /// The condition of single proxies that blocks the rollout.
     pub(super) fn proxy_blocker(&self, now: Duration, seen: &FleetDelta) -> Option<Blocker> {
         let (roster, wanted) = (&seen.health, self.split.generation);
         let of = roster.proxies;
@@ -59,7 +60,8 @@ impl Rollout {
                 total: of,
             });
         }
-        // A proxy that was started anew has not said yet what its workers run; one that says they do not has.
+        // A restarted proxy has not reported the generation of its workers; a proxy that reports
+        // an old one has.
         if seen.generation == Some(wanted) && seen.workers_behind && !roster.unconfirmed.is_empty()
         {
             let proxies = join_names(&roster.unconfirmed);
@@ -72,7 +74,7 @@ impl Rollout {
         None
     }
 
-    /// Tells what else there is to know of the proxies, once.
+    /// Emits a new warning about the fleet once.
     pub(super) fn warn(&mut self, seen: &FleetDelta, outputs: &mut Vec<Output>) {
         let warning = &seen.health.warning;
         if self.last_warning != *warning {

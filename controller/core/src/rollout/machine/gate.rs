@@ -1,4 +1,4 @@
-//! The gate of a step: whether it is open, and what lies behind it.
+//! The gate of a step: its conditions, and the transition after it.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use super::super::plan::Gate;
 use super::{Goal, MachinePhase, Output, Rollout};
 
 impl Rollout {
-    /// Time and requests have passed, and what was seen leaves no suspicion; or it shows that there is no harm, if the gate asks for that.
+    /// Returns true if time and requests suffice and no harm is suspected, or, for a gate of
+    /// evidence, if non-inferiority is shown.
     pub(super) fn gate_is_open(&self, step: usize, baked: Duration) -> bool {
         let Some(step) = self.plan.steps.get(step) else { return false };
         if step.is_preview() {
@@ -30,7 +31,7 @@ impl Rollout {
                 && (step.gate == Gate::Bake || self.judge.safe())
     }
 
-    /// Goes on to the next step, or is promoted.
+    /// Starts the next step, or promotes the candidate.
     pub(super) fn open_gate(&mut self, now: Duration, step: usize, outputs: &mut Vec<Output>) {
         outputs.push(Output::emit(Event::GateOpened { step: step + 1, status: self.status() }));
         if step + 1 < self.plan.steps.len() {

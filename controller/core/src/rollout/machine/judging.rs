@@ -1,4 +1,4 @@
-//! What the judge is shown of what was seen, and what comes of its rulings.
+//! The judge's inputs, and the effects of its rulings.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::judge::{self, Block, Cause, Sli};
 use crate::observation::{FleetDelta, VersionDelta};
 
 impl Rollout {
-    /// What the baseline does while nothing is judged tells how it usually does.
+    /// Learns the baseline's usual behavior from counts that are not judged.
     pub(super) fn learn(&mut self, now: Duration, seen: &FleetDelta, outputs: &mut Vec<Output>) {
         let Block { baseline, .. } = self.block_of(&seen.versions);
         if baseline.requests > 0 {
@@ -38,13 +38,14 @@ impl Rollout {
         outputs.push(Output::RecordRuling(ruling));
     }
 
-    /// How often both versions failed, since the step went live or, before that, at all.
+    /// The failures of both versions since the step went live, or before that since the rollout
+    /// started.
     pub(super) fn failures(&self) -> String {
         let seen = if self.deltas.step.is_empty() { &self.deltas.total } else { &self.deltas.step };
         Cause::Worse(Sli::Errors).explain(&self.plan.judge, self.names(), &self.block_of(seen))
     }
 
-    /// What both versions did, as the judge counts: of the latency boundaries only those that are judged, which are the last.
+    /// The counts of both versions as a block. Only the last latency boundaries are judged.
     pub(super) fn block_of(&self, versions: &BTreeMap<VersionName, VersionDelta>) -> Block {
         let judged = self.plan.judge.boundaries_ms.len();
         let arm = |version| {

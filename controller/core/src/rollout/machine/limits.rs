@@ -1,4 +1,4 @@
-//! What a rollout may cost at most: time, failed requests, and failed previews.
+//! Limits of a rollout: time, failed requests, and failed previews.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::state::Pause;
 use super::{Goal, MachinePhase, Output, Rollout};
 
 impl Rollout {
-    /// Rolls back if more requests have failed than may.
+    /// Rolls back if failed requests exceed a budget.
     pub(super) fn enforce_budgets(&mut self, outputs: &mut Vec<Output>, now: Duration) {
         let (requests, failures) = self.preview_counts();
         if self.is_previewing() && failures > 0 {
@@ -25,7 +25,7 @@ impl Rollout {
         }
     }
 
-    /// Does what is to be done once a step has taken too long. What is not known opens no gate here either.
+    /// Applies the action of a step timeout. Unknown data opens no gate here either.
     pub(super) fn enforce_step_limit(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let (index, live) = match self.phase {
             MachinePhase::Shifting { goal: Goal::Step(index), .. } => (index, false),
@@ -50,7 +50,7 @@ impl Rollout {
             && !self.needs_approval();
         let overrun = Output::emit(Event::StepTimeout { step, at_most, then });
         match then {
-            // Whoever has promoted it does not want it to wait at a gate.
+            // A promotion does not wait at a gate.
             TimeoutAction::Pause if !self.store_down && !self.promote_requested => {
                 self.pause = Some(Pause::UntilResumed);
                 outputs.push(overrun);
@@ -66,12 +66,12 @@ impl Rollout {
         }
     }
 
-    /// Whether only those meet the candidate who ask for it.
+    /// Returns true if the candidate serves only requests that ask for it.
     pub(super) fn is_previewing(&self) -> bool {
         self.current_step().is_some_and(Step::is_preview)
     }
 
-    /// Requests that asked for the candidate since the step went live, and failures among them.
+    /// Requests that asked for the candidate since the step went live, and their failures.
     pub(super) fn preview_counts(&self) -> (u64, u64) {
         let candidate = self.deltas.step.get(&self.plan.candidate);
         candidate.map_or((0, 0), |seen| (seen.pinned, seen.pinned_failures))

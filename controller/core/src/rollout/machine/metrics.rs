@@ -1,7 +1,7 @@
-//! The metrics of a rollout: when they are asked for, and what comes of their values.
+//! The metrics of a rollout: when to query them, and the effects of their values.
 //!
-//! They are asked for while a step is live, and in the rollback window; not in a preview, in which the candidate has hardly any requests.
-//! What is not known opens no gate, and starts no rollback.
+//! serin queries them while a step is live and in the rollback window, but not in a preview,
+//! where the candidate gets few requests. An unknown value opens no gate and starts no rollback.
 
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use super::{MachinePhase, Output, Rollout};
 use crate::rollout::blocker::Blocker;
 
 impl Rollout {
-    /// Begins anew with the metrics, for a split that has just gone live. It may not show in them before some time has passed.
+    /// Resets the metrics after a split goes live. The first query waits, because metrics lag
+    /// behind the split.
     pub(super) fn reset_metrics(&mut self, now: Duration) {
         let every = self.plan.metrics.as_ref().map_or(Duration::ZERO, |metrics| metrics.interval);
         self.metric_state = MetricState { due: now + every, ..MetricState::default() };
     }
 
-    /// Asks for the metrics when it is time.
+    /// Requests samples when they are due.
     pub(super) fn request_metrics(&mut self, now: Duration, outputs: &mut Vec<Output>) {
         let Some(MetricsPlan { interval, .. }) = self.plan.metrics else { return };
         if self.samples_metrics() && now >= self.metric_state.due && !self.metric_state.in_flight {
@@ -30,7 +31,7 @@ impl Rollout {
         }
     }
 
-    /// Whether metrics say anything of the candidate where the rollout stands.
+    /// Returns true if metrics describe the candidate in this phase.
     fn samples_metrics(&self) -> bool {
         match self.phase {
             MachinePhase::Baking { .. } => !self.is_previewing(),
@@ -39,7 +40,7 @@ impl Rollout {
         }
     }
 
-    /// Takes the values of all metrics into account. Those of a split before say nothing of this one.
+    /// Handles the samples of all metrics. Samples of a previous split are ignored.
     pub(super) fn on_metrics(
         &mut self,
         now: Duration,
@@ -94,15 +95,14 @@ impl Rollout {
         })
     }
 
-    /// Whether nothing speaks against the candidate in the metrics: all keep their rules, as measured last in this step. What has been asked is
-    /// waited for.
+    /// Returns true if the last samples in this step keep all rules and no query is in flight.
     pub(super) fn metrics_pass(&self) -> bool {
         let MetricState { records, in_flight, .. } = &self.metric_state;
         let kept = || records.iter().all(|known| known.passed == Some(true));
         self.is_previewing() || records.len() == self.metrics().len() && !in_flight && kept()
     }
 
-    /// A metric whose value is not known.
+    /// The first metric without a value, as a blocker.
     pub(super) fn metric_blocker(&self) -> Option<Blocker> {
         let (metric, known) = self.known_metrics().find(|(_, known)| known.passed.is_none())?;
         let reason = known

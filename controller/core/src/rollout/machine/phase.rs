@@ -1,4 +1,4 @@
-//! Where a rollout is on its way.
+//! The phases of a rollout.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 use super::super::event::RollbackReason;
 use crate::observation::SliceCounts;
 
-/// What is being done.
+/// The phase of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum MachinePhase {
-    /// Nothing has been asked for yet.
+    /// The rollout has requested no split.
     Preparing,
-    /// A split is on its way to the proxy.
+    /// The proxy has not confirmed the requested split.
     Shifting {
         goal: Goal,
         since: Duration,
-        /// Since when no worker has contradicted.
+        /// The time since which no worker contradicts the split.
         followed: Option<Duration>,
     },
-    /// A step is live and being watched.
+    /// A step is live.
     Baking {
         step: usize,
-        /// How long it has been live, as far as is known.
+        /// The known time that it has been live.
         baked: Duration,
-        /// Whether somebody has approved of it.
+        /// Whether a person approved it.
         approved: bool,
         /// Whether the rollout emitted `ApprovalNeeded`.
         approval_requested: bool,
@@ -32,21 +32,21 @@ pub(super) enum MachinePhase {
         /// successes.
         warm_until: Duration,
     },
-    /// The baseline serves everybody, and the users of the future slices are watched.
+    /// The baseline serves all users, and the filter counts the users of the future slices.
     AaTesting {
-        /// For how long, as far as is known.
+        /// The known duration of the test so far.
         watched: Duration,
         slices: SliceCounts,
     },
-    /// The candidate serves everybody, and can still be taken back.
+    /// The candidate serves all users, and a rollback is still possible.
     Promoted {
         since: Duration,
     },
-    /// The baseline serves all that it can, and gets instances back.
+    /// The baseline serves its full capacity, and serin restores its instances.
     Reverting {
         reason: RollbackReason,
     },
-    /// Nothing is left to do but to tell those who are called at the end.
+    /// Only notifications of the end are pending.
     Closing {
         reason: Option<RollbackReason>,
         confirmed: bool,
@@ -54,10 +54,10 @@ pub(super) enum MachinePhase {
     Ended,
 }
 
-/// What a split is for.
+/// The purpose of a split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Goal {
-    /// To watch users.
+    /// The A/A test.
     AaTest,
     /// The step with this index.
     Step(usize),

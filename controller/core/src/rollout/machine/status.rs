@@ -1,4 +1,4 @@
-//! Where a rollout stands, and how it ended, in the words of [`event`](super::super::event).
+//! The status and the summary of a rollout, as types of [`event`](super::super::event).
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Rollout {
         }
     }
 
-    /// Where the rollout stands.
+    /// The present status.
     #[must_use]
     pub fn status(&self) -> RolloutStatus {
         let (index, live, baked) = match &self.phase {
@@ -156,7 +156,7 @@ impl Rollout {
         }
     }
 
-    /// Time to promotion at the present rate of requests, which grows with the weight.
+    /// Time to promotion at the present request rate, scaled by the weights.
     fn time_left(&self, index: usize, baked: Duration) -> Option<Duration> {
         let requests =
             self.deltas.step.get(&self.plan.candidate).map_or(0, |candidate| candidate.requests);

@@ -15,14 +15,14 @@ use crate::split::UserAssignment;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How often an event of this form was told.
+/// Counts the events of this form.
 macro_rules! told {
     ($world:expr, $event:pat) => {
         $world.told.iter().filter(|event| matches!(event, $event)).count()
     };
 }
 
-// Behind the macro, which they use.
+// These modules use the macro above.
 mod aa_test;
 mod blockers;
 mod commands;
@@ -63,7 +63,7 @@ fn plan(percents: &[u32]) -> Plan {
     }
 }
 
-/// The same with users watched before, for 20 s and 5000 requests, by four salts.
+/// The same plan with an A/A test of 20 s, 5000 requests and four salts.
 fn watching(percents: &[u32]) -> Plan {
     let salts = (0..4).map(|n| format!("shop/{n}")).collect();
     let watch = AaTest { duration: 20 * SECOND, requests: 5_000, salts, miss_probability: 0.002 };
@@ -78,7 +78,7 @@ fn baking() -> World {
     world
 }
 
-/// A rollout just begun, with this trouble.
+/// A started rollout with this fault.
 fn shifting(trouble: TestFault) -> World {
     let mut world = World::new(plan(&[10, 50, 100]));
     world.trouble = vec![trouble];
@@ -87,7 +87,7 @@ fn shifting(trouble: TestFault) -> World {
     world
 }
 
-/// A rollout whose second split the proxy does not get.
+/// A rollout whose proxy does not apply the second split.
 fn stuck(trouble: TestFault) -> World {
     let mut world = baking();
     world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
@@ -144,7 +144,7 @@ fn a_gate_needs_requests_of_the_baseline_to_compare_with() {
 }
 
 #[test]
-fn a_step_that_nobody_calls_is_told_and_waits() {
+fn a_step_without_requests_is_reported_and_waits() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.rate = 0.0;
     world.run(100.0);
@@ -155,7 +155,7 @@ fn a_step_that_nobody_calls_is_told_and_waits() {
 }
 
 #[test]
-fn a_gate_stays_shut_while_something_is_wrong() {
+fn a_gate_stays_shut_while_a_blocker_exists() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.rate = 20.0;
     world.run(40.0);
@@ -166,16 +166,16 @@ fn a_gate_stays_shut_while_something_is_wrong() {
 }
 
 #[test]
-fn each_step_counts_anew() {
+fn each_step_resets_its_counts() {
     let mut world = baking();
     assert_eq!(world.rollout.status().candidate.requests, 500);
     world.until_live(2);
     assert_eq!(world.rollout.status().candidate.requests, 0);
 }
 
-/// At 10 %, 5 of the candidate's requests (a block) take 5 s; 2 are left over when the gate opens.
+/// At 10 %, a block of 5 candidate requests takes 5 s; 2 requests remain when the gate opens.
 #[test]
-fn what_is_left_of_a_step_is_not_judged_with_what_comes_after() {
+fn leftover_counts_of_a_step_are_not_judged_in_the_next() {
     let mut plan = plan(&[10, 50, 100]);
     plan.steps[0] = Step { bake: 12 * SECOND, requests: 12, ..plan.steps[0].clone() };
     let mut world = World::new(plan);
@@ -189,7 +189,7 @@ fn what_is_left_of_a_step_is_not_judged_with_what_comes_after() {
 }
 
 #[test]
-fn a_gate_tells_what_it_is_worth() {
+fn a_gate_reports_its_sensitivity() {
     let mut world = World::new(plan(&[10, 100]));
     world.until_ended();
     let gates = world.told.iter().filter_map(|event| match event {
@@ -202,7 +202,7 @@ fn a_gate_tells_what_it_is_worth() {
 }
 
 #[test]
-fn harm_in_any_step_takes_everything_back_at_once() {
+fn harm_in_any_step_rolls_back_at_once() {
     for step in 1..=2 {
         let mut world = World::new(plan(&[10, 50, 100]));
         world.until_live(step);
@@ -228,7 +228,7 @@ fn an_incident_of_both_versions_is_no_harm() {
 }
 
 #[test]
-fn harm_is_seen_while_a_shift_is_stuck() {
+fn harm_is_detected_while_a_shift_is_stuck() {
     let mut world = stuck(TestFault::Rejects);
     world.trouble.push(TestFault::CandidateFails);
     world.run(3.0);
@@ -239,7 +239,7 @@ fn harm_is_seen_while_a_shift_is_stuck() {
 }
 
 #[test]
-fn a_candidate_that_the_proxy_has_cut_off_is_rolled_back_everywhere() {
+fn a_tripwire_on_one_proxy_rolls_back_everywhere() {
     let mut world = baking();
     world.trouble = vec![TestFault::Trips];
     world.look();
@@ -251,9 +251,9 @@ fn a_candidate_that_the_proxy_has_cut_off_is_rolled_back_everywhere() {
     assert!(matches!(reason, RollbackReason::Tripwire { .. }), "{reason}");
 }
 
-/// What a generation before was cut off for is not held against this one.
+/// A tripwire of a previous generation does not count against the present one.
 #[test]
-fn a_tripwire_of_another_generation_is_none() {
+fn a_tripwire_of_another_generation_is_ignored() {
     let mut world = stuck(TestFault::Rejects);
     world.trouble.push(TestFault::Trips);
     world.run(3.0);
@@ -261,7 +261,7 @@ fn a_tripwire_of_another_generation_is_none() {
 }
 
 #[test]
-fn a_time_in_which_nobody_looked_counts_for_nothing() {
+fn an_interval_without_polls_does_not_count() {
     let mut world = baking();
     let before = world.rollout.status().baked;
     world.now += 3_600 * SECOND;
@@ -274,7 +274,7 @@ fn a_time_in_which_nobody_looked_counts_for_nothing() {
 }
 
 #[test]
-fn an_interrupt_takes_everything_back_in_any_phase() {
+fn an_interrupt_rolls_back_in_any_phase() {
     for mut world in [
         World::new(plan(&[10, 100])),
         shifting(TestFault::Lags),
@@ -296,7 +296,7 @@ fn an_interrupt_takes_everything_back_in_any_phase() {
 }
 
 #[test]
-fn a_second_interrupt_waits_for_nobody() {
+fn a_second_interrupt_ends_without_confirmation() {
     let mut world = baking();
     world.trouble = vec![TestFault::Unreachable];
     world.input(Input::Interrupt);
@@ -318,7 +318,7 @@ fn an_interrupted_rollback_is_still_a_rollback() {
 }
 
 #[test]
-fn nothing_comes_after_the_end() {
+fn the_machine_emits_nothing_after_the_end() {
     let mut world = World::new(plan(&[100]));
     world.until_ended();
     let seen = Observation::Delta(FleetDelta { restarted: true, ..FleetDelta::default() });
@@ -334,7 +334,7 @@ fn nothing_comes_after_the_end() {
 }
 
 #[test]
-fn looks_are_frequent_while_a_split_is_on_its_way() {
+fn polls_are_frequent_during_a_shift() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.delay = 10 * SECOND;
     assert_eq!(world.rollout.next_poll(), SHIFTING_INTERVAL);
@@ -351,7 +351,7 @@ fn looks_are_frequent_while_a_split_is_on_its_way() {
 }
 
 #[test]
-fn nothing_is_judged_until_slow_answers_can_be_in() {
+fn nothing_is_judged_during_the_warm_up() {
     let mut world = World::new(plan(&[10, 100]));
     world.proxy.latency_us = 2_500_000;
     world.until_live(1);
@@ -364,7 +364,7 @@ fn nothing_is_judged_until_slow_answers_can_be_in() {
 }
 
 #[test]
-fn a_controller_killed_at_any_moment_goes_on_as_if_it_had_not_been() {
+fn a_controller_killed_at_any_moment_resumes_unchanged() {
     let told = |killed| {
         let judge = Settings { boundaries_ms: vec![0.5, 50.0], ..Settings::default() };
         let mut world = World::new(Plan { judge, ..plan(&[10, 50, 100]) });
@@ -379,7 +379,7 @@ fn a_controller_killed_at_any_moment_goes_on_as_if_it_had_not_been() {
     assert_eq!(told(true), told(false));
 }
 
-/// Before the look that succeeds there were many that failed, so its counts reach back to when the other split was in force.
+/// Many polls failed before the successful one, so its counts reach back to the previous split.
 #[test]
 fn counts_that_reach_back_beyond_an_outage_into_another_split_are_not_judged() {
     let mut world = baking();
@@ -405,7 +405,7 @@ fn counts_that_reach_back_beyond_an_outage_into_the_warm_up_are_not_judged() {
 }
 
 #[test]
-fn a_gate_stays_shut_before_a_candidate_that_has_always_failed() {
+fn a_gate_stays_shut_for_a_candidate_that_always_failed() {
     let mut plan = plan(&[5, 100]);
     plan.steps[0] = Step { bake: 5 * SECOND, requests: 5, ..plan.steps[0].clone() };
     let mut world = World::new(plan);
@@ -416,7 +416,7 @@ fn a_gate_stays_shut_before_a_candidate_that_has_always_failed() {
 }
 
 #[test]
-fn a_gate_stays_shut_also_where_the_evidence_was_low_before() {
+fn a_gate_stays_shut_even_if_the_evidence_was_low_before() {
     let mut plan = plan(&[10, 50, 100]);
     plan.steps[1].bake = SECOND;
     let mut world = World::new(plan);
@@ -426,9 +426,9 @@ fn a_gate_stays_shut_also_where_the_evidence_was_low_before() {
     assert_eq!(world.weights(), [10.0, 50.0, 0.0]);
 }
 
-/// Without a baseline, nothing more can be shown for or against the candidate.
+/// Without a baseline, the judge finds no further evidence for or against the candidate.
 #[test]
-fn a_suspicion_from_a_stuck_shift_does_not_block_the_last_step_for_ever() {
+fn a_suspicion_from_a_stuck_shift_does_not_block_the_last_step_forever() {
     let mut world = World::new(plan(&[50, 100]));
     world.until_live(1);
     world.trouble = vec![TestFault::Rejects];
@@ -443,7 +443,7 @@ fn a_suspicion_from_a_stuck_shift_does_not_block_the_last_step_for_ever() {
 }
 
 #[test]
-fn a_rollback_that_is_stuck_for_long_can_still_be_stored() {
+fn a_rollback_stuck_for_long_can_still_be_stored() {
     let mut world = baking();
     world.trouble = vec![TestFault::CandidateFails, TestFault::Rejects];
     world.run(600.0);
@@ -456,7 +456,7 @@ fn a_rollback_that_is_stuck_for_long_can_still_be_stored() {
 }
 
 #[test]
-fn harm_is_seen_after_a_step_that_took_much_longer_than_planned() {
+fn harm_is_detected_after_a_step_far_beyond_its_planned_time() {
     let mut plan = plan(&[50, 100]);
     plan.steps[0].requests = 1_000_000_000_000;
     plan.interval = 5 * SECOND;
@@ -469,7 +469,7 @@ fn harm_is_seen_after_a_step_that_took_much_longer_than_planned() {
 }
 
 #[test]
-fn the_obstacle_of_a_split_is_gone_with_the_split() {
+fn a_new_split_clears_the_blocker_of_the_previous_one() {
     let mut world = stuck(TestFault::Rejects);
     world.trouble.clear();
     world.proxy.delay = SECOND;
@@ -478,9 +478,10 @@ fn the_obstacle_of_a_split_is_gone_with_the_split() {
     assert_eq!(world.obstacle(), None, "nobody has refused the rollback");
 }
 
-/// Its last requests may end when the candidate has all traffic, and no later one can show that it is routed again.
+/// Its last requests may end after the candidate has all traffic, and no later request can clear
+/// the blocker.
 #[test]
-fn a_baseline_without_a_route_does_not_block_the_last_step_for_ever() {
+fn a_baseline_without_a_route_does_not_block_the_last_step_forever() {
     let mut world = World::new(plan(&[50, 100]));
     world.until_live(1);
     world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
@@ -505,7 +506,7 @@ fn any_plan_has_a_time_left_or_none() {
 }
 
 #[test]
-fn a_gate_of_evidence_waits_for_it_and_says_what_it_takes() {
+fn a_gate_of_evidence_waits_and_reports_the_needed_requests() {
     let mut plan = plan(&[50, 100]);
     plan.judge.confidence = Some(0.95);
     plan.steps[0].gate = Gate::Evidence;
@@ -526,7 +527,7 @@ fn a_gate_of_evidence_waits_for_it_and_says_what_it_takes() {
 }
 
 #[test]
-fn an_unhealthy_service_pauses_the_rollout_and_is_told_from_a_bad_release() {
+fn an_unhealthy_service_blocks_without_a_rollback() {
     let mut plan = plan(&[50, 100]);
     plan.judge.objectives =
         vec![crate::judge::Objective { sli: judge::Sli::Errors, at_most: 0.01 }];
@@ -544,7 +545,7 @@ fn an_unhealthy_service_pauses_the_rollout_and_is_told_from_a_bad_release() {
 }
 
 #[test]
-fn where_no_baseline_is_left_the_objectives_decide() {
+fn objectives_decide_without_a_baseline() {
     let mut plan = plan(&[50, 100]);
     plan.judge.objectives =
         vec![crate::judge::Objective { sli: judge::Sli::Errors, at_most: 0.01 }];
@@ -558,7 +559,7 @@ fn where_no_baseline_is_left_the_objectives_decide() {
 }
 
 #[test]
-fn a_share_of_requests_that_contradicts_what_is_known_stops_the_clock() {
+fn a_traffic_share_mismatch_stops_the_clock() {
     let mut plan = plan(&[10, 100]);
     let share = Some((0.2, 0.9));
     plan.steps[0].slice = Some(judge::Slice { share, ..judge::Slice::default() });

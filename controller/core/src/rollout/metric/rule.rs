@@ -1,8 +1,8 @@
-//! The rule that a metric has to keep to.
+//! The rule for a metric.
 //!
-//! Values of a query are neither independent nor of a known distribution, so no test on them keeps a promise: this is the rule that others
-//! use, so many values in a row beyond a limit, **and it carries no guarantee**. A value that is missing is not known: it neither breaks
-//! the rule nor keeps it.
+//! A query's values are neither independent nor of a known distribution, so no test on them has a
+//! guaranteed error rate. The rule is the customary one: a number of consecutive values beyond a
+//! limit. **It carries no guarantee.** A missing value neither breaks the rule nor keeps it.
 
 use std::fmt;
 
@@ -10,21 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use super::sample::MetricSample;
 
-/// What a metric has to keep to: all of its limits.
+/// The limits of a metric; all of them apply.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MetricRule {
-    /// The candidate's value is at most this.
+    /// The upper limit of the candidate's value.
     pub at_most: Option<f64>,
-    /// The candidate's value is at least this.
+    /// The lower limit of the candidate's value.
     pub at_least: Option<f64>,
-    /// The candidate's value is at most so many times the baseline's, which is above 0. Silent where no baseline is left.
+    /// The upper limit of the candidate's value as a multiple of the baseline's, which must be
+    /// above 0. Ignored without a baseline.
     pub at_most_times: Option<f64>,
-    /// So many bad values in a row break the rule; 0 counts as 1.
+    /// The number of consecutive bad values that break the rule; 0 counts as 1.
     pub consecutive: u32,
 }
 
 impl MetricRule {
-    /// Whether it is kept; `None` if that can't be told.
+    /// Returns whether the sample keeps the rule; `None` if a value is missing.
     #[must_use]
     pub fn is_met(&self, values: &MetricSample, has_baseline: bool) -> Option<bool> {
         let candidate = values.candidate.filter(|value| !value.is_nan());
@@ -40,7 +41,7 @@ impl MetricRule {
         }
     }
 
-    /// Whether so many bad values in a row break it.
+    /// Returns true if this number of consecutive bad values breaks the rule.
     #[must_use]
     pub fn is_broken_by(&self, bad: u32) -> bool {
         bad >= self.consecutive.max(1)
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_kept_or_not_or_not_known() {
+    fn a_limit_is_met_or_missed_or_unknown() {
         let kept = |rule: MetricRule, candidate| rule.is_met(&values(None, candidate), true);
         let most = MetricRule { at_most: Some(10.0), ..NONE };
         assert_eq!([10.0, 10.1].map(|v| kept(most, Some(v))), [Some(true), Some(false)]);
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn all_limits_have_to_be_kept() {
+    fn all_limits_must_be_met() {
         let rule = MetricRule { at_most: Some(200.0), at_most_times: Some(1.5), ..NONE };
         let kept = |baseline, candidate| rule.is_met(&values(baseline, Some(candidate)), true);
         assert_eq!(kept(Some(100.0), 149.0), Some(true));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_bad_values_break_it() {
+    fn consecutive_bad_values_break_the_rule() {
         let rule = MetricRule { consecutive: 3, ..NONE };
         assert_eq!([1, 2, 3, 4].map(|bad| rule.is_broken_by(bad)), [false, false, true, true]);
         assert!(!NONE.is_broken_by(0) && NONE.is_broken_by(1));

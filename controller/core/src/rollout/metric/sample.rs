@@ -10,6 +10,6 @@ pub struct MetricSample {
     pub baseline: Option<f64>,
     /// The candidate's value, if it exists.
     pub candidate: Option<f64>,
-    /// Why a value is missing.
+    /// The reason why a value is missing.
     pub reason: Option<String>,
 }

@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 use serin_filter::names::{ServiceName, VersionName};
 use thiserror::Error;
 
-/// A query in which variables have been found to be known.
+/// A query template whose variables are all known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct QueryTemplate {
-    /// Text, and the variable behind it.
+    /// Each text and the variable after it.
     parts: Vec<(String, Variable)>,
     rest: String,
 }
 
-/// Why a text is no template.
+/// A text is not a valid template.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum QueryTemplateError {
@@ -48,24 +48,24 @@ impl Variable {
     }
 }
 
-/// What the variables stand for. They are names, and need no escapes in PromQL.
+/// The values of the variables. They are names, and need no escapes in PromQL.
 #[derive(Debug, Clone, Copy)]
 pub struct TemplateVariables<'r> {
-    /// Name of the rollout.
+    /// The rollout's name.
     pub rollout: &'r str,
     /// The service.
     pub service: &'r ServiceName,
-    /// The version that runs.
+    /// The version that serves all users at the start.
     pub baseline: &'r VersionName,
-    /// The version that shall replace it.
+    /// The version to roll out.
     pub candidate: &'r VersionName,
 }
 
 impl QueryTemplate {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// A variable is not known, or does not end.
+    /// A variable is unknown or unterminated.
     pub fn parse(text: &str) -> Result<Self, QueryTemplateError> {
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((before, behind)) = rest.split_once("{{") {
@@ -79,7 +79,7 @@ impl QueryTemplate {
         Ok(Self { parts, rest: rest.to_owned() })
     }
 
-    /// The query about this version.
+    /// Renders the query for a version.
     #[must_use]
     pub fn render(&self, names: TemplateVariables<'_>, version: &VersionName) -> String {
         let mut query = String::new();
@@ -97,7 +97,7 @@ impl QueryTemplate {
         query
     }
 
-    /// Whether it asks about one version at a time.
+    /// Returns true if the query has the variable `{{version}}`.
     #[must_use]
     pub fn is_per_version(&self) -> bool {
         self.parts.iter().any(|(_, variable)| *variable == Variable::Version)
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn unknown_variables_are_rejected() {
         for (text, expected) in [
             (
                 "up{x=\"{{sevice}}\"}",

@@ -1,9 +1,9 @@
-//! Users are watched before the first step, if the plan says so.
+//! The A/A test before the first step.
 
 use super::*;
 
 #[test]
-fn users_are_watched_first_and_assigned_by_the_salt_that_divides_them_best() {
+fn the_test_runs_first_and_its_best_salt_assigns_users() {
     let mut world = World::new(watching(&[10, 50, 100]));
     world.until("a step", |world| world.rollout.status().step.is_some());
     assert!(world.now >= 20 * SECOND && world.now < 23 * SECOND, "{:?}", world.now);
@@ -27,7 +27,7 @@ fn users_are_watched_first_and_assigned_by_the_salt_that_divides_them_best() {
 }
 
 #[test]
-fn users_are_watched_for_as_long_as_it_takes() {
+fn the_test_lasts_until_time_and_requests_suffice() {
     let mut world = World::new(watching(&[10, 100]));
     world.proxy.rate = 100.0;
     world.until("a step", |world| world.rollout.status().step.is_some());
@@ -45,7 +45,7 @@ fn users_are_watched_for_as_long_as_it_takes() {
 }
 
 #[test]
-fn where_nobody_can_be_watched_the_rollout_waits_and_says_so() {
+fn a_test_without_sampled_users_blocks_the_rollout() {
     let mut world = World::new(watching(&[10, 100]));
     world.proxy.rate = 0.0;
     world.run(60.0);
@@ -55,7 +55,7 @@ fn where_nobody_can_be_watched_the_rollout_waits_and_says_so() {
 }
 
 #[test]
-fn an_interrupt_ends_the_watching_too() {
+fn an_interrupt_ends_the_test() {
     let mut world = World::new(watching(&[10, 100]));
     world.run(5.0);
     world.input(Input::Interrupt);
@@ -65,7 +65,7 @@ fn an_interrupt_ends_the_watching_too() {
 }
 
 #[test]
-fn what_is_not_covered_is_said() {
+fn the_caveat_is_reported() {
     let mut world = World::new(Plan { sticky: true, ..plan(&[10, 100]) });
     world.until_live(1);
     assert!(world.rollout.status().caveat.unwrap().contains("users were not watched"));

@@ -1,4 +1,4 @@
-//! What keeps a rollout from going on: it is named, stops the clock, and goes again.
+//! Blockers: each is named, stops the clock, and clears.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn an_unreachable_proxy_stops_the_clock_and_nothing_else() {
 }
 
 #[test]
-fn a_restart_of_the_proxy_is_told_and_neither_health_nor_harm() {
+fn a_proxy_restart_is_reported_and_is_no_evidence() {
     let mut world = baking();
     let before = world.rollout.status().candidate.requests;
     world.proxy.restart();
@@ -31,7 +31,7 @@ fn a_restart_of_the_proxy_is_told_and_neither_health_nor_harm() {
 }
 
 #[test]
-fn a_refused_configuration_is_asked_for_again_until_it_is_accepted() {
+fn a_rejected_configuration_is_resent_until_accepted() {
     let mut world = stuck(TestFault::Rejects);
     assert_eq!(
         world.obstacle(),
@@ -51,7 +51,7 @@ fn a_refused_configuration_is_asked_for_again_until_it_is_accepted() {
 }
 
 #[test]
-fn a_split_that_could_not_be_written_is_tried_again() {
+fn a_failed_write_of_a_split_is_retried() {
     for more in [&[][..], &[TestFault::Unreachable]] {
         let mut world = stuck(TestFault::Unwritable);
         assert!(matches!(world.obstacle(), Some(Blocker::WriteFailed { .. })));
@@ -70,7 +70,7 @@ fn a_split_that_could_not_be_written_is_tried_again() {
 }
 
 #[test]
-fn a_proxy_on_another_generation_is_told_and_asked_again() {
+fn a_proxy_on_another_generation_is_reported_and_resent() {
     let mut world = baking();
     let (ours, baked) = (world.proxy.running, world.rollout.status().baked);
     world.proxy.running = Split { generation: Generation(3), ..ours };
@@ -85,12 +85,12 @@ fn a_proxy_on_another_generation_is_told_and_asked_again() {
 }
 
 #[test]
-fn a_proxy_without_the_filter_is_told() {
+fn a_proxy_without_the_filter_is_reported() {
     assert_eq!(shifting(TestFault::NoFilter).obstacle(), Some(Blocker::NoFilter));
 }
 
 #[test]
-fn a_worker_that_lags_keeps_a_split_from_going_live() {
+fn a_lagging_worker_blocks_a_shift() {
     let mut world = World::new(plan(&[10, 100]));
     world.trouble = vec![TestFault::Lags];
     world.run(1.5);
@@ -114,12 +114,12 @@ fn a_split_is_not_live_before_it_is_confirmed() {
 }
 
 #[test]
-fn workers_that_say_nothing_confirm_nothing() {
+fn silent_workers_confirm_nothing() {
     assert_eq!(shifting(TestFault::Silent).obstacle(), Some(Blocker::WorkersSilent));
 }
 
 #[test]
-fn workers_that_say_nothing_stop_the_clock() {
+fn silent_workers_stop_the_clock() {
     for interval in [Duration::from_millis(200), SECOND] {
         let mut world = World::new(Plan { interval, ..plan(&[10, 100]) });
         world.until_live(1);

@@ -1,4 +1,4 @@
-//! Several proxies, some of which are not as they should be: named, waited for, and no shield for harm at the others.
+//! Fleets with faulty proxies: blockers name them, and they do not hide harm at other proxies.
 
 use serin_filter::names::Generation;
 
@@ -7,7 +7,7 @@ use super::*;
 use crate::observation::FleetHealth;
 use crate::observation::health::{Outdated, ProxyName, Unreachable};
 
-/// Ten proxies of which one can't be read, which ran this generation.
+/// Ten proxies, one unreachable, which ran this generation.
 fn lost(since: Duration, generation: Option<Generation>) -> FleetHealth {
     let (name, reason) = (ProxyName::from("edge-3"), "connection refused".to_owned());
     FleetHealth {
@@ -28,7 +28,7 @@ fn text(world: &World) -> String {
 }
 
 #[test]
-fn a_proxy_that_is_lost_for_a_moment_stops_no_clock_but_no_split_goes_live_without_it() {
+fn a_briefly_unreachable_proxy_blocks_shifts_but_not_the_clock() {
     let mut world = baking();
     let ours = world.rollout.split().generation;
     world.roster = lost(SECOND, Some(ours));
@@ -50,7 +50,7 @@ fn a_proxy_that_is_lost_for_a_moment_stops_no_clock_but_no_split_goes_live_witho
 }
 
 #[test]
-fn what_could_not_be_written_is_told_and_not_that_no_proxy_follows() {
+fn a_failed_write_is_reported_instead_of_lagging_proxies() {
     let mut world = stuck(TestFault::Unwritable);
     world.roster = behind(world.proxy.running.generation.0, false);
     world.run(10.0);
@@ -59,7 +59,7 @@ fn what_could_not_be_written_is_told_and_not_that_no_proxy_follows() {
 }
 
 #[test]
-fn a_proxy_that_is_lost_for_long_stops_the_clock() {
+fn a_proxy_unreachable_for_long_stops_the_clock() {
     let mut world = baking();
     let (ours, baked) = (world.rollout.split().generation, world.rollout.status().baked);
     world.roster = lost(UNREACHABLE_GRACE, Some(ours));
@@ -72,7 +72,7 @@ fn a_proxy_that_is_lost_for_long_stops_the_clock() {
 }
 
 #[test]
-fn harm_at_the_others_rolls_back_and_is_not_confirmed_before_all_follow() {
+fn harm_at_other_proxies_rolls_back_and_waits_for_all() {
     let mut world = baking();
     let ours = world.rollout.split().generation;
     world.roster = lost(UNREACHABLE_GRACE, Some(ours));
@@ -86,7 +86,7 @@ fn harm_at_the_others_rolls_back_and_is_not_confirmed_before_all_follow() {
 }
 
 #[test]
-fn a_proxy_that_has_refused_is_named_and_asked_again_by_another_generation() {
+fn a_rejecting_proxy_is_named_and_gets_a_new_generation() {
     let mut world = baking();
     world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
     world.roster = behind(8, true);
@@ -102,7 +102,7 @@ fn a_proxy_that_has_refused_is_named_and_asked_again_by_another_generation() {
 }
 
 #[test]
-fn a_proxy_that_lags_keeps_a_split_from_going_live_and_stops_the_clock_later() {
+fn a_lagging_proxy_blocks_a_shift_and_later_stops_the_clock() {
     let mut world = World::new(plan(&[10, 100]));
     world.roster = behind(7, false);
     world.run(5.0);
@@ -132,7 +132,7 @@ fn silent_workers_of_one_proxy_stop_the_clock() {
 }
 
 #[test]
-fn a_warning_is_told_once_and_blocks_nothing() {
+fn a_warning_is_emitted_once_and_blocks_nothing() {
     let mut world = baking();
     world.roster.warning = Some("the list can't be renewed".to_owned());
     world.run(3.0);
