@@ -25,7 +25,7 @@ pub enum AnySource {
 }
 
 impl AnySource {
-    /// A source that nobody has looked at yet, for the statistics of one service. `filter` is the name of the filter's configuration, as the
+    /// A source that has not been polled, for the statistics of one service. `filter` is the name of the filter's configuration, as the
     /// listeners' `config_discovery` has it.
     #[must_use]
     pub fn new(

@@ -80,7 +80,7 @@ fn runnable(command: &[String]) -> Finding {
     }
 }
 
-/// Whether somebody listens where a webhook is.
+/// Checks that the address of a webhook accepts connections.
 async fn reachable(url: &str, view: &HookTarget) -> Finding {
     let url = reqwest::Url::parse(url).ok();
     let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));

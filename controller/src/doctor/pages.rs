@@ -39,7 +39,7 @@ pub(super) struct ProxyPages {
     /// The statistics, a second later and before.
     pub(super) stats: ProxyStats,
     pub(super) before: ProxyStats,
-    /// What a Prometheus is told.
+    /// The page for Prometheus.
     pub(super) prometheus: String,
 }
 

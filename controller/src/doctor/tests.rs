@@ -62,7 +62,7 @@ fn changed(text: &str, from: &str, to: &str) -> String {
 #[test]
 fn a_real_envoy_is_well() {
     assert_eq!(wrong(DUMP, STATS, &expected()), []);
-    // Also if nobody says what to expect.
+    // Also without expectations.
     assert_eq!(wrong(DUMP, STATS, &Expected::nothing()), []);
 }
 

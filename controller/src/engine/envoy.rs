@@ -68,7 +68,7 @@ pub type EnvoyEngine = Engine<FilterRouter, AnySource>;
 
 impl EnvoyEngine {
     /// Checks that a rollout can start, and that no user is reassigned from a version that they
-    /// have met, unless `anew` allows it. `run` distinguishes rollouts of the same name.
+    /// have met, unless `reset_users` allows it. `run` distinguishes rollouts of the same name.
     ///
     /// # Errors
     /// A check failed.
@@ -76,7 +76,7 @@ impl EnvoyEngine {
         shared: &EngineContext,
         spec: Spec,
         run: String,
-        anew: bool,
+        reset_users: bool,
     ) -> Result<(Self, RunState), StartError> {
         let Spec { mut plan, service, proxies, .. } = spec;
         let envoy = envoy(proxies)?;
@@ -93,7 +93,9 @@ impl EnvoyEngine {
         plan.filter_aa_test()
             .map_or(Ok(()), |watch| file.allow_aa_test(watch))
             .map_err(refused(&envoy.sink))?;
-        if !anew && let Some(found) = reassigned_users(&plan, candidate, file.others_weight()) {
+        if !reset_users
+            && let Some(found) = reassigned_users(&plan, candidate, file.others_weight())
+        {
             let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight());
             return Err(StartError::WouldReassignUsers {
                 found,

@@ -79,7 +79,7 @@ impl PodProxies {
         }
     }
 
-    /// The proxies, by name; `None` while they are being listed anew.
+    /// The proxies, by name; `None` during a new list.
     fn proxies(&self) -> Option<Vec<ProxyEndpoint>> {
         let listed = || self.proxies.values().flatten().cloned().collect();
         self.relisted.is_none().then(listed)

@@ -28,7 +28,8 @@ pub(crate) struct ObjectStatus {
     /// The version that runs: the baseline of the next rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stable: Option<VersionName>,
-    /// The candidate that was taken back, or stopped. It is not tried again until spec.candidate has been another one, or somebody orders a retry.
+    /// Rejected is the candidate that was rolled back or stopped. It is not started again until
+    /// spec.candidate has changed, or until the command retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rejected: Option<VersionName>,
     /// The step that is under way, such as 2/5.
@@ -52,7 +53,8 @@ pub(crate) struct ObjectStatus {
     /// The last rollouts that have ended, the last one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) history: Vec<HistoryEntry>,
-    /// The version that serves nobody since the last rollout has ended, and whose Deployment is to have no replicas; with spec.scale.
+    /// PendingScaleDown is the version without traffic since the end of the last rollout. Its Deployment
+    /// is scaled to 0; with spec.scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pending_scale_down: Option<PendingScaleDown>,
     /// The number of the last split that was asked for. It never falls, so that no proxy takes an old split for a new one.
@@ -74,7 +76,7 @@ pub(crate) enum RolloutPhase {
     Pending,
     /// A rollout is under way.
     Progressing,
-    /// It stays where it is, because somebody wants that or a step has taken too long.
+    /// The rollout is paused by a command or by the time limit of a step.
     Paused,
     /// The candidate serves everybody, and can still be taken back.
     Promoted,

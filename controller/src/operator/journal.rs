@@ -16,7 +16,8 @@ use super::scale_down::report_write;
 use crate::operator::mailbox::CommandMailbox;
 use crate::storage::status::{StatusError, StatusStore};
 
-/// How old what is stored of the evidence may be. Nothing is acted on in between: what was seen since is as if nobody had looked.
+/// The maximum age of the stored evidence. Nothing is acted on in between: a crash loses only
+/// observations.
 const REFRESH: Duration = Duration::from_secs(10);
 
 /// The clerk of one object.
@@ -129,7 +130,7 @@ impl Journal for StatusJournal {
                 if let StatusError::Superseded | StatusError::Gone = error {
                     self.superseded.send_replace(true);
                 }
-                // A rollback goes on, and is told later; the rest is not done.
+                // A rollback goes on and persists its events later; the rest is not done.
                 if !rollout.is_rolling_back() {
                     self.unpersisted.truncate(waiting);
                 }

@@ -1,4 +1,4 @@
-//! A rollout's mesh: how it is told splits, and what is seen of it.
+//! A rollout's mesh: the router that applies splits, and the source that observes proxies.
 
 mod filtered;
 mod weighted;
@@ -55,7 +55,7 @@ pub(crate) struct ClusterContext {
 /// A rollout's mesh, as it is followed.
 #[derive(Debug)]
 pub(crate) struct MeshHandles {
-    /// How it is told splits.
+    /// The router that applies splits.
     pub(crate) router: CapacityGate<MeshRouter>,
     /// What is seen of it.
     pub(crate) source: AnySource,

@@ -23,12 +23,12 @@ pub(crate) struct CapacityGate<R> {
 #[derive(Debug)]
 struct CapacityCheck {
     deployments: DeploymentScaler,
-    /// The split of a preview: its share is none, but there has to be somebody to ask.
+    /// The split of a preview: its share is 0, but the candidate needs a ready replica.
     preview: Option<Generation>,
 }
 
 impl<R> CapacityGate<R> {
-    /// The router of a mesh in which the candidate has this share, with nobody before it yet.
+    /// A gate before the router of a mesh in which the candidate has this share, without a check yet.
     #[must_use]
     pub(crate) fn new(router: R, share: Weight) -> Self {
         Self { router, share, check: None }

@@ -2,7 +2,7 @@
 //!
 //! The file is the user's: which module, how it fails, its name. serin owns the configuration text in it, and in that text the services
 //! of its rollouts; everything else is kept as it is found. A new file is moved onto the old one, never written in place: Envoy
-//! follows moves only, and whoever reads sees a whole file.
+//! follows moves only, and a reader sees a whole file.
 //!
 //! Several rollouts share a file. Each counts generations for itself, the file for all of them; its `version_info` tells which
 //! generation of each rollout it carries: `12 shop=12 cart=7`.

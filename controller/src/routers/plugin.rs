@@ -63,7 +63,8 @@ impl PluginConfig {
 }
 
 impl ConfigSink for DesiredConfig {
-    /// Istio's proxies count what they refuse where nobody can read it; what the filter refuses it counts itself.
+    /// Istio's proxies count refused configurations where no client can read them; the filter counts its
+    /// own.
     fn filter(&self) -> &str {
         ""
     }

@@ -68,7 +68,7 @@ pub(super) fn generations_text(
     format!("{generation}{}", rollouts.collect::<String>())
 }
 
-/// Reads that back. What is not of this form was written by somebody else, and tells nothing.
+/// Parses the text of [`generations_text`]. Other forms were not written by serin and are ignored.
 pub(super) fn parse_generations(version: &str) -> BTreeMap<String, Generation> {
     let rollouts = version.split(' ').filter_map(|part| part.split_once('='));
     let read = rollouts.filter_map(|(service, generation)| {
@@ -80,7 +80,7 @@ pub(super) fn parse_generations(version: &str) -> BTreeMap<String, Generation> {
 /// A carrier that rollouts share.
 pub(super) type SharedSink = Arc<Mutex<dyn ConfigSink>>;
 
-/// Nothing is left half done by whoever panicked with it.
+/// A panic with the lock leaves no partial state.
 pub(super) fn lock(sink: &SharedSink) -> MutexGuard<'_, dyn ConfigSink + 'static> {
     sink.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -48,7 +48,7 @@ impl WeightedVersions {
         }
     }
 
-    /// Whether whoever carries the routes out has taken the object over as it is; Istio does not say.
+    /// Whether the gateway has accepted the object. Istio does not report that.
     fn acceptance(&self, object: &Value) -> Result<Acceptance, FieldError> {
         match self {
             Self::VirtualService(_) => Ok(Acceptance::Accepted),
@@ -111,7 +111,7 @@ impl WeightRouter {
         Self { object, weighted, drift, requested_split }
     }
 
-    /// Why a change of somebody else's is to be respected, if it is. A rollback is not kept waiting by that.
+    /// Why a foreign change is respected, if it is. It does not delay a rollback.
     fn drift_to_respect(&self, split: Split, object: &Value) -> Option<String> {
         let note = self.requested_split.read();
         if self.drift == DriftPolicy::Repair || split.candidate == Weight::ZERO {
@@ -151,7 +151,7 @@ impl WeightRouter {
             weight: candidate,
             previous_weight: match again {
                 true => known.previous_weight,
-                // Weights that are there already were written by whoever did this before.
+                // An earlier attempt wrote weights that are present already.
                 false => before.filter(|_| !there),
             },
             written_at: if again { known.written_at } else { Instant::now() },

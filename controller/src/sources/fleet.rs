@@ -84,7 +84,7 @@ impl StatsReader {
 }
 
 impl FleetSource {
-    /// Proxies that nobody has looked at yet.
+    /// Proxies that have not been polled.
     #[must_use]
     pub fn new(discovery: ProxyDiscovery, scraper: Scraper, reader: StatsReader) -> Self {
         let now = Instant::now();

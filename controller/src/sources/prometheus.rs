@@ -53,7 +53,7 @@ struct QueryTime {
 }
 
 impl PrometheusSource {
-    /// A Prometheus that nobody has asked yet.
+    /// A Prometheus that has not been queried.
     #[must_use]
     pub fn new(settings: PrometheusSettings, series: Series) -> Self {
         let query = series.query(&settings.instances);

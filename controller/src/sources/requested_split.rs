@@ -1,4 +1,5 @@
-//! What a mesh was told, by whoever tells it, for whoever looks whether it does that.
+//! The split that was requested of a mesh, shared by the router that writes it and the source that
+//! checks it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

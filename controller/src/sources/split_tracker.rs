@@ -17,7 +17,7 @@ pub struct SplitTracker {
 }
 
 impl SplitTracker {
-    /// A mesh that is told what is on the board.
+    /// A mesh that follows the requested split.
     #[must_use]
     pub fn new(requested: RequestedSplit, inference: SplitInference) -> Self {
         Self { requested, inference }

@@ -102,7 +102,7 @@ async fn it_is_tried_again_as_long_as_that_may_help() {
     let told: Vec<_> = received.lock().unwrap().iter().map(|(_, body)| body.clone()).collect();
     assert!(told.iter().all(|body| *body == told[0]));
 
-    // An answer that says no is one, and whoever is signed for is not left for another.
+    // A refusal is an answer, and a signed message goes to no other address.
     for status in [403, 302] {
         let answers: &'static [u16] = Box::leak(Box::new([status]));
         let (Received(received), url) = receiver(answers).await;

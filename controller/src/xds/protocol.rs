@@ -179,7 +179,8 @@ impl Subscription {
         self.wanted.iter().map(standing).collect()
     }
 
-    /// A proxy that comes back tells what it accepted before: one version for the type, so with several resources nobody knows of which.
+    /// A reconnecting proxy names the version that it accepted: one for the type, ambiguous with several
+    /// resources.
     fn begin(&mut self, version: &str) {
         self.started = true;
         let mut wanted = self.wanted.values_mut();

@@ -1,4 +1,4 @@
-//! How many requests that nobody waited for a stream may make: enough for any proxy, too few to keep a server busy.
+//! Limits unsolicited requests of a stream: enough for any proxy, too few to keep a server busy.
 
 use std::time::{Duration, Instant};
 

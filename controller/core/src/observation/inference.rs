@@ -230,7 +230,7 @@ mod tests {
         let untold = SplitRequest { sent_at: None, ..asked(4, 0, 50, 0) };
         assert_eq!(world.after(10, 10, 10, untold), 3);
         assert_eq!(world.after(90, 10, 10, untold), 3);
-        // Not even if they did before somebody took it back.
+        // Not even if they did before the weights were reverted.
         let told = asked(4, 0, 50, 100);
         assert_eq!(world.after(101, 10, 10, told), 4);
         assert_eq!(world.after(102, 0, 0, untold), 3);

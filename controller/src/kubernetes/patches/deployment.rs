@@ -1,6 +1,6 @@
 //! A Deployment: how many replicas it has, and how many it shall have.
 //!
-//! The number is written by its `scale`, a subresource that has nothing else: whoever may write that can't change what the pods run.
+//! The number is written through the subresource `scale`, which grants no right to change the pods.
 
 use serde_json::{Value, json};
 use serin_filter::table::Weight;

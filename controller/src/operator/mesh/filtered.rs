@@ -1,4 +1,5 @@
-//! A mesh whose proxies run the filter, which splits: it is told by a WasmPlugin that the rollouts of its scope share.
+//! A mesh whose proxies run the filter: a WasmPlugin carries the split. The rollouts of its scope
+//! share it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

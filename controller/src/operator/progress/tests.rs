@@ -98,7 +98,7 @@ fn an_end_is_remembered_and_says_what_runs() {
         status = after(&rollout, &outputs, &status);
     }
     assert_eq!(status.history.len(), MAX_HISTORY);
-    // What is told of it stays until something else is the case.
+    // The message stays until the state changes.
     let rest = idle_status(&status, moment(90), RolloutPhase::Stopped);
     assert_eq!(rest.message, status.message);
     let stable = idle_status(&rest, moment(99), RolloutPhase::Stable);
@@ -134,7 +134,7 @@ fn whoever_serves_nobody_at_the_end_is_to_have_no_replicas() {
     assert_eq!(retired(RolloutVerdict::Promoted, true, true).as_deref(), Some("v1"));
     assert_eq!(retired(RolloutVerdict::RolledBack, true, true).as_deref(), Some("v2"));
     assert_eq!(retired(RolloutVerdict::Interrupted, true, true).as_deref(), Some("v2"));
-    // It may serve somebody where that is not confirmed.
+    // An unconfirmed version may still have traffic.
     assert_eq!(retired(RolloutVerdict::RolledBack, false, true), None);
     assert_eq!(retired(RolloutVerdict::Promoted, true, false), None);
     // A rollout under way may need whatever it was.

@@ -145,7 +145,7 @@ fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     assert_eq!(weights(&path), (2, vec![10_000, 50_000]));
     shop.put(split(2, 20_000)).unwrap();
     assert_eq!(weights(&path).0, 3);
-    // A proxy that runs the file's generation 2 follows the cart, but not yet the shop; nobody knows what 9 is.
+    // A proxy at the file's generation 2 follows the cart, but not yet the shop; generation 9 is unknown.
     let running =
         |router: &FilterRouter| [1, 2, 3, 9].map(|g| router.generation_at(Generation(g)).0);
     assert_eq!((running(&shop), running(&cart)), ([1, 1, 2, 9], [0, 1, 1, 9]));

@@ -60,7 +60,7 @@ pub(crate) struct AdminResponse {
 /// The admin interface of one proxy.
 ///
 /// Of what a controller does for a fleet most is to read pages, so this has nothing between it and the connection: no pool, no redirects, no
-/// address to be parsed anew for each page. The connection is kept from one page to the next.
+/// address to be parsed for each page. The connection is kept from one page to the next.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
     /// Host and port, as the address has them.
@@ -111,7 +111,7 @@ impl AdminClient {
         builder.read_buf_exact_size(Some(READ_BUFFER_BYTES));
         let (send, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-        // It ends with what sends, and whoever waits for an answer hears why.
+        // It ends with the sender; a pending response gets the error.
         tokio::spawn(connection);
         Ok(send)
     }

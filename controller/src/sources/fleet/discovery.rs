@@ -36,7 +36,7 @@ enum DiscoverySource {
     Watched { proxies: ProxyEndpoints, changes: watch::Receiver<ProxyList> },
 }
 
-/// A list of proxies as somebody else keeps it up to date.
+/// A list of proxies that another task keeps up to date.
 #[derive(Debug, Clone, Default)]
 pub struct ProxyList {
     /// The list.
@@ -46,7 +46,7 @@ pub struct ProxyList {
 }
 
 impl ProxyDiscovery {
-    /// A discovery of what somebody else lists.
+    /// A discovery that follows another task's list.
     #[must_use]
     pub fn follow(changes: watch::Receiver<ProxyList>) -> Self {
         Self(DiscoverySource::Watched { proxies: ProxyEndpoints::from([]), changes })

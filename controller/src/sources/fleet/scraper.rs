@@ -67,7 +67,7 @@ impl StatsFormat {
 #[derive(Debug, Clone, Default)]
 pub struct Scraper(Arc<Mutex<ScrapeTargets>>);
 
-/// Those that somebody wants, by address.
+/// The targets in use, by address.
 type ScrapeTargets = HashMap<(String, StatsFormat), Weak<ScrapeTarget>>;
 
 /// An Envoy's statistics.
@@ -105,7 +105,7 @@ impl Scraper {
         if let Some(target) = targets.get(&key).and_then(Weak::upgrade) {
             return target;
         }
-        // Those that nobody wants any more must not pile up.
+        // Unused targets must not accumulate.
         if targets.len() == targets.capacity() {
             targets.retain(|_, target| target.strong_count() > 0);
         }

@@ -81,7 +81,7 @@ enum QueryData {
 }
 
 impl PrometheusClient {
-    /// A Prometheus that nobody has asked yet.
+    /// A Prometheus that has not been queried.
     #[must_use]
     pub fn new(PrometheusConnection { url, auth }: PrometheusConnection) -> Self {
         let client = http::client(TIMEOUT).build().map_err(|error| root_cause(&error));

@@ -45,7 +45,7 @@ fn a_proxy_that_has_gone_is_known_as_it_was() {
     let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
     assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (false, later, Some("1")));
 
-    // It may have been started anew: nothing is taken for granted.
+    // It may have restarted: its state is unknown.
     fleet.join("edge", "edge-1", last);
     let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
     assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (true, last, None));

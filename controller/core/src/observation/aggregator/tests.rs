@@ -69,11 +69,11 @@ fn requests(seen: &FleetDelta) -> u64 {
 #[derive(Debug, Clone)]
 enum Fate {
     Counts(u64),
-    /// Started anew, with so many requests since.
+    /// Restarted, with so many requests since.
     Restarts(u64),
     /// Counts so many, but can't be read.
     Lost(u64),
-    /// Started anew where nobody could see it.
+    /// Restarted while unreachable.
     LostRestart(u64),
     /// Not in the list.
     Unlisted(u64),
@@ -91,7 +91,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 
 proptest! {
     /// Whatever is lost, restarted or taken off the list, in whatever order: each request counts once, if its proxy was read at the sighting
-    /// before and at this one (or started anew between), and never else.
+    /// before and at this one (or restarted between), and never else.
     #[test]
     fn counts_are_conserved(fates in prop::collection::vec(prop::collection::vec(fate(), 4), 1..40)) {
         let mut made = [const { FakeStats::new(1) }; 4];

@@ -67,7 +67,7 @@ fn nothing_is_asked_for_before_a_yes() {
     assert!(abort.unwrap_err().0.contains("have not said yes"), "nothing to advance from");
     world.order(order(Action::Abort)).unwrap();
     world.trouble.clear();
-    // The one that is told of the end hangs too; who does not want to wait for it need not.
+    // The hook after the end hangs too; an interrupt skips it.
     assert!(!world.rollout.ended());
     world.input(Input::Interrupt);
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
@@ -184,7 +184,7 @@ fn whoever_promotes_in_the_last_step_does_not_wait_for_a_hook_either() {
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
-/// Who is told of the end may never answer.
+/// The hook after the end may never answer.
 #[test]
 fn an_end_that_nobody_takes_note_of_can_be_forced() {
     let mut world = World::new(hooked(&[100]));

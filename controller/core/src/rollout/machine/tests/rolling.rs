@@ -84,7 +84,7 @@ fn a_rollback_goes_the_same_way_in_reverse() {
     assert!(world.replaced.is_empty());
 }
 
-/// The first batch serves nobody while it is replaced, so there is no harm that it could do.
+/// The first batch has no traffic while it is replaced, so it can do no harm.
 #[test]
 fn a_rollback_in_the_first_batch_gives_that_back() {
     let mut world = World::new(rolling());

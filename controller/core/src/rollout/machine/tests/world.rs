@@ -293,7 +293,7 @@ impl World {
         self.input(Input::HookAnswered { id, answer });
     }
 
-    /// While instances serve nobody, each version has the share that its other ones can carry.
+    /// While instances have no traffic, each version has the share of its other instances.
     fn check_capacity(&self, instances: &[String], weight: Weight) {
         let all: usize = self.rollout.plan().steps.iter().map(|step| step.instances().len()).sum();
         let candidates = self.replaced.iter().filter(|name| !instances.contains(name)).count();
@@ -348,7 +348,7 @@ impl Proxy {
         }
     }
 
-    /// Starts anew: the configuration is still there, the counters are not.
+    /// Restarts: the configuration remains, the counters do not.
     pub(super) fn restart(&mut self) {
         self.arms = Default::default();
         self.watched = 0.0;
