@@ -15,7 +15,7 @@ pub(super) fn state(info: &ServerInfo) -> Finding {
         "DRAINING" => Finding::warn(
             Check::Admin,
             "the proxy is draining",
-            "it takes no new connections: leave it out of the rollout, or start it anew",
+            "it takes no new connections: leave it out of the rollout, or restart it",
         ),
         other => Finding::fail(
             Check::Admin,

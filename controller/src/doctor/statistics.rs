@@ -63,7 +63,7 @@ pub(super) fn labels(pages: &ProxyPages, expected: &Expected) -> Finding {
     }
     let message =
         format!("/stats/prometheus has the statistics without the labels: {}", missing.join(", "));
-    let fix = "add the rules of stats_config.stats_tags that `serin init envoy` prints to the bootstrap, and start Envoy anew";
+    let fix = "add the rules of stats_config.stats_tags that `serin init envoy` prints to the bootstrap, and restart Envoy";
     match expected.prometheus {
         true => Finding::fail(Check::Statistics, message, fix),
         false => Finding::warn(Check::Statistics, message, fix),
