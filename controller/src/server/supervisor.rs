@@ -49,7 +49,7 @@ pub enum SupervisorError {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     #[error(
-        "the rollout runs commands ({0}): serin serve does that only with --allow-commands, as whoever may order could run anything"
+        "the rollout runs commands ({0}): serin serve runs them only with --allow-commands, because every client could then run any program"
     )]
     Commands(String),
     #[error("there is no rollout {0}")]

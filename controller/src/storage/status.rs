@@ -110,7 +110,7 @@ impl StatusStore {
                 Err(_) => return Err(StatusError::Failed("no answer".to_owned())),
             }
         }
-        Err(StatusError::Failed("somebody else keeps changing the object".to_owned()))
+        Err(StatusError::Failed("another client keeps changing the object".to_owned()))
     }
 
     /// Reads the object again, and resolves the conflict.

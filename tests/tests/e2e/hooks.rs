@@ -118,7 +118,7 @@ async fn a_server_reads_the_files_of_rollouts_from_one_directory_only() {
     let server = Server::start(world.envoy.dir()).await;
     let refused = server.refused(&["apply", &named(within.clone())]).await;
     assert!(
-        refused.contains("spec.hooks: ") && refused.contains("directory for secret files"),
+        refused.contains("spec.hooks: ") && refused.contains("set --secrets, the directory"),
         "{refused}"
     );
     assert_eq!(server.stop().await, Some(0));

@@ -97,7 +97,10 @@ fn parts_per_million_are_for_the_gateway_api_alone() {
     assert_eq!(http_route::route_weights(fine).to_string(), "997500 and 2500");
     assert_eq!(http_route::route_weights(weight(250_000)).to_string(), "75 and 25");
     let error = serin_core::config::mesh::RouteWeights::percent(fine).unwrap_err().to_string();
-    assert!(error.starts_with("0.25 % is not a whole percentage"), "{error}");
+    assert_eq!(
+        error,
+        "0.25 % is not a whole percentage, as Istio's weights are; change it, or use mode filter"
+    );
 }
 
 #[test]

@@ -53,8 +53,8 @@ impl Rollout {
     pub(super) fn aa_test_blocker(&self) -> Option<Blocker> {
         let MachinePhase::AaTesting { watched, slices } = &self.phase else { return None };
         let watch = self.plan.aa_test.as_ref()?;
-        let nobody = slices.requests() == 0 && *watched >= NO_TRAFFIC_AFTER
+        let unsampled = slices.requests() == 0 && *watched >= NO_TRAFFIC_AFTER
             || *watched >= watch.duration && self.salt_choice(watch, slices).is_none();
-        nobody.then(|| Blocker::NoUsersSampled { service: self.plan.service.clone() })
+        unsampled.then(|| Blocker::NoUsersSampled { service: self.plan.service.clone() })
     }
 }
