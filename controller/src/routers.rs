@@ -9,13 +9,19 @@ mod sinks;
 pub mod weights;
 pub mod xds_group;
 
+use serin_core::config::mesh::NotPercent;
 use serin_filter::config::ConfigError;
-use serin_filter::table::TableError;
+use serin_filter::names::Generation;
+use serin_filter::table::{TableError, Weight};
 use thiserror::Error;
 
 pub(crate) use self::envoy_file::Contents;
 pub use self::envoy_file::FileError;
 pub use self::sinks::ConfigSinks;
+use self::xds_group::GroupStoreError;
+use crate::kubernetes::deployments::CapacityError;
+use crate::kubernetes::objects::ClusterError;
+use crate::kubernetes::patches::Drift;
 
 /// Why a split can't be put in force.
 #[derive(Debug, Error)]
@@ -27,8 +33,31 @@ pub enum RouteError {
     Wanted(ConfigError),
     #[error("group {group}: {reason}")]
     Group { group: String, reason: String },
+    #[error(transparent)]
+    GroupStore(#[from] GroupStoreError),
     #[error("there is no xDS server: `serin serve --xds-listen` has one")]
     NoServer,
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error(transparent)]
+    Percent(#[from] NotPercent),
+    #[error(
+        "{0}; spec asks that this be respected (drift: respect): the rollout goes on once they are what was written"
+    )]
+    DriftRespected(Drift),
+    #[error(transparent)]
+    Capacity(#[from] CapacityError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// The split in force before a rollout starts or resumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresentSplit {
+    /// The rollout's generation; `None` where routes carry no generation.
+    pub generation: Option<Generation>,
+    /// The candidate's weight.
+    pub candidate: Weight,
+    /// The weight of versions that take no part in the rollout.
+    pub others: Weight,
 }

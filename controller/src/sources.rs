@@ -47,6 +47,13 @@ impl AnySource {
         }
     }
 
+    /// Waits until a proxy is known, for the pods of a cluster.
+    pub async fn discovered(&mut self) {
+        if let Self::Fleet(fleet) = self {
+            fleet.discovered().await;
+        }
+    }
+
     /// The same where the mesh splits.
     #[must_use]
     pub fn with_split_tracker(self, told: SplitTracker) -> Self {

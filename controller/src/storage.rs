@@ -1,4 +1,6 @@
-//! What must not be lost, and where it is stored: in SQLite, or in the status of an object.
+//! Stores of rollouts: SQLite, and the status of an object.
+
 pub mod conflict;
 pub mod sqlite;
 pub mod status;
+pub(crate) mod unpersisted;

@@ -7,9 +7,11 @@
 //! - [`observation`]: proxies' counters, differenced between polls.
 //! - [`split`]: the division of users between the versions.
 //! - [`config`]: the addresses of proxies, meshes and metrics.
+//! - [`driver`]: the order in which inputs are decided, persisted and executed.
 //! - [`ports`]: the interfaces of the engine to its environment.
 
 pub mod config;
+pub mod driver;
 pub mod judge;
 pub mod observation;
 pub mod ports;

@@ -1,5 +1,6 @@
 //! The engine's ports. Each has an implementation for plain Envoy and one for a cluster.
 
+use std::error::Error;
 use std::time::Duration;
 
 use serin_filter::names::{Generation, VersionName};
@@ -13,11 +14,14 @@ use crate::split::Split;
 
 /// Applies splits to the proxies.
 pub trait Router: Send {
+    /// Why a split could not be applied.
+    type Error: Error + Send;
+
     /// Applies a split with the fewest reassigned users. Repeating the same split has no effect.
     ///
     /// # Errors
-    /// The error as a message for the user. The previous split remains in force.
-    fn apply(&mut self, split: Split) -> impl Future<Output = Result<(), String>> + Send;
+    /// The previous split remains in force.
+    fn apply(&mut self, split: Split) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Maps the generation that a proxy reports to the rollout's own: one configuration may carry
     /// several rollouts.
@@ -38,6 +42,9 @@ pub trait Source: Send {
 
 /// Persists a rollout and receives its events.
 pub trait Journal: Send {
+    /// Why a state could not be persisted.
+    type Error: Error + Send;
+
     /// Persists the state and its outputs before the engine executes them.
     ///
     /// # Errors
@@ -47,7 +54,7 @@ pub trait Journal: Send {
         at: Duration,
         rollout: &Rollout,
         outputs: &[Output],
-    ) -> impl Future<Output = Result<(), String>> + Send;
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Receives an event, `at` this time since the rollout started.
     fn event(&mut self, at: Duration, event: &Event);
     /// Receives a ruling of the judge on a block.

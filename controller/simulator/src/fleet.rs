@@ -1,6 +1,6 @@
 //! The simulated proxies and their callers.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -34,8 +34,8 @@ pub struct SimulatedFleet {
     splits: Vec<(f64, Split)>,
     /// The profiles of the users of each slice, by weight.
     profiles: Vec<(Weight, UserProfile)>,
-    healthy: Rc<Buckets>,
-    faulty: Rc<Buckets>,
+    healthy: Arc<Buckets>,
+    faulty: Arc<Buckets>,
     proxies: Vec<SimulatedProxy>,
     /// The bursts of each version.
     bursting: [Burst; 2],
@@ -85,8 +85,8 @@ impl SimulatedFleet {
             versions,
             splits: vec![(0.0, initial)],
             profiles,
-            healthy: Rc::new(healthy),
-            faulty: Rc::new(faulty),
+            healthy: Arc::new(healthy),
+            faulty: Arc::new(faulty),
             proxies: vec![proxy; traffic.proxies.max(1)],
             bursting: [Burst { from: f64::NEG_INFINITY, to: f64::NEG_INFINITY }; 2],
             traffic,

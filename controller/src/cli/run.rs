@@ -1,5 +1,6 @@
 //! `serin run`: one rollout, from its first step to its end.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::output::OutputArgs;
 use super::{ExitStatus, fail};
 use crate::cli::reporter::BackgroundReporter;
 use crate::cli::spec_file;
+use crate::engine::start::StartError;
 use crate::engine::{ControlMessage, EngineContext, EnvoyEngine};
 use crate::record::Writer;
 use crate::telemetry;
@@ -75,7 +77,13 @@ impl RunArgs {
             EnvoyEngine::begin(&EngineContext::default(), spec, run, self.reset_users).await;
         let (engine, course) = match begun {
             Ok(begun) => begun,
-            Err(error) => return fail(ExitStatus::Failed, error),
+            Err(error @ StartError::WouldReassignUsers { .. }) => {
+                let hint = "or use --reset-users; nothing was changed";
+                return fail(ExitStatus::Failed, format_args!("{error}, {hint}"));
+            }
+            Err(error) => {
+                return fail(ExitStatus::Failed, format_args!("{error}; nothing was changed"));
+            }
         };
         let record = match self.open_record(&boundaries_ms) {
             Ok(record) => record,
@@ -140,8 +148,10 @@ struct CliJournal {
 }
 
 impl Journal for CliJournal {
+    type Error = Infallible;
+
     /// Nothing is persisted: a killed run starts again.
-    async fn commit(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), String> {
+    async fn commit(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), Infallible> {
         Ok(())
     }
 

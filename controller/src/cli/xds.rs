@@ -72,7 +72,7 @@ impl XdsArgs {
         let template = FilterTemplate::parse(&text).map_err(|error| in_file(error.to_string()))?;
         let publisher = Publisher::default();
         let groups = XdsGroups::start(publisher.clone(), template, store.clone())
-            .map_err(|reason| (ExitStatus::Failed, reason))?;
+            .map_err(|error| (ExitStatus::Failed, error.to_string()))?;
         let server = XdsServer::bind(address, self.tls().as_ref())
             .map_err(|error| (ExitStatus::Failed, format!("--xds-listen: {error}")))?;
         tracing::info!("serving xDS on {}", server.address());

@@ -8,12 +8,23 @@ use kube::{Api, Client, ResourceExt};
 use serin_core::config::mesh::Versions;
 use serin_core::spec;
 use serin_filter::table::Weight;
+use thiserror::Error;
 use tokio::try_join;
 
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource, list};
 use crate::kubernetes::patches::deployment::{Replicas, required_replicas};
 use crate::kubernetes::patches::{FieldError, deployment};
+
+/// The candidate's Deployment can't carry a weight yet.
+#[derive(Debug, Error)]
+#[allow(missing_docs)] // the messages say it
+pub enum CapacityError {
+    #[error("{deployment}: {ready} of {needed} replicas that {takes} takes are ready{asked}")]
+    NotReady { deployment: String, ready: u32, needed: u32, takes: String, asked: String },
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
 
 /// The Deployments of a rollout.
 #[derive(Debug)]
@@ -52,26 +63,23 @@ impl DeploymentScaler {
     ///
     /// # Errors
     /// What is waited for, or what is in the way.
-    pub(crate) async fn ensure_capacity(&self, share: Weight) -> Result<(), String> {
+    pub(crate) async fn ensure_capacity(&self, share: Weight) -> Result<(), CapacityError> {
         let Versions { baseline, candidate } = &self.objects;
-        let both = try_join!(baseline.read(), candidate.read());
-        let (baseline, present) = both.map_err(|error| error.to_string())?;
+        let (baseline, present) = try_join!(baseline.read(), candidate.read())?;
         let needed = required_replicas(share, baseline.desired);
         if present.ready >= needed {
             return Ok(());
         }
         let asked = match present.desired < needed {
-            true => {
-                self.request_replicas(needed, present).await.map_err(|error| error.to_string())?
-            }
+            true => self.request_replicas(needed, present).await?,
             false => String::new(),
         };
         let takes = match share {
             Weight::ZERO => "a preview".to_owned(),
             share => share.to_string(),
         };
-        let (what, ready) = (candidate.object.describe(), present.ready);
-        Err(format!("{what}: {ready} of {needed} replicas that {takes} takes are ready{asked}"))
+        let (deployment, ready) = (candidate.object.describe(), present.ready);
+        Err(CapacityError::NotReady { deployment, ready, needed, takes, asked })
     }
 
     /// Gives the candidate's so many replicas, or says who has to.

@@ -11,7 +11,7 @@ use super::lease::RENEW_DEADLINE;
 /// Another operator may lead by now, so this one must not write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this operator no longer holds the lease")]
-pub(crate) struct LeaseLost;
+pub struct LeaseLost;
 
 /// Checked before each write. Time passes while a process is stopped, so one that resumes after its lease expired writes nothing.
 #[derive(Debug, Clone)]

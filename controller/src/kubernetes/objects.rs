@@ -25,7 +25,7 @@ const MAX_ATTEMPTS: usize = 10;
 /// Why an object was not read or written.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
-pub(crate) enum ClusterError {
+pub enum ClusterError {
     #[error("{what} is not there")]
     Missing { what: String },
     #[error("the cluster has no {kind}: is its definition installed?")]

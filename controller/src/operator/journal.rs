@@ -1,4 +1,4 @@
-//! Keeps a rollout in the status of its object, and tells what happens as Events.
+//! The journal of a rollout in the status of its object. Its events become Kubernetes Events.
 
 use std::time::Duration;
 
@@ -15,30 +15,31 @@ use super::reporter::RolloutReporter;
 use super::scale_down::report_write;
 use crate::operator::mailbox::CommandMailbox;
 use crate::storage::status::{StatusError, StatusStore};
+use crate::storage::unpersisted::UnpersistedEvents;
 
 /// The maximum age of the stored evidence. Nothing is acted on in between: a crash loses only
 /// observations.
 const REFRESH: Duration = Duration::from_secs(10);
 
-/// The clerk of one object.
+/// The journal of one object.
 #[derive(Debug)]
 pub(crate) struct StatusJournal {
     store: StatusStore,
     mailbox: CommandMailbox,
-    /// `spec` as the rollout began with it.
+    /// The `spec` that the rollout began with.
     spec: String,
     /// Whether replicas follow the weights.
     scales: bool,
     reporter: RolloutReporter,
-    /// Whether the status is another operator's.
+    /// Becomes true when another operator has written the status.
     superseded: watch::Sender<bool>,
     last_write: Option<Instant>,
-    /// What was done but could not be kept yet.
-    unpersisted: Vec<Output>,
+    unpersisted: UnpersistedEvents,
 }
 
 impl StatusJournal {
-    /// A clerk for a rollout that began with this `spec`, and has replicas follow the weights or not.
+    /// The journal of a rollout that began with this `spec`. `scales` tells whether replicas follow
+    /// the weights.
     #[must_use]
     pub(crate) fn new(
         store: StatusStore,
@@ -56,17 +57,17 @@ impl StatusJournal {
             reporter,
             superseded,
             last_write: None,
-            unpersisted: Vec::new(),
+            unpersisted: UnpersistedEvents::default(),
         }
     }
 
-    /// Becomes true when another operator has taken over.
+    /// Becomes true when another operator has written the status, or the object is gone.
     #[must_use]
     pub(crate) fn superseded(&self) -> watch::Receiver<bool> {
         self.superseded.subscribe()
     }
 
-    /// Whether there is nothing that has to be stored before it is acted on, and what is stored is fresh enough.
+    /// Whether no output needs the write before it is executed, and the stored state is recent.
     fn may_wait(&self, outputs: &[Output]) -> bool {
         let acts = |output: &Output| !matches!(output, Output::RecordRuling(_));
         let fresh = self.last_write.is_some_and(|written| written.elapsed() < REFRESH);
@@ -77,6 +78,31 @@ impl StatusJournal {
     }
 }
 
+impl StatusJournal {
+    /// Writes the status of the rollout, and the result of a command that is not reported yet.
+    async fn write(
+        &mut self,
+        now: Timestamp,
+        at: Duration,
+        rollout: &Rollout,
+    ) -> Result<(), StatusError> {
+        let context = StatusContext { generation: self.mailbox.generation(), now };
+        let started = StartedWith { spec: &self.spec, scales: self.scales };
+        let (before, events) = (self.store.status(), self.unpersisted.events());
+        let mut status = progressed(before, context, started, at, rollout, events)
+            .map_err(StatusError::Failed)?;
+        let report = self.mailbox.unreported();
+        if let Some(report) = &report {
+            status = command_status(&status, report.clone());
+        }
+        let phase = status.phase;
+        self.store.write(status).await?;
+        report.iter().for_each(|report| self.mailbox.mark_reported(report));
+        self.mailbox.set_phase(phase);
+        Ok(())
+    }
+}
+
 impl Drop for StatusJournal {
     fn drop(&mut self) {
         self.reporter.stopped();
@@ -84,59 +110,37 @@ impl Drop for StatusJournal {
 }
 
 impl Journal for StatusJournal {
+    type Error = StatusError;
+
     async fn commit(
         &mut self,
         at: Duration,
         rollout: &Rollout,
         outputs: &[Output],
-    ) -> Result<(), String> {
+    ) -> Result<(), StatusError> {
         self.reporter.progress(rollout);
         if self.may_wait(outputs) {
             return Ok(());
         }
         let now = Timestamp::now();
-        let ordered = |output: &Output| matches!(output, Output::Emit(event) if matches!(**event, Event::Command(_)));
-        if outputs.iter().any(ordered) {
+        let is_command = |output: &Output| matches!(output, Output::Emit(event) if matches!(**event, Event::Command(_)));
+        if outputs.iter().any(is_command) {
             self.mailbox.accept(now);
         }
-        let told = outputs.iter().filter(|output| matches!(output, Output::Emit(_)));
-        let waiting = self.unpersisted.len();
-        self.unpersisted.extend(told.cloned());
-        let moment = StatusContext { generation: self.mailbox.generation(), now };
-        let report = self.mailbox.unreported();
-        let stored = self.store.status();
-        let began = StartedWith { spec: &self.spec, scales: self.scales };
-        let status = progressed(stored, moment, began, at, rollout, &self.unpersisted);
-        let status = status.map(|status| match &report {
-            Some(report) => command_status(&status, report.clone()),
-            None => status,
-        });
-        let phase = status.as_ref().ok().map(|status| status.phase);
-        let written = match status {
-            Ok(status) => self.store.write(status).await,
-            Err(why) => Err(StatusError::Failed(why)),
-        };
+        self.unpersisted.add(outputs);
+        let written = self.write(now, at, rollout).await;
+        self.unpersisted.after_write(written.is_ok(), rollout);
         self.reporter.store_write(written.is_ok());
-        match written {
-            Ok(()) => {
-                self.unpersisted.clear();
-                self.last_write = Some(Instant::now());
-                report.iter().for_each(|report| self.mailbox.mark_reported(report));
-                phase.iter().for_each(|phase| self.mailbox.set_phase(*phase));
-                Ok(())
-            }
+        match &written {
+            Ok(()) => self.last_write = Some(Instant::now()),
             Err(error) => {
-                report_write(&self.reporter, &error);
+                report_write(&self.reporter, error);
                 if let StatusError::Superseded | StatusError::Gone = error {
                     self.superseded.send_replace(true);
                 }
-                // A rollback goes on and persists its events later; the rest is not done.
-                if !rollout.is_rolling_back() {
-                    self.unpersisted.truncate(waiting);
-                }
-                Err(error.to_string())
             }
         }
+        written
     }
 
     fn event(&mut self, _: Duration, event: &Event) {
@@ -147,6 +151,6 @@ impl Journal for StatusJournal {
         self.reporter.poll(late, took);
     }
 
-    /// The state has all that is needed of it.
+    /// The persisted state contains the rulings' effects.
     fn ruling(&mut self, _: &Ruling) {}
 }

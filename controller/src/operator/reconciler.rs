@@ -8,7 +8,7 @@ use kube::{Api, Error, ResourceExt};
 use serde_json::Value;
 use serin_core::ports::Journal;
 use serin_core::rollout::command::{Action, Command, Rejected};
-use serin_core::rollout::machine::{Output, Rollout};
+use serin_core::rollout::machine::Rollout;
 use serin_core::spec::manifest::Manifest;
 use serin_core::spec::{KIND, Spec};
 use serin_filter::names::{Generation, VersionName};
@@ -17,11 +17,12 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
 use super::intent::{Intent, desired_state, implied_command, intent, manifest, pending_command};
-use super::mesh::{self, ClusterContext, MeshHandles, StartState};
+use super::mesh::{ClusterContext, MeshBackend, MeshEngine};
 use super::progress::{StatusContext, command_status, error_status, idle_status};
 use super::reporter::RolloutReporter;
 use super::scale_down::{report_write, scale_down};
-use crate::engine::{ControlMessage, Engine, RunState, frozen};
+use crate::engine::start::{self, StartOptions};
+use crate::engine::{ControlMessage, RunState};
 use crate::kubernetes::deployments::DeploymentScaler;
 use crate::kubernetes::objects::{ClusterError, finalize, user_message};
 use crate::kubernetes::status::{CommandReport, RolloutPhase, StatusCheckpoint};
@@ -186,7 +187,7 @@ impl RolloutReconciler {
             Ok(spec) => self.start(&store, spec).await,
             Err(error) => Err(invalid(error)),
         };
-        let (mesh, course) = match begun {
+        let (engine, course) = match begun {
             Ok(begun) => begun,
             Err(stuck) => return self.report_error(store, stuck).await,
         };
@@ -197,31 +198,30 @@ impl RolloutReconciler {
             mailbox.submit(&text);
             mailbox.accept(Timestamp::now());
         }
-        self.run_rollout(store, mailbox, text, mesh, course, true, seen).await
+        self.run_rollout(store, mailbox, text, engine, course, seen).await
     }
 
     async fn start(
         &self,
         store: &StatusStore,
         spec: Spec,
-    ) -> Result<(MeshHandles, RunState), ReconcileError> {
-        if let Some(until) = frozen(&spec.plan) {
-            return Err(ReconcileError(
-                "Frozen",
-                format!("spec.freeze: nothing begins before {until}"),
-            ));
-        }
+    ) -> Result<(MeshEngine, RunState), ReconcileError> {
         let namespace = store.object().namespace().unwrap_or_default();
-        let generation = Generation(store.status().generation);
         let deployments = self.deployments(&namespace, &spec);
-        let begun = mesh::begin(&self.cluster, &namespace, spec, generation).await?;
-        let StartState { mut mesh, plan, present } = begun;
-        // Another object of the name, or the same retried, is another rollout to those whom its hooks call.
+        let backend = MeshBackend::open(&self.cluster, &namespace, &spec).await?;
+        backend.check_destinations().await?;
+        // A retry, or another object of the same name, is another rollout for hooks.
         let uid = store.object().uid().unwrap_or_default();
-        let run = format!("{uid}/{}", Timestamp::now().as_millisecond());
-        let (rollout, outputs) = Rollout::start(plan, present, run);
-        deployments.into_iter().for_each(|known| mesh.router.set_check(known, &rollout));
-        Ok((mesh, RunState { rollout, outputs, at: Duration::ZERO }))
+        let options = StartOptions {
+            run: format!("{uid}/{}", Timestamp::now().as_millisecond()),
+            reset_users: false,
+            last_generation: Generation(store.status().generation),
+        };
+        let (mut engine, course) = start::begin(backend, spec.plan, options).await?;
+        if let Some(deployments) = deployments {
+            engine.router.set_check(deployments, &course.rollout);
+        }
+        Ok((engine, course))
     }
 
     /// The Deployments that the rollout looks at, if any.
@@ -237,22 +237,22 @@ impl RolloutReconciler {
         let Some(under_way) = store.status().checkpoint.clone() else { return NextStep::Requeue };
         let text = under_way.spec.clone();
         match self.resumed(&store, &under_way).await {
-            Ok((mesh, course, keep)) => {
-                self.run_rollout(store, CommandMailbox::default(), text, mesh, course, keep, seen)
-                    .await
+            Ok((engine, course)) => {
+                let mailbox = CommandMailbox::default();
+                self.run_rollout(store, mailbox, text, engine, course, seen).await
             }
             Err(stuck) => self.report_error(store, stuck).await,
         }
     }
 
-    /// The rollout as it was, its split asked for again; and whether that is to be stored first: a rollback that was not is done again.
+    /// Resumes the stored rollout.
     async fn resumed(
         &self,
         store: &StatusStore,
         under_way: &StatusCheckpoint,
-    ) -> Result<(MeshHandles, RunState, bool), ReconcileError> {
+    ) -> Result<(MeshEngine, RunState), ReconcileError> {
         let unreadable = |why: String| ReconcileError("StateUnreadable", why);
-        let mut rollout: Rollout = serde_json::from_str(&under_way.state)
+        let rollout: Rollout = serde_json::from_str(&under_way.state)
             .map_err(|error| unreadable(error.to_string()))?;
         let began: Value =
             serde_json::from_str(&under_way.spec).map_err(|error| unreadable(error.to_string()))?;
@@ -267,29 +267,23 @@ impl RolloutReconciler {
             let what = "status.checkpoint.state calls others than status.checkpoint.spec";
             return Err(unreadable(what.to_owned()));
         }
-        let (mut mesh, rolled_back) =
-            mesh::resume(&self.cluster, &namespace, &spec, &rollout).await?;
-        let deployments = self.deployments(&namespace, &spec);
-        deployments.into_iter().for_each(|known| mesh.router.set_check(known, &rollout));
+        let backend = MeshBackend::open(&self.cluster, &namespace, &spec).await?;
         let at = time(under_way, Timestamp::now());
-        rollout.resume_clock(at);
-        let outputs = match rolled_back {
-            true => rollout.resume_rollback(at),
-            false => rollout.replay(),
-        };
-        Ok((mesh, RunState { rollout, outputs, at }, rolled_back))
+        let (mut engine, course) = start::resume(backend, rollout, at).await?;
+        if let Some(deployments) = self.deployments(&namespace, &spec) {
+            engine.router.set_check(deployments, &course.rollout);
+        }
+        Ok((engine, course))
     }
 
     /// Carries a rollout out until it ends, or another operator has it.
-    #[allow(clippy::too_many_arguments)] // what a rollout consists of
     async fn run_rollout(
         &self,
         store: StatusStore,
         mailbox: CommandMailbox,
         text: String,
-        mesh: MeshHandles,
+        engine: MeshEngine,
         course: RunState,
-        keep: bool,
         seen: &mut ObjectReceiver,
     ) -> NextStep {
         let plan = course.rollout.plan();
@@ -300,18 +294,15 @@ impl RolloutReconciler {
         mailbox.set_phase(store.status().phase);
         let stored = store.status().command.clone();
         let heard = mailbox.unreported().or(stored).map(|report| report.text);
-        let (scales, reporter) = (mesh.router.scales(), self.reporter.clone());
+        let (scales, reporter) = (engine.router.scales(), self.reporter.clone());
         let mut journal = StatusJournal::new(store, mailbox.clone(), text, scales, reporter);
         let mut superseded = journal.superseded();
-        let began: Vec<Output> = if keep { course.outputs.clone() } else { Vec::new() };
-        if journal.commit(course.at, &course.rollout, &began).await.is_err()
+        if journal.commit(course.at, &course.rollout, &course.outputs).await.is_err()
             && !course.rollout.is_rolling_back()
         {
             return NextStep::Wait;
         }
         let (wishes, wished) = mpsc::channel(CHANNEL_CAPACITY);
-        let MeshHandles { router, source, watches: _watches, .. } = mesh;
-        let engine = Engine { router, source };
         tokio::select! {
             _ = engine.run(course, &mut journal, wished).instrument(span) => {}
             () = watch_object(seen, &versions, heard, &mailbox, &wishes) => {}

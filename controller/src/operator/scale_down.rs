@@ -4,18 +4,21 @@
 //! is killed. To do it twice changes nothing. A version that a newer rollout is about to use keeps its replicas, and so does one that
 //! has been given users since.
 
+use std::error::Error;
+
 use kube::ResourceExt;
 use kube::api::DynamicObject;
+use serin_core::spec::Spec;
 use serin_filter::names::VersionName;
 use serin_filter::table::Weight;
 
 use super::intent::{Intent, manifest};
-use super::mesh::{self, ClusterContext};
+use super::mesh::{ClusterContext, MeshBackend};
 use super::reporter::RolloutReporter;
+use crate::engine::start::{RoutingBackend, StartError};
 use crate::kubernetes::deployments::DeploymentScaler;
 use crate::kubernetes::event_mapping::EventNote;
 use crate::kubernetes::status::{ObjectStatus, PendingScaleDown};
-use crate::operator::reconcile_error::ReconcileError;
 use crate::storage::status::{StatusError, StatusStore};
 
 /// What becomes of a version's replicas.
@@ -100,13 +103,13 @@ async fn scale_version_to_zero(
     let namespace = object.namespace().unwrap_or_default();
     let deployments = DeploymentScaler::of(&cluster.client, &cluster.fence, &namespace, known);
     let what = deployments.candidate();
-    match mesh::share(cluster, &namespace, &spec).await {
+    match present_weight(cluster, &namespace, &spec).await {
         Ok(Weight::ZERO) => {}
         Ok(share) => {
             let reason = format!("{named} has been given {share} of the users");
             return ScaleDownOutcome::Skipped(format!("{what} keeps its replicas: {reason}"));
         }
-        Err(ReconcileError(reason, message)) => return ScaleDownOutcome::Retry { reason, message },
+        Err(error) => return retry(error.reason(), &error),
     }
     match deployments.scale_to_zero().await {
         Ok(None) => ScaleDownOutcome::ScaledDown(format!(
@@ -115,10 +118,22 @@ async fn scale_version_to_zero(
         Ok(Some(reason)) => {
             ScaleDownOutcome::Skipped(format!("{what} keeps its replicas: {reason}"))
         }
-        Err(error) => {
-            ScaleDownOutcome::Retry { reason: error.reason(), message: error.to_string() }
-        }
+        Err(error) => retry(error.reason(), &error),
     }
+}
+
+/// The present weight of the version that is to be scaled down.
+async fn present_weight(
+    cluster: &ClusterContext,
+    namespace: &str,
+    spec: &Spec,
+) -> Result<Weight, StartError> {
+    let backend = MeshBackend::open(cluster, namespace, spec).await?;
+    Ok(backend.present().await?.candidate)
+}
+
+fn retry(reason: &'static str, error: &dyn Error) -> ScaleDownOutcome {
+    ScaleDownOutcome::Retry { reason, message: error.to_string() }
 }
 
 /// Whether the next rollout needs this version.

@@ -9,7 +9,8 @@ use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 
-use crate::kubernetes::deployments::DeploymentScaler;
+use super::RouteError;
+use crate::kubernetes::deployments::{CapacityError, DeploymentScaler};
 
 /// A mesh's router behind a guard, if the rollout has Deployments to look at.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ impl<R> CapacityGate<R> {
 }
 
 impl CapacityCheck {
-    async fn admit(&self, split: Split, share: Weight) -> Result<(), String> {
+    async fn admit(&self, split: Split, share: Weight) -> Result<(), CapacityError> {
         let previews = self.preview == Some(split.generation);
         match split.candidate > share || previews {
             true => self.deployments.ensure_capacity(split.candidate).await,
@@ -67,8 +68,10 @@ fn preview(rollout: &Rollout) -> Option<Generation> {
     }
 }
 
-impl<R: Router> Router for CapacityGate<R> {
-    async fn apply(&mut self, split: Split) -> Result<(), String> {
+impl<R: Router<Error = RouteError>> Router for CapacityGate<R> {
+    type Error = RouteError;
+
+    async fn apply(&mut self, split: Split) -> Result<(), RouteError> {
         if let Some(check) = &self.check {
             check.admit(split, self.share).await?;
         }

@@ -7,7 +7,7 @@ use serin_filter::config::wire;
 use serin_filter::names::Generation;
 use serin_filter::table::{BucketRange, Table, TableError, Weight};
 
-use super::RouteError;
+use super::{PresentSplit, RouteError};
 use crate::routers::sink::{SharedSink, lock, with_service};
 use crate::routers::sinks::ConfigSinks;
 
@@ -88,28 +88,20 @@ impl FilterRouter {
         with_service(config, service, config.generation).map(drop)
     }
 
-    /// The candidate's present weight.
+    /// The split in force.
     #[must_use]
-    pub fn candidate(&self) -> Weight {
-        self.table.weight(1)
-    }
-
-    /// The present weight of versions that take no part in the rollout.
-    #[must_use]
-    pub fn others_weight(&self) -> Weight {
-        self.others_weight
+    pub fn present(&self) -> PresentSplit {
+        PresentSplit {
+            generation: Some(self.generation),
+            candidate: self.table.weight(1),
+            others: self.others_weight,
+        }
     }
 
     /// Name of the filter's configuration, by which Envoy's statistics call it.
     #[must_use]
     pub fn filter(&self) -> String {
         lock(&self.sink).filter().to_owned()
-    }
-
-    /// The rollout's generation that is carried.
-    #[must_use]
-    pub fn generation(&self) -> Generation {
-        self.generation
     }
 
     /// The carrier's own generation, which proxies report.
@@ -161,8 +153,10 @@ impl FilterRouter {
 }
 
 impl Router for FilterRouter {
-    async fn apply(&mut self, split: Split) -> Result<(), String> {
-        self.put(split).map_err(|error| error.to_string())
+    type Error = RouteError;
+
+    async fn apply(&mut self, split: Split) -> Result<(), RouteError> {
+        self.put(split)
     }
 
     /// Any generation of the carrier carries the rollout's from when it was put there on.

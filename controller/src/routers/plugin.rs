@@ -138,7 +138,10 @@ mod tests {
         // Another operator takes over.
         let config = PluginConfig::read(&written).unwrap();
         let shop = config.router(&service("shop")).unwrap();
-        assert_eq!((shop.generation(), shop.candidate().ppm()), (Generation(4), 10_000));
+        assert_eq!(
+            (shop.present().generation, shop.present().candidate.ppm()),
+            (Some(Generation(4)), 10_000)
+        );
         assert_eq!(shop.sink_generation(), Generation(5));
         assert!(config.edits(&written).unwrap().is_empty());
     }

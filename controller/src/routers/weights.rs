@@ -1,7 +1,7 @@
 //! Splits as weights in an object of the user's: a VirtualService, an HTTPRoute or a GRPCRoute.
 
 use serde_json::Value;
-use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
+use serin_core::config::mesh::{Backend, Destination, NotPercent, RouteWeights, Versions};
 use serin_core::ports::Router;
 use serin_core::spec::DriftPolicy;
 use serin_core::split::Split;
@@ -9,7 +9,8 @@ use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::time::Instant;
 
-use crate::kubernetes::objects::{ClusterError, ManagedObject};
+use super::RouteError;
+use crate::kubernetes::objects::ManagedObject;
 use crate::kubernetes::patches::acceptance::Acceptance;
 use crate::kubernetes::patches::{Drift, FieldError, RolloutRoutes, http_route, virtual_service};
 use crate::sources::requested_split::{RequestedSplit, SplitRecord};
@@ -39,11 +40,9 @@ impl WeightedVersions {
     ///
     /// # Errors
     /// The object can't have them.
-    pub(crate) fn weights(&self, candidate: Weight) -> Result<RouteWeights, String> {
+    pub(crate) fn weights(&self, candidate: Weight) -> Result<RouteWeights, NotPercent> {
         match self {
-            Self::VirtualService(_) => {
-                RouteWeights::percent(candidate).map_err(|error| error.to_string())
-            }
+            Self::VirtualService(_) => RouteWeights::percent(candidate),
             Self::Route(_) => Ok(http_route::route_weights(candidate)),
         }
     }
@@ -111,30 +110,25 @@ impl WeightRouter {
         Self { object, weighted, drift, requested_split }
     }
 
-    /// Why a foreign change is respected, if it is. It does not delay a rollback.
-    fn drift_to_respect(&self, split: Split, object: &Value) -> Option<String> {
+    /// A change by another writer that is to be respected. It does not delay a rollback.
+    fn drift_to_respect(&self, split: Split, object: &Value) -> Option<Drift> {
         let note = self.requested_split.read();
         if self.drift == DriftPolicy::Repair || split.candidate == Weight::ZERO {
             return None;
         }
         let shares = self.weighted.weights(note.weight).ok()?;
-        let drift = self.weighted.routes(object).ok()?.drift(shares);
-        let drift: &Drift = drift.first()?;
-        Some(format!(
-            "{drift}; spec asks that this be respected (drift: respect): the rollout goes on once they are what was written"
-        ))
+        self.weighted.routes(object).ok()?.drift(shares).into_iter().next()
     }
 
-    async fn write(&self, split: Split) -> Result<(), String> {
+    async fn write(&self, split: Split) -> Result<(), RouteError> {
         let shares = self.weighted.weights(split.candidate)?;
-        let words = |error: ClusterError| error.to_string();
-        let object = self.object.read().await.map_err(words)?;
-        if let Some(reason) = self.drift_to_respect(split, &object) {
-            return Err(reason);
+        let object = self.object.read().await?;
+        if let Some(drift) = self.drift_to_respect(split, &object) {
+            return Err(RouteError::DriftRespected(drift));
         }
         let before = self.weighted.routes(&object).ok().and_then(|routes| routes.candidate());
         let decide = |object: &Value| Ok(self.weighted.routes(object)?.edits(shares));
-        let written = self.object.change::<FieldError>(decide).await.map_err(words)?;
+        let written = self.object.change::<FieldError>(decide).await?;
         self.record_write(split, before, &written);
         Ok(())
     }
@@ -170,7 +164,9 @@ pub(crate) fn version(object: &Value) -> u64 {
 }
 
 impl Router for WeightRouter {
-    async fn apply(&mut self, split: Split) -> Result<(), String> {
+    type Error = RouteError;
+
+    async fn apply(&mut self, split: Split) -> Result<(), RouteError> {
         self.write(split).await
     }
 

@@ -1,6 +1,7 @@
 //! The filter's configuration for a group of proxies, pushed to them by xDS. It is kept, so that the same is served after a restart.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serin_core::observation::aggregator::join_names;
 use serin_filter::config::{Config, wire};
 use serin_filter::names::{Generation, ServiceName};
+use thiserror::Error;
 
 use super::RouteError;
 use crate::routers::sink::ConfigSink;
@@ -23,19 +25,32 @@ pub struct GroupConfig {
     pub generations: BTreeMap<String, Generation>,
 }
 
+/// A store of groups could not be read or written.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct GroupStoreError(Box<dyn Error + Send + Sync>);
+
+impl GroupStoreError {
+    /// An error of the store's own kind.
+    #[must_use]
+    pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
+    }
+}
+
 /// Keeps what groups are served.
 pub trait GroupStore: Debug + Send + Sync {
     /// All that was kept, by group.
     ///
     /// # Errors
     /// It can't be read.
-    fn load(&self) -> Result<Vec<(String, GroupConfig)>, String>;
+    fn load(&self) -> Result<Vec<(String, GroupConfig)>, GroupStoreError>;
 
     /// Keeps what a group is served.
     ///
     /// # Errors
     /// It can't be written.
-    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), String>;
+    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), GroupStoreError>;
 }
 
 /// The groups of an xDS server.
@@ -56,12 +71,12 @@ impl XdsGroups {
         publisher: Publisher,
         template: FilterTemplate,
         store: Arc<dyn GroupStore>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, RouteError> {
         let groups =
             Self { publisher, template: Arc::new(template), store, open: Mutex::default() };
         for (group, config) in groups.store.load()? {
-            let served = XdsGroup { config, ..groups.empty(&group).map_err(|e| e.to_string())? };
-            served.publish(&served.config.config).map_err(|error| error.to_string())?;
+            let served = XdsGroup { config, ..groups.empty(&group)? };
+            served.publish(&served.config.config)?;
             groups.insert(group, served);
         }
         Ok(groups)

@@ -107,6 +107,11 @@ impl FleetSource {
         Self { split_tracker: Some(told), ..self }
     }
 
+    /// Waits until a proxy is known, if another task discovers them.
+    pub async fn discovered(&mut self) {
+        self.discovery.discovered().await;
+    }
+
     /// Follows the list of proxies.
     async fn discover(&mut self) -> Option<String> {
         let warning = self.discovery.refresh().await;

@@ -23,7 +23,7 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 
 use self::queue::{PendingWrite, WriteQueue};
-use crate::routers::xds_group::{GroupConfig, GroupStore};
+use crate::routers::xds_group::{GroupConfig, GroupStore, GroupStoreError};
 
 /// The schema as a list of migrations. A released migration never changes.
 const MIGRATIONS: [&str; 3] = ["
@@ -355,26 +355,25 @@ impl Store {
 }
 
 impl GroupStore for Store {
-    fn load(&self) -> Result<Vec<(String, GroupConfig)>, String> {
+    fn load(&self) -> Result<Vec<(String, GroupConfig)>, GroupStoreError> {
         let connection = self.connection();
         let read = || {
             let mut statement = connection.prepare("SELECT group_name, served FROM served")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<Result<Vec<(String, String)>, _>>()
         };
-        let rows = read().map_err(|error| error.to_string())?.into_iter();
-        let served = rows.map(|(group, served)| {
-            let served = serde_json::from_str(&served);
-            served.map(|served| (group, served)).map_err(|error| error.to_string())
-        });
-        served.collect()
+        let rows = read().map_err(GroupStoreError::new)?;
+        let parse = |(group, served): (String, String)| {
+            Ok((group, serde_json::from_str(&served).map_err(GroupStoreError::new)?))
+        };
+        rows.into_iter().map(parse).collect()
     }
 
-    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), String> {
+    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), GroupStoreError> {
         const SQL: &str = "INSERT OR REPLACE INTO served (group_name, served) VALUES (?, ?)";
-        let served = serde_json::to_string(served).map_err(|error| error.to_string())?;
+        let served = serde_json::to_string(served).map_err(GroupStoreError::new)?;
         let written = self.connection().execute(SQL, params![group, served]);
-        written.map(drop).map_err(|error| error.to_string())
+        written.map(drop).map_err(GroupStoreError::new)
     }
 }
 

@@ -5,22 +5,18 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use serin_core::ports::Router;
-use serin_core::rollout::plan::Plan;
-use serin_core::spec::Pods;
 use serin_core::split::Split;
 use serin_filter::config::wire;
 use serin_filter::names::Generation;
-use serin_filter::table::Weight;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 
-use super::{ClusterContext, MeshHandles, MeshRouter, proxy_source};
+use super::ClusterContext;
+use crate::engine::start::StartError;
 use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource};
 use crate::kubernetes::patches::wasm_plugin::PluginError;
-use crate::operator::reconcile_error::{ReconcileError, invalid};
-use crate::routers::capacity_gate::CapacityGate;
 use crate::routers::filter::FilterRouter;
 use crate::routers::plugin::PluginConfig;
+use crate::routers::{PresentSplit, RouteError};
 
 /// The plugins of an operator, by namespace and name. Each is opened once.
 pub(crate) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<ManagedPlugin>>>>;
@@ -30,7 +26,7 @@ pub(crate) type Plugins = Arc<Mutex<HashMap<(String, String), Weak<ManagedPlugin
 pub(crate) struct ManagedPlugin {
     object: ManagedObject,
     config: PluginConfig,
-    /// Held while it is written.
+    /// Held during a write.
     writing: Mutex<()>,
 }
 
@@ -56,15 +52,15 @@ impl ManagedPlugin {
         Ok(plugin)
     }
 
-    /// Has the object carry what it shall.
+    /// Writes the present configuration to the object.
     async fn write(&self) -> Result<(), ClusterError> {
-        let _one_after_the_other = self.writing.lock().await;
+        let _guard = self.writing.lock().await;
         self.object.change::<PluginError>(|object| self.config.edits(object)).await?;
         Ok(())
     }
 }
 
-/// Where one service is split by a plugin.
+/// One service in a plugin.
 #[derive(Debug)]
 pub(crate) struct PluginTarget {
     plugin: Arc<ManagedPlugin>,
@@ -72,58 +68,43 @@ pub(crate) struct PluginTarget {
 }
 
 impl PluginTarget {
-    /// The service in the plugin of this name. Nothing is written.
+    /// Opens the service in the plugin of this name. Nothing is written.
+    ///
+    /// # Errors
+    /// The plugin can't be read, or the filter would reject the service.
     pub(crate) async fn open(
         cluster: &ClusterContext,
         namespace: &str,
         plugin: &str,
         service: &wire::Service,
-    ) -> Result<Self, ReconcileError> {
+    ) -> Result<Self, StartError> {
         let plugin = ManagedPlugin::open(cluster, namespace, plugin).await?;
-        let filter = plugin.config.router(service).map_err(invalid)?;
+        let filter = plugin.config.router(service).map_err(rejected)?;
         Ok(Self { plugin, filter })
     }
 
-    /// The candidate's present share, and that of versions that take no part.
-    pub(crate) fn current_weight(&self) -> (Weight, Weight) {
-        (self.filter.candidate(), self.filter.others_weight())
+    /// The split in force.
+    pub(crate) fn present(&self) -> PresentSplit {
+        self.filter.present()
     }
 
-    /// The rollout's generation that is carried.
-    pub(crate) fn generation(&self) -> Generation {
-        self.filter.generation()
+    /// Permits splits that assign users by this A/A test.
+    pub(crate) fn allow_aa_test(&mut self, test: wire::AaTest) -> Result<(), StartError> {
+        self.filter.allow_aa_test(test).map_err(rejected)
     }
 
-    /// Lets splits ask for what the plan watches.
-    pub(crate) fn allow_aa_test(&mut self, plan: &Plan) -> Result<(), ReconcileError> {
-        plan.filter_aa_test()
-            .map_or(Ok(()), |watch| self.filter.allow_aa_test(watch))
-            .map_err(invalid)
-    }
-
-    /// Whether the plugin is ahead of this split, without more users at the candidate.
-    pub(crate) fn rolled_back(&self, split: Split) -> bool {
-        self.filter.generation() > split.generation && self.filter.candidate() <= split.candidate
-    }
-
-    /// Follows the proxies.
-    pub(crate) fn follow(
-        self,
-        cluster: &ClusterContext,
-        namespace: &str,
-        pods: Pods,
-        plan: &Plan,
-    ) -> MeshHandles {
-        let mut watches = JoinSet::new();
-        let (source, proxies) = proxy_source(cluster, namespace, pods, plan, &mut watches);
+    /// The router to the plugin.
+    pub(crate) fn connect(self) -> PluginRouter {
         let Self { plugin, filter } = self;
-        let share = filter.candidate();
-        let router = MeshRouter::Plugin(Box::new(PluginRouter { plugin, filter }));
-        MeshHandles { router: CapacityGate::new(router, share), source, watches, proxies }
+        PluginRouter { plugin, filter }
     }
 }
 
-/// Splits in a plugin.
+fn rejected(cause: RouteError) -> StartError {
+    StartError::Route { field: "spec.istio.plugin", cause }
+}
+
+/// Applies splits by a plugin.
 #[derive(Debug)]
 pub(crate) struct PluginRouter {
     plugin: Arc<ManagedPlugin>,
@@ -131,9 +112,11 @@ pub(crate) struct PluginRouter {
 }
 
 impl Router for PluginRouter {
-    async fn apply(&mut self, split: Split) -> Result<(), String> {
-        self.filter.put(split).map_err(|error| error.to_string())?;
-        self.plugin.write().await.map_err(|error| error.to_string())
+    type Error = RouteError;
+
+    async fn apply(&mut self, split: Split) -> Result<(), RouteError> {
+        self.filter.put(split)?;
+        Ok(self.plugin.write().await?)
     }
 
     fn generation_at(&self, running: Generation) -> Generation {

@@ -8,26 +8,23 @@ use kube::runtime::watcher::watch_object;
 use serde_json::{Value, json};
 use serin_core::config::mesh::{Destination, Versions};
 use serin_core::observation::inference::SplitInference;
-use serin_core::rollout::machine::Rollout;
 use serin_core::rollout::plan::Plan;
-use serin_core::spec::{DriftPolicy, GatewayApiProxies, Pods, RouteKind};
-use serin_core::split::Split;
+use serin_core::spec::{DriftPolicy, GatewayApiProxies, RouteKind};
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::task::JoinSet;
 use tracing::{Instrument, warn};
 
-use super::{ClusterContext, MeshHandles, MeshRouter, proxy_source};
+use super::ClusterContext;
+use crate::engine::start::StartError;
 use crate::kubernetes::destinations::{check_service, check_subset};
 use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource};
-use crate::operator::reconcile_error::ReconcileError;
-use crate::routers::capacity_gate::CapacityGate;
 use crate::routers::weights::{WeightRouter, WeightedVersions, version};
 use crate::sources::requested_split::RequestedSplit;
 use crate::sources::split_tracker::SplitTracker;
 use crate::telemetry::operator::OperatorMetrics;
 
-/// Where the weights of a rollout are.
+/// The object whose routes carry a rollout's weights.
 #[derive(Debug)]
 pub(crate) struct WeightedRoute {
     object: ManagedObject,
@@ -36,7 +33,7 @@ pub(crate) struct WeightedRoute {
 }
 
 impl WeightedRoute {
-    /// In a VirtualService.
+    /// A VirtualService.
     pub(crate) fn virtual_service(
         cluster: &ClusterContext,
         namespace: &str,
@@ -50,7 +47,7 @@ impl WeightedRoute {
         Self { object, weighted: WeightedVersions::VirtualService(versions.clone()), drift }
     }
 
-    /// In a route of the Gateway API.
+    /// A route of the Gateway API.
     pub(crate) fn route(
         cluster: &ClusterContext,
         namespace: &str,
@@ -67,26 +64,30 @@ impl WeightedRoute {
         Self { object, weighted, drift: route.drift }
     }
 
-    /// The candidate's present share.
+    /// The candidate's present weight.
+    ///
+    /// # Errors
+    /// The object can't be read, or its routes differ.
     pub(crate) async fn current_weight(&self) -> Result<Weight, ClusterError> {
         let object = self.object.read().await?;
-        let what = || self.object.describe();
-        let routes = self.weighted.routes(&object).map_err(|error| (what(), error))?;
+        let name = || self.object.describe();
+        let routes = self.weighted.routes(&object).map_err(|error| (name(), error))?;
         routes.candidate().ok_or_else(|| ClusterError::Rejected {
-            what: what(),
-            reason: "its routes give the versions different shares: give all the same".to_owned(),
+            what: name(),
+            reason: "its routes give the versions different weights: set the same in all"
+                .to_owned(),
         })
     }
 
-    /// Makes sure that the mesh can send requests to the candidate.
+    /// Checks that the mesh can send requests to the candidate.
     ///
     /// # Errors
-    /// It can't, as far as can be known.
+    /// A subset or Service is missing.
     pub(crate) async fn check(
         &self,
         cluster: &ClusterContext,
         namespace: &str,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<(), StartError> {
         let (client, fence) = (&cluster.client, &cluster.fence);
         Ok(match &self.weighted {
             WeightedVersions::VirtualService(versions) => {
@@ -98,19 +99,18 @@ impl WeightedRoute {
         }?)
     }
 
-    /// Follows the mesh, which was told this split last, by whomever.
-    pub(crate) fn follow(
+    /// Connects the router, and a tracker that checks the mesh against the requested split. A watch
+    /// follows the object.
+    pub(crate) fn connect(
         self,
         cluster: &ClusterContext,
-        namespace: &str,
-        pods: Pods,
         plan: &Plan,
         generation: Generation,
-        present: Weight,
-    ) -> MeshHandles {
+        candidate: Weight,
+        watches: &mut JoinSet<()>,
+    ) -> (WeightRouter, SplitTracker) {
         let Self { object, weighted, drift } = self;
-        let requested_split = RequestedSplit::new(generation, present);
-        let mut watches = JoinSet::new();
+        let requested_split = RequestedSplit::new(generation, candidate);
         let follow = follow_object(
             object.clone(),
             weighted.clone(),
@@ -119,36 +119,12 @@ impl WeightedRoute {
         );
         watches.spawn(follow.in_current_span());
         let served = SplitInference::new(plan.baseline.clone(), plan.candidate.clone());
-        let (source, proxies) = proxy_source(cluster, namespace, pods, plan, &mut watches);
-        let source = source.with_split_tracker(SplitTracker::new(requested_split.clone(), served));
-        let router = WeightRouter::new(object, weighted, drift, requested_split);
-        let router = CapacityGate::new(MeshRouter::Weights(Box::new(router)), present);
-        MeshHandles { router, source, watches, proxies }
-    }
-
-    /// Follows it for a rollout that was left under way; whether that had been rolled back: the candidate has less than what was live.
-    pub(crate) async fn resume(
-        self,
-        cluster: &ClusterContext,
-        namespace: &str,
-        pods: Pods,
-        rollout: &Rollout,
-    ) -> (MeshHandles, bool) {
-        let Split { generation, candidate, .. } = rollout.split();
-        let live = rollout.status().live;
-        // What can't be read now is written all the same, as soon as it can be.
-        let present = self.current_weight().await.ok();
-        let (told, weight) = match present {
-            Some(weight) if live && weight == candidate => (generation, weight),
-            other => (Generation(generation.0.saturating_sub(1)), other.unwrap_or(Weight::ZERO)),
-        };
-        let rolled_back = live && present.is_some_and(|weight| weight < candidate);
-        let mesh = self.follow(cluster, namespace, pods, rollout.plan(), told, weight);
-        (mesh, rolled_back)
+        let tracker = SplitTracker::new(requested_split.clone(), served);
+        (WeightRouter::new(object, weighted, drift, requested_split), tracker)
     }
 }
 
-/// Notes what becomes of the object that tells the mesh.
+/// Records the changes of the object.
 async fn follow_object(
     subject: ManagedObject,
     weighted: WeightedVersions,

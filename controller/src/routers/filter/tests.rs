@@ -56,7 +56,7 @@ fn shipped() -> (tempfile::TempDir, PathBuf) {
 fn what_is_written_is_what_the_filter_reads() {
     let (_directory, path) = shipped();
     let mut file = open(&path, "shop", "v2").unwrap();
-    assert_eq!((file.filter(), file.generation()), ("serin".to_owned(), Generation(0)));
+    assert_eq!((file.filter(), file.generation), ("serin".to_owned(), Generation(0)));
     file.put(split(1, 10_000)).unwrap();
     file.put(split(2, 50_000)).unwrap();
     let config = config(&path);
@@ -89,7 +89,7 @@ fn a_new_controller_goes_on_from_the_table_it_finds() {
     drop(first);
     let second = open(&path, "shop", "v2").unwrap();
     assert_eq!(
-        (&second.table, second.candidate().ppm(), second.others_weight()),
+        (&second.table, second.present().candidate.ppm(), second.others_weight),
         (&table, 300_000, Weight::ZERO)
     );
     drop(second);
@@ -154,9 +154,9 @@ fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     assert_eq!(weights(&path).0, 3);
     drop((shop, cart));
     let again = open_in(&carriers, &path, "shop", "v2").unwrap();
-    assert_eq!((again.generation(), again.candidate().ppm()), (Generation(2), 20_000));
+    assert_eq!((again.generation, again.present().candidate.ppm()), (Generation(2), 20_000));
     let cart = open_in(&carriers, &path, "cart", "v2").unwrap();
-    assert_eq!((cart.generation(), cart.sink_generation()), (Generation(1), Generation(3)));
+    assert_eq!((cart.generation, cart.sink_generation()), (Generation(1), Generation(3)));
 }
 
 #[test]

@@ -88,6 +88,14 @@ impl ProxyDiscovery {
         }
     }
 
+    /// Waits until a list that another task keeps names a proxy.
+    pub async fn discovered(&mut self) {
+        if let DiscoverySource::Watched { changes, .. } = &mut self.0 {
+            // The other task may have ended; then no proxy will be found.
+            let _ = changes.wait_for(|listing| !listing.proxies.is_empty()).await;
+        }
+    }
+
     /// The proxies. It is the same list, and not only an equal one, until something has changed.
     #[must_use]
     pub fn proxies(&self) -> &ProxyEndpoints {

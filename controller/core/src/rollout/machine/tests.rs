@@ -1,5 +1,7 @@
 mod world;
 
+use std::mem::take;
+
 use serin_filter::names::{Generation, VersionName};
 use serin_filter::table::Weight;
 
@@ -374,7 +376,7 @@ fn a_controller_killed_at_any_moment_resumes_unchanged() {
         world.run(10.0);
         world.trouble.clear();
         world.until_ended();
-        (world.told, world.applied, world.rulings)
+        (take(&mut world.told), take(&mut world.applied), take(&mut world.rulings))
     };
     assert_eq!(told(true), told(false));
 }

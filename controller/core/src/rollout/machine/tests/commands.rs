@@ -142,18 +142,18 @@ fn a_pause_holds_a_promotion_and_a_limit() {
 #[test]
 fn what_cannot_be_stored_does_not_move_but_harm_is_seen() {
     let mut world = World::new(plan(&[10, 100]));
-    world.rollout.set_store_available(false);
+    world.store_down = true;
     world.run(100.0);
     assert_eq!((world.weights(), told!(world, Event::Live { .. })), (vec![10.0], 0));
-    world.rollout.set_store_available(true);
+    world.store_down = false;
     world.until_live(1);
-    world.rollout.set_store_available(false);
+    world.store_down = true;
     world.run(100.0);
     assert_eq!(world.weights(), [10.0]);
     world.trouble = vec![TestFault::CandidateFails];
     world.run(10.0);
     assert_eq!((world.weights(), world.rollout.ended()), (vec![10.0, 0.0], false));
-    world.rollout.set_store_available(true);
+    world.store_down = false;
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 

@@ -201,12 +201,12 @@ fn an_end_that_nobody_takes_note_of_can_be_forced() {
 #[test]
 fn nothing_ends_that_cannot_be_stored() {
     let mut world = World::troubled(hooked(&[10, 100]), vec![TestFault::HooksHang]);
-    world.rollout.set_store_available(false);
+    world.store_down = true;
     let id = world.calls[0].message.id.clone();
     world.input(Input::HookAnswered { id, answer: Err("no".to_owned()) });
     world.trouble.clear();
     world.answer_all();
     assert!(!world.rollout.ended());
-    world.rollout.set_store_available(true);
+    world.store_down = false;
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }

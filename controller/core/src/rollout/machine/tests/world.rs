@@ -1,16 +1,21 @@
 //! A made world in virtual time: a proxy with users, that does as it is asked unless told to make trouble.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::{Deref, DerefMut};
 
+use futures_util::FutureExt;
 use serin_filter::histogram;
 use serin_filter::outcome::Failure;
 use serin_filter::select::Reason as Why;
 use serin_filter::stat::{SliceStat, Stat};
 
 use super::*;
+use crate::driver::{self, Environment, Turn};
 use crate::observation::{DeltaTracker, FleetHealth, Snapshot};
+use crate::ports::{Journal, Router};
 use crate::rollout::call::{HookCall, HookMessage, HookPoint};
 use crate::rollout::command::{Command, Rejected};
+use crate::rollout::freeze::FreezeSchedule;
 
 /// The salt by which users who always fail are in every slice as often as outside.
 pub(super) const BALANCED: u32 = 2;
@@ -43,38 +48,65 @@ pub(super) enum TestFault {
     MetricsMissing,
 }
 
+/// A rollout in the surroundings that it is driven in.
 pub(super) struct World {
-    pub(super) now: Duration,
     pub(super) rollout: Rollout,
+    surroundings: Surroundings,
+}
+
+/// A proxy, its users, a journal, hooks and metrics in virtual time.
+pub(super) struct Surroundings {
+    plan: Plan,
+    pub(super) now: Duration,
     pub(super) proxy: Proxy,
     pub(super) trouble: Vec<TestFault>,
-    /// What looks say of proxies beside this one.
+    /// What polls report of proxies beside this one.
     pub(super) roster: FleetHealth,
-    /// Whether the controller is killed between all looks, and goes on from what it has stored.
+    /// Whether the controller is killed between all polls, and resumes from its stored state.
     pub(super) killed: bool,
+    /// Whether the journal fails.
+    pub(super) store_down: bool,
+    /// The end of the freeze in force.
+    freeze_end: Option<String>,
     /// Every split asked for, with the time.
     pub(super) applied: Vec<(Duration, Split)>,
     /// Every call made.
     pub(super) calls: Vec<HookCall>,
-    /// What runs the candidate, of the instances that were replaced.
+    /// The results of calls and queries that the rollout has not received yet.
+    answers: VecDeque<Input>,
+    /// The replaced instances that run the candidate.
     pub(super) replaced: BTreeSet<String>,
     /// Every event but progress.
     pub(super) told: Vec<Event>,
-    /// Of what was judged.
+    /// Rulings on blocks that have requests of the candidate.
     pub(super) rulings: Vec<Ruling>,
-    /// Of what was learned from.
+    /// Rulings on the other blocks.
     pub(super) learned: Vec<Ruling>,
-    /// Since the step went live: time between looks that both found the proxy as it was asked to be.
+    /// Since the step went live: time between polls that both found the proxy as requested.
     sound_for: Duration,
     /// The same when the last gate opened.
     pub(super) sound_at_gate: Duration,
-    /// Whether the metrics were good when they were measured last, since the step went live.
+    /// Whether the last sample of the metrics was good, since the step went live.
     metrics: Option<bool>,
     /// The same when the last gate opened.
     pub(super) metrics_at_gate: Option<bool>,
     was_sound: bool,
     heard: Duration,
     differ: DeltaTracker,
+}
+
+impl Deref for World {
+    type Target = Surroundings;
+
+    fn deref(&self) -> &Surroundings {
+        &self.surroundings
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Surroundings {
+        &mut self.surroundings
+    }
 }
 
 pub(super) struct Proxy {
@@ -117,17 +149,23 @@ impl World {
     /// The same with this trouble from the start on.
     pub(super) fn troubled(plan: Plan, trouble: Vec<TestFault>) -> Self {
         let running = Split::baseline(Generation(7));
-        let watch = plan.filter_aa_test();
-        let (rollout, outputs) = Rollout::start(plan, running, "1".to_owned());
-        let mut world = Self {
+        let mut proxy = Proxy::new(running);
+        proxy.watch = plan.filter_aa_test();
+        let mut differ = DeltaTracker::default();
+        differ.delta(proxy.snapshot(&[]));
+        let (rollout, outputs) = Rollout::start(plan.clone(), running, "1".to_owned());
+        let surroundings = Surroundings {
+            plan,
             now: Duration::ZERO,
-            rollout,
-            proxy: Proxy::new(running),
+            proxy,
             trouble,
             roster: FleetHealth::default(),
             killed: false,
+            store_down: false,
+            freeze_end: None,
             applied: Vec::new(),
             calls: Vec::new(),
+            answers: VecDeque::new(),
             replaced: BTreeSet::new(),
             told: Vec::new(),
             rulings: Vec::new(),
@@ -138,60 +176,71 @@ impl World {
             metrics_at_gate: None,
             was_sound: false,
             heard: Duration::ZERO,
-            differ: DeltaTracker::default(),
+            differ,
         };
-        world.proxy.watch = watch;
-        world.differ.delta(world.proxy.snapshot(&[]));
+        let mut world = Self { rollout, surroundings };
         world.carry_out(outputs);
         world
     }
 
-    /// Waits as long as the machine wants to, then looks.
+    /// Waits until the next poll is due, then polls.
     pub(super) fn look(&mut self) {
         let span = self.rollout.next_poll();
-        self.now += span;
-        self.proxy.serve(self.now, span, &self.trouble);
-        let observation = if self.trouble.contains(&TestFault::Unreachable) {
-            Observation::Unreachable { reason: "no answer".to_owned() }
-        } else {
-            let seen = self.differ.delta(self.proxy.snapshot(&self.trouble));
-            Observation::Delta(FleetDelta { health: Box::new(self.roster.clone()), ..seen })
-        };
-        let sound = self.is_sound(&observation);
-        if sound && self.was_sound {
-            self.sound_for += span;
-        }
-        self.was_sound = sound;
+        let requested = self.rollout.split().generation;
+        let observation = self.surroundings.observe(span, requested);
         self.input(Input::Observation(observation));
     }
 
     pub(super) fn input(&mut self, input: Input) {
-        if self.killed {
-            let stored = serde_json::to_string(&self.rollout).unwrap();
-            self.rollout = serde_json::from_str(&stored).unwrap();
-        }
-        let outputs = self.rollout.step(self.now, input);
-        self.carry_out(outputs);
+        self.restart_if_killed();
+        let handled = driver::handle(&mut self.rollout, &mut self.surroundings, input);
+        let _ = handled.now_or_never().expect(READY);
+        self.deliver_answers();
     }
 
     pub(super) fn order(&mut self, command: Command) -> Result<(), Rejected> {
-        let outputs = self.rollout.execute(self.now, command)?;
+        let turn = Turn::Command(command);
+        let decided = driver::decide(&mut self.rollout, &mut self.surroundings, turn);
+        let outputs = decided.now_or_never().expect(READY)?;
         self.carry_out(outputs);
         Ok(())
     }
 
     pub(super) fn freeze(&mut self, until: Option<String>) {
+        self.freeze_end.clone_from(&until);
         let outputs = self.rollout.freeze(self.now, until);
         self.carry_out(outputs);
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        let executed = driver::execute(&mut self.rollout, &mut self.surroundings, outputs);
+        let _ = executed.now_or_never().expect(READY);
+        self.deliver_answers();
+    }
+
+    fn deliver_answers(&mut self) {
+        while let Some(answer) = self.answers.pop_front() {
+            self.restart_if_killed();
+            let handled = driver::handle(&mut self.rollout, &mut self.surroundings, answer);
+            let _ = handled.now_or_never().expect(READY);
+        }
+    }
+
+    fn restart_if_killed(&mut self) {
+        if self.killed {
+            let stored = serde_json::to_string(&self.rollout).unwrap();
+            self.rollout = serde_json::from_str(&stored).unwrap();
+        }
     }
 
     /// Has all hooks say yes that have not answered.
     pub(super) fn answer_all(&mut self) {
         for output in self.rollout.replay() {
             if let Output::CallHook(call) = output {
-                self.answer(call);
+                self.call_hook(call);
             }
         }
+        self.deliver_answers();
     }
 
     /// Looks for this long, or until the rollout is over.
@@ -237,43 +286,114 @@ impl World {
     pub(super) fn obstacle(&self) -> Option<Blocker> {
         self.rollout.blocker.clone()
     }
+}
 
-    fn carry_out(&mut self, outputs: Vec<Output>) {
-        for output in outputs {
-            match output {
-                Output::Apply(split) => {
-                    self.applied.push((self.now, split));
-                    if self.trouble.contains(&TestFault::Unwritable) {
-                        self.was_sound = false;
-                        self.input(Input::ApplyFailed { reason: "disk full".to_owned() });
-                    } else {
-                        self.proxy.take(self.now, split, &self.trouble);
-                    }
-                }
-                Output::CallHook(call) => self.answer(call),
-                Output::SampleMetrics { generation } => self.measure(generation),
-                Output::RecordRuling(ruling) => match ruling.block.candidate.requests {
-                    0 => self.learned.push(ruling),
-                    _ => self.rulings.push(ruling),
-                },
-                Output::Emit(event) => self.hear(*event),
+impl Surroundings {
+    /// Lets `span` pass, then polls the proxy.
+    fn observe(&mut self, span: Duration, requested: Generation) -> Observation {
+        self.now += span;
+        self.proxy.serve(self.now, span, &self.trouble);
+        let observation = if self.trouble.contains(&TestFault::Unreachable) {
+            Observation::Unreachable { reason: "no answer".to_owned() }
+        } else {
+            let seen = self.differ.delta(self.proxy.snapshot(&self.trouble));
+            Observation::Delta(FleetDelta { health: Box::new(self.roster.clone()), ..seen })
+        };
+        let sound = self.is_sound(&observation, requested);
+        if sound && self.was_sound {
+            self.sound_for += span;
+        }
+        self.was_sound = sound;
+        observation
+    }
+
+    /// While instances have no traffic, each version has the share of its other instances.
+    fn check_capacity(&self, instances: &[String], weight: Weight) {
+        let all: usize = self.plan.steps.iter().map(|step| step.instances().len()).sum();
+        let candidates = self.replaced.iter().filter(|name| !instances.contains(name)).count();
+        let carried = candidates * 1_000_000 / (all - instances.len());
+        assert_eq!(weight.ppm() as usize, carried, "{instances:?} are taken out");
+        assert_eq!(self.proxy.running.candidate, weight, "live in the proxy");
+    }
+
+    /// Written down apart from the machine: no more than this may count as bake time.
+    fn is_sound(&mut self, observation: &Observation, requested: Generation) -> bool {
+        let Observation::Delta(seen) = observation else { return false };
+        if seen.workers_current {
+            self.heard = self.now;
+        }
+        seen.generation == Some(requested)
+            && !seen.workers_behind
+            && self.now - self.heard <= blocker::SILENT_AFTER
+            && seen.versions.values().all(|activity| activity.misrouted == 0)
+    }
+}
+
+/// Surroundings answer at once.
+const READY: &str = "no port waits";
+
+impl Router for Surroundings {
+    type Error = Unwritable;
+
+    async fn apply(&mut self, split: Split) -> Result<(), Unwritable> {
+        self.applied.push((self.now, split));
+        if self.trouble.contains(&TestFault::Unwritable) {
+            self.was_sound = false;
+            return Err(Unwritable);
+        }
+        self.proxy.take(self.now, split, &self.trouble);
+        Ok(())
+    }
+
+    fn generation_at(&self, running: Generation) -> Generation {
+        running
+    }
+}
+
+/// Nothing can be written.
+#[derive(Debug, thiserror::Error)]
+#[error("disk full")]
+pub(super) struct Unwritable;
+
+impl Journal for Surroundings {
+    type Error = Unwritable;
+
+    async fn commit(&mut self, _: Duration, _: &Rollout, _: &[Output]) -> Result<(), Unwritable> {
+        if self.store_down { Err(Unwritable) } else { Ok(()) }
+    }
+
+    fn event(&mut self, _: Duration, event: &Event) {
+        match event {
+            Event::Progress(_) => return,
+            Event::Live { .. } => {
+                (self.sound_for, self.metrics) = (Duration::ZERO, None);
             }
+            Event::GateOpened { .. } => {
+                (self.sound_at_gate, self.metrics_at_gate) = (self.sound_for, self.metrics);
+            }
+            _ => {}
+        }
+        self.told.push(event.clone());
+    }
+
+    fn ruling(&mut self, ruling: &Ruling) {
+        match ruling.block.candidate.requests {
+            0 => self.learned.push(ruling.clone()),
+            _ => self.rulings.push(ruling.clone()),
         }
     }
+}
 
-    fn measure(&mut self, generation: Generation) {
-        let bad = self.trouble.contains(&TestFault::MetricsBad);
-        let missing = self.trouble.contains(&TestFault::MetricsMissing);
-        let candidate = (!missing).then_some(if bad { 11.0 } else { 10.0 });
-        self.metrics = Some(!bad && !missing);
-        let reason = missing.then(|| "no value".to_owned());
-        let value = MetricSample { baseline: Some(10.0), candidate, reason };
-        let metrics = self.rollout.plan().metrics.as_ref().map_or(0, |metrics| metrics.all.len());
-        let values = vec![value; metrics];
-        self.input(Input::MetricsSampled { generation, values });
+impl Environment for Surroundings {
+    fn now(&self) -> Duration {
+        self.now
     }
 
-    fn answer(&mut self, call: HookCall) {
+    fn freeze_end(&self, _: &FreezeSchedule) -> Option<String> {
+        self.freeze_end.clone()
+    }
+
+    fn call_hook(&mut self, call: HookCall) {
         let HookMessage { id, point, instances, version, weight, .. } = call.message.clone();
         if point.replaces_instances() {
             self.check_capacity(&instances, weight);
@@ -290,42 +410,19 @@ impl World {
             }
         }
         let answer = if refused { Err("not now".to_owned()) } else { Ok(()) };
-        self.input(Input::HookAnswered { id, answer });
+        self.answers.push_back(Input::HookAnswered { id, answer });
     }
 
-    /// While instances have no traffic, each version has the share of its other instances.
-    fn check_capacity(&self, instances: &[String], weight: Weight) {
-        let all: usize = self.rollout.plan().steps.iter().map(|step| step.instances().len()).sum();
-        let candidates = self.replaced.iter().filter(|name| !instances.contains(name)).count();
-        let carried = candidates * 1_000_000 / (all - instances.len());
-        assert_eq!(weight.ppm() as usize, carried, "{instances:?} are taken out");
-        assert_eq!(self.proxy.running.candidate, weight, "live in the proxy");
-    }
-
-    fn hear(&mut self, event: Event) {
-        match &event {
-            Event::Progress(_) => return,
-            Event::Live { .. } => {
-                (self.sound_for, self.metrics) = (Duration::ZERO, None);
-            }
-            Event::GateOpened { .. } => {
-                (self.sound_at_gate, self.metrics_at_gate) = (self.sound_for, self.metrics);
-            }
-            _ => {}
-        }
-        self.told.push(event);
-    }
-
-    /// Written down apart from the machine: no more than this may count as bake time.
-    fn is_sound(&mut self, observation: &Observation) -> bool {
-        let Observation::Delta(seen) = observation else { return false };
-        if seen.workers_current {
-            self.heard = self.now;
-        }
-        seen.generation == Some(self.rollout.split().generation)
-            && !seen.workers_behind
-            && self.now - self.heard <= blocker::SILENT_AFTER
-            && seen.versions.values().all(|activity| activity.misrouted == 0)
+    fn sample_metrics(&mut self, generation: Generation) {
+        let bad = self.trouble.contains(&TestFault::MetricsBad);
+        let missing = self.trouble.contains(&TestFault::MetricsMissing);
+        let candidate = (!missing).then_some(if bad { 11.0 } else { 10.0 });
+        self.metrics = Some(!bad && !missing);
+        let reason = missing.then(|| "no value".to_owned());
+        let value = MetricSample { baseline: Some(10.0), candidate, reason };
+        let metrics = self.plan.metrics.as_ref().map_or(0, |metrics| metrics.all.len());
+        let values = vec![value; metrics];
+        self.answers.push_back(Input::MetricsSampled { generation, values });
     }
 }
 
