@@ -15,6 +15,7 @@
 //! of the object that it was decided on, so that the API server refuses a late one.
 
 pub mod command;
+mod control;
 pub mod controller;
 mod intent;
 pub mod journal;

@@ -1,4 +1,4 @@
-//! One object: begins its rollouts, goes on with them, stops them, and lets it go.
+//! Reconciles one object: starts and resumes its rollouts, and releases the object when it is deleted.
 
 use std::time::Duration;
 
@@ -7,22 +7,23 @@ use kube::api::DynamicObject;
 use kube::{Api, Error, ResourceExt};
 use serde_json::Value;
 use serin_core::ports::Journal;
-use serin_core::rollout::command::{Action, Command, Rejected};
+use serin_core::rollout::command::Action;
 use serin_core::rollout::machine::Rollout;
 use serin_core::spec::manifest::Manifest;
 use serin_core::spec::{KIND, Spec};
 use serin_filter::names::{Generation, VersionName};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 use tracing::Instrument;
 
-use super::intent::{Intent, desired_state, implied_command, intent, manifest, pending_command};
+use super::control::RolloutControl;
+use super::intent::{Intent, desired_state, intent, manifest, pending_command};
 use super::mesh::{ClusterContext, MeshBackend, MeshEngine};
 use super::progress::{StatusContext, command_status, error_status, idle_status};
 use super::reporter::RolloutReporter;
 use super::scale_down::{report_write, scale_down};
+use crate::engine::RunState;
 use crate::engine::start::{self, StartOptions};
-use crate::engine::{ControlMessage, RunState};
 use crate::kubernetes::deployments::DeploymentScaler;
 use crate::kubernetes::objects::{ClusterError, finalize, user_message};
 use crate::kubernetes::status::{CommandReport, RolloutPhase, StatusCheckpoint};
@@ -33,53 +34,50 @@ use crate::operator::reconcile_error::{ReconcileError, invalid};
 use crate::storage::status::{StatusError, StatusStore};
 use crate::telemetry;
 
-/// Keeps an object until its routes are as they shall be left.
+/// Keeps a deleted object until its rollout has ended.
 pub(crate) const FINALIZER: &str = "serin.dev/routes";
 
-/// What can't be done now is tried again after this time.
+/// The interval between retries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the proxies of a deleted object may take to confirm that the baseline has all traffic.
-const DELETE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Orders that may wait for a rollout to take them.
+/// The maximum number of commands that wait for a rollout.
 const CHANNEL_CAPACITY: usize = 16;
 
-/// An object as it was seen last; `None` if it is gone.
+/// The last known state of an object; `None` if it is gone.
 pub(crate) type ObjectReceiver = watch::Receiver<Option<DynamicObject>>;
 
-/// One object, and what it takes to look after it.
+/// The reconciler of one object.
 #[derive(Clone)]
 pub(crate) struct RolloutReconciler {
-    /// The cluster.
+    /// The cluster, and the state that all rollouts share.
     pub(crate) cluster: ClusterContext,
-    /// The objects of its namespace.
+    /// The ServiceRollouts of its namespace.
     pub(crate) api: Api<DynamicObject>,
-    /// The operator.
+    /// The identity of this operator.
     pub(crate) identity: String,
-    /// Reports it.
+    /// Reports errors, events and progress.
     pub(crate) reporter: RolloutReporter,
 }
 
-/// What comes next.
+/// The next step of the reconciler.
 enum NextStep {
-    /// To look again when the object changes.
+    /// Reconcile when the object changes, or after the retry interval.
     Wait,
-    /// To look again at once.
+    /// Reconcile at once.
     Requeue,
-    /// Nothing any more.
+    /// Stop.
     Done,
 }
 
 impl RolloutReconciler {
-    /// Looks after the object until it is gone.
-    pub(crate) async fn run(self, mut seen: ObjectReceiver) {
+    /// Reconciles the object until it is gone.
+    pub(crate) async fn run(self, mut watched: ObjectReceiver) {
         loop {
-            let Some(name) = seen.borrow_and_update().as_ref().map(|object| object.name_any())
+            let Some(name) = watched.borrow_and_update().as_ref().map(|object| object.name_any())
             else {
                 return;
             };
-            // What was written here may not have been seen yet.
+            // The watch may lag behind the writes of this task.
             let object = match self.api.get(&name).await {
                 Ok(object) => object,
                 Err(Error::Api(status)) if status.code == 404 => return,
@@ -91,23 +89,23 @@ impl RolloutReconciler {
                 }
             };
             self.reporter.reconcile();
-            match self.reconcile(object, &mut seen).await {
+            match self.reconcile(object, &mut watched).await {
                 NextStep::Requeue => {}
                 NextStep::Done => return,
                 NextStep::Wait => tokio::select! {
-                    changed = seen.changed() => if changed.is_err() { return },
+                    changed = watched.changed() => if changed.is_err() { return },
                     () = sleep(RETRY_INTERVAL) => {}
                 },
             }
         }
     }
 
-    async fn reconcile(&self, object: DynamicObject, seen: &mut ObjectReceiver) -> NextStep {
+    async fn reconcile(&self, object: DynamicObject, watched: &mut ObjectReceiver) -> NextStep {
         let (identity, fence) = (&self.identity, self.cluster.fence.clone());
         let mut store = match StatusStore::open(self.api.clone(), object, identity, fence) {
             Ok(store) => store,
             Err(error) => {
-                // Written by an operator of another release. What can't be read must not be lost.
+                // An operator of another version wrote it. An unreadable status is not overwritten.
                 self.reporter
                     .error("StatusUnreadable", &format!("the status can't be read: {error}"));
                 return NextStep::Wait;
@@ -115,25 +113,27 @@ impl RolloutReconciler {
         };
         let manifest = match manifest(store.object()) {
             Ok(manifest) => manifest,
-            Err(_) if store.status().checkpoint.is_some() => return self.resume(store, seen).await,
+            Err(_) if store.status().checkpoint.is_some() => {
+                return self.resume(store, watched).await;
+            }
             Err(_) if store.object().metadata.deletion_timestamp.is_some() => {
                 return self.finalize(store).await;
             }
-            Err(why) => return self.report_error(store, invalid(why)).await,
+            Err(reason) => return self.report_error(store, invalid(reason)).await,
         };
         let next = intent(desired_state(store.object(), &manifest), store.status());
         scale_down(&self.cluster, &self.reporter, &mut store, &next).await;
         match next {
-            Intent::Resume => self.resume(store, seen).await,
+            Intent::Resume => self.resume(store, watched).await,
             Intent::Finalize => self.finalize(store).await,
             Intent::Idle { phase, stable } => self.set_idle(store, &manifest, phase, stable).await,
             Intent::Begin { baseline, candidate } => {
-                self.begin(store, manifest, baseline, candidate, seen).await
+                self.begin(store, manifest, baseline, candidate, watched).await
             }
         }
     }
 
-    /// Says that nothing is to be done.
+    /// Writes the status of an object without a rollout.
     async fn set_idle(
         &self,
         mut store: StatusStore,
@@ -156,25 +156,25 @@ impl RolloutReconciler {
         self.written(store.write(status).await)
     }
 
-    /// Says why something can't be done. It is tried again.
+    /// Reports an error in the status. The reconcile is retried.
     async fn report_error(
         &self,
         mut store: StatusStore,
-        ReconcileError(word, why): ReconcileError,
+        ReconcileError(reason, message): ReconcileError,
     ) -> NextStep {
-        let status = error_status(store.status(), status_context(store.object()), word, &why);
-        self.reporter.error(word, &why);
+        let status = error_status(store.status(), status_context(store.object()), reason, &message);
+        self.reporter.error(reason, &message);
         self.written(store.write(status).await)
     }
 
-    /// Begins a rollout, and carries it out to its end.
+    /// Starts a rollout, and runs it to its end.
     async fn begin(
         &self,
         store: StatusStore,
         manifest: Manifest,
         baseline: VersionName,
         candidate: VersionName,
-        seen: &mut ObjectReceiver,
+        watched: &mut ObjectReceiver,
     ) -> NextStep {
         let store = match self.ensure_finalizer(store).await {
             Ok(store) => store,
@@ -183,22 +183,22 @@ impl RolloutReconciler {
         let text = spec_text(store.object());
         let retry = pending_command(desired_state(store.object(), &manifest), store.status())
             .map(str::to_owned);
-        let begun = match manifest.parse(baseline, candidate) {
+        let started = match manifest.parse(baseline, candidate) {
             Ok(spec) => self.start(&store, spec).await,
             Err(error) => Err(invalid(error)),
         };
-        let (engine, course) = match begun {
-            Ok(begun) => begun,
-            Err(stuck) => return self.report_error(store, stuck).await,
+        let (engine, course) = match started {
+            Ok(started) => started,
+            Err(error) => return self.report_error(store, error).await,
         };
         let mailbox = CommandMailbox::default();
         if let Some(text) =
-            retry.filter(|text| parse(text).is_ok_and(|o| o.action == Action::Retry))
+            retry.filter(|text| parse(text).is_ok_and(|command| command.action == Action::Retry))
         {
             mailbox.submit(&text);
             mailbox.accept(Timestamp::now());
         }
-        self.run_rollout(store, mailbox, text, engine, course, seen).await
+        self.run_rollout(store, mailbox, text, engine, course, watched).await
     }
 
     async fn start(
@@ -224,51 +224,51 @@ impl RolloutReconciler {
         Ok((engine, course))
     }
 
-    /// The Deployments that the rollout looks at, if any.
+    /// The Deployments of the rollout's versions, if the specification names them.
     fn deployments(&self, namespace: &str, spec: &Spec) -> Option<DeploymentScaler> {
-        let known = spec.deployments.as_ref();
-        known.map(|known| {
-            DeploymentScaler::of(&self.cluster.client, &self.cluster.fence, namespace, known)
+        let deployments = spec.deployments.as_ref();
+        deployments.map(|named| {
+            DeploymentScaler::of(&self.cluster.client, &self.cluster.fence, namespace, named)
         })
     }
 
-    /// Goes on with what was left under way.
-    async fn resume(&self, store: StatusStore, seen: &mut ObjectReceiver) -> NextStep {
-        let Some(under_way) = store.status().checkpoint.clone() else { return NextStep::Requeue };
-        let text = under_way.spec.clone();
-        match self.resumed(&store, &under_way).await {
+    /// Resumes the stored rollout, and runs it to its end.
+    async fn resume(&self, store: StatusStore, watched: &mut ObjectReceiver) -> NextStep {
+        let Some(checkpoint) = store.status().checkpoint.clone() else { return NextStep::Requeue };
+        let text = checkpoint.spec.clone();
+        match self.restore(&store, &checkpoint).await {
             Ok((engine, course)) => {
                 let mailbox = CommandMailbox::default();
-                self.run_rollout(store, mailbox, text, engine, course, seen).await
+                self.run_rollout(store, mailbox, text, engine, course, watched).await
             }
-            Err(stuck) => self.report_error(store, stuck).await,
+            Err(error) => self.report_error(store, error).await,
         }
     }
 
-    /// Resumes the stored rollout.
-    async fn resumed(
+    /// Restores the stored rollout.
+    async fn restore(
         &self,
         store: &StatusStore,
-        under_way: &StatusCheckpoint,
+        checkpoint: &StatusCheckpoint,
     ) -> Result<(MeshEngine, RunState), ReconcileError> {
-        let unreadable = |why: String| ReconcileError("StateUnreadable", why);
-        let rollout: Rollout = serde_json::from_str(&under_way.state)
+        let unreadable = |reason: String| ReconcileError("StateUnreadable", reason);
+        let rollout: Rollout = serde_json::from_str(&checkpoint.state)
             .map_err(|error| unreadable(error.to_string()))?;
-        let began: Value =
-            serde_json::from_str(&under_way.spec).map_err(|error| unreadable(error.to_string()))?;
+        let spec: Value = serde_json::from_str(&checkpoint.spec)
+            .map_err(|error| unreadable(error.to_string()))?;
         let (name, namespace) =
             (store.object().name_any(), store.object().namespace().unwrap_or_default());
-        let (baseline, candidate) = (under_way.baseline.clone(), under_way.candidate.clone());
-        let spec = Manifest::read(&name, &namespace, &began)
+        let (baseline, candidate) = (checkpoint.baseline.clone(), checkpoint.candidate.clone());
+        let spec = Manifest::read(&name, &namespace, &spec)
             .and_then(|manifest| manifest.parse(baseline, candidate))
             .map_err(|error| unreadable(error.to_string()))?;
-        // Whoever may write the status must not have more called, or other files read, than a ServiceRollout may.
+        // A writer of the status must not gain hooks or secrets that the specification does not name.
         if !rollout.plan().calls_same_as(&spec.plan) {
-            let what = "status.checkpoint.state calls others than status.checkpoint.spec";
-            return Err(unreadable(what.to_owned()));
+            let reason = "status.checkpoint.state calls other hooks than status.checkpoint.spec";
+            return Err(unreadable(reason.to_owned()));
         }
         let backend = MeshBackend::open(&self.cluster, &namespace, &spec).await?;
-        let at = time(under_way, Timestamp::now());
+        let at = time(checkpoint, Timestamp::now());
         let (mut engine, course) = start::resume(backend, rollout, at).await?;
         if let Some(deployments) = self.deployments(&namespace, &spec) {
             engine.router.set_check(deployments, &course.rollout);
@@ -276,7 +276,7 @@ impl RolloutReconciler {
         Ok((engine, course))
     }
 
-    /// Carries a rollout out until it ends, or another operator has it.
+    /// Runs a rollout until it ends, its object is gone, or another operator writes the status.
     async fn run_rollout(
         &self,
         store: StatusStore,
@@ -284,37 +284,41 @@ impl RolloutReconciler {
         text: String,
         engine: MeshEngine,
         course: RunState,
-        seen: &mut ObjectReceiver,
+        object: &mut ObjectReceiver,
     ) -> NextStep {
         let plan = course.rollout.plan();
-        let versions = (plan.baseline.clone(), plan.candidate.clone());
         let (name, namespace) = (store.object().name_any(), store.object().namespace());
         let span = telemetry::rollout_span(&name, &plan.service, namespace.as_deref());
         mailbox.set_generation(store.object().metadata.generation.unwrap_or(0));
         mailbox.set_phase(store.status().phase);
         let stored = store.status().command.clone();
-        let heard = mailbox.unreported().or(stored).map(|report| report.text);
+        let (sender, commands) = mpsc::channel(CHANNEL_CAPACITY);
+        let control = RolloutControl {
+            mailbox: mailbox.clone(),
+            sender,
+            baseline: plan.baseline.clone(),
+            candidate: plan.candidate.clone(),
+            last_command: mailbox.unreported().or(stored).map(|report| report.text),
+        };
         let (scales, reporter) = (engine.router.scales(), self.reporter.clone());
-        let mut journal = StatusJournal::new(store, mailbox.clone(), text, scales, reporter);
+        let mut journal = StatusJournal::new(store, mailbox, text, scales, reporter);
         let mut superseded = journal.superseded();
-        if journal.commit(course.at, &course.rollout, &course.outputs).await.is_err()
-            && !course.rollout.is_rolling_back()
-        {
+        let committed = journal.commit(course.at, &course.rollout, &course.outputs).await;
+        if committed.is_err() && !course.rollout.is_rolling_back() {
             return NextStep::Wait;
         }
-        let (wishes, wished) = mpsc::channel(CHANNEL_CAPACITY);
         tokio::select! {
-            _ = engine.run(course, &mut journal, wished).instrument(span) => {}
-            () = watch_object(seen, &versions, heard, &mailbox, &wishes) => {}
+            _ = engine.run(course, &mut journal, commands).instrument(span) => {}
+            () = control.follow(object) => {}
             _ = superseded.wait_for(|superseded| *superseded) => {}
         }
         NextStep::Requeue
     }
 
-    /// Has the object stay until it is released.
+    /// Adds the finalizer.
     async fn ensure_finalizer(&self, store: StatusStore) -> Result<StatusStore, NextStep> {
         let finalizers = store.object().finalizers();
-        if finalizers.iter().any(|known| known == FINALIZER) {
+        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(store);
         }
         let with = finalizers.iter().cloned().chain([FINALIZER.to_owned()]).collect();
@@ -332,9 +336,9 @@ impl RolloutReconciler {
         )
     }
 
-    /// Lets the object go. Its routes are those of the version that runs: a rollout has ended before.
+    /// Removes the finalizer. The rollout has ended, so all traffic reaches one version.
     async fn finalize(&self, store: StatusStore) -> NextStep {
-        let others = store.object().finalizers().iter().filter(|known| *known != FINALIZER);
+        let others = store.object().finalizers().iter().filter(|finalizer| *finalizer != FINALIZER);
         let others: Vec<_> = others.cloned().collect();
         if others.len() == store.object().finalizers().len() {
             return NextStep::Wait;
@@ -358,69 +362,7 @@ impl RolloutReconciler {
     }
 }
 
-/// Hands on what the object says of a rollout under way, until it is gone.
-async fn watch_object(
-    seen: &mut ObjectReceiver,
-    (baseline, candidate): &(VersionName, VersionName),
-    mut heard: Option<String>,
-    mailbox: &CommandMailbox,
-    control: &mpsc::Sender<ControlMessage>,
-) {
-    let mut deleted: Option<Instant> = None;
-    loop {
-        let object = seen.borrow_and_update().clone();
-        let Some(object) = object else { return };
-        if let Ok(manifest) = manifest(&object) {
-            let wanted = desired_state(&object, &manifest);
-            if wanted.deleted {
-                deleted.get_or_insert_with(Instant::now);
-            }
-            if let Some(mut command) =
-                implied_command(wanted, (baseline, candidate), mailbox.phase())
-            {
-                command.force = deleted.is_some_and(|since| since.elapsed() >= DELETE_TIMEOUT);
-                // Where it makes no sense any more, it is over.
-                let _ = send_command(control, command).await;
-            }
-            if let Some(text) = wanted.command.filter(|text| heard.as_deref() != Some(text)) {
-                heard = Some(text.to_owned());
-                submit_command(text, mailbox, control).await;
-            }
-            mailbox.set_generation(object.metadata.generation.unwrap_or(0));
-        }
-        tokio::select! {
-            changed = seen.changed() => if changed.is_err() { return },
-            // Proxies that confirm nothing are not waited for, for ever.
-            () = sleep(DELETE_TIMEOUT), if deleted.is_some() => {}
-        }
-    }
-}
-
-/// Gives an order as it is in the annotation, and reports what becomes of it.
-async fn submit_command(
-    text: &str,
-    mailbox: &CommandMailbox,
-    control: &mpsc::Sender<ControlMessage>,
-) {
-    mailbox.submit(text);
-    let rejected = match parse(text) {
-        Ok(order) => send_command(control, order).await.err().map(|refused| refused.to_string()),
-        Err(error) => Some(error.to_string()),
-    };
-    mailbox.report(CommandReport { text: text.to_owned(), at: Timestamp::now(), rejected });
-}
-
-async fn send_command(
-    control: &mpsc::Sender<ControlMessage>,
-    command: Command,
-) -> Result<(), Rejected> {
-    let over = || Rejected("the rollout is over".to_owned());
-    let (reply, answer) = oneshot::channel();
-    control.send(ControlMessage::Command(command, reply)).await.map_err(|_| over())?;
-    answer.await.map_err(|_| over())?
-}
-
-/// `spec` as it is, to be kept.
+/// The object's `spec` as JSON.
 fn spec_text(object: &DynamicObject) -> String {
     object.data.get("spec").map(Value::to_string).unwrap_or_default()
 }
@@ -429,8 +371,9 @@ fn status_context(object: &DynamicObject) -> StatusContext {
     StatusContext { generation: object.metadata.generation.unwrap_or(0), now: Timestamp::now() }
 }
 
-/// The rollout's time: that of the last write, and what the clock says has passed since. One that was set back counts as standing still.
-fn time(under_way: &StatusCheckpoint, now: Timestamp) -> Duration {
-    let passed = now.duration_since(under_way.wall).max(SignedDuration::ZERO);
-    Duration::from_millis(under_way.at_ms).saturating_add(passed.unsigned_abs())
+/// The rollout's time: that of the last write, plus the time since by the clock. A clock that was
+/// set back counts as no time.
+fn time(checkpoint: &StatusCheckpoint, now: Timestamp) -> Duration {
+    let passed = now.duration_since(checkpoint.wall).max(SignedDuration::ZERO);
+    Duration::from_millis(checkpoint.at_ms).saturating_add(passed.unsigned_abs())
 }
