@@ -154,3 +154,129 @@ impl Journal for StatusJournal {
     /// The persisted state contains the rulings' effects.
     fn ruling(&mut self, _: &Ruling) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use http_body_util::BodyExt;
+    use kube::api::DynamicObject;
+    use kube::client::Body;
+    use kube::{Api, Client};
+    use serde_json::{Value, json};
+    use serin_core::rollout::event::RolloutVerdict;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::kubernetes::fence::Fence;
+    use crate::kubernetes::objects::rollouts;
+    use crate::kubernetes::status::RolloutPhase;
+    use crate::storage::journal_contract::{JournalFixture, StoredRollout, check};
+    use crate::telemetry::operator::{OperatorMetrics, RolloutLabels};
+
+    /// An API server with one object. A real one can't be made to fail a single write.
+    #[derive(Clone)]
+    struct ApiServer(Arc<Mutex<(Value, bool)>>);
+
+    impl ApiServer {
+        fn new() -> Self {
+            let object = json!({
+                "apiVersion": "serin.dev/v1",
+                "kind": "ServiceRollout",
+                "metadata": {"name": "shop", "namespace": "default", "resourceVersion": "1"},
+                "spec": {},
+            });
+            Self(Arc::new(Mutex::new((object, true))))
+        }
+
+        async fn answer(self, request: hyper::Request<Body>) -> (u16, Value) {
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let mut server = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let (object, writable) = &mut *server;
+            if body.is_empty() {
+                return (200, object.clone());
+            }
+            if !*writable {
+                let status = json!({"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError"});
+                return (500, status);
+            }
+            object["status"] = serde_json::from_slice::<Value>(&body).unwrap()["status"].take();
+            (200, object.clone())
+        }
+
+        fn client(&self) -> Client {
+            let server = self.clone();
+            let service = service_fn(move |request| {
+                let answer = server.clone().answer(request);
+                async move {
+                    let (code, body) = answer.await;
+                    let body = Body::from(body.to_string().into_bytes());
+                    hyper::Response::builder().status(code).body(body)
+                }
+            });
+            Client::new(service, "default")
+        }
+    }
+
+    struct Fixture {
+        server: ApiServer,
+        journal: StatusJournal,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let server = ApiServer::new();
+            let api = Api::namespaced_with(server.client(), "default", &rollouts());
+            let object = server.0.lock().unwrap().0.clone();
+            let object: DynamicObject = serde_json::from_value(object).unwrap();
+            let fence = Fence::shut();
+            fence.renewed(Instant::now());
+            let store = StatusStore::open(api, object, "operator", fence).unwrap();
+            let labels =
+                RolloutLabels { namespace: "default".to_owned(), rollout: "shop".to_owned() };
+            let (events, _) = tokio::sync::mpsc::channel(1);
+            let metrics = Arc::new(OperatorMetrics::default());
+            let reporter = RolloutReporter::new(labels, metrics, events);
+            let mailbox = CommandMailbox::default();
+            let journal = StatusJournal::new(store, mailbox, "{}".to_owned(), false, reporter);
+            Self { server, journal }
+        }
+    }
+
+    impl JournalFixture for Fixture {
+        type Journal = StatusJournal;
+
+        fn journal(&mut self) -> &mut StatusJournal {
+            // Only the age of the stored state may delay a write.
+            self.journal.last_write = None;
+            &mut self.journal
+        }
+
+        fn set_writable(&mut self, writable: bool) {
+            self.server.0.lock().unwrap().1 = writable;
+        }
+
+        fn stored(&self) -> StoredRollout {
+            let status = self.server.0.lock().unwrap().0["status"].clone();
+            if status.is_null() {
+                return StoredRollout::None;
+            }
+            let status: crate::kubernetes::status::ObjectStatus =
+                serde_json::from_value(status).unwrap();
+            match status.checkpoint {
+                Some(checkpoint) => {
+                    StoredRollout::Running(serde_json::from_str(&checkpoint.state).unwrap())
+                }
+                None => {
+                    assert_eq!(status.phase, RolloutPhase::Stopped);
+                    StoredRollout::Ended(RolloutVerdict::Interrupted)
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_status_keeps_the_contract_of_journals() {
+        check(Fixture::new).await;
+    }
+}

@@ -191,6 +191,12 @@ impl Store {
         }
     }
 
+    /// Lets all writes fail, or succeed again.
+    #[cfg(test)]
+    pub(crate) fn set_read_only(&self, read_only: bool) {
+        self.connection().pragma_update(None, "query_only", read_only).unwrap();
+    }
+
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // A panic rolls its transaction back, so the connection is still valid.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)

@@ -46,3 +46,38 @@ impl UnpersistedEvents {
         self.events.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serin_core::rollout::machine::Input;
+    use serin_core::spec::Spec;
+    use serin_core::split::Split;
+    use serin_filter::names::Generation;
+
+    use super::*;
+
+    #[test]
+    fn a_rollback_keeps_its_newest_events_and_other_failures_drop_theirs() {
+        let plan = Spec::parse(include_str!("../../../envoy/rollout.yaml")).unwrap().plan;
+        let (mut rollout, outputs) =
+            Rollout::start(plan, Split::baseline(Generation(7)), "1".to_owned());
+        let mut unpersisted = UnpersistedEvents::default();
+        unpersisted.add(&outputs);
+        unpersisted.after_write(false, &rollout);
+        assert!(unpersisted.is_empty());
+        let newest = rollout.step(Duration::ZERO, Input::Interrupt);
+        for _ in 0..MAX_EVENTS {
+            unpersisted.add(&outputs);
+            unpersisted.after_write(false, &rollout);
+        }
+        unpersisted.add(&newest);
+        unpersisted.after_write(false, &rollout);
+        assert_eq!(unpersisted.events().len(), MAX_EVENTS);
+        let last_event = newest.iter().rfind(|output| matches!(output, Output::Emit(_)));
+        assert_eq!(unpersisted.events().last(), last_event);
+        unpersisted.after_write(true, &rollout);
+        assert!(unpersisted.is_empty());
+    }
+}

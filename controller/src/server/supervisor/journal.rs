@@ -86,3 +86,70 @@ impl Journal for SqliteJournal {
         self.metrics.on_poll(late, took);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serin_core::rollout::event::RolloutVerdict;
+    use serin_core::spec::Spec;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::storage::journal_contract::{JournalFixture, StoredRollout, check};
+    use crate::storage::sqlite::QueueState;
+
+    const SPEC: &str = include_str!("../../../../envoy/rollout.yaml");
+
+    struct Fixture {
+        _directory: TempDir,
+        journal: SqliteJournal,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Arc::new(Store::open(&directory.path().join("serin.db")).unwrap());
+            let id = store.add(&Spec::parse(SPEC).unwrap().plan, SPEC).unwrap();
+            let journal = SqliteJournal {
+                id,
+                store,
+                new_events: watch::Sender::new(0),
+                readiness: Arc::default(),
+                metrics: Arc::default(),
+                status: watch::Sender::new(None),
+                unpersisted: UnpersistedEvents::default(),
+                failing: false,
+            };
+            Self { _directory: directory, journal }
+        }
+    }
+
+    impl JournalFixture for Fixture {
+        type Journal = SqliteJournal;
+
+        fn journal(&mut self) -> &mut SqliteJournal {
+            &mut self.journal
+        }
+
+        fn set_writable(&mut self, writable: bool) {
+            self.journal.store.set_read_only(!writable);
+        }
+
+        fn stored(&self) -> StoredRollout {
+            let SqliteJournal { id, store, .. } = &self.journal;
+            let entry = store.get(*id).unwrap().unwrap();
+            match (entry.phase, store.checkpoint(*id).unwrap()) {
+                (QueueState::Ended, _) => {
+                    assert_eq!(entry.outcome.as_deref(), Some("interrupted"));
+                    StoredRollout::Ended(RolloutVerdict::Interrupted)
+                }
+                (_, Some(checkpoint)) => StoredRollout::Running(Box::new(checkpoint.rollout)),
+                (_, None) => StoredRollout::None,
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_keeps_the_contract_of_journals() {
+        check(Fixture::new).await;
+    }
+}
