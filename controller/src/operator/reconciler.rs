@@ -23,7 +23,7 @@ use super::reporter::RolloutReporter;
 use super::scale_down::{report_write, scale_down};
 use crate::engine::{ControlMessage, Engine, RunState, frozen};
 use crate::kubernetes::deployments::DeploymentScaler;
-use crate::kubernetes::objects::{ClusterError, finalize, user_message};
+use crate::kubernetes::objects::{ClusterError, classify, finalize};
 use crate::kubernetes::status::{CommandReport, RolloutPhase, StatusCheckpoint};
 use crate::operator::command::parse;
 use crate::operator::journal::StatusJournal;
@@ -83,7 +83,7 @@ impl RolloutReconciler {
                 Ok(object) => object,
                 Err(Error::Api(status)) if status.code == 404 => return,
                 Err(error) => {
-                    let error = user_message(&format!("{KIND} {name}"), KIND, error);
+                    let error = classify(&format!("{KIND} {name}"), KIND, error);
                     self.reporter.error(error.reason(), &error.to_string());
                     sleep(RETRY_INTERVAL).await;
                     continue;

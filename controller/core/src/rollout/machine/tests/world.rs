@@ -59,7 +59,7 @@ pub(super) struct World {
     /// What runs the candidate, of the instances that were replaced.
     pub(super) replaced: BTreeSet<String>,
     /// Every event but progress.
-    pub(super) told: Vec<Event>,
+    pub(super) events: Vec<Event>,
     /// Of what was judged.
     pub(super) rulings: Vec<Ruling>,
     /// Of what was learned from.
@@ -129,7 +129,7 @@ impl World {
             applied: Vec::new(),
             calls: Vec::new(),
             replaced: BTreeSet::new(),
-            told: Vec::new(),
+            events: Vec::new(),
             rulings: Vec::new(),
             learned: Vec::new(),
             sound_for: Duration::ZERO,
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Waits as long as the machine wants to, then looks.
-    pub(super) fn look(&mut self) {
+    pub(super) fn poll(&mut self) {
         let span = self.rollout.next_poll();
         self.now += span;
         self.proxy.serve(self.now, span, &self.trouble);
@@ -198,7 +198,7 @@ impl World {
     pub(super) fn run(&mut self, seconds: f64) {
         let end = self.now + Duration::from_secs_f64(seconds);
         while self.now < end && !self.rollout.ended() {
-            self.look();
+            self.poll();
         }
     }
 
@@ -207,7 +207,7 @@ impl World {
         let deadline = self.now + Duration::from_secs(3_600);
         while !condition(self) {
             assert!(self.now < deadline, "never {what}; {:?}", self.rollout.status());
-            self.look();
+            self.poll();
         }
     }
 
@@ -220,7 +220,7 @@ impl World {
 
     pub(super) fn until_ended(&mut self) -> Summary {
         self.until("ended", |world| world.rollout.ended());
-        match self.told.last() {
+        match self.events.last() {
             Some(Event::Ended(summary)) => summary.clone(),
             last => panic!("ended with {last:?}"),
         }
@@ -313,7 +313,7 @@ impl World {
             }
             _ => {}
         }
-        self.told.push(event);
+        self.events.push(event);
     }
 
     /// Written down apart from the machine: no more than this may count as bake time.
