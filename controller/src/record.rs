@@ -1,13 +1,17 @@
-//! What a judge saw, as CSV: one line for each block, so that a run can be judged again, elsewhere or by other margins.
+//! A judge's input as CSV: one line for each block, so that a run can be judged again, elsewhere
+//! or with other margins.
 //!
-//! Columns: `seconds` since the rollout began (not falling), `baseline_requests`, `baseline_errors`, `candidate_requests`,
-//! `candidate_errors`, and for each latency boundary a pair `baseline_gt_<ms>`, `candidate_gt_<ms>` of requests slower than it.
+//! Columns: `seconds` since the rollout began (not falling), `baseline_requests`,
+//! `baseline_errors`, `candidate_requests`, `candidate_errors`, and for each latency boundary a
+//! pair `baseline_gt_<ms>`, `candidate_gt_<ms>` of requests slower than it.
 //!
-//! A column `errors_bias` may be there too: the share, 0 to 1, by which the candidate's users fail more often without its doing, as was found
-//! by watching them before; the margin of errors is wider by that.
+//! An optional column `errors_bias`: the share, 0 to 1, by which the candidate's users fail more
+//! often for reasons other than the candidate, as measured by the A/A test. It widens the margin
+//! of errors.
 //!
-//! A line without requests of the candidate (`candidate_requests` is 0) was not judged, but learned from: what the baseline did before the
-//! candidate had users, or while a split was on its way. What the candidate may have done in that time is not in it.
+//! A line without requests of the candidate (`candidate_requests` is 0) was learned from, not
+//! judged: the baseline's requests before the candidate had users, or while a split was on its
+//! way. It omits the candidate's requests in that time.
 
 use std::io::{Read, Write};
 
@@ -19,7 +23,7 @@ const COLUMNS: [&str; 5] =
 
 const BIAS: &str = "errors_bias";
 
-/// Why counts can't be read. Lines are counted from 1, the header included.
+/// The error of a record. Lines are counted from 1, the header included.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum CountsError {
@@ -27,13 +31,13 @@ pub enum CountsError {
     Empty,
     #[error("line 1: column {column} is missing")]
     Missing { column: String },
-    #[error("line 1: column {column} is there twice")]
+    #[error("line 1: column {column} is duplicated")]
     Duplicate { column: String },
-    #[error("line 1: column {column} is none of {known}, {BIAS}, baseline_gt_<ms> and candidate_gt_<ms>", known = COLUMNS.join(", "))]
+    #[error("line 1: column {column} is not one of {known}, {BIAS}, baseline_gt_<ms> and candidate_gt_<ms>", known = COLUMNS.join(", "))]
     Unknown { column: String },
     #[error("line {line}, column {column}: {value:?} is not {expected}")]
     Value { line: u64, column: String, value: String, expected: &'static str },
-    #[error("line {line}, column {column}: {part} are more than the {whole} requests they are of")]
+    #[error("line {line}, column {column}: {part} exceed the {whole} requests")]
     PartExceedsWhole { line: u64, column: String, part: u64, whole: u64 },
     #[error("line {line}, column seconds: {seconds} is before the {before} of the line above")]
     TimeNotAscending { line: u64, seconds: f64, before: f64 },
@@ -51,10 +55,10 @@ pub struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins with the header.
+    /// Writes the header.
     ///
     /// # Errors
-    /// Nothing could be written.
+    /// The write failed.
     pub fn new(to: W, boundaries_ms: &[f64]) -> Result<Self, CountsError> {
         let mut csv = csv::Writer::from_writer(to);
         let boundaries =
@@ -64,10 +68,10 @@ impl<W: Write> Writer<W> {
         Ok(Self { csv })
     }
 
-    /// Adds the block that a ruling is about, and makes sure it is written.
+    /// Appends the block of a ruling, and flushes it.
     ///
     /// # Errors
-    /// It could not be written.
+    /// The write failed.
     pub fn add(&mut self, ruling: &Ruling) -> Result<(), CountsError> {
         let Block { baseline, candidate } = &ruling.block;
         let slower = baseline.slower.iter().zip(&candidate.slower).flat_map(|(b, c)| [*b, *c]);
@@ -87,7 +91,7 @@ fn column(arm: &str, ms: impl std::fmt::Display) -> String {
     format!("{arm}_gt_{ms}")
 }
 
-/// Counts that have been read.
+/// A parsed record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counts {
     /// The latency boundaries in milliseconds.
@@ -99,19 +103,19 @@ pub struct Counts {
 /// A block of a record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// When it ended, in seconds since the rollout began.
+    /// The end of the block, in seconds since the rollout began.
     pub seconds: f64,
-    /// What was counted.
+    /// The counts.
     pub block: Block,
-    /// How much wider the margin of errors was, 0 to 1.
+    /// The widening of the margin of errors, 0 to 1.
     pub errors_bias: f64,
 }
 
 impl Counts {
-    /// Reads counts.
+    /// Parses a record.
     ///
     /// # Errors
-    /// What is wrong with them, with line and column.
+    /// The record is invalid; with line and column.
     pub fn read(from: impl Read) -> Result<Self, CountsError> {
         let mut csv =
             csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(from);
@@ -140,7 +144,7 @@ impl Counts {
     }
 }
 
-/// Where in a record the columns are.
+/// The columns of a record.
 struct Layout {
     seconds: usize,
     baseline: Columns,
@@ -177,7 +181,7 @@ impl Layout {
                     labels.push(label);
                     boundaries_ms.push(ms);
                 }
-                // Its partner puts the boundary in.
+                // Its partner adds the boundary.
                 "candidate" => drop(find(&column("baseline", label))?),
                 _ => return Err(unknown()),
             }
@@ -260,7 +264,7 @@ impl Row<'_> {
     }
 
     fn arm(&self, columns: &Columns) -> Result<Arm, CountsError> {
-        // Larger ones no double holds exactly, and their sums would overflow.
+        // A double does not hold larger counts exactly, and their sums would overflow.
         const MAX_COUNT: u64 = 1 << 53;
         const EXPECTED: &str = "a count from 0 to 2^53";
         let count = |index| match self.parse(index, EXPECTED)? {
@@ -292,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_judged_the_same() {
+    fn a_record_is_judged_as_its_run() {
         let settings = Settings { boundaries_ms: vec![2.5, 100.0], ..Settings::default() };
         let arm = |requests, failures, slower| Arm { requests, failures, slower };
         let mut judge = Judge::new(settings.clone());
@@ -331,22 +335,22 @@ mod tests {
     }
 
     #[test]
-    fn bad_counts_are_refused_with_line_and_column() {
+    fn invalid_counts_are_rejected_with_line_and_column() {
         const HEAD: &str =
             "seconds,baseline_requests,baseline_errors,candidate_requests,candidate_errors";
         for (text, expected) in [
             (String::new(), "empty: no header line"),
             ("seconds,baseline_requests\n".into(), "line 1: column baseline_errors is missing"),
-            (format!("{HEAD},baseline_gt_x\n"), "line 1: column baseline_gt_x is none of"),
+            (format!("{HEAD},baseline_gt_x\n"), "line 1: column baseline_gt_x is not one of"),
             (format!("{HEAD},baseline_gt_5\n"), "line 1: column candidate_gt_5 is missing"),
             (format!("{HEAD},candidate_gt_5\n"), "line 1: column baseline_gt_5 is missing"),
-            (format!("{HEAD},baseline_gt_-5\n"), "line 1: column baseline_gt_-5 is none of"),
-            (format!("{HEAD},seconds\n"), "line 1: column seconds is there twice"),
+            (format!("{HEAD},baseline_gt_-5\n"), "line 1: column baseline_gt_-5 is not one of"),
+            (format!("{HEAD},seconds\n"), "line 1: column seconds is duplicated"),
             (
                 format!("{HEAD}\n1,18446744073709551615,0,5,0\n"),
                 "line 2, column baseline_requests: \"18446744073709551615\" is not a count",
             ),
-            (format!("{HEAD},colour\n"), "line 1: column colour is none of"),
+            (format!("{HEAD},colour\n"), "line 1: column colour is not one of"),
             (
                 format!("{HEAD}\n1,-9,0,5,0\n"),
                 "line 2, column baseline_requests: \"-9\" is not a count",
@@ -363,10 +367,7 @@ mod tests {
                 format!("{HEAD},errors_bias\n1,9,0,5,0,2\n"),
                 "line 2, column errors_bias: \"2\" is not a share from 0 to 1",
             ),
-            (
-                format!("{HEAD}\n1,9,0,5,6\n"),
-                "line 2, column candidate_errors: 6 are more than the 5",
-            ),
+            (format!("{HEAD}\n1,9,0,5,6\n"), "line 2, column candidate_errors: 6 exceed the 5"),
             (
                 format!("{HEAD}\n2,9,0,5,0\n1,9,0,5,0\n"),
                 "line 3, column seconds: 1 is before the 2",

@@ -1,4 +1,4 @@
-//! The source of evidence that a rollout asks for.
+//! Sources of evidence.
 
 pub mod fleet;
 pub mod metrics;
@@ -15,7 +15,7 @@ use crate::sources::fleet::{FleetSource, ProxyDiscovery, Scraper, StatsReader};
 use crate::sources::prometheus::{PrometheusSource, Series};
 use crate::sources::split_tracker::SplitTracker;
 
-/// A source of either kind.
+/// A source of any kind.
 #[derive(Debug)]
 pub enum AnySource {
     /// Proxies read by their admin interfaces.
@@ -25,8 +25,8 @@ pub enum AnySource {
 }
 
 impl AnySource {
-    /// A source that has not been polled, for the statistics of one service. `filter` is the name of the filter's configuration, as the
-    /// listeners' `config_discovery` has it.
+    /// A source that has not been polled, for the statistics of one service. `filter` is the name
+    /// of the filter's configuration in the listeners' `config_discovery`.
     #[must_use]
     pub fn new(
         origin: SourceConfig,
@@ -54,7 +54,7 @@ impl AnySource {
         }
     }
 
-    /// The same where the mesh splits.
+    /// Compares with this requested split, as the mesh splits.
     #[must_use]
     pub fn with_split_tracker(self, told: SplitTracker) -> Self {
         match self {

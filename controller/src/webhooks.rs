@@ -1,8 +1,9 @@
-//! Calls hooks: sends a webhook, or runs a command, until it says yes or its attempts are used up.
+//! Calls hooks: sends a webhook, or runs a command, until it succeeds or its attempts are used up.
 //!
-//! A webhook is a POST of the message as JSON, with the headers of Standard Webhooks (<https://www.standardwebhooks.com>): `webhook-id`,
-//! `webhook-timestamp` and, with a key, `webhook-signature`. A command gets the message at its standard input, and what is most used of
-//! it as environment variables. Both may get the same message again after a crash, and then with the same id.
+//! A webhook is a POST of the message as JSON, with the headers of Standard Webhooks
+//! (<https://www.standardwebhooks.com>): `webhook-id`, `webhook-timestamp` and, with a key,
+//! `webhook-signature`. A command gets the message at its standard input, and the most used fields
+//! as environment variables. After a crash, both may get the same message again, with the same id.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -21,15 +22,15 @@ use tokio::time::{sleep, timeout};
 
 use crate::http::{self, quote, root_cause};
 
-/// Time before the first repetition; it doubles with each, up to the longest.
+/// Time before the first retry; it doubles with each, up to a maximum.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// As much of what a command writes is read, and for so long after its end.
+/// Size and time limits for reading a command's output after its end.
 const MAX_OUTPUT_BYTES: u64 = 1 << 16;
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Why a hook has not said yes.
+/// Why a hook has not succeeded.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum HookError {
@@ -47,12 +48,12 @@ pub enum HookError {
     Secret { path: PathBuf, cause: std::io::Error },
     #[error("{path}: not a key: {cause}", path = .path.display())]
     Key { path: PathBuf, cause: WebhookError },
-    #[error("it can't be told: {0}")]
+    #[error("its input can't be written: {0}")]
     Message(serde_json::Error),
 }
 
 impl HookError {
-    /// Whether the next attempt may end otherwise. A status of 4xx is an answer.
+    /// Whether the next attempt may succeed. A status of 4xx is final.
     fn is_transient(&self) -> bool {
         match self {
             Self::Rejected { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
@@ -61,10 +62,10 @@ impl HookError {
     }
 }
 
-/// Calls until there is a yes, or no attempt is left: then why not.
+/// Calls until success, or until no attempt is left.
 ///
 /// # Errors
-/// What went wrong at the last attempt, in words for the user.
+/// The error of the last attempt, as a message for the user.
 pub async fn call(call: &HookCall) -> Result<(), String> {
     let HookCall { hook, message } = call;
     let mut pause = RETRY_DELAY;
@@ -93,7 +94,7 @@ async fn post(url: &str, secret: Option<&Path>, message: &HookMessage) -> Result
     let body = serde_json::to_vec(message).map_err(HookError::Message)?;
     let headers = headers(secret, &message.id, &body)?;
     let unreachable = |error: reqwest::Error| HookError::Unreachable(root_cause(&error));
-    // Where it leads elsewhere it is not the address that the user has named, and signed for.
+    // No redirects: the user has named, and signed for, this address only.
     let client = http::client(None).redirect(Policy::none()).build().map_err(unreachable)?;
     let request = client.post(url).headers(headers).header(CONTENT_TYPE, "application/json");
     let answer = request.body(body).send().await.map_err(unreachable)?;
@@ -130,7 +131,8 @@ async fn run(command: &[String], message: &HookMessage) -> Result<(), HookError>
     let body = serde_json::to_vec(message).map_err(HookError::Message)?;
     let (program, arguments) = command.split_first().unwrap_or((const { &String::new() }, &[]));
     let version = message.version.as_ref().map_or("", |version| version.as_str());
-    // With whatever it starts it is one group, which is ended as a whole if it takes too long.
+    // The command and its children form one process group, which is killed as a whole after the
+    // timeout.
     let mut child = Command::new(program)
         .process_group(0)
         .args(arguments)
@@ -145,7 +147,7 @@ async fn run(command: &[String], message: &HookMessage) -> Result<(), HookError>
         .spawn()
         .map_err(HookError::SpawnFailed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // It need not read it.
+        // The command may ignore its input.
         let _ = stdin.write_all(&body).await;
     }
     let group = ProcessGroup(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
@@ -160,7 +162,7 @@ async fn run(command: &[String], message: &HookMessage) -> Result<(), HookError>
     }
 }
 
-/// Waits for the child itself, and gives what it has written to standard error. What it leaves running may keep that open.
+/// Waits for the child, and returns its standard error. Its children may keep that open.
 async fn end(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     let mut text = Vec::new();
     let Some(stderr) = child.stderr.take() else { return Ok((child.wait().await?, text)) };
@@ -178,11 +180,11 @@ async fn end(child: &mut Child) -> std::io::Result<(ExitStatus, Vec<u8>)> {
     Ok((status, text))
 }
 
-/// The processes of a command. Ended when dropped, unless it was left.
+/// The process group of a command. Killed when dropped, unless released.
 struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {
-    /// Leaves what is left of it alone.
+    /// Lets the remaining processes run.
     fn detach(mut self) {
         self.0 = None;
     }
@@ -191,7 +193,7 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // If it has ended by itself there is nothing to end.
+            // A group that has ended needs no kill.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

@@ -1,15 +1,16 @@
 //! The filter's configuration for many proxies, over gRPC (xDS, state of the world).
 //!
-//! A proxy asks for its filter's configuration by name (ECDS), on a stream of its own or over ADS, and belongs to the group that its
-//! `node.cluster` names. What is published for the group is sent to it, and what it makes of that is kept: a step of a rollout counts when
-//! every proxy has acknowledged it, and one that rejects it is named with its reason. A proxy that comes back is given the present state; while
-//! serin is gone, proxies keep what they have.
+//! A proxy subscribes to its filter's configuration by name (ECDS), on a stream of its own or over
+//! ADS. Its `node.cluster` names its group. The server sends it the resources published for the
+//! group and records its answers: a step of a rollout is live when every proxy has acknowledged
+//! it, and a proxy that rejects it is reported with its reason. A reconnecting proxy gets the
+//! present state; while serin is down, proxies keep their configuration.
 //!
-//! - [`protocol`]: what one stream is owed, and what it has said. Pure.
-//! - [`registry`]: what is published, and where each proxy stands. Pure.
-//! - [`rate_limiter`]: how much a stream may ask. Pure.
-//! - [`template`]: the message for a configuration, in the likeness of the file that serin ships.
-//! - [`publisher`]: where others publish, and look.
+//! - [`protocol`]: the state of one stream. Pure.
+//! - [`registry`]: the published resources, and the state of each proxy. Pure.
+//! - [`rate_limiter`]: the limit of a stream's requests. Pure.
+//! - [`template`]: the message for a configuration, based on the file that serin ships.
+//! - [`publisher`]: the interface to publish and to read states.
 //! - [`server`], [`tls`]: the gRPC shell.
 
 pub mod protocol;

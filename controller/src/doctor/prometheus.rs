@@ -75,7 +75,7 @@ fn judge(
         findings.push(Finding::fail(
             Check::Prometheus,
             format!(
-                "Prometheus has scraped {} more than {STALE_AFTER_SECONDS} s ago for the last time",
+                "Prometheus has scraped {} more than {STALE_AFTER_SECONDS} s ago",
                 instances(old)
             ),
             "have it scrape every few seconds (scrape_interval), and see that its clock is right",

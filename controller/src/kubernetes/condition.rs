@@ -1,59 +1,59 @@
-//! Conditions, as Kubernetes has them. Types and reasons are for programs, and stay as they are.
+//! Kubernetes conditions. Types and reasons are for programs, and stay stable.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The version that is wanted runs.
+/// The desired version runs.
 pub(crate) const READY: &str = "Ready";
 /// A rollout is under way.
 pub(crate) const PROGRESSING: &str = "Progressing";
-/// Something is not as it should be.
+/// Something needs attention.
 pub(crate) const DEGRADED: &str = "Degraded";
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Condition {
-    /// Its name.
+    /// The condition's type.
     #[serde(rename = "type")]
     pub(crate) type_: String,
     /// True, False or Unknown.
     pub(crate) status: String,
-    /// Why, as a word.
+    /// The reason in CamelCase.
     pub(crate) reason: String,
-    /// Why, as a sentence.
+    /// The message for people.
     #[serde(default)]
     pub(crate) message: String,
-    /// Since when the status is what it is.
+    /// When the status changed last.
     #[schemars(with = "String")]
     pub(crate) last_transition_time: Timestamp,
-    /// The generation of the object that it is about.
+    /// The generation of the object that the condition describes.
     #[serde(default)]
     pub(crate) observed_generation: i64,
 }
 
-/// What is so now.
+/// The present state of one condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConditionUpdate {
-    /// The condition's name.
+    /// The condition's type.
     pub(crate) type_: &'static str,
-    /// Whether it holds.
+    /// Whether it is true.
     pub(crate) holds: bool,
-    /// Why, as a word.
+    /// The reason in CamelCase.
     pub(crate) reason: String,
-    /// Why, as a sentence.
+    /// The message for people.
     pub(crate) message: String,
 }
 
-/// Brings conditions up to date. The time of one changes only when its status does.
+/// Updates conditions. The time of a condition changes only with its status.
 pub(crate) fn set(
     conditions: &mut Vec<Condition>,
-    finding: ConditionUpdate,
+    update: ConditionUpdate,
     generation: i64,
     now: Timestamp,
 ) {
-    let ConditionUpdate { type_, holds, reason, message } = finding;
+    let ConditionUpdate { type_, holds, reason, message } = update;
     let status = if holds { "True" } else { "False" };
     let before = conditions.iter().position(|condition| condition.type_ == type_);
     let since = before.and_then(|index| conditions.get(index));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_that_of_the_last_change_of_the_status() {
+    fn the_transition_time_follows_the_status() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut conditions = Vec::new();
         set(&mut conditions, finding(false, "Progressing"), 1, at(10));

@@ -1,7 +1,8 @@
-//! The Deployments of a rollout's two versions: whether the candidate's can carry a share, and replicas for it.
+//! The Deployments of a rollout's two versions: checks the candidate's capacity for a share, and
+//! scales.
 //!
-//! Those that the operator scales grow before the weight does, and never shrink while a rollout is under way. A Deployment that a
-//! HorizontalPodAutoscaler looks after is the autoscaler's: it is waited for, and never written.
+//! The operator scales a Deployment up before it raises the weight, and never scales down during a
+//! rollout. It waits for a Deployment of a HorizontalPodAutoscaler, and never writes it.
 
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use kube::{Api, Client, ResourceExt};
@@ -20,8 +21,8 @@ use crate::kubernetes::patches::{FieldError, deployment};
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum CapacityError {
-    #[error("{deployment}: {ready} of {needed} replicas that {takes} takes are ready{asked}")]
-    NotReady { deployment: String, ready: u32, needed: u32, takes: String, asked: String },
+    #[error("{deployment}: {ready} of {needed} replicas for {purpose} are ready{advice}")]
+    NotReady { deployment: String, ready: u32, needed: u32, purpose: String, advice: String },
     #[error(transparent)]
     Cluster(#[from] ClusterError),
 }
@@ -35,7 +36,7 @@ pub(crate) struct DeploymentScaler {
 }
 
 impl DeploymentScaler {
-    /// Those that the specification names.
+    /// The Deployments that the specification names.
     #[must_use]
     pub(crate) fn of(
         client: &Client,
@@ -58,11 +59,12 @@ impl DeploymentScaler {
         self.scale
     }
 
-    /// Makes sure that the candidate's can carry this share; 0 is a preview. It is measured by the replicas that the baseline's is asked to have:
-    /// one that is short of some at this moment makes its candidate no smaller.
+    /// Ensures that the candidate can carry this share; 0 is a preview. The measure is the desired
+    /// replicas of the baseline, so a temporary shortage there does not lower the candidate's
+    /// need.
     ///
     /// # Errors
-    /// What is waited for, or what is in the way.
+    /// The missing capacity, or the obstacle to it.
     pub(crate) async fn ensure_capacity(&self, share: Weight) -> Result<(), CapacityError> {
         let Versions { baseline, candidate } = &self.objects;
         let (baseline, present) = try_join!(baseline.read(), candidate.read())?;
@@ -70,19 +72,20 @@ impl DeploymentScaler {
         if present.ready >= needed {
             return Ok(());
         }
-        let asked = match present.desired < needed {
+        let advice = match present.desired < needed {
             true => self.request_replicas(needed, present).await?,
             false => String::new(),
         };
-        let takes = match share {
+        let purpose = match share {
             Weight::ZERO => "a preview".to_owned(),
             share => share.to_string(),
         };
         let (deployment, ready) = (candidate.object.describe(), present.ready);
-        Err(CapacityError::NotReady { deployment, ready, needed, takes, asked })
+        Err(CapacityError::NotReady { deployment, ready, needed, purpose, advice })
     }
 
-    /// Gives the candidate's so many replicas, or says who has to.
+    /// Scales the candidate to so many replicas. If that is not the operator's task, returns
+    /// advice.
     async fn request_replicas(
         &self,
         needed: u32,
@@ -90,25 +93,25 @@ impl DeploymentScaler {
     ) -> Result<String, ClusterError> {
         let candidate = &self.objects.candidate;
         if !self.scale {
-            let wanted = present.desired;
-            return Ok(format!("; it is asked for {wanted}: scale it up, or set spec.scale"));
+            let desired = present.desired;
+            return Ok(format!("; {desired} are desired: scale it up, or set spec.scale"));
         }
         if let Some(autoscaler) = self.autoscaler(&candidate.name).await? {
-            return Ok(format!("; {autoscaler} looks after it: raise its minReplicas to {needed}"));
+            return Ok(format!("; {autoscaler} scales it: raise its minReplicas to {needed}"));
         }
         let decide = |scale: &_| deployment::scale_up(scale, needed);
         candidate.scale.change::<FieldError>(decide).await?;
         Ok(String::new())
     }
 
-    /// Takes the candidate's all its replicas. If that is not for the operator to do, then why.
+    /// Scales the candidate to 0. If that is not the operator's task, returns the reason.
     ///
     /// # Errors
-    /// It could not be done.
+    /// The write failed.
     pub(crate) async fn scale_to_zero(&self) -> Result<Option<String>, ClusterError> {
         let candidate = &self.objects.candidate;
         if let Some(autoscaler) = self.autoscaler(&candidate.name).await? {
-            return Ok(Some(format!("{autoscaler} looks after it")));
+            return Ok(Some(format!("{autoscaler} scales it")));
         }
         match candidate.scale.change::<FieldError>(deployment::scale_to_zero).await {
             Ok(_) | Err(ClusterError::Missing { .. }) => Ok(None),
@@ -116,13 +119,13 @@ impl DeploymentScaler {
         }
     }
 
-    /// The name of the candidate's.
+    /// The name of the candidate's Deployment.
     #[must_use]
     pub(crate) fn candidate(&self) -> String {
         self.objects.candidate.object.describe()
     }
 
-    /// The autoscaler that looks after this Deployment, if any.
+    /// The autoscaler of this Deployment, if any.
     async fn autoscaler(&self, deployment: &str) -> Result<Option<String>, ClusterError> {
         const KIND: &str = "HorizontalPodAutoscaler";
         let all = list(&self.autoscalers, KIND).await?;
@@ -165,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_autoscaler_looks_after_the_deployment_that_it_names() {
+    fn an_autoscaler_scales_the_deployment_that_it_names() {
         let of = |kind: &str, name: &str| {
             let target = json!({"apiVersion": "apps/v1", "kind": kind, "name": name});
             let object = json!({

@@ -1,24 +1,21 @@
-//! Checks that a candidate's requests have a destination. A mesh answers them with errors otherwise, no proxy counts those as the
-//! candidate's, and nothing rolls it back.
+//! Checks that a candidate's requests have a destination. Otherwise the mesh answers them with
+//! errors, no proxy counts these as the candidate's, and serin does not roll back.
 //!
-//! Only a destination that is certainly missing is reported. One that the operator's account may not read may exist, and so may a
-//! host of Istio's that is no Service.
+//! The check reports a destination only if it is certainly missing. A destination that the
+//! operator's account may not read may exist; so may an Istio host that is not a Service.
 
-use kube::api::{DynamicObject, ListParams};
-use kube::{Api, Client, Error, ResourceExt};
+use kube::api::DynamicObject;
+use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use serin_core::config::mesh::{Backend, Destination};
-use tokio::time::timeout;
 
 use crate::kubernetes::fence::Fence;
-use crate::kubernetes::objects::{
-    ClusterError, ManagedObject, TIMEOUT, api_resource, user_message,
-};
+use crate::kubernetes::objects::{ClusterError, ManagedObject, api_resource, list};
 
 /// Checks the Service of a backend.
 ///
 /// # Errors
-/// It does not exist, or the API server can't be asked.
+/// The Service does not exist, or the API server can't be asked.
 pub(crate) async fn check_service(
     client: &Client,
     fence: &Fence,
@@ -36,10 +33,10 @@ pub(crate) async fn check_service(
     }
 }
 
-/// Checks the subset of a destination: some DestinationRule in the cluster defines it.
+/// Checks the subset of a destination: a DestinationRule in the cluster has to define it.
 ///
 /// # Errors
-/// None does, or the API server can't be asked.
+/// No DestinationRule defines it, or the API server can't be asked.
 pub(crate) async fn check_subset(
     client: &Client,
     namespace: &str,
@@ -48,22 +45,20 @@ pub(crate) async fn check_subset(
     let Some(subset) = &destination.subset else { return Ok(()) };
     let resource = api_resource("networking.istio.io", "v1", "DestinationRule");
     let rules: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-    let what = || "DestinationRules".to_owned();
-    let rules = match timeout(TIMEOUT, rules.list(&ListParams::default())).await {
-        Ok(Ok(rules)) => rules,
-        // An operator of one namespace may not list those of others.
-        Ok(Err(Error::Api(status))) if status.code == 403 => return Ok(()),
-        Ok(Err(error)) => return Err(user_message(&what(), &resource.kind, error)),
-        Err(_) => return Err(ClusterError::Timeout { what: what() }),
+    let rules = match list(&rules, &resource.kind).await {
+        Ok(rules) => rules,
+        // An operator of one namespace may not list DestinationRules of other namespaces.
+        Err(ClusterError::Forbidden { .. }) => return Ok(()),
+        Err(error) => return Err(error),
     };
     let host = qualified_host(&destination.host, namespace);
     let defines = |rule: &DynamicObject| {
         let spec = rule.data.get("spec").unwrap_or(&Value::Null);
-        let its = spec.get("host").and_then(Value::as_str).unwrap_or_default();
-        covers(&qualified_host(its, &rule.namespace().unwrap_or_default()), &host)
+        let rule_host = spec.get("host").and_then(Value::as_str).unwrap_or_default();
+        covers(&qualified_host(rule_host, &rule.namespace().unwrap_or_default()), &host)
             && has_subset(spec, subset)
     };
-    match rules.items.iter().any(defines) {
+    match rules.iter().any(defines) {
         true => Ok(()),
         false => Err(not_found(format!(
             "no DestinationRule defines the subset {subset} of {}: add it to that host's",
@@ -100,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_is_about_hosts_as_istio_completes_them() {
+    fn a_rule_covers_hosts_as_istio_completes_them() {
         let host = qualified_host("reviews", "shop");
         for (rule, namespace, expected) in [
             ("reviews", "shop", true),

@@ -1,4 +1,4 @@
-//! The Kubernetes Event for an event of a rollout.
+//! Maps events of a rollout to Kubernetes Events.
 
 use serin_core::rollout::event::Event;
 
@@ -16,7 +16,8 @@ pub(crate) struct EventNote {
 /// The API server rejects a note of more than 1,024 bytes.
 const MAX_NOTE_BYTES: usize = 1_000;
 
-/// The Kubernetes Event for an event; `None` for events that only concern the proxy or a hook call.
+/// The Kubernetes Event for an event; `None` for events that only concern the proxy or a hook
+/// call.
 #[must_use]
 pub(crate) fn event_note(event: &Event) -> Option<EventNote> {
     if let Event::ProxyRestarted

@@ -1,4 +1,5 @@
-//! Publishes what happens to an object as Kubernetes Events. A failure to publish delays nothing else.
+//! Publishes the events of an object as Kubernetes Events. A failure to publish delays nothing
+//! else.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::telemetry::operator::OperatorMetrics;
 /// `reportingController` of the Events.
 const CONTROLLER: &str = "serin.dev/operator";
 
-/// The API server refuses a longer action, in bytes.
+/// The API server rejects a longer action, in bytes.
 const MAX_ACTION_BYTES: usize = 128;
 
 /// Aggregates equal Events of all objects.
@@ -42,8 +43,8 @@ pub(crate) async fn publish_events(
 
 fn event(note: EventNote) -> Event {
     let EventNote { warning, reason, note } = note;
-    // The recorder keeps the first note of a series, and starts one for each action and reason: so
-    // that no note is lost, the note is the action too.
+    // The recorder keeps the first note of a series, and starts a series per action and reason.
+    // The note doubles as the action so that no note is lost.
     let action = note.get(..note.floor_char_boundary(MAX_ACTION_BYTES)).filter(|it| !it.is_empty());
     Event {
         type_: if warning { EventType::Warning } else { EventType::Normal },

@@ -17,7 +17,7 @@ use super::lease::{
 };
 use crate::telemetry::operator::OperatorMetrics;
 
-/// Timeout of a request: the next one may still be in time.
+/// Timeout of a request; the next request may still be in time.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A candidate for the lease.
@@ -54,7 +54,7 @@ impl Leader {
         }
     }
 
-    /// Runs the work whenever it leads, until the work returns the reason why it can't go on.
+    /// Runs the work whenever this operator leads, until the work returns the reason for its end.
     pub(crate) async fn lead<W: Future<Output = String>>(mut self, work: impl Fn() -> W) -> String {
         loop {
             self.acquire().await;
@@ -68,12 +68,12 @@ impl Leader {
             self.metrics.set_leader(false);
             match reason {
                 Some(reason) => return reason,
-                None => warn!(identity = self.identity, "this operator leads no more"),
+                None => warn!(identity = self.identity, "this operator no longer leads"),
             }
         }
     }
 
-    /// Waits until it holds the lease.
+    /// Waits for the lease.
     async fn acquire(&mut self) {
         let mut reported = None;
         loop {
@@ -86,7 +86,7 @@ impl Leader {
         }
     }
 
-    /// Counts an error, and logs it when it is another one than before.
+    /// Counts an error, and logs it unless it equals the previous one.
     fn report(&self, error: String, reported: &mut Option<String>) {
         self.metrics.error("LeaseFailed");
         if reported.as_ref() != Some(&error) {
@@ -118,7 +118,7 @@ impl Leader {
         }
     }
 
-    /// Acquires or renews the lease where it may; whether it is held then.
+    /// Acquires or renews the lease if it may. Returns whether this operator holds it.
     async fn try_acquire(&mut self) -> Result<bool, String> {
         let sent = Instant::now();
         match timeout(TIMEOUT, self.request()).await {
@@ -129,7 +129,7 @@ impl Leader {
             Ok(Ok(false)) => Ok(false),
             // The next read shows the other writer.
             Ok(Err(Error::Api(status))) if status.code == 409 => {
-                Err("another operator wrote it meanwhile".to_owned())
+                Err("another operator wrote the lease first".to_owned())
             }
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {} s", TIMEOUT.as_secs())),
@@ -150,7 +150,8 @@ impl Leader {
             }
             step => {
                 let Some(mut lease) = lease else { return Ok(false) };
-                // The object as it was read: the server refuses it if it has changed since.
+                // The object as it was read: the server rejects the write if the object has
+                // changed since.
                 let before = lease.spec.take();
                 lease.spec = Some(match step {
                     LeaseAction::Acquire { transitions, .. } => self.spec(None, transitions),
@@ -174,7 +175,7 @@ impl Leader {
     }
 }
 
-/// Releases the lease, so that a standby takes it at once.
+/// Releases the lease, so that a standby acquires it at once.
 pub(crate) async fn release_lease(client: Client, namespace: &str, name: &str, identity: &str) {
     let api: Api<Lease> = Api::namespaced(client, namespace);
     let Ok(Ok(mut lease)) = timeout(TIMEOUT, api.get(name)).await else { return };
@@ -184,7 +185,7 @@ pub(crate) async fn release_lease(client: Client, namespace: &str, name: &str, i
         spec.holder_identity = Some(String::new());
         match timeout(TIMEOUT, api.replace(name, &PostParams::default(), &lease)).await {
             Ok(Ok(_)) => {}
-            // It expires soon.
+            // A lease that is not released expires soon.
             Ok(Err(error)) => warn!(lease = name, reason = "LeaseNotReleased", "{error}"),
             Err(_) => warn!(lease = name, reason = "LeaseNotReleased", "no answer"),
         }

@@ -1,21 +1,22 @@
 //! Lease-based leader election. Pure.
 //!
-//! As in client-go, no replica trusts another machine's clock: a standby watches the lease, and acquires it when it has not changed
-//! for its duration by the standby's clock. The holder stops before a standby can consider the lease expired.
+//! As in client-go, no replica trusts another machine's clock: a standby watches the lease, and
+//! acquires it when it has not changed for its duration by the standby's clock. The holder stops
+//! before a standby can consider the lease expired.
 
 use std::time::Duration;
 
 /// The lease expires this long after its last renewal.
 pub(crate) const LEASE_DURATION: Duration = Duration::from_secs(12);
 
-/// The holder may write for this long after a renewal was *sent*. Shorter than [`LEASE_DURATION`] by the time of a write and the
-/// difference in speed of two clocks.
+/// The holder may write for this long after a renewal was *sent*. Shorter than [`LEASE_DURATION`]
+/// by the time of a write and the difference in speed of two clocks.
 pub(crate) const RENEW_DEADLINE: Duration = Duration::from_secs(8);
 
 /// The holder renews the lease, and standbys read it, at this interval.
 pub(crate) const RENEW_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A lease as the server has it.
+/// A lease as the server stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeaseRecord {
     /// The holder; empty if the lease was released.
@@ -29,9 +30,9 @@ pub(crate) struct LeaseRecord {
 /// The next request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaseAction {
-    /// There is no lease: create it.
+    /// No lease exists: create it.
     Create,
-    /// This operator holds it: renew it.
+    /// This operator holds the lease: renew it.
     Renew,
     /// Acquire it; the API server refuses the write if the version has changed.
     Acquire {
@@ -40,7 +41,7 @@ pub(crate) enum LeaseAction {
         /// The number of changes of its holder, with this one.
         transitions: i32,
     },
-    /// Another operator holds it.
+    /// Another operator holds the lease.
     Wait,
 }
 
@@ -90,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_when_it_has_not_changed_for_its_duration() {
+    fn an_unchanged_lease_is_acquired_after_its_duration() {
         let mut watch = LeaseObserver::default();
         assert_eq!(watch.next_action(None, "b", at(0)), LeaseAction::Create);
         assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(5)), LeaseAction::Wait);
         assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(16)), LeaseAction::Wait);
-        // Renewed in the last moment.
+        // Renewed at the last moment.
         assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(17)), LeaseAction::Wait);
         assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(28)), LeaseAction::Wait);
         assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(29)), take("2"));
@@ -111,7 +112,7 @@ mod tests {
 
     /// Two operators never write at once, and a takeover takes less than 20 s.
     #[test]
-    fn a_take_over_is_quick_and_never_too_early() {
+    fn a_takeover_is_quick_and_never_too_early() {
         assert!(RENEW_DEADLINE + Duration::from_secs(3) < LEASE_DURATION);
         assert!(LEASE_DURATION + RENEW_INTERVAL * 2 < Duration::from_secs(20));
     }

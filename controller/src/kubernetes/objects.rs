@@ -16,21 +16,22 @@ use super::fence::{Fence, LeaseLost};
 use crate::kubernetes::patches::wasm_plugin::PluginError;
 use crate::kubernetes::patches::{Edits, FieldError};
 
-/// Timeout of a request. A write may still arrive later: it carries the version that it was decided on.
+/// Timeout of a request. A write may still arrive later; it carries the version that it was
+/// decided on.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A write is decided again this often on an object that another writer keeps changing.
+/// The most attempts to write an object that another writer keeps changing.
 const MAX_ATTEMPTS: usize = 10;
 
-/// Why an object was not read or written.
+/// An error of a read or a write.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum ClusterError {
-    #[error("{what} is not there")]
+    #[error("{what} does not exist")]
     Missing { what: String },
-    #[error("the cluster has no {kind}: is its definition installed?")]
+    #[error("the cluster has no kind {kind}: install its definition")]
     NoKind { kind: String },
-    #[error("{what}: this operator's account may not read or write it: {reason}")]
+    #[error("{what}: the operator's account may not read or write it: {reason}")]
     Forbidden { what: String, reason: String },
     #[error("{what}: another writer keeps changing it")]
     Contended { what: String },
@@ -54,20 +55,20 @@ pub(crate) fn api_resource(group: &str, version: &str, kind: &str) -> ApiResourc
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
 
-/// ServiceRollouts.
+/// The kind ServiceRollout.
 #[must_use]
 pub(crate) fn rollouts() -> ApiResource {
     let (group, version) = group_and_version();
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, KIND), PLURAL)
 }
 
-/// One object that is read, and changed by patches.
+/// One object that serin reads and patches.
 #[derive(Debug, Clone)]
 pub(crate) struct ManagedObject {
     api: Api<DynamicObject>,
     kind: String,
     name: String,
-    /// The subresource that is read and changed; the object if absent.
+    /// The subresource to read and patch; the object if absent.
     subresource: Option<&'static str>,
     fence: Fence,
 }
@@ -99,7 +100,7 @@ impl ManagedObject {
         format!("{} {}", self.kind, self.name)
     }
 
-    /// All objects of its kind there, to be watched.
+    /// All objects of its kind in its namespace, to be watched.
     #[must_use]
     pub(crate) fn api(&self) -> (Api<DynamicObject>, &str) {
         (self.api.clone(), &self.name)
@@ -108,7 +109,7 @@ impl ManagedObject {
     /// Reads it.
     ///
     /// # Errors
-    /// It does not exist, or can't be read.
+    /// The object does not exist, or can't be read.
     pub(crate) async fn read(&self) -> Result<Value, ClusterError> {
         let object = match self.subresource {
             Some(part) => self.with_timeout(self.api.get_subresource(part, &self.name)).await,
@@ -117,10 +118,11 @@ impl ManagedObject {
         Ok(json!(object?))
     }
 
-    /// Applies the edits that `decide` returns for the object; decides again if another writer was first. Returns the object.
+    /// Applies the edits that `decide` returns for the object; decides again if another writer was
+    /// first. Returns the object.
     ///
     /// # Errors
-    /// Nothing was changed.
+    /// The object is unchanged.
     pub(crate) async fn change<E>(
         &self,
         decide: impl Fn(&Value) -> Result<Edits, E>,
@@ -134,7 +136,7 @@ impl ManagedObject {
             if let Some((before, reason)) = refused.take()
                 && version(&before) == version(&object)
             {
-                // The object is unchanged: the server refuses the edits themselves.
+                // The object is unchanged: the server rejects the edits.
                 return Err(ClusterError::Rejected { what: self.describe(), reason });
             }
             let edits = decide(&object).map_err(|error| (self.describe(), error))?;
@@ -167,14 +169,11 @@ impl ManagedObject {
         &self,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, ClusterError> {
-        match timeout(TIMEOUT, request).await {
-            Ok(answer) => answer.map_err(|error| self.error(error)),
-            Err(_) => Err(ClusterError::Timeout { what: self.describe() }),
-        }
+        with_timeout(&self.describe(), &self.kind, request).await
     }
 
     fn error(&self, error: Error) -> ClusterError {
-        user_message(&self.describe(), &self.kind, error)
+        classify(&self.describe(), &self.kind, error)
     }
 }
 
@@ -182,11 +181,23 @@ fn version(object: &Value) -> Option<&Value> {
     object.pointer("/metadata/resourceVersion")
 }
 
+/// Sends a request about `what`.
+async fn with_timeout<T>(
+    what: &str,
+    kind: &str,
+    request: impl Future<Output = Result<T, Error>>,
+) -> Result<T, ClusterError> {
+    match timeout(TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(|error| classify(what, kind, error)),
+        Err(_) => Err(ClusterError::Timeout { what: what.to_owned() }),
+    }
+}
+
 /// Classifies an error of the client.
-pub(crate) fn user_message(what: &str, kind: &str, error: Error) -> ClusterError {
+pub(crate) fn classify(what: &str, kind: &str, error: Error) -> ClusterError {
     let what = what.to_owned();
     match error {
-        // The answer for a missing object has a name, the one for a missing kind has none.
+        // The answer for a missing object has a name; the answer for a missing kind has none.
         Error::Api(status) if status.code == 404 => {
             let named = status.details.as_ref().is_some_and(|details| !details.name.is_empty());
             match named {
@@ -241,23 +252,19 @@ impl From<(String, FieldError)> for ClusterError {
 /// All objects of a kind in a namespace.
 ///
 /// # Errors
-/// They can't be read.
+/// The list can't be read.
 pub(crate) async fn list<K>(api: &Api<K>, kind: &str) -> Result<Vec<K>, ClusterError>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let what = || format!("the list of {kind}s");
-    match timeout(TIMEOUT, api.list(&ListParams::default())).await {
-        Ok(Ok(list)) => Ok(list.items),
-        Ok(Err(error)) => Err(user_message(&what(), kind, error)),
-        Err(_) => Err(ClusterError::Timeout { what: what() }),
-    }
+    let what = format!("the list of {kind}s");
+    Ok(with_timeout(&what, kind, api.list(&ListParams::default())).await?.items)
 }
 
 /// Sets the finalizers of a ServiceRollout.
 ///
 /// # Errors
-/// The server refuses, perhaps because the object has changed.
+/// The server rejects the change, perhaps because the object has changed.
 pub(crate) async fn finalize(
     api: &Api<DynamicObject>,
     object: &DynamicObject,
@@ -265,17 +272,18 @@ pub(crate) async fn finalize(
     fence: &Fence,
 ) -> Result<DynamicObject, ClusterError> {
     fence.check()?;
-    let what = || format!("{KIND} {}", object.name_any());
+    let what = format!("{KIND} {}", object.name_any());
     let patch = Patch::Merge(json!({ "metadata": {
         "resourceVersion": object.metadata.resource_version,
         "finalizers": finalizers,
     } }));
     let params = PatchParams::default();
-    match timeout(TIMEOUT, api.patch(&object.name_any(), &params, &patch)).await {
-        Ok(Err(Error::Api(status))) if status.code == 409 => {
-            Err(ClusterError::Contended { what: what() })
+    let name = object.name_any();
+    let request = async {
+        match api.patch(&name, &params, &patch).await {
+            Err(Error::Api(status)) if status.code == 409 => Ok(None),
+            answer => answer.map(Some),
         }
-        Ok(answer) => answer.map_err(|error| user_message(&what(), KIND, error)),
-        Err(_) => Err(ClusterError::Timeout { what: what() }),
-    }
+    };
+    with_timeout(&what, KIND, request).await?.ok_or(ClusterError::Contended { what })
 }

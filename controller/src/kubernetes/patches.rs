@@ -1,9 +1,10 @@
-//! The mesh's objects in Kubernetes: what in them is serin's, and how it is changed.
+//! Patches of the mesh's objects: the fields that serin owns, and their changes.
 //!
-//! The objects are the user's. In them serin owns the weights of two entries in some routes ([`virtual_service`], [`http_route`]), one
-//! plugin's configuration ([`wasm_plugin`]), or how many replicas two Deployments have ([`deployment`]); everything else, known or not, stays as it was read. So nothing here is deserialized into
-//! types that would lose what they don't know: an object is read field by field, and what shall change becomes [`Edits`]. Nothing here talks
-//! to an API server either: who does gives what it read and writes what it gets.
+//! The objects are the user's. Serin owns the weights of two entries in some routes
+//! ([`virtual_service`], [`http_route`]), one plugin's configuration ([`wasm_plugin`]), or the
+//! replicas of two Deployments ([`deployment`]). All other fields, known or not, stay as they were
+//! read, so no object is deserialized into a type that would lose fields. A change is a value,
+//! [`Edits`]; this module talks to no API server.
 
 pub mod acceptance;
 pub mod deployment;

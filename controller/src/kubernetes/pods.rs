@@ -57,11 +57,11 @@ pub(crate) async fn follow(
     }
 }
 
-/// The pods that are known.
+/// The known pods.
 #[derive(Debug, Default)]
 struct PodProxies {
     proxies: BTreeMap<String, Option<ProxyEndpoint>>,
-    /// Those of a list that is not complete yet.
+    /// The pods of an incomplete list.
     relisted: Option<BTreeMap<String, Option<ProxyEndpoint>>>,
 }
 
@@ -86,7 +86,7 @@ impl PodProxies {
     }
 }
 
-/// The proxy in a pod; `None` if it does not run, or is about to end.
+/// The proxy in a pod; `None` unless the pod runs and is not about to end.
 fn proxy(pod: &Pod, port: u16) -> Option<ProxyEndpoint> {
     let status = pod.status.as_ref()?;
     let address = status.pod_ip.as_deref().filter(|address| !address.is_empty())?;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_run_are_proxies() {
+    fn running_pods_are_proxies() {
         let mut known = PodProxies::default();
         known.on_event(Event::Init, 15_090);
         known.on_event(Event::InitApply(pod("b", "Running", Some("10.0.0.2"))), 15_090);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_list_does_not_have_is_gone() {
+    fn a_new_list_replaces_the_old_one() {
         let mut known = PodProxies::default();
         known.on_event(Event::Apply(pod("a", "Running", Some("10.0.0.1"))), 1);
         known.on_event(Event::Init, 1);

@@ -1,4 +1,4 @@
-//! What an object's status says, and what is kept in it: the status is the store.
+//! The status of a ServiceRollout. It is also the operator's store.
 
 use std::collections::BTreeMap;
 
@@ -9,150 +9,153 @@ use serin_filter::names::VersionName;
 
 use super::condition::Condition;
 
-/// The most rollouts that are remembered.
+/// The most entries of `history`.
 pub(crate) const MAX_HISTORY: usize = 10;
 
 /// The status of a ServiceRollout.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ObjectStatus {
-    /// The generation of the object that all else is about.
+    /// The generation of the object that this status describes.
     #[serde(default)]
     pub(crate) observed_generation: i64,
-    /// Where the service is between its versions.
+    /// The state of the rollout.
     #[serde(default)]
     pub(crate) phase: RolloutPhase,
-    /// The same as a sentence.
+    /// The state as a sentence.
     #[serde(default)]
     pub(crate) message: String,
     /// The version that runs: the baseline of the next rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stable: Option<VersionName>,
-    /// Rejected is the candidate that was rolled back or stopped. It is not started again until
-    /// spec.candidate has changed, or until the command retry.
+    /// The candidate that was rolled back or stopped. The operator does not start it again until
+    /// spec.candidate changes or the command retry is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rejected: Option<VersionName>,
-    /// The step that is under way, such as 2/5.
+    /// The current step, such as 2/5.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) step: String,
-    /// The candidate's share as last asked for, such as 5%.
+    /// The candidate's last requested share, such as 5%.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) weight: String,
-    /// The share of each version as last asked for.
+    /// The last requested share of each version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) weights: BTreeMap<VersionName, String>,
-    /// Ready: the version that is wanted runs. Progressing: a rollout is under way. Degraded: something is not as it should be.
+    /// Ready: the desired version runs. Progressing: a rollout is under way. Degraded: something
+    /// needs attention.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) conditions: Vec<Condition>,
-    /// What was seen of both versions since the step went live.
+    /// Observations of both versions since the step went live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) evidence: Option<EvidenceStatus>,
-    /// The last order that was dealt with.
+    /// The last command that the operator handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) command: Option<CommandReport>,
-    /// The last rollouts that have ended, the last one first.
+    /// The last rollouts that ended, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) history: Vec<HistoryEntry>,
-    /// PendingScaleDown is the version without traffic since the end of the last rollout. Its Deployment
-    /// is scaled to 0; with spec.scale.
+    /// The version without traffic since the end of the last rollout. With spec.scale, the
+    /// operator scales its Deployment to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pending_scale_down: Option<PendingScaleDown>,
-    /// The number of the last split that was asked for. It never falls, so that no proxy takes an old split for a new one.
+    /// The generation of the last requested split. It never decreases, so that no proxy takes an
+    /// old split for a new one.
     #[serde(default)]
     pub(crate) generation: u64,
-    /// The rollout under way, for the operator that goes on with it.
+    /// The rollout under way; another operator resumes it from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checkpoint: Option<StatusCheckpoint>,
-    /// Who wrote this.
+    /// The writer of this status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) writer: Option<WriterStamp>,
 }
 
-/// Where a service is between its versions.
+/// The state of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) enum RolloutPhase {
-    /// A rollout could not begin yet; the message says why.
+    /// A rollout can't start yet; the message has the reason.
     #[default]
     Pending,
     /// A rollout is under way.
     Progressing,
-    /// The rollout is paused by a command or by the time limit of a step.
+    /// A command or the time limit of a step has paused the rollout.
     Paused,
-    /// The candidate serves everybody, and can still be taken back.
+    /// The candidate has all traffic, and the rollback window is open.
     Promoted,
-    /// All traffic goes back to the baseline.
+    /// All traffic returns to the baseline.
     RollingBack,
-    /// The version that is wanted runs.
+    /// The desired version runs.
     Stable,
-    /// The candidate was worse, or a limit was reached; the baseline has all traffic.
+    /// The candidate was harmful or exceeded a limit; the baseline has all traffic.
     RolledBack,
-    /// Somebody stopped the rollout; the baseline has all traffic.
+    /// A command or a change of the object stopped the rollout; the baseline has all traffic.
     Stopped,
 }
 
-/// What was seen of both versions since the step went live.
+/// Observations of both versions since the step went live.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct EvidenceStatus {
-    /// Requests that the baseline has answered.
+    /// Requests that the baseline answered.
     pub(crate) baseline_requests: u64,
-    /// Failures among them.
+    /// The baseline's failures among them.
     pub(crate) baseline_failures: u64,
-    /// Requests that the candidate has answered.
+    /// Requests that the candidate answered.
     pub(crate) candidate_requests: u64,
-    /// Failures among them.
+    /// The candidate's failures among them.
     pub(crate) candidate_failures: u64,
-    /// How many times likelier they are with a worse candidate, and from how many on it is taken back, such as 0.7 of 100.
+    /// How many times likelier the counts are with a worse candidate, and the value that triggers
+    /// a rollback, such as 0.7 of 100.
     pub(crate) against: String,
-    /// The smallest failure rate of the candidate that would have been noticed.
+    /// The smallest failure rate of the candidate that would have been detected.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) detects: String,
-    /// What this does not cover.
+    /// A limit of the comparison.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) caveat: String,
 }
 
-/// What became of an order.
+/// A handled command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CommandReport {
-    /// The annotation's text. The same text is not obeyed twice.
+    /// The annotation's text. The operator ignores the same text a second time.
     pub(crate) text: String,
-    /// When it was dealt with.
+    /// When the operator handled it.
     #[schemars(with = "String")]
     pub(crate) at: Timestamp,
-    /// Why it was not obeyed, unless it was.
+    /// The reason of the rejection; absent if the command was accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rejected: Option<String>,
 }
 
-/// A rollout that has ended.
+/// A rollout that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HistoryEntry {
-    /// The version that ran.
+    /// The version before the rollout.
     pub(crate) baseline: VersionName,
-    /// The version that was to replace it.
+    /// The candidate.
     pub(crate) candidate: VersionName,
     /// Promoted, RolledBack or Stopped.
     pub(crate) verdict: String,
-    /// Why, unless promoted.
+    /// The reason; absent if promoted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// Whether every proxy has confirmed it.
+    /// Whether every proxy has confirmed the last split.
     pub(crate) confirmed: bool,
     /// When it ended.
     #[schemars(with = "String")]
     pub(crate) ended: Timestamp,
 }
 
-/// A version whose replicas are to be taken.
+/// A version to be scaled to 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PendingScaleDown {
-    /// Its name.
+    /// The version's name.
     pub(crate) version: VersionName,
-    /// What is in the way. It is tried again.
+    /// The obstacle. The operator retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
 }
@@ -161,27 +164,27 @@ pub(crate) struct PendingScaleDown {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StatusCheckpoint {
-    /// The version that runs.
+    /// The baseline.
     pub(crate) baseline: VersionName,
-    /// The version that shall replace it.
+    /// The candidate.
     pub(crate) candidate: VersionName,
-    /// spec as it was when the rollout began, as JSON: later changes are for the next one.
+    /// The spec at the start of the rollout, as JSON; later changes apply to the next rollout.
     pub(crate) spec: String,
     /// The state machine, as JSON.
     pub(crate) state: String,
-    /// How many milliseconds it had been under way when this was written.
+    /// The rollout's duration at the time of this write, in milliseconds.
     pub(crate) at_ms: u64,
-    /// When this was written.
+    /// The time of this write.
     #[schemars(with = "String")]
     pub(crate) wall: Timestamp,
 }
 
-/// Who wrote a status, and with which of its writes.
+/// The writer of a status, and the number of its write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WriterStamp {
-    /// The operator.
+    /// The operator's identity.
     pub(crate) identity: String,
-    /// Counted by it.
+    /// The number of the write, counted by the operator.
     pub(crate) sequence: u64,
 }

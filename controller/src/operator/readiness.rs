@@ -8,7 +8,7 @@ use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::kubernetes::objects::{ClusterError, TIMEOUT, rollouts, user_message};
+use crate::kubernetes::objects::{ClusterError, TIMEOUT, classify, rollouts};
 use crate::telemetry::operator::OperatorMetrics;
 
 /// From one probe of the API server to the next.
@@ -78,7 +78,7 @@ impl Readiness {
             let what = || "the list of ServiceRollouts".to_owned();
             let answer = match timeout(TIMEOUT, api.list(&params)).await {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(user_message(&what(), &resource.kind, error)),
+                Ok(Err(error)) => Err(classify(&what(), &resource.kind, error)),
                 Err(_) => Err(ClusterError::Timeout { what: what() }),
             };
             if let Err(error) = &answer {

@@ -25,7 +25,7 @@ use super::scale_down::{report_write, scale_down};
 use crate::engine::RunState;
 use crate::engine::start::{self, StartOptions};
 use crate::kubernetes::deployments::DeploymentScaler;
-use crate::kubernetes::objects::{ClusterError, finalize, user_message};
+use crate::kubernetes::objects::{ClusterError, classify, finalize};
 use crate::kubernetes::status::{CommandReport, RolloutPhase, StatusCheckpoint};
 use crate::operator::command::parse;
 use crate::operator::journal::StatusJournal;
@@ -82,7 +82,7 @@ impl RolloutReconciler {
                 Ok(object) => object,
                 Err(Error::Api(status)) if status.code == 404 => return,
                 Err(error) => {
-                    let error = user_message(&format!("{KIND} {name}"), KIND, error);
+                    let error = classify(&format!("{KIND} {name}"), KIND, error);
                     self.reporter.error(error.reason(), &error.to_string());
                     sleep(RETRY_INTERVAL).await;
                     continue;

@@ -71,7 +71,9 @@ impl WeightedVersions {
         }
         match self.acceptance(object) {
             Ok(Acceptance::Accepted) => None,
-            Ok(Acceptance::Waiting { why }) => Some(RouteProblem { message: why, transient: true }),
+            Ok(Acceptance::Waiting { reason: message }) => {
+                Some(RouteProblem { message, transient: true })
+            }
             Ok(Acceptance::Refused { parent, reason, message }) => {
                 told(format!("{parent} does not take the route: {reason}: {message}"))
             }

@@ -1,4 +1,4 @@
-//! Many Envoys as a source of evidence, read by their admin interfaces at the same time.
+//! Many Envoys as a source of evidence: serin reads their admin interfaces concurrently.
 
 pub(crate) mod admin;
 pub mod discovery;
@@ -27,10 +27,11 @@ pub use self::scraper::{
 };
 use crate::sources::split_tracker::SplitTracker;
 
-/// A page may be older than the look by this part of the time since the look before: so rollouts share it, and each loses little.
+/// A page may be older than the poll by this part of the polling interval: rollouts share pages,
+/// and each loses little.
 const PAGE_AGE_DIVISOR: u32 = 4;
 
-/// No page is older than this.
+/// The greatest age of a page.
 const MAX_PAGE_AGE: Duration = Duration::from_millis(250);
 
 /// Some Envoys, for the statistics of one service.
@@ -39,9 +40,9 @@ pub struct FleetSource {
     discovery: ProxyDiscovery,
     scraper: Scraper,
     reader: StatsReader,
-    /// Where the mesh splits.
+    /// The requested split, if the mesh splits.
     split_tracker: Option<SplitTracker>,
-    /// The list of proxies that the targets are made from.
+    /// The list of proxies from which the targets were made.
     endpoints: ProxyEndpoints,
     targets: Vec<(ProxyName, Arc<ScrapeTarget>)>,
     aggregator: FleetAggregator,
@@ -49,17 +50,17 @@ pub struct FleetSource {
     last_poll: Instant,
 }
 
-/// How the statistics of one service are found in what a proxy shows.
+/// How to find the statistics of one service in a page.
 #[derive(Debug)]
 pub enum StatsReader {
-    /// At its admin interface.
+    /// In the page of the admin interface.
     Admin {
         /// The service.
         service: ServiceName,
-        /// Name of the filter's configuration, as the listeners' `config_discovery` has it.
+        /// Name of the filter's configuration in the listeners' `config_discovery`.
         filter: String,
     },
-    /// At its page for Prometheus.
+    /// In the page for Prometheus.
     Exposition(MetricIndex),
 }
 
@@ -77,7 +78,7 @@ impl StatsReader {
                 page.snapshot(service, filter)
             }
             (Self::Exposition(names), StatsPage::Exposition(values)) => names.snapshot(values),
-            // No target shows another form than it is asked for.
+            // A target answers in the format that was requested.
             _ => Snapshot::default(),
         }
     }
@@ -101,10 +102,10 @@ impl FleetSource {
         }
     }
 
-    /// The same where the mesh splits.
+    /// Compares with this requested split, as the mesh splits.
     #[must_use]
-    pub fn with_split_tracker(self, told: SplitTracker) -> Self {
-        Self { split_tracker: Some(told), ..self }
+    pub fn with_split_tracker(self, tracker: SplitTracker) -> Self {
+        Self { split_tracker: Some(tracker), ..self }
     }
 
     /// Waits until a proxy is known, if another task discovers them.
@@ -112,19 +113,19 @@ impl FleetSource {
         self.discovery.discovered().await;
     }
 
-    /// Follows the list of proxies.
+    /// Adopts the present list of proxies.
     async fn discover(&mut self) -> Option<String> {
         let warning = self.discovery.refresh().await;
         let listed = self.discovery.proxies();
         if !Arc::ptr_eq(listed, &self.endpoints) {
             self.endpoints = listed.clone();
-            let form = self.reader.format();
+            let format = self.reader.format();
             let target = |proxy: &ProxyEndpoint| {
-                (proxy.name.clone(), self.scraper.target(&proxy.address, form))
+                (proxy.name.clone(), self.scraper.target(&proxy.address, format))
             };
             self.targets = listed.iter().map(target).collect();
-            if let Some(told) = &mut self.split_tracker {
-                told.retain(|name| listed.iter().any(|proxy| proxy.name == *name));
+            if let Some(tracker) = &mut self.split_tracker {
+                tracker.retain(|name| listed.iter().any(|proxy| proxy.name == *name));
             }
         }
         warning
@@ -136,30 +137,30 @@ impl Source for FleetSource {
         let warning = self.discover().await;
         let now = Instant::now();
         let fresh = now - (now.duration_since(self.last_poll) / PAGE_AGE_DIVISOR).min(MAX_PAGE_AGE);
-        // All are under way before any is waited for.
+        // All requests start before the first is awaited.
         let read =
             |(name, target): &(ProxyName, Arc<ScrapeTarget>)| (name.clone(), target.read(fresh));
         let pending: Vec<_> = self.targets.iter().map(read).collect();
         let alone = pending.len() == 1;
-        let mut readings = Vec::with_capacity(pending.len());
+        let mut scrapes = Vec::with_capacity(pending.len());
         let at = now.duration_since(self.began);
         let note = self.split_tracker.as_ref().map(SplitTracker::record);
         for (name, pending) in pending {
             let scrape = match pending.page().await {
-                Ok(shown) => {
-                    let mut snapshot = self.reader.snapshot(&shown);
-                    if let (Some(told), Some(note)) = (&mut self.split_tracker, &note) {
-                        told.infer(note, (self.began, at), &name, &mut snapshot);
+                Ok(page) => {
+                    let mut snapshot = self.reader.snapshot(&page);
+                    if let (Some(tracker), Some(note)) = (&mut self.split_tracker, &note) {
+                        tracker.infer(note, (self.began, at), &name, &mut snapshot);
                     }
                     Ok(Scrape { at, snapshot })
                 }
                 Err(error) if alone => Err(error.of(&name)),
                 Err(error) => Err(error.to_string()),
             };
-            readings.push((name, scrape));
+            scrapes.push((name, scrape));
         }
         self.last_poll = now;
-        let observation = self.aggregator.aggregate(at, readings);
+        let observation = self.aggregator.aggregate(at, scrapes);
         observation.with_warning(note.and_then(|note| note.warning()).or(warning))
     }
 }

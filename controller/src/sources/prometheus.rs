@@ -1,9 +1,10 @@
-//! Prometheus as a source of evidence: the counters of every proxy that it scrapes, as of one time.
+//! Prometheus as a source of evidence: the counters of every proxy that it scrapes, at one
+//! timestamp.
 //!
-//! All counters come from one query at one timestamp, a little in the past: by then what was scraped has been stored. A scrape is stored as a
-//! whole, so each proxy's counters belong together, and [`FleetAggregator`] takes differences per proxy just as it does from admin pages. There is
-//! nothing new before the next scrape: a look waits for it, at most for as long as scrapes usually take to come. What is missing or too
-//! old is unknown, never zero.
+//! All counters come from one query at one timestamp, a little in the past, when scrapes have been
+//! stored. Prometheus stores a scrape as a whole, so the counters of a proxy are consistent, and
+//! [`FleetAggregator`] takes differences per proxy as it does for admin pages. A poll waits for
+//! the next scrape, at most for the usual interval. Missing or stale data is unknown, never zero.
 
 pub mod cadence;
 mod client;
@@ -26,7 +27,7 @@ use self::series::{ScrapedInstance, ScrapedInstances};
 use crate::sources::prometheus::cadence::ScrapeCadence;
 use crate::sources::split_tracker::SplitTracker;
 
-/// By then a scrape has been stored that began before.
+/// A scrape that began before this delay has been stored.
 const INGESTION_DELAY: Duration = Duration::from_secs(1);
 
 /// The proxies that a Prometheus scrapes, for the statistics of one service.
@@ -35,7 +36,7 @@ pub struct PrometheusSource {
     client: PrometheusClient,
     series: Series,
     query: String,
-    /// Where the mesh splits.
+    /// The requested split, if the mesh splits.
     split_tracker: Option<SplitTracker>,
     aggregator: FleetAggregator,
     cadence: ScrapeCadence,
@@ -43,12 +44,12 @@ pub struct PrometheusSource {
     last_poll: Instant,
 }
 
-/// When a question was asked.
+/// The time of a query.
 #[derive(Debug, Clone, Copy)]
 struct QueryTime {
     /// In seconds since 1970.
     unix: f64,
-    /// Since the first look could have been.
+    /// Since this source was created.
     at: Duration,
 }
 
@@ -72,13 +73,13 @@ impl PrometheusSource {
         }
     }
 
-    /// The same where the mesh splits.
+    /// Compares with this requested split, as the mesh splits.
     #[must_use]
-    pub fn with_split_tracker(self, told: SplitTracker) -> Self {
-        Self { split_tracker: Some(told), ..self }
+    pub fn with_split_tracker(self, tracker: SplitTracker) -> Self {
+        Self { split_tracker: Some(tracker), ..self }
     }
 
-    /// Asks until there is something new, or has been nothing for too long.
+    /// Queries until there is new data, or none for too long.
     async fn poll(&self) -> Result<(ScrapedInstances, QueryTime), QueryError> {
         loop {
             let asked = QueryTime { unix: unix_now(), at: self.began.elapsed() };
@@ -98,13 +99,13 @@ impl PrometheusSource {
         let Some(scraped) = instance.scraped else {
             return Err(match instance.up {
                 Some(false) => "Prometheus can't scrape it".to_owned(),
-                _ => "Prometheus has none of serin's statistics of it".to_owned(),
+                _ => "Prometheus has no statistics of serin for it".to_owned(),
             });
         };
         let age = Duration::try_from_secs_f64(asked.unix - scraped).unwrap_or_default();
         if age > self.cadence.stale_after() {
             let seconds = age.as_secs();
-            return Err(format!("Prometheus scraped it {seconds} s ago for the last time"));
+            return Err(format!("Prometheus scraped it {seconds} s ago"));
         }
         Ok(Scrape { at: asked.at.saturating_sub(age), snapshot: instance.snapshot.clone() })
     }
@@ -116,14 +117,14 @@ impl Source for PrometheusSource {
             Ok(answer) => answer,
             Err(error) => return Observation::Unreachable { reason: error.to_string() },
         };
-        // Nothing is waited for from here on.
+        // The poll waits for nothing from here on.
         self.last_poll = Instant::now();
         let now = self.last_poll.duration_since(self.began);
         if instances.is_empty() {
             let url = self.client.url();
             let reason = format!(
-                "Prometheus at {url} has no statistics of a serin filter: does it scrape the proxies' /stats/prometheus, and do their \
-                 bootstraps have the tag rules of envoy/bootstrap.yaml?"
+                "Prometheus at {url} has no statistics of a serin filter: check that it scrapes the proxies' /stats/prometheus and that their \
+                 bootstraps have the tag rules of envoy/bootstrap.yaml"
             );
             return Observation::Unreachable { reason };
         }
@@ -131,26 +132,26 @@ impl Source for PrometheusSource {
         if !is_new {
             let url = self.client.url();
             return Observation::Unreachable {
-                reason: format!("Prometheus at {url} has scraped no proxy since the last look"),
+                reason: format!("Prometheus at {url} has scraped no proxy since the last poll"),
             };
         }
         let note = self.split_tracker.as_ref().map(SplitTracker::record);
         let alone = instances.len() == 1;
-        let mut readings = Vec::with_capacity(instances.len());
+        let mut scrapes = Vec::with_capacity(instances.len());
         for (name, instance) in &instances {
-            let mut reading = self.to_scrape(instance, asked);
-            if let (Some(told), Some(note), Ok(read)) =
-                (&mut self.split_tracker, &note, &mut reading)
+            let mut scrape = self.to_scrape(instance, asked);
+            if let (Some(tracker), Some(note), Ok(read)) =
+                (&mut self.split_tracker, &note, &mut scrape)
             {
-                told.infer(note, (self.began, read.at), name, &mut read.snapshot);
+                tracker.infer(note, (self.began, read.at), name, &mut read.snapshot);
             }
-            let named = |why| if alone { format!("{name}: {why}") } else { why };
-            readings.push((ProxyName::clone(name), reading.map_err(named)));
+            let named = |reason| if alone { format!("{name}: {reason}") } else { reason };
+            scrapes.push((ProxyName::clone(name), scrape.map_err(named)));
         }
-        if let Some(told) = &mut self.split_tracker {
-            told.retain(|name| instances.contains_key(name));
+        if let Some(tracker) = &mut self.split_tracker {
+            tracker.retain(|name| instances.contains_key(name));
         }
-        self.aggregator.aggregate(now, readings).with_warning(note.and_then(|note| note.warning()))
+        self.aggregator.aggregate(now, scrapes).with_warning(note.and_then(|note| note.warning()))
     }
 }
 

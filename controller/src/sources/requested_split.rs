@@ -8,31 +8,31 @@ use serin_filter::names::Generation;
 use serin_filter::table::Weight;
 use tokio::time::Instant;
 
-/// The last split that the mesh was told. Clones show the same.
+/// The last requested split. Clones share it.
 #[derive(Debug, Clone)]
 pub struct RequestedSplit(Arc<Mutex<SplitRecord>>);
 
-/// What is on it.
+/// The last request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitRecord {
-    /// The rollout's number for the split.
+    /// The rollout's generation of the split.
     pub generation: Generation,
     /// The candidate's share.
     pub weight: Weight,
-    /// Its share before; `None` if it is not known.
+    /// The candidate's share before; `None` if unknown.
     pub previous_weight: Option<Weight>,
-    /// When it was written into the mesh's objects.
+    /// When the router wrote it into the mesh's objects.
     pub written_at: Instant,
-    /// The version of the object then. What is seen of an older one says nothing of it.
+    /// The version of the object after the write. An observation of an older one does not count.
     pub resource_version: u64,
-    /// Why the objects do not say so any more, or are not taken over, if that is so.
+    /// The reason why the objects no longer have this split, or are not accepted.
     pub problem: Option<String>,
-    /// Whether that is what may be expected for a while.
+    /// Whether the problem usually resolves itself.
     pub transient: bool,
 }
 
 impl RequestedSplit {
-    /// A mesh that was told this long ago, by whomever.
+    /// A split that was requested at this time.
     #[must_use]
     pub fn new(generation: Generation, weight: Weight) -> Self {
         Self(Arc::new(Mutex::new(SplitRecord {
@@ -50,28 +50,28 @@ impl RequestedSplit {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is on it now.
+    /// The last request.
     #[must_use]
     pub fn read(&self) -> SplitRecord {
         self.lock().clone()
     }
 
-    /// Puts another split on it.
-    pub fn write(&self, note: SplitRecord) {
-        *self.lock() = note;
+    /// Records another request.
+    pub fn write(&self, record: SplitRecord) {
+        *self.lock() = record;
     }
 
-    /// Says whether the mesh's object, of this version, still says so, and is taken over.
-    pub fn update(&self, version: u64, trouble: Option<String>, waiting: bool) {
-        let mut note = self.lock();
-        if version >= note.resource_version {
-            (note.problem, note.transient) = (trouble, waiting);
+    /// Records whether the mesh's object, of this version, still has the split and is accepted.
+    pub fn update(&self, version: u64, problem: Option<String>, transient: bool) {
+        let mut record = self.lock();
+        if version >= record.resource_version {
+            (record.problem, record.transient) = (problem, transient);
         }
     }
 }
 
 impl SplitRecord {
-    /// What is worth telling of that.
+    /// The problem to report, if any.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         self.problem.clone().filter(|_| !self.transient)

@@ -1,4 +1,5 @@
-//! A mesh that splits by itself: what it was told, and which of its proxies follow.
+//! Infers which proxies follow a split that the mesh makes: from the requested split, and the
+//! split that each proxy serves.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::sources::requested_split::{RequestedSplit, SplitRecord};
 
-/// What a mesh was told, beside what its proxies serve.
+/// Compares the requested split with the splits that proxies serve.
 #[derive(Debug)]
 pub struct SplitTracker {
     requested: RequestedSplit,
@@ -17,27 +18,28 @@ pub struct SplitTracker {
 }
 
 impl SplitTracker {
-    /// A mesh that follows the requested split.
+    /// A tracker of this request.
     #[must_use]
     pub fn new(requested: RequestedSplit, inference: SplitInference) -> Self {
         Self { requested, inference }
     }
 
-    /// What it was told last.
+    /// The last request.
     #[must_use]
     pub fn record(&self) -> SplitRecord {
         self.requested.read()
     }
 
-    /// Puts the generation into a snapshot that the proxy follows, given what the mesh was told. `at` is on a clock that began at `began`.
+    /// Puts the generation that the proxy follows into its snapshot. `at` is on a clock that began
+    /// at `began`.
     pub fn infer(
         &mut self,
-        note: &SplitRecord,
+        record: &SplitRecord,
         (began, at): (Instant, Duration),
         name: &ProxyName,
         snapshot: &mut Snapshot,
     ) {
-        self.inference.infer(at, name, snapshot, note.to_request(began));
+        self.inference.infer(at, name, snapshot, record.to_request(began));
     }
 
     /// Forgets all proxies but these.

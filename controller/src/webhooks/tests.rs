@@ -36,11 +36,11 @@ fn to(target: HookTarget, retries: u32) -> HookCall {
     HookCall { hook, message: message() }
 }
 
-/// What a receiver was sent.
+/// A request that a receiver got.
 #[derive(Clone, Default)]
 struct Received(Arc<Mutex<Vec<(HeaderMap, Bytes)>>>);
 
-/// A receiver that answers with these, the last of them for ever; gives its address.
+/// A receiver that answers with these, the last one repeatedly; returns its address.
 async fn receiver(answers: &'static [u16]) -> (Received, String) {
     let received = Received::default();
     let answer =
@@ -67,7 +67,7 @@ fn script(text: &str) -> (TempDir, HookTarget) {
 }
 
 #[tokio::test]
-async fn a_webhook_is_told_and_signed_as_the_standard_has_it() {
+async fn a_webhook_is_signed_by_the_standard() {
     let (Received(received), url) = receiver(&[204]).await;
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
@@ -95,14 +95,14 @@ async fn a_webhook_is_told_and_signed_as_the_standard_has_it() {
 }
 
 #[tokio::test]
-async fn it_is_tried_again_as_long_as_that_may_help() {
+async fn a_call_is_retried_unless_the_error_is_final() {
     let (Received(received), url) = receiver(&[500, 429, 200]).await;
     assert_eq!(call(&to(HookTarget::Url(url), 3)).await, Ok(()));
     assert_eq!(received.lock().unwrap().len(), 3);
     let told: Vec<_> = received.lock().unwrap().iter().map(|(_, body)| body.clone()).collect();
     assert!(told.iter().all(|body| *body == told[0]));
 
-    // A refusal is an answer, and a signed message goes to no other address.
+    // A 4xx is final, and a signed message is not redirected to another address.
     for status in [403, 302] {
         let answers: &'static [u16] = Box::leak(Box::new([status]));
         let (Received(received), url) = receiver(answers).await;
@@ -116,7 +116,7 @@ async fn it_is_tried_again_as_long_as_that_may_help() {
 }
 
 #[tokio::test]
-async fn who_does_not_answer_is_named_with_the_cause() {
+async fn a_silent_receiver_is_named_with_the_cause() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", nobody.local_addr().unwrap());
     let mut hanging = to(HookTarget::Url(url.clone()), 0);
@@ -128,7 +128,7 @@ async fn who_does_not_answer_is_named_with_the_cause() {
 }
 
 #[tokio::test]
-async fn a_command_is_told_by_its_input_and_its_environment() {
+async fn a_command_gets_its_input_and_environment() {
     let (directory, target) = script(
         "cat > \"$(dirname $0)/told\"; echo \"$1|$SERIN_POINT|$SERIN_INSTANCES|$SERIN_VERSION|$SERIN_ID\" > $(dirname $0)/env",
     );
@@ -156,7 +156,7 @@ async fn a_command_that_fails_is_quoted() {
 }
 
 #[tokio::test]
-async fn what_a_command_starts_ends_with_it_when_it_takes_too_long_and_is_left_when_it_does_not() {
+async fn children_of_a_command_are_killed_only_at_its_timeout() {
     let (directory, target) = script("sleep 60 & echo $! > $(dirname $0)/pid; sleep 60");
     let mut hanging = to(target, 0);
     hanging.hook.timeout = Duration::from_secs(1);
@@ -172,7 +172,7 @@ async fn what_a_command_starts_ends_with_it_when_it_takes_too_long_and_is_left_w
         }
     }
     assert!(!started(&directory), "it was started by a command that is over");
-    // Standard error stays open with it.
+    // The background process keeps standard error open.
     let (directory, target) = script("sleep 5 & echo $! > $(dirname $0)/pid");
     assert_eq!(call(&to(target, 0)).await, Ok(()));
     assert!(started(&directory));

@@ -1,8 +1,10 @@
-//! One stream of the xDS protocol, state of the world: what the proxy has subscribed to, what it is owed, and what it said to what it got.
+//! One stream of the xDS protocol, state of the world: the proxy's subscriptions, the responses
+//! due, and the proxy's state.
 //!
-//! A response carries one resource, and the next is sent when the proxy has answered: so an answer is about one version of one resource, a proxy that
-//! is behind gets the newest and nothing in between, and nothing piles up for one that does not answer. (Of the types that need not be sent as a
-//! whole, ECDS among them, a response may hold any part.)
+//! A response carries one resource, and the next one follows the proxy's answer. So an answer
+//! concerns one version of one resource, a slow proxy gets the newest version and skips the
+//! others, and nothing accumulates for a proxy that does not answer. (A response may hold any
+//! subset of resources for types such as ECDS.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,93 +12,94 @@ use std::sync::Arc;
 use envoy_types::pb::google::protobuf::Any;
 use thiserror::Error;
 
-/// The only type that is served: the configuration of an extension. Requests for others are not answered.
+/// The only served type: the configuration of an extension. The server does not answer requests
+/// for others.
 pub const TYPE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 
-/// The most names that a stream may subscribe to.
+/// The most names in a stream's subscription.
 pub const MAX_NAMES: usize = 64;
 /// The longest name, in bytes; of a resource, a node or a group.
 pub const MAX_NAME: usize = 256;
-/// What is kept of a proxy's reason, in bytes.
+/// The kept part of a proxy's reason, in bytes.
 const MAX_REASON: usize = 1_024;
 
 /// A version of a resource.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resource {
-    /// By which proxies ask for it.
+    /// The name in the proxies' subscriptions.
     pub name: String,
-    /// What proxies acknowledge. Another one for other contents.
+    /// The version that proxies acknowledge. It changes with the contents.
     pub version: String,
     /// The message: a `TypedExtensionConfig` of that name.
     pub body: Any,
 }
 
-/// A resource that is in force.
+/// A published resource.
 #[derive(Debug, Clone)]
 pub struct Published {
     /// Higher than that of everything published before.
     pub revision: u64,
-    /// What is sent.
+    /// The resource.
     pub resource: Arc<Resource>,
 }
 
-/// The resources in force for a group, by name.
+/// The published resources of a group, by name.
 pub type Resources = BTreeMap<String, Published>;
 
-/// What a stream said of each resource that it subscribed to.
+/// The state that a stream reported of each subscribed resource.
 pub type AckStates = BTreeMap<String, AckState>;
 
-/// Where a proxy stands with a resource.
+/// A proxy's state of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AckState {
-    /// The version that it runs, as far as it has said.
+    /// The running version, as far as reported.
     pub acknowledged: Option<String>,
-    /// The version that it was sent since and does not run.
+    /// The version that was sent since and is not running.
     pub rejected: Option<Rejection>,
 }
 
-/// A version that a proxy can't run.
+/// A version that a proxy rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The version.
     pub version: String,
-    /// What the proxy says about it; the first kilobyte.
+    /// The proxy's reason; the first kilobyte.
     pub reason: String,
 }
 
-/// What counts of a `DiscoveryRequest`.
+/// The relevant fields of a `DiscoveryRequest`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Request {
-    /// The type that it is about.
+    /// The requested type.
     pub type_url: String,
     /// The version that the proxy accepted last.
     pub version: String,
-    /// Of the response that it answers; empty if there was none.
+    /// The nonce of the response that it answers; empty if there was none.
     pub nonce: String,
-    /// All resources that it wants.
+    /// All subscribed resources.
     pub names: Vec<String>,
-    /// Why it did not take that response.
+    /// Why the proxy rejected that response.
     pub error: Option<String>,
 }
 
-/// What came of a request.
+/// The effect of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestEffect {
-    /// The standings have changed.
+    /// The ACK states have changed.
     pub changed: bool,
-    /// It does nothing but answer a response.
+    /// The request only answers a response.
     pub is_answer: bool,
 }
 
-/// A request asks for more than anybody may.
+/// A request exceeds a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a stream may subscribe to {MAX_NAMES} names of {MAX_NAME} bytes")]
 pub struct LimitExceeded;
 
-/// What is to be sent.
+/// A response to send.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// Which the answer will bear.
+    /// The answer will have this nonce.
     pub nonce: String,
     /// The one resource in it.
     pub resource: Arc<Resource>,
@@ -106,9 +109,9 @@ pub struct Response {
 #[derive(Debug, Default)]
 pub struct Subscription {
     started: bool,
-    wanted: BTreeMap<String, SubscribedResource>,
+    subscriptions: BTreeMap<String, SubscribedResource>,
     responses: u64,
-    /// Of the last response; empty before the first.
+    /// The nonce of the last response; empty before the first.
     nonce: String,
     unanswered: Option<Arc<Resource>>,
 }
@@ -121,11 +124,12 @@ struct SubscribedResource {
 }
 
 impl Subscription {
-    /// Takes a request in. Of one that was sent before the last response was read only the names count: its answer is about a response that no
-    /// longer matters. (The names do: a proxy that stops to want a resource and wants it again at once has to be sent it again.)
+    /// Handles a request. If the proxy sent it before it read the last response, only its names
+    /// count: the answer is to a response that no longer matters. (The names count because a proxy
+    /// that drops a subscription and renews it needs the resource again.)
     ///
     /// # Errors
-    /// It asks for too much; nothing has changed.
+    /// The request exceeds a limit; nothing has changed.
     pub fn on_request(&mut self, request: &Request) -> Result<RequestEffect, LimitExceeded> {
         if request.type_url != TYPE_URL {
             return Ok(RequestEffect::default());
@@ -138,11 +142,11 @@ impl Subscription {
         if let Some(resource) = &answered {
             self.on_answer(resource, request);
         }
-        let resubscribed = !names.iter().copied().eq(self.wanted.keys());
+        let resubscribed = !names.iter().copied().eq(self.subscriptions.keys());
         if resubscribed {
-            self.wanted.retain(|name, _| names.contains(name));
+            self.subscriptions.retain(|name, _| names.contains(name));
             for name in names {
-                self.wanted.entry(name.clone()).or_default();
+                self.subscriptions.entry(name.clone()).or_default();
             }
         }
         if !self.started {
@@ -152,17 +156,18 @@ impl Subscription {
         Ok(RequestEffect { changed: answered.is_some() || resubscribed, is_answer })
     }
 
-    /// What is to be sent now, if anything: of the resources in force that the proxy has not been sent, the one that has waited longest.
+    /// The next response, if any: of the published resources that the proxy was not sent, the one
+    /// that has waited longest.
     pub fn next(&mut self, resources: &Resources) -> Option<Response> {
         if self.unanswered.is_some() {
             return None;
         }
-        let due = self.wanted.iter_mut().filter_map(|(name, wanted)| {
+        let due = self.subscriptions.iter_mut().filter_map(|(name, resource)| {
             let published = resources.get(name)?;
-            (wanted.sent != Some(published.revision)).then_some((wanted, published))
+            (resource.sent != Some(published.revision)).then_some((resource, published))
         });
-        let (wanted, published) = due.min_by_key(|(wanted, _)| wanted.sent)?;
-        wanted.sent = Some(published.revision);
+        let (subscribed, published) = due.min_by_key(|(resource, _)| resource.sent)?;
+        subscribed.sent = Some(published.revision);
         self.responses += 1;
         self.nonce = self.responses.to_string();
         let resource = published.resource.clone();
@@ -170,21 +175,19 @@ impl Subscription {
         Some(Response { nonce: self.nonce.clone(), resource })
     }
 
-    /// Where the proxy stands with each resource that it wants, as far as it has said on this stream.
+    /// The proxy's state of each subscribed resource, as far as this stream has reported.
     #[must_use]
     pub fn ack_states(&self) -> AckStates {
-        let standing = |(name, wanted): (&String, &SubscribedResource)| {
-            (name.clone(), wanted.ack_state.clone())
-        };
-        self.wanted.iter().map(standing).collect()
+        let states = self.subscriptions.iter();
+        states.map(|(name, resource)| (name.clone(), resource.ack_state.clone())).collect()
     }
 
-    /// A reconnecting proxy names the version that it accepted: one for the type, ambiguous with several
-    /// resources.
+    /// A reconnecting proxy sends the version that it accepted: one for the type, ambiguous with
+    /// several resources.
     fn begin(&mut self, version: &str) {
         self.started = true;
-        let mut wanted = self.wanted.values_mut();
-        if let (Some(only), None) = (wanted.next(), wanted.next())
+        let mut resources = self.subscriptions.values_mut();
+        if let (Some(only), None) = (resources.next(), resources.next())
             && !version.is_empty()
         {
             only.ack_state.acknowledged = Some(truncate(version, MAX_NAME));
@@ -192,19 +195,19 @@ impl Subscription {
     }
 
     fn on_answer(&mut self, resource: &Resource, request: &Request) {
-        let Some(wanted) = self.wanted.get_mut(&resource.name) else { return };
+        let Some(subscribed) = self.subscriptions.get_mut(&resource.name) else { return };
         let version = resource.version.clone();
         let reason = match &request.error {
             None if request.version == version => {
-                wanted.ack_state = AckState { acknowledged: Some(version), rejected: None };
+                subscribed.ack_state = AckState { acknowledged: Some(version), rejected: None };
                 return;
             }
             None => {
-                format!("it gives no reason; it has version {:?}", truncate(&request.version, 64))
+                format!("no reason given; it has version {:?}", truncate(&request.version, 64))
             }
             Some(reason) => truncate(reason, MAX_REASON),
         };
-        wanted.ack_state.rejected = Some(Rejection { version, reason });
+        subscribed.ack_state.rejected = Some(Rejection { version, reason });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a configuration is published for a group of proxies, and where to look what they made of it.
+//! Publishes configurations for groups of proxies, and reports the proxies' states.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::protocol::{AckStates, Resource, Resources};
 use crate::xds::registry::{ProxyRegistry, ProxyStatus, StreamKey};
 
-/// What the server serves, and knows of its proxies. Clones are the same one.
+/// The published resources, and the states of the proxies. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Publisher {
     state: Arc<Mutex<PublisherState>>,
@@ -23,8 +23,9 @@ struct PublisherState {
 }
 
 impl Publisher {
-    /// Puts a resource in force for a group, in place of the one of that name: it is sent to every proxy of the group that wants it, now or when it
-    /// comes. To publish the same again does nothing.
+    /// Publishes a resource for a group, replacing the one of that name. Every subscribed proxy of
+    /// the group gets it, now or when it connects. Publishing the same resource again does
+    /// nothing.
     pub fn publish(&self, group: &str, resource: Resource) {
         let mut shared = self.lock();
         if shared.registry.publish(group, resource) {
@@ -33,7 +34,8 @@ impl Publisher {
         }
     }
 
-    /// The proxies of a group, by name: those connected, and those that went in the last hour.
+    /// The proxies of a group, by name: the connected ones, and those that disconnected within the
+    /// last hour.
     #[must_use]
     pub fn proxies(&self, group: &str) -> Vec<ProxyStatus> {
         let mut shared = self.lock();
@@ -50,7 +52,7 @@ impl Publisher {
     }
 
     fn lock(&self) -> MutexGuard<'_, PublisherState> {
-        // Nothing is left half done in there.
+        // A panic leaves no update half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -62,7 +64,7 @@ impl PublisherState {
             .or_insert_with(|| watch::Sender::new(self.registry.resources(group)))
     }
 
-    /// Forgets proxies, and groups of which nothing is left.
+    /// Forgets disconnected proxies, and empty groups.
     fn cleanup(&mut self) {
         self.registry.forget(Instant::now());
         let fleet = &self.registry;
@@ -80,20 +82,20 @@ pub(super) struct StreamRegistration {
 }
 
 impl StreamRegistration {
-    /// What is in force for it.
+    /// The published resources of the group.
     pub(super) fn resources(&mut self) -> Arc<Resources> {
         self.resources.borrow_and_update().clone()
     }
 
-    /// Waits until something else is. To drop the future before it ends loses nothing.
+    /// Waits for a change. Cancel-safe.
     pub(super) async fn changed(&mut self) {
         if self.resources.changed().await.is_err() {
-            // There is no sender any more, which can't be as long as there is a receiver.
+            // The sender lives as long as the receiver.
             std::future::pending::<()>().await;
         }
     }
 
-    /// What has been said on it, all told.
+    /// The complete state that the stream has reported.
     pub(super) fn record(&self, standings: AckStates) {
         let mut shared = self.publisher.lock();
         shared.registry.record(&self.stream, standings);

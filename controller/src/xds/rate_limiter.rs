@@ -2,26 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-/// That many at once.
+/// The size of a burst.
 const BURST: u32 = 100;
-/// One more after this time: ten a second.
+/// The interval of one more request: ten a second.
 const REFILL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is left of it.
+/// The remaining burst.
 #[derive(Debug, Clone, Copy)]
 pub struct RateLimiter {
-    /// When all of it is there again.
+    /// When the burst is complete again.
     full_at: Instant,
 }
 
 impl RateLimiter {
-    /// All of it.
+    /// A limiter with the complete burst.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { full_at: now }
     }
 
-    /// Uses one up; `false` if none is left.
+    /// Takes one request from the limit; `false` if none is left.
     pub fn try_acquire(&mut self, now: Instant) -> bool {
         let full = self.full_at.max(now) + REFILL_INTERVAL;
         let enough = full.duration_since(now) <= REFILL_INTERVAL * BURST;

@@ -1,4 +1,4 @@
-//! What is published for each group of proxies, and where each proxy stands with it.
+//! The resources published for each group of proxies, and the state of each proxy.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -6,22 +6,24 @@ use std::time::{Duration, Instant};
 
 use super::protocol::{AckState, AckStates, Published, Resource, Resources};
 
-/// How long a proxy that has gone is remembered.
+/// How long serin remembers a proxy that has disconnected.
 pub const RETENTION: Duration = Duration::from_secs(3_600);
-/// How many proxies that have gone are remembered, of all groups.
+/// The most disconnected proxies that serin remembers, of all groups.
 pub const MAX_RETAINED_PROXIES: usize = 10_000;
 
-/// A proxy, as it is known.
+/// The known state of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyStatus {
     /// Its `node.id`.
     pub node: String,
-    /// Its streams; 0 if it is not connected. More than one if several of its filters have a stream each, if it came back before it was noticed to
-    /// have gone, or if several proxies have the same `node.id`.
+    /// Its streams; 0 if disconnected. More than one if several of its filters have a stream each,
+    /// if it reconnected before the disconnect was noticed, or if several proxies have the same
+    /// `node.id`.
     pub streams: usize,
-    /// Since when it is connected, or is not.
+    /// When it connected or disconnected.
     pub since: Instant,
-    /// Where it stands with each resource that it wants, or wanted. Where its streams disagree on what runs, nothing is acknowledged.
+    /// Its state of each resource that it subscribes, or subscribed, to. If its streams disagree
+    /// on the running version, nothing is acknowledged.
     pub resources: AckStates,
 }
 
@@ -42,7 +44,7 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
-    /// The group that it is in.
+    /// Its group.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
@@ -53,11 +55,11 @@ impl StreamKey {
 #[derive(Debug, Default)]
 pub struct ProxyRegistry {
     groups: BTreeMap<String, ProxyGroup>,
-    /// Of what was published last.
+    /// The revision of the last publication.
     revision: u64,
     /// Streams so far.
     streams: u64,
-    /// Who has gone when, the latest last. They may have come back since.
+    /// Disconnects in order of time. The proxies may have reconnected since.
     gone: VecDeque<(Instant, String, String)>,
 }
 
@@ -70,13 +72,14 @@ struct ProxyGroup {
 #[derive(Debug)]
 struct ProxyRecord {
     streams: BTreeMap<u64, AckStates>,
-    /// As it stood when it went.
+    /// The state at the disconnect.
     last: AckStates,
     since: Instant,
 }
 
 impl ProxyRegistry {
-    /// Puts a resource in force for a group, in place of the one of that name. `false` if it is so already.
+    /// Publishes a resource for a group, replacing the one of that name. `false` if it is
+    /// unchanged.
     pub fn publish(&mut self, group: &str, resource: Resource) -> bool {
         let group = self.groups.entry(group.to_owned()).or_default();
         if group.resources.get(&resource.name).is_some_and(|it| *it.resource == resource) {
@@ -89,7 +92,7 @@ impl ProxyRegistry {
         true
     }
 
-    /// What is in force for a group.
+    /// The published resources of a group.
     #[must_use]
     pub fn resources(&self, group: &str) -> Arc<Resources> {
         self.groups.get(group).map(|group| group.resources.clone()).unwrap_or_default()
@@ -112,7 +115,7 @@ impl ProxyRegistry {
         StreamKey { group: group.to_owned(), node: node.to_owned(), stream }
     }
 
-    /// What has been said on a stream, all told.
+    /// The complete state that a stream has reported.
     pub fn record(&mut self, member: &StreamKey, standings: AckStates) {
         let stream = self.known(member).and_then(|known| known.streams.get_mut(&member.stream));
         if let Some(stream) = stream {
@@ -131,7 +134,8 @@ impl ProxyRegistry {
         }
     }
 
-    /// Forgets who has gone too long ago, and the first to go of too many.
+    /// Forgets disconnected proxies: those beyond the time limit, and the oldest beyond the number
+    /// limit.
     pub fn forget(&mut self, now: Instant) {
         while let Some((since, group, node)) =
             self.gone.pop_front_if(|(since, ..)| now.saturating_duration_since(*since) > RETENTION)
@@ -144,7 +148,7 @@ impl ProxyRegistry {
         }
     }
 
-    /// Nobody is in this group, and nothing is published for it.
+    /// The group has no proxies and no resources.
     #[must_use]
     pub fn is_empty(&self, group: &str) -> bool {
         let group = self.groups.get(group);

@@ -1,4 +1,4 @@
-//! The gRPC server: what it listens on, and the bounds that keep one client from harming the others.
+//! The gRPC server: its listener, and limits that keep one client from harming the others.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use super::publisher::Publisher;
 use super::service::DiscoveryService;
 use super::tls::{TlsError, TlsFiles};
 
-/// The largest message that is read, in bytes. A proxy's are a few hundred; a larger one ends its stream.
+/// The size limit of a message, in bytes. A proxy's messages have a few hundred; a larger one ends
+/// its stream.
 const MAX_MESSAGE: usize = 1 << 20;
-/// How many streams a connection may have. Envoy opens one, or one for each filter.
+/// The most streams of a connection. Envoy opens one, or one for each filter.
 const MAX_STREAMS_OF_A_CONNECTION: u32 = 128;
-/// How often a connection is asked whether anybody is there, and how long that may take. Together, the time for which a proxy that has gone
-/// without a word is taken to be connected.
+/// Interval and timeout of keepalive pings. Together, the time until a proxy that vanished counts
+/// as disconnected.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// Why there is no server.
+/// The error of a server that can't run.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum ServerError {
@@ -41,10 +42,10 @@ pub struct XdsServer {
 }
 
 impl XdsServer {
-    /// Listens, in the clear if there are no `tls` files. To be called within a runtime.
+    /// Listens, in plain text without `tls` files. Requires a runtime.
     ///
     /// # Errors
-    /// The address can't be listened on, or one of the files is not what it has to be.
+    /// The address can't be listened on, or a file is unusable.
     pub fn bind(address: SocketAddr, tls: Option<&TlsFiles>) -> Result<Self, ServerError> {
         let tonic = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
@@ -57,7 +58,7 @@ impl XdsServer {
         let listen = |cause| ServerError::Listen { address, cause };
         let incoming = TcpIncoming::bind(address).map_err(listen)?;
         let address = incoming.local_addr().map_err(listen)?;
-        // Who connects and says nothing at all is asked by TCP.
+        // TCP keepalive covers clients that connect and send nothing.
         let incoming = incoming
             .with_nodelay(Some(true))
             .with_keepalive(Some(KEEPALIVE))
@@ -65,16 +66,16 @@ impl XdsServer {
         Ok(Self { address, incoming, tonic })
     }
 
-    /// Where it listens.
+    /// The listener's address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves what is published, for as long as it is polled. Connections end with the runtime.
+    /// Serves the published resources while it is polled. Connections end with the runtime.
     ///
     /// # Errors
-    /// It can't go on.
+    /// The listener failed.
     pub async fn serve(mut self, publisher: Publisher) -> Result<(), ServerError> {
         let discovery = DiscoveryService::new(publisher);
         let own = ExtensionConfigDiscoveryServiceServer::new(discovery.clone());

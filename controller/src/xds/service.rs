@@ -1,5 +1,5 @@
-//! The two gRPC services. Each stream is a conversation that is carried on as the client reads: no task and no queue of its own, and it ends
-//! with the connection.
+//! The two gRPC services. A stream makes progress as the client reads: it has no task and no queue
+//! of its own, and ends with the connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::protocol::{self, MAX_NAME, Subscription, TYPE_URL};
 use super::publisher::{Publisher, StreamRegistration};
 use crate::xds::rate_limiter::RateLimiter;
 
-/// How many streams there may be, of all clients.
+/// The most streams of all clients.
 const MAX_STREAMS: usize = 10_000;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -36,7 +36,7 @@ impl DiscoveryService {
         Self { publisher, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
     }
 
-    /// `default_type`: what requests are about that do not say it.
+    /// `default_type`: the type of requests that name none.
     fn open_stream(
         &self,
         requests: Request<Streaming<DiscoveryRequest>>,
@@ -61,7 +61,7 @@ impl DiscoveryService {
 struct XdsStream {
     requests: Streaming<DiscoveryRequest>,
     publisher: Publisher,
-    /// `None` until the proxy has said who it is.
+    /// `None` until the proxy has identified itself.
     registration: Option<StreamRegistration>,
     subscription: Subscription,
     rate_limiter: RateLimiter,
@@ -70,7 +70,7 @@ struct XdsStream {
 }
 
 impl XdsStream {
-    /// What is to be sent next; `None` when the client has ended the stream.
+    /// The next response; `None` when the client has ended the stream.
     async fn next(mut self) -> Result<Option<(DiscoveryResponse, Self)>, Status> {
         loop {
             let request = match &mut self.registration {
@@ -108,20 +108,19 @@ impl XdsStream {
         if heard.is_answer || self.rate_limiter.try_acquire(Instant::now()) {
             return Ok(());
         }
-        Err(Status::resource_exhausted("too many requests that answer no response"))
+        Err(Status::resource_exhausted("too many unsolicited requests"))
     }
 }
 
-/// The first request has to say who the proxy is.
+/// The first request has to identify the proxy.
 fn register(
     publisher: &Publisher,
     request: &DiscoveryRequest,
 ) -> Result<StreamRegistration, Status> {
     let node = request.node.as_ref();
     let node = node.filter(|node| !node.id.is_empty() && !node.cluster.is_empty());
-    let node = node.ok_or_else(|| {
-        Status::invalid_argument("node.id and node.cluster are needed: who is it, of which group?")
-    })?;
+    let node =
+        node.ok_or_else(|| Status::invalid_argument("node.id and node.cluster are required"))?;
     if node.id.len() > MAX_NAME || node.cluster.len() > MAX_NAME {
         let text = format!("node.id and node.cluster may have {MAX_NAME} bytes each");
         return Err(Status::invalid_argument(text));

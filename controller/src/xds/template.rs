@@ -1,7 +1,8 @@
-//! The filter as a file has it (`envoy/filter.json`), to be served with other configurations: module, failure policy and names are the user's.
+//! The filter in a file (`envoy/filter.json`), served with other configurations: module, failure
+//! policy and names are the user's.
 //!
-//! The file is read strictly. A field that is not known here could not be passed on, and a proxy would run something else than what the file
-//! says; so it is an error.
+//! Parsing is strict. serin can't pass on an unknown field, and a proxy would run something else
+//! than the file, so such a field is an error.
 
 use envoy_types::pb::envoy::config::core::v3::{
     AsyncDataSource, BackoffStrategy, DataSource, TypedExtensionConfig, async_data_source,
@@ -19,16 +20,16 @@ use thiserror::Error;
 
 use super::protocol::Resource;
 
-/// The file is not one that can be served.
+/// The file can't be served.
 #[derive(Debug, Error)]
 #[error("{path}: {cause}")]
 pub struct FilterTemplateError {
-    /// The field at fault, such as `resources[0].typed_config.config.vm_config.runtime`.
+    /// The path of the field, such as `resources[0].typed_config.config.vm_config.runtime`.
     path: String,
     cause: serde_json::Error,
 }
 
-/// Everything about the filter but its configuration.
+/// The filter without its configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilterTemplate {
     name: String,
@@ -37,10 +38,10 @@ pub struct FilterTemplate {
 }
 
 impl FilterTemplate {
-    /// Reads a discovery response in JSON with one filter in it, such as `envoy/filter.json`.
+    /// Parses a discovery response in JSON with one filter in it, such as `envoy/filter.json`.
     ///
     /// # Errors
-    /// It is not that, or has a field that `envoy/filter.json` has not.
+    /// The text is not such a response, or has a field that `envoy/filter.json` does not have.
     pub fn parse(json: &[u8]) -> Result<Self, FilterTemplateError> {
         let deserializer = &mut serde_json::Deserializer::from_slice(json);
         let file: File = serde_path_to_error::deserialize(deserializer).map_err(|error| {
@@ -51,7 +52,7 @@ impl FilterTemplate {
         Ok(Self { name, plugin: config.message(), configuration })
     }
 
-    /// By which proxies ask for the filter's configuration.
+    /// The resource name in the proxies' subscriptions.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -63,7 +64,7 @@ impl FilterTemplate {
         &self.configuration
     }
 
-    /// The filter with this configuration, under this version.
+    /// The filter with this configuration and version.
     #[must_use]
     pub fn resource(&self, version: String, configuration: String) -> Resource {
         let configuration = pack_any(StringValue { value: configuration });
@@ -79,7 +80,7 @@ impl FilterTemplate {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    /// Whoever publishes says which version it is.
+    /// The publisher sets the version.
     #[serde(rename = "version_info", default)]
     _version_info: IgnoredAny,
     resources: [Extension; 1],
@@ -177,10 +178,11 @@ enum TextType {
 fn failure_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FailurePolicy, D::Error> {
     let name = String::deserialize(deserializer)?;
     FailurePolicy::from_str_name(&name)
-        .ok_or_else(|| D::Error::custom(format_args!("{name:?} is no failure policy")))
+        .ok_or_else(|| D::Error::custom(format_args!("{name:?} is not a failure policy")))
 }
 
-/// Envoy divides by the milliseconds of it: less than one ends the process, and less than two after rounding may.
+/// Envoy divides by this number of milliseconds: below 1 the process ends, and below 2 it may
+/// after rounding.
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let interval: prost_types::Duration = text.parse().map_err(D::Error::custom)?;
@@ -192,7 +194,7 @@ fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 }
 
 impl Plugin {
-    /// Without the configuration.
+    /// The filter without its configuration.
     fn message(self) -> PluginConfig {
         let Self { name, vm_config: Vm { vm_id, runtime, code }, failure_policy, .. } = self;
         let filename = data_source::Specifier::Filename(code.local.filename);

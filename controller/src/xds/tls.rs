@@ -1,4 +1,4 @@
-//! TLS for the xDS server, from PEM files that are read once, when it starts.
+//! TLS for the xDS server, from PEM files that are read once at the start.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,21 +8,21 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
 use thiserror::Error;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
-/// How long a client may take for the handshake.
+/// Timeout of a client's handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the keys are.
+/// The paths of the PEM files.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The server's certificate, and those that lead from it to its authority's.
+    /// The server's certificate chain.
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
-    /// The authorities by which clients have to be certified. Without it anybody is served.
+    /// The authorities of the clients' certificates. Without it the server accepts every client.
     pub client_ca: Option<PathBuf>,
 }
 
-/// What is wrong with one of the files.
+/// An unusable file.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum TlsError {
@@ -30,14 +30,14 @@ pub enum TlsError {
     Io { path: PathBuf, cause: std::io::Error },
     #[error("{path}: no {what} in PEM format: {cause}")]
     Pem { path: PathBuf, what: &'static str, cause: pem::Error },
-    #[error("{certificate} and {key} are no certificate and its key: {cause}", certificate = certificate.display())]
+    #[error("{certificate} and {key} do not form a pair: {cause}", certificate = certificate.display())]
     Pair { certificate: PathBuf, key: PathBuf, cause: String },
-    #[error("{path}: no authority for clients: {cause}")]
+    #[error("{path}: no usable authority for clients: {cause}")]
     Authority { path: PathBuf, cause: String },
 }
 
 impl TlsFiles {
-    /// The server with these certificates.
+    /// The server configuration with these certificates.
     pub(super) fn secure(&self, server: Server) -> Result<Server, TlsError> {
         let certificate = certificates(&self.certificate)?;
         let key = read(&self.key)?;
@@ -49,7 +49,7 @@ impl TlsFiles {
         let config = ServerTlsConfig::new()
             .identity(Identity::from_pem(certificate, key))
             .timeout(HANDSHAKE_TIMEOUT);
-        // Tried without the clients' authority first, so that it is known whose fault a failure is.
+        // A first attempt without the clients' authority shows which file is at fault.
         let secured =
             server.clone().tls_config(config.clone()).map_err(|error| TlsError::Pair {
                 certificate: self.certificate.clone(),
@@ -64,7 +64,7 @@ impl TlsFiles {
     }
 }
 
-/// The file, which has at least one certificate and none that is broken.
+/// The file, which has at least one certificate and no invalid one.
 fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
     let text = read(path)?;
     let broken = |cause| TlsError::Pem { path: path.to_owned(), what: "certificate", cause };
@@ -77,7 +77,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|cause| TlsError::Io { path: path.to_owned(), cause })
 }
 
-/// tonic's own text does not say what the matter is.
+/// tonic's own text omits the cause.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)

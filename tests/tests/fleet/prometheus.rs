@@ -161,7 +161,7 @@ async fn prometheus_is_stopped_slow_and_garbled() {
         move |event: &serde_json::Value| kind("unreachable")(event) && message(event).contains(what)
     };
     detour.garble(true);
-    rollout.until("garbage", says("answered something that is no result of a query")).await;
+    rollout.until("garbage", says("answered something that is not the result of a query")).await;
     detour.garble(false);
     rollout.until("sound", |event| event["event"] == "unblocked").await;
     prometheus.freeze(true);

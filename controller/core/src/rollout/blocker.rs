@@ -27,7 +27,7 @@ pub enum Blocker {
     },
     NoFilter,
     NotRunning {
-        wanted: Generation,
+        expected: Generation,
         running: Generation,
     },
     WorkersBehind {
@@ -110,9 +110,9 @@ impl fmt::Display for Blocker {
             Self::NoFilter => f.write_str(
                 "Envoy runs no serin filter: check that the listener's http_filters contain it and that its module loaded",
             ),
-            Self::NotRunning { wanted, running } => write!(
+            Self::NotRunning { expected, running } => write!(
                 f,
-                "Envoy runs generation {running} of the split, not {wanted}: check that it reads the file of \
+                "Envoy runs generation {running} of the split, not {expected}: check that it reads the file of \
                  spec.envoy.filterConfig, or that the mesh applies serin's object"
             ),
             Self::WorkersBehind { generation } => {

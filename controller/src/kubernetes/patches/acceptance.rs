@@ -1,7 +1,8 @@
-//! Whether the gateways have taken a route over, by the status that they write into it.
+//! Whether the gateways have accepted a route, by the status that they write into it.
 //!
-//! Each parent of a route (a gateway, or a Service in a mesh) gets a status from each controller that serves it. Only what was said about the
-//! present generation of the object counts: a status of the one before says nothing about the weights just written.
+//! Each parent of a route (a gateway, or a Service in a mesh) gets a status from each controller
+//! that serves it. Only a status of the object's present generation counts: an older one does not
+//! cover the weights just written.
 
 use serde_json::Value;
 
@@ -11,23 +12,23 @@ use super::field::Field;
 /// The conditions that have to be true.
 const CONDITIONS: [&str; 2] = ["Accepted", "ResolvedRefs"];
 
-/// What the parents of a route say about the object as it is.
+/// The parents' state of the present route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
-    /// All have taken it over.
+    /// All parents have accepted it.
     Accepted,
-    /// One has not said anything about it yet.
+    /// A parent has not reported on it yet.
     Waiting {
-        /// Which, and what is missing.
-        why: String,
-    },
-    /// One does not take it, or finds no backend.
-    Refused {
-        /// Its name.
-        parent: String,
-        /// Its word for machines, such as `BackendNotFound`.
+        /// The parent, and the missing condition.
         reason: String,
-        /// Its word for people.
+    },
+    /// A parent rejects it, or finds no backend.
+    Refused {
+        /// The parent's name.
+        parent: String,
+        /// The condition's reason, such as `BackendNotFound`.
+        reason: String,
+        /// The condition's message.
         message: String,
     },
 }
@@ -36,7 +37,7 @@ impl Acceptance {
     /// Reads the status of an HTTPRoute or GRPCRoute.
     ///
     /// # Errors
-    /// The object does not have the form of one; with the path.
+    /// A field has the wrong type; with the path.
     pub fn of(object: &Value) -> Result<Self, FieldError> {
         let object = Field::root(object);
         let metadata = object.required("metadata")?;
@@ -51,15 +52,15 @@ impl Acceptance {
             let parent = ParentRef::of(&parent, namespace)?;
             match parent.acceptance(&statuses, namespace, generation)? {
                 Self::Accepted => {}
-                Self::Waiting { why } => waiting = waiting.or(Some(why)),
+                Self::Waiting { reason } => waiting = waiting.or(Some(reason)),
                 refused @ Self::Refused { .. } => return Ok(refused),
             }
         }
-        Ok(waiting.map_or(Self::Accepted, |reason| Self::Waiting { why: reason }))
+        Ok(waiting.map_or(Self::Accepted, |reason| Self::Waiting { reason }))
     }
 }
 
-/// What a `parentRef` names, with the defaults in place of what it leaves out.
+/// The parent of a `parentRef`, with defaults for absent fields.
 #[derive(PartialEq, Eq)]
 struct ParentRef<'o> {
     group: &'o str,
@@ -83,65 +84,62 @@ impl<'o> ParentRef<'o> {
         })
     }
 
-    /// What this parent's controllers say.
+    /// The state that this parent's controllers report.
     fn acceptance(
         &self,
         statuses: &[Field<'o>],
         namespace: Option<&'o str>,
         generation: u64,
     ) -> Result<Acceptance, FieldError> {
-        let mut waiting =
-            Some(format!("{} has not said anything about the route yet", self.name()));
+        let mut waiting = Some(format!("{} has not reported on the route yet", self.name()));
         for status in statuses {
             if ParentRef::of(&status.required("parentRef")?, namespace)? != *self {
                 continue;
             }
             let conditions = status.get("conditions");
             let conditions = conditions.map_or(Ok(Vec::new()), |list| list.list())?;
-            for wanted in CONDITIONS {
-                match self.condition(wanted, &conditions, generation)? {
+            for name in CONDITIONS {
+                match self.condition(name, &conditions, generation)? {
                     Acceptance::Accepted => {}
                     other => return Ok(other),
                 }
             }
             waiting = None;
         }
-        Ok(waiting.map_or(Acceptance::Accepted, |reason| Acceptance::Waiting { why: reason }))
+        Ok(waiting.map_or(Acceptance::Accepted, |reason| Acceptance::Waiting { reason }))
     }
 
     fn condition(
         &self,
-        wanted: &str,
+        name: &str,
         conditions: &[Field<'o>],
         present: u64,
     ) -> Result<Acceptance, FieldError> {
-        let of_type =
-            |field: &&Field<'_>| field.value.get("type").is_some_and(|name| name == wanted);
+        let parent = self.name();
+        let of_type = |field: &&Field<'_>| field.value.get("type").is_some_and(|it| it == name);
         let Some(condition) = conditions.iter().find(of_type) else {
-            let why = format!("{} has not said {wanted} yet", self.name());
-            return Ok(Acceptance::Waiting { why });
+            return Ok(Acceptance::Waiting {
+                reason: format!("{parent} has not reported {name} yet"),
+            });
         };
         let about = generation(condition, "observedGeneration")?;
         let text = |name| condition.get(name).map_or(Ok(""), |field| field.text());
         let status = condition.required("status")?.text()?;
         Ok(match status {
-            _ if about < present => {
-                let name = self.name();
-                let why = format!(
-                    "{name} has not looked at generation {present} yet ({wanted} is of {about})"
-                );
-                Acceptance::Waiting { why }
-            }
+            _ if about < present => Acceptance::Waiting {
+                reason: format!(
+                    "{parent} has not observed generation {present} yet ({name} is of {about})"
+                ),
+            },
             "True" => Acceptance::Accepted,
             "False" => Acceptance::Refused {
-                parent: self.name(),
+                parent,
                 reason: text("reason")?.to_owned(),
                 message: text("message")?.to_owned(),
             },
-            _ => {
-                let why = format!("{}: {wanted} is {status}: {}", self.name(), text("message")?);
-                Acceptance::Waiting { why }
-            }
+            _ => Acceptance::Waiting {
+                reason: format!("{parent}: {name} is {status}: {}", text("message")?),
+            },
         })
     }
 
@@ -154,7 +152,7 @@ impl<'o> ParentRef<'o> {
     }
 }
 
-/// The number of a version of the object; 0 if absent, which is before the first.
+/// The generation of the object; 0 if absent, which is before the first.
 fn generation(of: &Field<'_>, name: &str) -> Result<u64, FieldError> {
     let Some(field) = of.get(name) else { return Ok(0) };
     field.value.as_u64().ok_or_else(|| field.fault("not a whole number from 0 on"))

@@ -1,6 +1,7 @@
-//! A Deployment: how many replicas it has, and how many it shall have.
+//! A Deployment: its replicas, present and desired.
 //!
-//! The number is written through the subresource `scale`, which grants no right to change the pods.
+//! The number is written through the subresource `scale`, which grants no right to change the
+//! pods.
 
 use serde_json::{Value, json};
 use serin_filter::table::Weight;
@@ -11,24 +12,24 @@ use super::{Edits, FieldError};
 /// The replicas of a Deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replicas {
-    /// How many it is asked to have.
+    /// The desired replicas.
     pub desired: u32,
-    /// How many of those that run what it says are sure to be ready.
+    /// The replicas of the present pod template that are certainly ready.
     pub ready: u32,
 }
 
-/// How many replicas take this share, where the baseline has so many; a preview takes one.
+/// The replicas for this share if the baseline has so many; a preview takes one.
 #[must_use]
 pub fn required_replicas(share: Weight, baseline: u32) -> u32 {
     let ppm = u64::from(share.ppm()) * u64::from(baseline);
-    // No share is more than all of them.
+    // No share exceeds all replicas.
     u32::try_from(ppm.div_ceil(u64::from(Weight::ALL.ppm()))).unwrap_or(baseline).max(1)
 }
 
 /// The replicas of a Deployment as it was read.
 ///
 /// # Errors
-/// The object is none.
+/// The object is not a Deployment.
 pub fn replicas(object: &Value) -> Result<Replicas, FieldError> {
     let root = Field::root(object);
     let desired = root.required("spec")?.get("replicas").map_or(Ok(1), |field| field.number())?;
@@ -39,7 +40,7 @@ pub fn replicas(object: &Value) -> Result<Replicas, FieldError> {
     };
     let (all, updated, ready) =
         (count("replicas")?, count("updatedReplicas")?, count("readyReplicas")?);
-    // Those that are ready may be the ones that run what it said before.
+    // The ready replicas may be those of an older template.
     let ready = ready.saturating_sub(all.saturating_sub(updated));
     let observed = status.as_ref().and_then(|status| status.value.get("observedGeneration"));
     let observed = observed.and_then(Value::as_i64).unwrap_or(0);
@@ -47,31 +48,31 @@ pub fn replicas(object: &Value) -> Result<Replicas, FieldError> {
     Ok(Replicas { desired, ready: if observed < present { 0 } else { ready } })
 }
 
-/// What gives a Deployment, by its `scale`, at least so many replicas.
+/// Raises a Deployment, by its `scale`, to at least so many replicas.
 ///
 /// # Errors
-/// The object is no scale.
+/// The object is not a scale.
 pub fn scale_up(scale: &Value, replicas: u32) -> Result<Edits, FieldError> {
     scale_edits(scale, |present| present.max(replicas))
 }
 
-/// What takes a Deployment all its replicas, by its `scale`.
+/// Scales a Deployment to 0, by its `scale`.
 ///
 /// # Errors
-/// The object is no scale.
+/// The object is not a scale.
 pub fn scale_to_zero(scale: &Value) -> Result<Edits, FieldError> {
     scale_edits(scale, |_| 0)
 }
 
-fn scale_edits(scale: &Value, wanted: impl Fn(u32) -> u32) -> Result<Edits, FieldError> {
+fn scale_edits(scale: &Value, desired: impl Fn(u32) -> u32) -> Result<Edits, FieldError> {
     let root = Field::root(scale);
     let spec = root.required("spec")?;
-    // Of a scale, 0 is not written out.
+    // A scale omits 0.
     let present = spec.get("replicas").map_or(Ok(0), |field| field.number())?;
-    let wanted = wanted(present);
+    let desired = desired(present);
     let mut edits = Edits::of(&root);
-    if wanted != present {
-        edits.add(spec.path.with_trailing_token("replicas"), json!(wanted));
+    if desired != present {
+        edits.add(spec.path.with_trailing_token("replicas"), json!(desired));
     }
     Ok(edits)
 }
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_takes_so_many_of_the_baselines_replicas_and_never_less_than_one() {
+    fn a_share_requires_its_part_of_the_replicas_and_at_least_one() {
         assert_eq!((takes(50, 4), takes(50, 5), takes(1, 100), takes(100, 7)), (2, 3, 1, 7));
         assert_eq!(required_replicas(Weight::from_ppm(1).unwrap(), 10), 1);
         assert_eq!(required_replicas(Weight::from_ppm(500_001).unwrap(), 10), 6);
@@ -102,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn only_replicas_that_run_what_the_deployment_says_are_ready() {
+    fn only_replicas_of_the_present_template_are_ready() {
         let status = |observed: i64, all: u32, updated: u32, ready: u32| json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "readyReplicas": ready});
         assert_eq!(ready(status(2, 3, 3, 3)), 3);
         assert_eq!(ready(status(2, 3, 3, 1)), 1);
-        // Of four, one is an old one: it may be among the three.
+        // One of four is outdated: it may be among the three.
         assert_eq!(ready(status(2, 4, 3, 3)), 2);
         assert_eq!(ready(status(2, 3, 0, 3)), 0);
-        // What it says has been changed since.
+        // The template has changed since.
         assert_eq!(ready(status(1, 3, 3, 3)), 0);
         assert_eq!((ready(json!({})), ready(Value::Null)), (0, 0));
         let one = json!({"spec": {}, "status": {}});
@@ -117,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_deployment_says_where() {
+    fn an_error_has_the_path() {
         let error = replicas(&json!({"spec": {"replicas": "many"}})).unwrap_err().to_string();
         assert_eq!(error, "spec.replicas: not a whole number from 0 on");
         assert_eq!(scale_up(&json!({}), 1).unwrap_err().to_string(), "spec: missing");
     }
 
     #[test]
-    fn replicas_are_only_added_until_all_are_taken() {
+    fn scaling_never_removes_replicas_but_to_zero() {
         let scale = |spec: Value| json!({"metadata": {"resourceVersion": "7"}, "spec": spec});
         let written =
             |edits: Edits, scale: &Value| edits.applied(scale).unwrap()["spec"]["replicas"].clone();
@@ -134,7 +135,7 @@ mod tests {
         assert!(scale_up(&three, 2).unwrap().is_empty());
         assert_eq!(written(scale_to_zero(&three).unwrap(), &three), 0);
         assert!(scale_to_zero(&empty).unwrap().is_empty());
-        // Somebody else was quicker.
+        // Another writer was first.
         let mut changed = three.clone();
         changed["metadata"]["resourceVersion"] = "8".into();
         scale_to_zero(&three).unwrap().applied(&changed).unwrap_err();

@@ -1,4 +1,4 @@
-//! What shall change in an object, and what was read to decide it.
+//! Changes to an object, and the values that they depend on.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{
@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::field::Field;
 
-/// Changes to an object that depend on what was read of it.
+/// Changes to an object that depend on values read from it.
 ///
-/// A server refuses them as a whole (409 or 422) if the object has changed since, even to what it was before: who writes has to
-/// read again and decide again. A late write of a controller that has lost its lease can't undo another's work.
+/// The server rejects them as a whole (409 or 422) if the object has changed since, even if it
+/// changed back: the writer has to read and decide again. So a late write of a controller that has
+/// lost its lease can't undo another's work.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Edits {
-    /// What must still be so.
+    /// The values that have to be unchanged.
     read: Vec<(PointerBuf, Value)>,
     changes: Vec<FieldChange>,
 }
@@ -23,29 +24,29 @@ pub struct Edits {
 struct FieldChange {
     path: PointerBuf,
     value: Value,
-    /// Whether there is nothing yet in its place.
+    /// Whether the place is still empty.
     new: bool,
 }
 
 impl Edits {
-    /// None yet, to an object as it was read: with its `resourceVersion`, if a server gave it one.
+    /// No edits to an object as it was read; depends on its `resourceVersion`, if it has one.
     pub(super) fn of(object: &Field<'_>) -> Self {
         let version = object.get("metadata").and_then(|metadata| metadata.get("resourceVersion"));
         let read = version.map(|field| (field.path, field.value.clone()));
         Self { read: read.into_iter().collect(), changes: Vec::new() }
     }
 
-    /// What was read at a place must still be there.
+    /// The value read at a place has to be unchanged.
     pub(super) fn expect(&mut self, path: PointerBuf, read: Value) {
         self.read.push((path, read));
     }
 
-    /// The value at a place becomes this one.
+    /// Replaces the value at a place.
     pub(super) fn replace(&mut self, path: PointerBuf, value: Value) {
         self.changes.push(FieldChange { path, value, new: false });
     }
 
-    /// A field that was not there, or an entry behind the last one of a list.
+    /// Adds a field, or an entry behind the last one of a list.
     pub(super) fn add(&mut self, path: PointerBuf, value: Value) {
         self.changes.push(FieldChange { path, value, new: true });
     }
@@ -56,7 +57,8 @@ impl Edits {
         self.changes.is_empty()
     }
 
-    /// The edits as a JSON patch (RFC 6902): a `test` for all that was read, then the changes. Empty if there are none.
+    /// The edits as a JSON patch (RFC 6902): a `test` for each value read, then the changes. Empty
+    /// if there are none.
     #[must_use]
     pub fn patch(&self) -> Patch {
         if self.is_empty() {
@@ -75,7 +77,7 @@ impl Edits {
         Patch(tests.chain(changes).collect())
     }
 
-    /// The object with the edits in it.
+    /// The object with the edits applied.
     ///
     /// # Errors
     /// It is not the object that was read.

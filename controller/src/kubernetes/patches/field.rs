@@ -1,11 +1,11 @@
-//! A field of an object together with its place, so that whatever is wrong with it can be named.
+//! A field of an object together with its path, so that an error can name it.
 
 use json_patch::jsonptr::{Pointer, PointerBuf};
 use serde_json::Value;
 use thiserror::Error;
 
-/// What is wrong with a field of an object, and what to do about it. The message begins with the path of the field, such as
-/// `spec.http[0].route`.
+/// A field has an unusable value. The message begins with the path of the field, such as
+/// `spec.http[0].route`, and says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{path}: {problem}")]
 pub struct FieldError {
@@ -26,13 +26,13 @@ impl<'o> Field<'o> {
         Self { path: PointerBuf::new(), value: object }
     }
 
-    /// A field of this one, unless it is not there. To Kubernetes, null is not there.
+    /// A field of this one; `None` if absent. Kubernetes treats null as absent.
     pub(super) fn get(&self, name: &str) -> Option<Self> {
         let value = self.value.get(name).filter(|value| !value.is_null())?;
         Some(Self { path: self.path.with_trailing_token(name), value })
     }
 
-    /// A field of this one that has to be there.
+    /// A required field of this one.
     pub(super) fn required(&self, name: &str) -> Result<Self, FieldError> {
         let missing = || fault(&self.path.with_trailing_token(name), "missing");
         self.get(name).ok_or_else(missing)
@@ -57,7 +57,7 @@ impl<'o> Field<'o> {
         number.ok_or_else(|| self.fault("not a whole number from 0 on"))
     }
 
-    /// Something is wrong with this field.
+    /// An error about this field.
     pub(super) fn fault(&self, problem: impl Into<String>) -> FieldError {
         fault(&self.path, problem)
     }

@@ -1,7 +1,8 @@
 //! Finds the routes of a rollout in an object.
 //!
-//! Istio and the Gateway API have the same structure under two names: an object has a list of routes, a route a list of weighted
-//! entries. A route is the rollout's if it has an entry of each version and no other: serin does not know the share of a third.
+//! Istio and the Gateway API share one structure under two names: an object has a list of routes,
+//! a route a list of weighted entries. A route belongs to the rollout if it has an entry of each
+//! version and no other: serin can't know the share of a third.
 
 use std::fmt::Display;
 
@@ -12,17 +13,17 @@ use super::field::{Field, user_message};
 use super::routes::{RolloutRoute, RolloutRoutes, WEIGHT, WeightEntry};
 use super::{Edits, FieldError};
 
-/// How a kind of object names where a version is reached.
+/// How a kind of object names the destinations of a version.
 pub(super) trait WeightedBackend: Display {
-    /// What comes before the slash in its `apiVersion`.
+    /// The group in its `apiVersion`.
     const GROUP: &'static str;
-    /// Which of the group's kinds have such routes.
+    /// The group's kinds that have such routes.
     const KINDS: &'static [&'static str];
-    /// The field of `spec` that has the routes.
+    /// The field of `spec` with the routes.
     const ROUTES: &'static str;
-    /// The field of a route that has the weighted entries.
+    /// The field of a route with the weighted entries.
     const ENTRIES: &'static str;
-    /// The weight of an entry that says none and is not alone.
+    /// The default weight of an entry among several.
     const DEFAULT_WEIGHT: u32;
 
     /// Whether an entry is this version's, in an object of this namespace.
@@ -39,17 +40,17 @@ pub(super) fn find_routes<T: WeightedBackend>(
     let namespace = object.get("metadata").and_then(|metadata| metadata.get("namespace"));
     let namespace = namespace.map(|field| field.text()).transpose()?;
     let list = object.required("spec")?.required(T::ROUTES)?;
-    let (mut pairs, mut alone) = (Vec::new(), Vec::new());
+    let (mut pairs, mut baseline_only) = (Vec::new(), Vec::new());
     for route in list.list()? {
         let Some(entries) = route.get(T::ENTRIES) else { continue };
         match RouteMatch::of(&entries, versions, namespace)? {
             RouteMatch::Pair(pair) => pairs.push(pair),
-            RouteMatch::Baseline => alone.push(entries),
+            RouteMatch::Baseline => baseline_only.push(entries),
             RouteMatch::Other => {}
         }
     }
     if pairs.is_empty() {
-        return Err(list.fault(no_route_message(versions, &alone)));
+        return Err(list.fault(no_route_message(versions, &baseline_only)));
     }
     Ok(RolloutRoutes { edits: Edits::of(&object), routes: pairs })
 }
@@ -68,12 +69,13 @@ fn check_kind<T: WeightedBackend>(object: &Field<'_>) -> Result<(), FieldError> 
     Ok(())
 }
 
-/// What the entries of a route say about a rollout.
+/// The role of a route in a rollout.
 enum RouteMatch {
     Pair(RolloutRoute),
-    /// Nothing but the baseline.
+    /// It has only the baseline.
     Baseline,
-    /// Somebody else's. A route with the candidate and without the baseline is one for testers.
+    /// It belongs to something else. A route with the candidate and without the baseline is one
+    /// for testers.
     Other,
 }
 
@@ -95,13 +97,14 @@ impl RouteMatch {
             (_, [_, second, ..]) => return Err(duplicate_entry(candidate, second)),
         };
         if first.0 == second.0 {
-            let problem = format!("{baseline} and {candidate} are both this. Name them apart");
+            let problem =
+                format!("{baseline} and {candidate} both match this entry. Use distinct names");
             return Err(first.1.fault(problem));
         }
         let mut entry = list.iter().enumerate();
         if let Some((_, third)) = entry.find(|(index, _)| ![first.0, second.0].contains(index)) {
             return Err(third.fault(format!(
-                "neither {baseline} nor {candidate}: a rollout has two versions. Give the others a route of their own"
+                "neither {baseline} nor {candidate}: a rollout has two versions. Move the others to another route"
             )));
         }
         Ok(Self::Pair(RolloutRoute {
@@ -132,7 +135,7 @@ fn serving<'l, 'o, T: WeightedBackend>(
 }
 
 fn duplicate_entry(version: &impl WeightedBackend, second: &Indexed<'_, '_>) -> FieldError {
-    second.1.fault(format!("{version} is there twice. Make one entry of the two"))
+    second.1.fault(format!("{version} has two entries. Merge them"))
 }
 
 fn weight_entry<T: WeightedBackend>(
@@ -146,16 +149,19 @@ fn weight_entry<T: WeightedBackend>(
     })
 }
 
-/// Why there is nothing to do, and what to do about it.
-fn no_route_message<T: WeightedBackend>(versions: &Versions<T>, alone: &[Field<'_>]) -> String {
+/// Why no route matches, and how to fix it.
+fn no_route_message<T: WeightedBackend>(
+    versions: &Versions<T>,
+    baseline_only: &[Field<'_>],
+) -> String {
     let Versions { baseline, candidate } = versions;
-    match alone.first() {
+    match baseline_only.first() {
         Some(route) => format!(
             "no route has both {baseline} and {candidate}. Add {candidate} to {}, with weight 0",
             user_message(&route.path)
         ),
         None => format!(
-            "no route has both {baseline} and {candidate}. Is this the object, and are these their names in it?"
+            "no route has both {baseline} and {candidate}. Check the object and the names of both versions"
         ),
     }
 }

@@ -1,7 +1,7 @@
 //! The Gateway API's HTTPRoute and GRPCRoute: weights of their rules' backends.
 //!
-//! Only `spec.rules[].backendRefs[].weight` is ever changed. Whether a gateway follows is in the object's status:
-//! [`super::acceptance`].
+//! A patch changes only `spec.rules[].backendRefs[].weight`. The object's status reports whether a
+//! gateway follows: [`super::acceptance`].
 
 use serde_json::Value;
 use serin_core::config::mesh::{Backend, RouteWeights, Versions};
@@ -11,17 +11,18 @@ use super::field::Field;
 use super::find::{WeightedBackend, find_routes};
 use super::{FieldError, RolloutRoutes};
 
-/// The weights by which a candidate gets this share: of 100 if it is a whole percentage, for people read it, or else of the
-/// 1,000,000 that the Gateway API allows.
+/// The weights that give the candidate this share: of 100 for a whole percentage, which reads
+/// well, or else of the 1,000,000 that the Gateway API allows.
 #[must_use]
 pub fn route_weights(candidate: Weight) -> RouteWeights {
     RouteWeights::percent(candidate).unwrap_or_else(|_| RouteWeights::ppm(candidate))
 }
 
-/// The rules of an HTTPRoute or GRPCRoute that are a rollout's.
+/// The rules of an HTTPRoute or GRPCRoute that belong to a rollout.
 ///
 /// # Errors
-/// There is none, or one that has more backends than the two, or the object is none of the Gateway API; with the path.
+/// No rule matches, a rule has a third backend, or the object is not of the Gateway API; with the
+/// path.
 pub fn routes(object: &Value, versions: &Versions<Backend>) -> Result<RolloutRoutes, FieldError> {
     find_routes(object, versions)
 }
@@ -42,6 +43,6 @@ impl WeightedBackend for Backend {
             && text("kind")?.is_none_or(|kind| kind == "Service")
             && entry.required("name")?.text()? == self.name
             && its == ours
-            && self.port.is_none_or(|wanted| port == Some(wanted.into())))
+            && self.port.is_none_or(|expected| port == Some(expected.into())))
     }
 }

@@ -1,4 +1,4 @@
-//! The routes in an object that are a rollout's, and the weights in them.
+//! The routes of a rollout in an object, and their weights.
 
 use std::fmt::{self, Display};
 
@@ -12,20 +12,20 @@ use super::field::user_message;
 
 pub(super) const WEIGHT: &str = "weight";
 
-/// The routes of an object that are a rollout's; at least one.
+/// The routes of a rollout in an object; at least one.
 #[derive(Debug, Clone)]
 pub struct RolloutRoutes {
-    /// What was read of the object besides.
+    /// Other values that were read from the object.
     pub(super) edits: Edits,
     pub(super) routes: Vec<RolloutRoute>,
 }
 
-/// One of them.
+/// One route.
 #[derive(Debug, Clone)]
 pub struct RolloutRoute {
     /// The list of weighted entries.
     pub(super) path: PointerBuf,
-    /// The whole of it, as it was read.
+    /// The list as it was read.
     pub(super) read: Value,
     pub(super) baseline: WeightEntry,
     pub(super) candidate: WeightEntry,
@@ -35,7 +35,7 @@ pub struct RolloutRoute {
 pub(super) struct WeightEntry {
     pub(super) index: usize,
     pub(super) weight: u32,
-    /// Whether the weight is written there.
+    /// Whether the object has the weight.
     pub(super) explicit: bool,
 }
 
@@ -64,7 +64,7 @@ impl RolloutRoute {
         user_message(&self.path)
     }
 
-    /// The share of its requests that the candidate gets now; `None` if no version gets any.
+    /// The candidate's present share of the route's requests; `None` if both weights are 0.
     #[must_use]
     pub fn candidate(&self) -> Option<Weight> {
         self.weights().candidate_weight()
@@ -84,7 +84,7 @@ impl RolloutRoute {
         if self.weights() == shares {
             return;
         }
-        // Every entry counts: one more would make the weights mean something else.
+        // Every entry counts: an additional one would change the meaning of the weights.
         edits.expect(self.path.clone(), self.read.clone());
         let mut weigh = |entry: WeightEntry, weight: u32| {
             let path = self.path.with_trailing_token(entry.index).with_trailing_token(WEIGHT);
@@ -106,7 +106,7 @@ impl RolloutRoutes {
         &self.routes
     }
 
-    /// The candidate's present share, if all routes agree on one.
+    /// The candidate's present share, if all routes agree.
     #[must_use]
     pub fn candidate(&self) -> Option<Weight> {
         let mut shares = self.routes.iter().map(RolloutRoute::candidate);
@@ -114,13 +114,13 @@ impl RolloutRoutes {
         shares.all(|share| share == Some(first)).then_some(first)
     }
 
-    /// Where the weights are not those that serin wrote last.
+    /// The routes whose weights differ from those that serin wrote.
     #[must_use]
     pub fn drift(&self, written: RouteWeights) -> Vec<Drift> {
         self.routes.iter().filter_map(|route| route.drift(written)).collect()
     }
 
-    /// What has to change for the versions to have these shares in every route.
+    /// The edits that give the versions these shares in every route.
     #[must_use]
     pub fn edits(&self, shares: RouteWeights) -> Edits {
         let mut edits = self.edits.clone();

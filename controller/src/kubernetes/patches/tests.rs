@@ -1,4 +1,4 @@
-//! Real-world objects come back with nothing but the rollout's weights changed, as structures and as text.
+//! Patches change only the rollout's weights in real-world objects, as structures and as text.
 
 mod faults;
 mod property;
@@ -14,14 +14,14 @@ fn weight(ppm: u32) -> Weight {
     Weight::from_ppm(ppm).unwrap()
 }
 
-/// The lines that are in one text only, with a sign before them. The comma behind a field is there or not by what follows it.
+/// The lines that are in one text only, with a sign before them. A trailing comma does not count.
 fn difference(before: &Value, after: &Value) -> Vec<String> {
     let text = |value| serde_json::to_string_pretty(value).unwrap();
     let (before, after) = (text(before), text(after));
     let mut rest = before.lines().map(|line| line.trim_end_matches(',')).peekable();
     let mut changed = Vec::new();
     for line in after.lines().map(|line| line.trim_end_matches(',')) {
-        // In these tests a line is changed or added, never moved or taken away.
+        // These tests change or add lines, and never move or remove one.
         if rest.peek() == Some(&line) {
             rest.next();
             continue;
@@ -46,7 +46,7 @@ fn changes(sample: &Sample, percent: u32) -> Vec<String> {
 }
 
 #[test]
-fn nothing_but_weights_changes() {
+fn only_weights_change() {
     let swap =
         |from: u32, to: u32| [format!("- \"weight\": {from}"), format!("+ \"weight\": {to}")];
     let cases = [
@@ -63,13 +63,13 @@ fn nothing_but_weights_changes() {
 }
 
 #[test]
-fn a_weight_that_was_left_out_is_written() {
+fn an_absent_weight_is_written() {
     let expected = ["- \"weight\": 100", "+ \"weight\": 60", "+ \"weight\": 40"];
     assert_eq!(changes(&future(), 40), expected);
 }
 
 #[test]
-fn the_present_split_is_told() {
+fn the_present_split_is_read() {
     let routes = |sample: &Sample| sample.routes(&sample.object()).unwrap();
     assert_eq!(routes(&inventory()).candidate(), Some(weight(100_000)));
     let store = routes(&store());
@@ -92,7 +92,7 @@ fn the_present_split_is_told() {
 }
 
 #[test]
-fn parts_per_million_are_for_the_gateway_api_alone() {
+fn only_the_gateway_api_has_parts_per_million() {
     let fine = weight(2_500);
     assert_eq!(http_route::route_weights(fine).to_string(), "997500 and 2500");
     assert_eq!(http_route::route_weights(weight(250_000)).to_string(), "75 and 25");
@@ -104,7 +104,7 @@ fn parts_per_million_are_for_the_gateway_api_alone() {
 }
 
 #[test]
-fn drift_is_told_by_route() {
+fn drift_is_reported_by_route() {
     let sample = storefront();
     let mut object = sample.object();
     assert_eq!(sample.routes(&object).unwrap().drift(sample.shares(5)), []);
@@ -117,7 +117,7 @@ fn drift_is_told_by_route() {
 }
 
 #[test]
-fn a_patch_fails_on_what_has_changed_since() {
+fn a_patch_fails_after_another_write() {
     let sample = storefront();
     let mut object = sample.object();
     object["metadata"]["resourceVersion"] = "41".into();
@@ -131,6 +131,6 @@ fn a_patch_fails_on_what_has_changed_since() {
     for other in [newer, third] {
         edits.applied(&other).unwrap_err();
     }
-    // Nothing to write asks nothing of the object.
+    // An empty patch tests nothing.
     assert_eq!(sample.routes(&object).unwrap().edits(sample.shares(5)).patch().len(), 0);
 }

@@ -1,7 +1,7 @@
 //! Istio's VirtualService: weights of its HTTP routes, in whole percent.
 //!
-//! Only `spec.http[].route[].weight` is ever changed. TCP and TLS routes carry no request that the filter could tell the outcome of, and a route
-//! that delegates has its destinations in another VirtualService.
+//! A patch changes only `spec.http[].route[].weight`. The filter can't classify requests of TCP
+//! and TLS routes, and a delegating route has its destinations in another VirtualService.
 
 use serde_json::Value;
 use serin_core::config::mesh::{Destination, Versions};
@@ -10,10 +10,11 @@ use super::field::Field;
 use super::find::{WeightedBackend, find_routes};
 use super::{FieldError, RolloutRoutes};
 
-/// The routes of a VirtualService that are a rollout's.
+/// The routes of a VirtualService that belong to a rollout.
 ///
 /// # Errors
-/// There is none, or one that has more destinations than the two, or the object is none that Istio would take; with the path.
+/// No route matches, a route has a third destination, or Istio would reject the object; with the
+/// path.
 pub fn routes(
     object: &Value,
     versions: &Versions<Destination>,
@@ -34,14 +35,15 @@ impl WeightedBackend for Destination {
         let subset = destination.get("subset").map(|subset| subset.text()).transpose()?;
         let port = destination.get("port").and_then(|port| port.get("number"));
         let port = port.map(|port| port.number()).transpose()?;
-        // A client that writes every field writes an empty one for none.
+        // Some clients write an absent field as an empty one.
         Ok(same_host(host, &self.host, namespace)
             && subset.filter(|subset| !subset.is_empty()) == self.subset.as_deref()
-            && self.port.is_none_or(|wanted| port == Some(wanted.into())))
+            && self.port.is_none_or(|expected| port == Some(expected.into())))
     }
 }
 
-/// Whether two names are one host's. Istio completes a name without dots by the namespace of the object that has it.
+/// Whether two names are one host's. Istio completes a name without dots by the namespace of the
+/// object.
 fn same_host(one: &str, other: &str, namespace: Option<&str>) -> bool {
     let completes = |short: &str, full: &str| {
         let rest = full.strip_prefix(short).and_then(|rest| rest.strip_prefix('.'));

@@ -1,9 +1,11 @@
 //! Istio's WasmPlugin: the filter in the proxies of a scope, with its configuration.
 //!
-//! Istio makes a protobuf `Struct` of `pluginConfig` and hands it to the filter as JSON again: the same text but for the order of fields, and with
-//! every number as a double. So a generation may not pass 2^53.
+//! Istio converts `pluginConfig` to a protobuf `Struct`, and passes it to the filter as JSON
+//! again: the order of fields may change, and every number is a double. So a generation may not
+//! exceed 2^53.
 //!
-//! The object is made once; after that only `spec.pluginConfig` is ever changed. What users add to it (a checksum, a pull secret, ports) stays.
+//! After the creation, a patch changes only `spec.pluginConfig`. The user's additions (a checksum,
+//! a pull secret, ports) stay.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +18,14 @@ use super::field::Field;
 use super::{Edits, FieldError};
 
 const API_VERSION: &str = "extensions.istio.io/v1alpha1";
-/// The schemes of addresses that Istio gets a module from. Without one, `oci` is meant.
+/// The schemes of Istio's module addresses. The default is `oci`.
 const SCHEMES: [&str; 4] = ["http", "https", "oci", "file"];
-/// The annotation that tells which generation of each rollout a plugin carries.
+/// The annotation with the generation of each rollout in a plugin.
 const GENERATIONS_ANNOTATION: &str = "serin.dev/carried";
-/// The greatest whole number up to which a double tells all from their neighbours.
+/// The greatest integer up to which a double is exact.
 const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
-/// Why there is no plugin to be written.
+/// A plugin that can't be written.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum PluginError {
@@ -32,44 +34,44 @@ pub enum PluginError {
     #[error("spec.pluginConfig: {0}")]
     Config(#[from] ConfigError),
     #[error(
-        "spec.pluginConfig.generation: {0} is more than the {MAX_EXACT_INTEGER} that Istio hands on exactly"
+        "spec.pluginConfig.generation: {0} is more than the {MAX_EXACT_INTEGER} that Istio passes on exactly"
     )]
     Generation(u64),
     #[error("spec.url: {0:?} is not an address such as oci://registry.example/serin:1.0.0")]
     Url(String),
     #[error(
-        "spec.selector.matchLabels: {0:?} is not a label; patterns are not allowed, nor an empty name"
+        "spec.selector.matchLabels: {0:?} is not a label; patterns and empty names are not allowed"
     )]
     Label(String),
 }
 
-/// A plugin as it is made the first time.
+/// A plugin to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WasmPlugin {
     /// Its name.
     pub name: String,
-    /// Its namespace. In Istio's root namespace it is every namespace's.
+    /// Its namespace. A plugin in Istio's root namespace applies to every namespace.
     pub namespace: String,
-    /// Where the module is: `oci://`, `https://`, `http://` or `file://`.
+    /// The module's address: `oci://`, `https://`, `http://` or `file://`.
     pub url: String,
-    /// The labels of the pods whose sidecars and gateways load it; all pods of the namespace if empty. It acts on the requests that
-    /// they send: there the version is chosen.
+    /// The labels of the pods whose sidecars and gateways load it; all pods of the namespace if
+    /// empty. The filter chooses the version of the requests that these pods send.
     pub labels: BTreeMap<String, String>,
-    /// Where among the filters it stands; before the router if absent.
+    /// The phase in the filter chain; before the router if absent.
     pub phase: Option<PluginPhase>,
     /// The order among plugins of one phase: the highest first.
     pub priority: Option<i32>,
 }
 
-/// Where among a proxy's filters a plugin stands.
+/// A phase of a proxy's filter chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum PluginPhase {
-    /// Before those that authenticate.
+    /// Before authentication.
     Authn,
-    /// After those, before those that authorize.
+    /// After authentication, before authorization.
     Authz,
-    /// After those, before Istio's statistics.
+    /// After authorization, before Istio's statistics.
     Stats,
 }
 
@@ -77,13 +79,13 @@ impl WasmPlugin {
     /// The object to be created, with this configuration.
     ///
     /// # Errors
-    /// The filter would refuse the configuration, or Istio the object.
+    /// The filter would reject the configuration, or Istio the object.
     pub fn object(&self, config: &wire::Config) -> Result<Value, PluginError> {
         let mut spec = Map::new();
         let mut put = |name: &str, value| spec.insert(name.to_owned(), value);
         put("url", self.checked_url()?.into());
-        // Where the tag is `latest`, Istio's default is to fetch the module again at each change of the object: no weight would change, nor
-        // be taken back, without the registry.
+        // With the tag `latest`, Istio fetches the module at each change of the object by default:
+        // without the registry no weight could change or roll back.
         put("imagePullPolicy", "IfNotPresent".into());
         check_labels(&self.labels)?;
         if !self.labels.is_empty() {
@@ -96,7 +98,7 @@ impl WasmPlugin {
         if let Some(priority) = self.priority {
             put("priority", priority.into());
         }
-        // Istio's default answers 503 for good once a proxy can't get the module, or the module fails.
+        // By default Istio answers 503 once a proxy can't get the module, or the module fails.
         put("failStrategy", "FAIL_OPEN".into());
         put("pluginConfig", plugin_config(config)?);
         Ok(json!({
@@ -118,10 +120,10 @@ impl WasmPlugin {
     }
 }
 
-/// The filter's configuration in a plugin, as it was written last.
+/// The last written filter configuration in a plugin.
 ///
 /// # Errors
-/// The object is no WasmPlugin, or its configuration is not one of serin's.
+/// The object is not a WasmPlugin, or its configuration is not serin's.
 pub fn config(object: &Value) -> Result<wire::Config, PluginError> {
     let field = present(&Field::root(object))?;
     let config: wire::Config =
@@ -130,39 +132,39 @@ pub fn config(object: &Value) -> Result<wire::Config, PluginError> {
     Ok(config)
 }
 
-/// What has to change for a plugin to have this configuration.
+/// The edits that give a plugin this configuration.
 ///
 /// # Errors
-/// The object is no WasmPlugin of serin's, or the filter would refuse the configuration.
+/// The object is not serin's WasmPlugin, or the filter would reject the configuration.
 pub fn edits(object: &Value, config: &wire::Config) -> Result<Edits, PluginError> {
     let object = Field::root(object);
     let present = present(&object)?;
-    let wanted = plugin_config(config)?;
+    let desired = plugin_config(config)?;
     let mut edits = Edits::of(&object);
-    if *present.value != wanted {
+    if *present.value != desired {
         edits.expect(present.path.clone(), present.value.clone());
-        edits.replace(present.path, wanted);
+        edits.replace(present.path, desired);
     }
     Ok(edits)
 }
 
-/// Which generations it says that it carries.
+/// The generations in its annotation.
 #[must_use]
 pub fn generations_annotation(object: &Value) -> Option<&str> {
     object.get("metadata")?.get("annotations")?.get(GENERATIONS_ANNOTATION)?.as_str()
 }
 
-/// What has to change for a plugin to have this configuration, and to say that it carries these generations.
+/// The edits that give a plugin this configuration and these generations.
 ///
 /// # Errors
-/// As of [`edits`].
+/// The same as of [`edits`].
 pub fn with_generations(
     object: &Value,
     config: &wire::Config,
-    says: &str,
+    generations: &str,
 ) -> Result<Edits, PluginError> {
     let mut edits = edits(object, config)?;
-    if generations_annotation(object) == Some(says) {
+    if generations_annotation(object) == Some(generations) {
         return Ok(edits);
     }
     let metadata = Field::root(object).required("metadata")?;
@@ -170,13 +172,13 @@ pub fn with_generations(
         Some(annotations) => {
             let place = annotations.path.with_trailing_token(GENERATIONS_ANNOTATION);
             match generations_annotation(object) {
-                Some(_) => edits.replace(place, says.into()),
-                None => edits.add(place, says.into()),
+                Some(_) => edits.replace(place, generations.into()),
+                None => edits.add(place, generations.into()),
             }
         }
         None => {
             let place = metadata.path.with_trailing_token("annotations");
-            edits.add(place, json!({ GENERATIONS_ANNOTATION: says }));
+            edits.add(place, json!({ GENERATIONS_ANNOTATION: generations }));
         }
     }
     Ok(edits)
@@ -198,7 +200,7 @@ fn plugin_config(config: &wire::Config) -> Result<Value, PluginError> {
     Ok(serde_json::to_value(config).map_err(ConfigError::from)?)
 }
 
-/// What Istio's own rules say about labels, which API servers before 1.25 don't check.
+/// Istio's rules for labels, which API servers before 1.25 do not check.
 fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), PluginError> {
     let wrong = |(name, value): &(&String, &String)| {
         name.is_empty() || name.contains('*') || value.contains('*')

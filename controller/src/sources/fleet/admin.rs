@@ -14,16 +14,16 @@ use tokio::time::timeout;
 
 use crate::http::root_cause;
 
-/// A request that was not answered for this long never will be.
+/// A request without an answer for this long counts as lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A page is as long as there are services; longer than this it is none. In bytes.
+/// The size limit of a page, in bytes.
 const MAX_PAGE_BYTES: usize = 64 << 20;
 
-/// What of a page is read at once, in bytes. Each connection has so much; pages are longer.
+/// The size of a read from the connection, in bytes. Pages are longer.
 const READ_BUFFER_BYTES: usize = 8 << 10;
 
-/// Why a page could not be read.
+/// The error of a read of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum ScrapeError {
@@ -36,7 +36,7 @@ pub enum ScrapeError {
 }
 
 impl ScrapeError {
-    /// The same as a sentence about the proxy at this address.
+    /// The error as a sentence about the proxy at this address.
     #[must_use]
     pub fn of(&self, address: &str) -> String {
         let interface = format!("Envoy's admin interface at {address}");
@@ -51,27 +51,27 @@ impl ScrapeError {
 /// A page.
 #[derive(Debug)]
 pub(crate) struct AdminResponse {
-    /// When it was made, by the proxy's clock, in the form of HTTP.
+    /// The proxy's `date` header.
     pub(crate) date: Option<String>,
-    /// What is on it.
+    /// The body.
     pub(crate) body: Vec<u8>,
 }
 
 /// The admin interface of one proxy.
 ///
-/// Of what a controller does for a fleet most is to read pages, so this has nothing between it and the connection: no pool, no redirects, no
-/// address to be parsed for each page. The connection is kept from one page to the next.
+/// A controller of a fleet mostly reads pages, so this client has no pool, no redirects, and no
+/// address to parse per page. It keeps the connection between pages.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
-    /// Host and port, as the address has them.
+    /// Host and port of the address.
     authority: String,
     connection: Option<SendRequest<Empty<Bytes>>>,
-    /// How long the last page was.
+    /// Length of the last page.
     length: usize,
 }
 
 impl AdminClient {
-    /// That at this base address, such as `http://127.0.0.1:9901`. Nobody is asked yet.
+    /// The interface at this base address, such as `http://127.0.0.1:9901`. Does not connect yet.
     #[must_use]
     pub(crate) fn at(address: &str) -> Self {
         let authority = address.trim_start_matches("http://").trim_end_matches('/');
@@ -81,7 +81,7 @@ impl AdminClient {
     /// Reads the page at this path.
     ///
     /// # Errors
-    /// The interface can't be reached, is late, or answers something else.
+    /// The interface can't be reached, is late, or answers with something else.
     pub(crate) async fn fetch(&mut self, path: &str) -> Result<AdminResponse, ScrapeError> {
         match timeout(TIMEOUT, self.read(path)).await {
             Ok(answer) => answer,
@@ -90,11 +90,11 @@ impl AdminClient {
     }
 
     async fn read(&mut self, path: &str) -> Result<AdminResponse, ScrapeError> {
-        // Until the page has been read to its end, nothing else can be asked on its connection.
+        // The connection serves nothing else until the page has been read to its end.
         if let Some(mut kept) = self.connection.take()
             && kept.ready().await.is_ok()
         {
-            // What the proxy closed meanwhile says nothing about the proxy.
+            // A connection that the proxy has closed is no evidence about the proxy.
             if let Ok(answer) = kept.send_request(self.request(path)?).await {
                 return self.page(kept, answer).await;
             }
@@ -111,7 +111,7 @@ impl AdminClient {
         builder.read_buf_exact_size(Some(READ_BUFFER_BYTES));
         let (send, connection) =
             builder.handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
-        // It ends with the sender; a pending response gets the error.
+        // The task ends with the sender; a pending response gets the error.
         tokio::spawn(connection);
         Ok(send)
     }
@@ -135,7 +135,9 @@ impl AdminClient {
         while let Some(frame) = answer.frame().await {
             let Ok(chunk) = frame.map_err(unreachable)?.into_data() else { continue };
             if body.len() + chunk.len() > MAX_PAGE_BYTES {
-                return Err(ScrapeError::InvalidResponse("with more than any page has".to_owned()));
+                return Err(ScrapeError::InvalidResponse(
+                    "with more than the limit of a page".to_owned(),
+                ));
             }
             body.extend_from_slice(&chunk);
         }
@@ -159,7 +161,8 @@ mod tests {
 
     use super::*;
 
-    /// Serves so many pages on each connection, and then closes it without a word. Gives its address and how many there were.
+    /// A server that closes each connection silently after so many pages. Returns its address and
+    /// the number of connections.
     async fn serve(pages: usize) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
@@ -191,13 +194,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_is_kept_for_as_long_as_the_proxy_keeps_it() {
+    async fn a_connection_lives_until_the_proxy_closes_it() {
         assert_eq!(connections_for(10, usize::MAX).await, 1);
         assert_eq!(connections_for(6, 2).await, 3);
     }
 
     #[tokio::test]
-    async fn a_page_that_is_not_read_to_its_end_takes_its_connection_with_it() {
+    async fn an_unfinished_page_closes_its_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut admin = AdminClient::at(&format!("http://{}", listener.local_addr().unwrap()));
         tokio::spawn(async move {

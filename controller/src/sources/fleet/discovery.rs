@@ -1,4 +1,4 @@
-//! Which proxies there are.
+//! Discovery of proxies.
 
 mod dns;
 mod file;
@@ -15,16 +15,16 @@ use self::file::FileDiscovery;
 /// A proxy's admin interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyEndpoint {
-    /// What the proxy is called.
+    /// The proxy's name.
     pub name: ProxyName,
     /// Base address, such as `http://10.0.0.7:9901`.
     pub address: String,
 }
 
-/// A list of proxies, no two of one name.
+/// A list of proxies with distinct names.
 pub type ProxyEndpoints = Arc<[ProxyEndpoint]>;
 
-/// Knows the proxies, and follows changes.
+/// Discovers proxies, and follows changes.
 #[derive(Debug)]
 pub struct ProxyDiscovery(DiscoverySource);
 
@@ -41,7 +41,7 @@ enum DiscoverySource {
 pub struct ProxyList {
     /// The list.
     pub proxies: Vec<ProxyEndpoint>,
-    /// What keeps it from being renewed, if anything does.
+    /// The problem that keeps the list from being renewed, if any.
     pub warning: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl ProxyDiscovery {
         Self(DiscoverySource::Watched { proxies: ProxyEndpoints::from([]), changes })
     }
 
-    /// A discovery that has not looked yet.
+    /// A discovery that has not run yet.
     #[must_use]
     pub fn new(discovery: DiscoveryConfig) -> Self {
         Self(match discovery {
@@ -70,9 +70,9 @@ impl ProxyDiscovery {
         })
     }
 
-    /// Follows what has changed. What keeps it from that, if anything does: then the last list is still in force.
+    /// Updates the list. Returns the problem, if any; then the last list stays in force.
     ///
-    /// To drop the future before it ends loses nothing.
+    /// Cancel-safe.
     pub async fn refresh(&mut self) -> Option<String> {
         match &mut self.0 {
             DiscoverySource::Static(_) => None,
@@ -96,7 +96,7 @@ impl ProxyDiscovery {
         }
     }
 
-    /// The proxies. It is the same list, and not only an equal one, until something has changed.
+    /// The proxies. The list is the same `Arc` until it changes.
     #[must_use]
     pub fn proxies(&self) -> &ProxyEndpoints {
         match &self.0 {
@@ -108,12 +108,12 @@ impl ProxyDiscovery {
     }
 }
 
-/// A proxy that is called by its address.
+/// A proxy named by its address.
 fn at(address: &str) -> ProxyEndpoint {
     ProxyEndpoint { name: ProxyName::from(address), address: format!("http://{address}") }
 }
 
-/// These by name, each once.
+/// The proxies sorted by name, without duplicates.
 fn listed(proxies: impl Iterator<Item = ProxyEndpoint>) -> ProxyEndpoints {
     let mut proxies: Vec<_> = proxies.collect();
     proxies.sort_by(|one, other| one.name.cmp(&other.name));

@@ -1,8 +1,10 @@
-//! The filter's statistics as an Envoy shows them to Prometheus.
+//! The filter's statistics in Envoy's page for Prometheus.
 //!
-//! Where its admin interface is out of reach, as in a pod of Istio, this page is not: it is served on a port of its own. Envoy has no labels for
-//! what a filter counts unless its bootstrap says so, which takes a restart of every pod; without that the page has the whole name, with
-//! `_` for all that Prometheus does not allow in one. That can't be read back, but the names to look for are known.
+//! The page has a port of its own, so it is reachable where the admin interface is not, as in a
+//! pod of Istio. Without tag rules in the bootstrap, which take a restart of every pod, Envoy has
+//! no labels for the filter's statistics: the page has the whole name, with `_` for each character
+//! that Prometheus does not allow. The name can't be parsed back, but the names to look up are
+//! known.
 
 use std::collections::HashMap;
 
@@ -13,16 +15,16 @@ use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::stat::{self, SliceStat, Stat};
 use serin_filter::table::BUCKETS;
 
-/// Where the page is, below the base address.
+/// Path of the page, below the base address.
 pub(super) const PATH: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 
-/// The values on a page by the name of the statistic; those with labels summed up.
+/// The values on a page by the name of the statistic; series with labels are summed.
 pub type MetricValues = HashMap<String, u64>;
 
-/// Reads a page.
+/// Parses a page.
 ///
 /// # Errors
-/// It has a line that is none of the format.
+/// A line is not in the format.
 pub(super) fn parse(text: &[u8]) -> Result<MetricValues, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let mut values = MetricValues::new();
@@ -30,7 +32,8 @@ pub(super) fn parse(text: &[u8]) -> Result<MetricValues, String> {
         if line.starts_with('#') {
             continue;
         }
-        let wrong = || format!("{:?} is no statistic", line.chars().take(80).collect::<String>());
+        let wrong =
+            || format!("{:?} is not a statistic", line.chars().take(80).collect::<String>());
         let (series, value) = line.rsplit_once(' ').ok_or_else(wrong)?;
         let value: f64 = value.parse().map_err(|_| wrong())?;
         let name = series.split('{').next().unwrap_or(series);
@@ -46,7 +49,7 @@ pub(super) fn parse(text: &[u8]) -> Result<MetricValues, String> {
     Ok(values)
 }
 
-/// The names on the page of what the filter counts of one service.
+/// The names of one service's statistics on the page.
 #[derive(Debug)]
 pub struct MetricIndex {
     counters: Vec<(String, VersionName, Stat)>,
@@ -55,7 +58,7 @@ pub struct MetricIndex {
 }
 
 impl MetricIndex {
-    /// Those of a rollout's versions, and of the slices that it watches.
+    /// The names of a rollout's versions, and of the slices of its A/A test.
     #[must_use]
     pub fn new(selector: &SeriesSelector) -> Self {
         let SeriesSelector { service, versions, slices } = selector;
@@ -77,7 +80,7 @@ impl MetricIndex {
         Self { counters: counters.collect(), tripped: tripped.into(), slices: watched.collect() }
     }
 
-    /// What a page says of the service.
+    /// The service's statistics on a page.
     #[must_use]
     pub fn snapshot(&self, values: &MetricValues) -> Snapshot {
         let value = |name: &str| values.get(name).copied();
@@ -106,7 +109,7 @@ impl MetricIndex {
     }
 }
 
-/// The names of all slices by one salt.
+/// The names of all slices of one salt.
 fn watched(
     service: &ServiceName,
     salt: u32,
@@ -156,7 +159,7 @@ serin_service___shop___version___v1___requests{pod=\"a\"} 2
     }
 
     #[test]
-    fn what_is_no_page_is_refused() {
+    fn an_invalid_page_is_rejected() {
         for text in ["<html>", "serin_ticks{}", "serin_ticks{} many", "{\"stats\": []} 1"] {
             parse(text.as_bytes()).unwrap_err();
         }

@@ -1,4 +1,4 @@
-//! The statistics page of one Envoy: read once, for all services whose rollouts want it.
+//! The statistics page of one Envoy: read once for all services.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -9,16 +9,16 @@ use serin_core::observation::{Counters, SliceCounts, Snapshot};
 use serin_filter::names::{Generation, ServiceName, VersionName};
 use serin_filter::stat::{self, SliceStat, Stat};
 
-/// Where the page is, below the base address of the admin interface. Statistics that were never used are zero.
+/// Path of the page, below the base address of the admin interface. Unused statistics are zero.
 pub(super) const PATH: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.)";
 
-/// What Envoy puts before the name of each statistic that a filter defines.
+/// Envoy's prefix of each statistic that a filter defines.
 const CUSTOM_STAT_PREFIX: &str = "wasmcustom.";
 
-/// What Envoy puts before the statistics about following a filter's configuration.
+/// Envoy's prefix of the statistics about the delivery of a filter's configuration.
 const CONFIG_DISCOVERY_PREFIX: &str = "extension_config_discovery.http_filter.";
 
-/// What ends the names of those that count refused configurations.
+/// The suffix of the statistics that count rejected configurations.
 const REJECTION_COUNTERS: [&str; 3] = ["config_fail", "update_rejected", "update_failure"];
 
 /// The filter's statistics at one proxy.
@@ -28,7 +28,7 @@ pub struct AdminPage {
     started: u64,
     ticks: u64,
     ticks_behind: u64,
-    /// Refused configurations by the name that the filter's configuration has.
+    /// Rejected configurations by the name of the filter's configuration.
     rejections: HashMap<String, u64>,
     services: HashMap<String, ServiceStats>,
 }
@@ -46,7 +46,7 @@ struct RawStats<'p> {
     stats: Vec<RawStat<'p>>,
 }
 
-/// The page has histograms too, without a name; they are none of the filter's.
+/// Histograms, which have no name here, are not the filter's.
 #[derive(serde::Deserialize)]
 struct RawStat<'p> {
     #[serde(borrow, default)]
@@ -55,17 +55,17 @@ struct RawStat<'p> {
     value: StatValue,
 }
 
-/// The value of a counter or a gauge, if it is one.
+/// The value of a counter or a gauge.
 #[derive(Default)]
 struct StatValue(Option<u64>);
 
 impl AdminPage {
-    /// Reads the page.
+    /// Parses the page.
     ///
     /// # Errors
-    /// It is not a list of statistics.
+    /// The page is not a list of statistics.
     pub fn parse(text: &[u8]) -> Result<Self, serde_json::Error> {
-        // Looked through once, and not each name by itself.
+        // One search over the page instead of one per name.
         let text = std::str::from_utf8(text).map_err(serde::de::Error::custom)?;
         let stats: RawStats = serde_json::from_str(text)?;
         let mut page = Self::default();
@@ -114,7 +114,8 @@ impl AdminPage {
         self.services.entry(name.to_owned()).or_default()
     }
 
-    /// What the page says of one service, whose filter's configuration has this name in the listener's `config_discovery`.
+    /// The snapshot of one service, whose filter's configuration has this name in the listener's
+    /// `config_discovery`.
     #[must_use]
     pub fn snapshot(&self, service: &ServiceName, filter: &str) -> Snapshot {
         let of_service = self.services.get(service.as_str());
@@ -132,7 +133,8 @@ impl AdminPage {
 }
 
 impl ServiceStats {
-    /// The counters of a version; `None` if that is no name of one. Few enough to be looked through.
+    /// The counters of a version; `None` if its name is invalid. A linear search: there are few
+    /// versions.
     fn version(&mut self, name: &str) -> Option<&mut Counters> {
         let known = self.versions.iter().position(|(version, _)| version.as_str() == name);
         let place = match known {
@@ -215,12 +217,12 @@ mod tests {
             (cart.rejections, cart.versions.len(), cart.generation),
             (9, 1, Some(Generation(7)))
         );
-        let nobody = page.snapshot(&"nobody".parse().unwrap(), "nothing");
-        assert_eq!((nobody.rejections, nobody.versions.len(), nobody.ticks), (0, 0, 90));
+        let unknown = page.snapshot(&"unknown".parse().unwrap(), "nothing");
+        assert_eq!((unknown.rejections, unknown.versions.len(), unknown.ticks), (0, 0, 90));
     }
 
     #[test]
-    fn what_is_no_page_is_refused() {
+    fn an_invalid_page_is_rejected() {
         for text in ["", "<html>", "[]", "{}", r#"{"stats": [{"name": 3}]}"#, r#"{"stats": 7}"#] {
             assert!(AdminPage::parse(text.as_bytes()).is_err(), "{text}");
         }

@@ -1,7 +1,8 @@
-//! Reads the statistics pages of many Envoys, each once for all rollouts that want it at about the same time.
+//! Reads the statistics pages of many Envoys, each once for all rollouts that need it at about the
+//! same time.
 //!
-//! A reading goes on in the background whoever waits for it, so a proxy that hangs holds up nobody for longer than he is willing to
-//! wait, and never has more than one request to answer.
+//! A scrape runs in the background. A proxy that hangs delays a poll no longer than the poll's
+//! timeout, and never has more than one pending request.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,34 +15,34 @@ use super::admin::{AdminClient, ScrapeError};
 use super::exposition::{self, MetricValues};
 use super::page::{self, AdminPage};
 
-/// How long a proxy may take to answer that has answered before. Envoy's admin interface runs in its main thread and is quick even under
-/// load.
+/// Timeout for a proxy that answered the last time. Envoy's admin interface runs in its main
+/// thread and is quick even under load.
 pub const SCRAPE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a proxy is waited for that has not answered last time: enough for one that is well again.
+/// Timeout for a proxy that did not answer the last time: enough for one that has recovered.
 pub const RECOVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How often the page is read for one reading at the most.
+/// The most reads of the page in one scrape.
 const MAX_READS: usize = 8;
 
-/// What came of reading a page.
+/// The result of a scrape.
 pub(super) type ScrapeResult = Result<Arc<StatsPage>, ScrapeError>;
 
-/// What a proxy shows, by where it is asked.
+/// A parsed page, by its format.
 #[derive(Debug)]
 pub enum StatsPage {
-    /// By its admin interface.
+    /// The admin interface's format.
     Admin(AdminPage),
-    /// As Prometheus sees it.
+    /// The format for Prometheus.
     Exposition(MetricValues),
 }
 
-/// Where a proxy is asked.
+/// The format to request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatsFormat {
-    /// At its admin interface.
+    /// The admin interface's format.
     Admin,
-    /// At the page for Prometheus.
+    /// The format for Prometheus.
     Exposition,
 }
 
@@ -63,7 +64,7 @@ impl StatsFormat {
     }
 }
 
-/// Reads pages. Clones share what they read.
+/// Reads pages. Clones share the results.
 #[derive(Debug, Clone, Default)]
 pub struct Scraper(Arc<Mutex<ScrapeTargets>>);
 
@@ -73,18 +74,18 @@ type ScrapeTargets = HashMap<(String, StatsFormat), Weak<ScrapeTarget>>;
 /// An Envoy's statistics.
 #[derive(Debug)]
 pub struct ScrapeTarget {
-    /// Whoever reads has it; no two do at a time.
+    /// The running scrape holds it, so that scrapes do not overlap.
     admin: Arc<AsyncMutex<AdminClient>>,
     format: StatsFormat,
     last: Mutex<Option<LastScrape>>,
 }
 
-/// The last reading, which may be under way.
+/// The last scrape, which may be under way.
 #[derive(Debug)]
 struct LastScrape {
     began: Instant,
     page: watch::Receiver<Option<ScrapeResult>>,
-    /// Whether the one before was answered, if there was one.
+    /// Whether the previous scrape succeeded, if there was one.
     previous_succeeded: bool,
 }
 
@@ -97,7 +98,7 @@ pub struct PendingScrape {
 }
 
 impl Scraper {
-    /// The statistics at `address`, such as `http://127.0.0.1:9901`. Whoever asks for the same shares the pages.
+    /// The statistics at `address`, such as `http://127.0.0.1:9901`. Equal addresses share pages.
     #[must_use]
     pub fn target(&self, address: &str, format: StatsFormat) -> Arc<ScrapeTarget> {
         let key = (address.trim_end_matches('/').to_owned(), format);
@@ -120,7 +121,8 @@ impl Scraper {
 }
 
 impl ScrapeTarget {
-    /// Has the page read, unless it is being read already or was read after `fresh`. Does not wait for it.
+    /// Starts a scrape, unless one is under way or the last one began after `fresh`. Does not wait
+    /// for it.
     pub fn read(&self, fresh: Instant) -> PendingScrape {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,15 +131,15 @@ impl ScrapeTarget {
             Some(read) => (Some(read.page.borrow().as_ref().map(Result::is_ok)), read.began),
         };
         let previous_succeeded = match (&*last, state) {
-            // Somebody is waiting for it, or has waited.
+            // A poll waits for it, or has waited.
             (Some(read), Some(None)) => return PendingScrape::new(read, now),
             (Some(read), Some(Some(_))) if began >= fresh => return PendingScrape::new(read, now),
             (_, state) => state.flatten().unwrap_or(true),
         };
         let (done, page) = watch::channel(None);
-        let (admin, form) = (self.admin.clone(), self.format);
+        let (admin, format) = (self.admin.clone(), self.format);
         tokio::spawn(async move {
-            let scraped = scrape(&mut *admin.lock().await, form).await;
+            let scraped = scrape(&mut *admin.lock().await, format).await;
             done.send_replace(Some(scraped.map(Arc::new)));
         });
         let read = LastScrape { began: now, page, previous_succeeded };
@@ -156,32 +158,33 @@ impl PendingScrape {
         Self { page: read.page.clone(), deadline, timeout }
     }
 
-    /// Waits for the page, but not beyond its deadline.
+    /// Waits for the page, at most until its deadline.
     ///
     /// # Errors
-    /// The proxy can't be reached, is late, or answers something else.
+    /// The proxy can't be reached, is late, or answers with something else.
     pub async fn page(mut self) -> ScrapeResult {
         match timeout_at(self.deadline, self.page.wait_for(Option::is_some)).await {
             Ok(Ok(page)) => page.clone().unwrap_or(Err(ScrapeError::Timeout(self.timeout))),
-            // The task that reads was ended with the runtime.
-            Ok(Err(_)) => Err(ScrapeError::Unreachable("the reading was given up".to_owned())),
+            // The runtime ended the task.
+            Ok(Err(_)) => Err(ScrapeError::Unreachable("the runtime ended the scrape".to_owned())),
             Err(_) => Err(ScrapeError::Timeout(self.timeout)),
         }
     }
 }
 
-/// Reads the statistics, all as of one moment: workers add to them while the page is written, and a request that is counted while its
-/// latency is not would look slow. So the page is read until two readings agree; a proxy that is never still is taken as last read.
-async fn scrape(admin: &mut AdminClient, form: StatsFormat) -> Result<StatsPage, ScrapeError> {
-    let mut last = admin.fetch(form.path()).await?.body;
+/// Reads consistent statistics. Workers update counters while Envoy writes the page, and a request
+/// counted without its latency would look slow. So the page is read until two reads agree; for a
+/// proxy that never pauses, the last read counts.
+async fn scrape(admin: &mut AdminClient, format: StatsFormat) -> Result<StatsPage, ScrapeError> {
+    let mut last = admin.fetch(format.path()).await?.body;
     for _ in 1..MAX_READS {
-        let next = admin.fetch(form.path()).await?.body;
+        let next = admin.fetch(format.path()).await?.body;
         if next == last {
             break;
         }
         last = next;
     }
-    form.parse(&last).map_err(|error| {
+    format.parse(&last).map_err(|error| {
         ScrapeError::InvalidResponse(format!("something that is not a list of statistics: {error}"))
     })
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::*;
 
-/// An Envoy that has counted so many requests, and answers unless it is frozen.
+/// A fake Envoy that has counted these requests, and answers unless it is frozen.
 #[derive(Clone, Default)]
 struct Fake {
     requests: Arc<AtomicU64>,
@@ -17,7 +17,7 @@ struct Fake {
 }
 
 impl Fake {
-    /// Starts it, and gives its address.
+    /// Starts it; returns its address.
     async fn serve(&self) -> String {
         let fake = self.clone();
         let page = move || {
@@ -51,31 +51,31 @@ fn fleet(discovery: DiscoveryConfig) -> FleetSource {
     FleetSource::new(ProxyDiscovery::new(discovery), Scraper::default(), reader)
 }
 
-async fn seen(fleet: &mut FleetSource) -> FleetDelta {
+async fn delta(fleet: &mut FleetSource) -> FleetDelta {
     match fleet.observe().await {
-        Observation::Delta(seen) => seen,
+        Observation::Delta(delta) => delta,
         Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(seen: &FleetDelta) -> u64 {
-    seen.versions.values().map(|activity| activity.requests).sum()
+fn requests(delta: &FleetDelta) -> u64 {
+    delta.versions.values().map(|version| version.requests).sum()
 }
 
 #[tokio::test]
-async fn a_frozen_proxy_is_named_and_holds_up_nobody() {
+async fn a_frozen_proxy_is_named_and_delays_no_other() {
     let proxies: Vec<Fake> = (0..3).map(|_| Fake::default()).collect();
     let mut addresses = Vec::new();
     for proxy in &proxies {
         addresses.push(proxy.serve().await);
     }
     let mut fleet = fleet(DiscoveryConfig::Addresses(addresses.clone()));
-    seen(&mut fleet).await;
+    delta(&mut fleet).await;
     proxies.iter().for_each(|proxy| proxy.count(10));
-    assert_eq!(requests(&seen(&mut fleet).await), 30);
+    assert_eq!(requests(&delta(&mut fleet).await), 30);
     proxies[1].frozen.store(true, Ordering::SeqCst);
     proxies.iter().for_each(|proxy| proxy.count(10));
-    let first = seen(&mut fleet).await;
+    let first = delta(&mut fleet).await;
     assert_eq!((requests(&first), first.health.unreachable.len()), (20, 1));
     assert_eq!(
         first.health.unreachable[0].to_string(),
@@ -84,19 +84,19 @@ async fn a_frozen_proxy_is_named_and_holds_up_nobody() {
     let began = Instant::now();
     for _ in 0..5 {
         proxies.iter().for_each(|proxy| proxy.count(1));
-        assert_eq!(requests(&seen(&mut fleet).await), 2);
+        assert_eq!(requests(&delta(&mut fleet).await), 2);
     }
     assert!(began.elapsed() < 5 * SCRAPE_TIMEOUT, "{:?}", began.elapsed());
     proxies[1].frozen.store(false, Ordering::SeqCst);
-    while !seen(&mut fleet).await.health.unreachable.is_empty() {
+    while !delta(&mut fleet).await.health.unreachable.is_empty() {
         sleep(Duration::from_millis(10)).await;
     }
     proxies.iter().for_each(|proxy| proxy.count(1));
-    assert_eq!(requests(&seen(&mut fleet).await), 3);
+    assert_eq!(requests(&delta(&mut fleet).await), 3);
 }
 
 #[tokio::test]
-async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
+async fn a_new_proxy_is_read_and_a_broken_file_is_reported() {
     let (one, two) = (Fake::default(), Fake::default());
     let (first, second) = (one.serve().await, two.serve().await);
     let directory = tempfile::tempdir().unwrap();
@@ -108,10 +108,10 @@ async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
     assert!(reason.starts_with("there is no proxy; spec.envoy.proxies.file: "), "{reason}");
     let write = |text: String| std::fs::write(&path, text).unwrap();
     write(format!(r#"[{{"targets":["{first}"]}}]"#));
-    assert_eq!(seen(&mut fleet).await.health.proxies, 1);
+    assert_eq!(delta(&mut fleet).await.health.proxies, 1);
     write(format!(r#"[{{"targets":["{first}", "{second}"]}}]"#));
     two.count(1_000);
-    let added = seen(&mut fleet).await;
+    let added = delta(&mut fleet).await;
     assert_eq!(
         (added.health.proxies, requests(&added)),
         (2, 0),
@@ -120,14 +120,14 @@ async fn a_proxy_that_the_file_adds_is_read_and_a_broken_file_is_told() {
     write("[".to_owned());
     one.count(1);
     two.count(2);
-    let told = seen(&mut fleet).await;
-    assert_eq!((told.health.proxies, requests(&told)), (2, 3));
-    let warning = told.health.warning.unwrap();
+    let second = delta(&mut fleet).await;
+    assert_eq!((second.health.proxies, requests(&second)), (2, 3));
+    let warning = second.health.warning.unwrap();
     assert!(warning.ends_with("; its last list stays in force"), "{warning}");
 }
 
 #[tokio::test]
-async fn a_lone_proxy_that_is_out_of_reach_is_told_as_such() {
+async fn an_unreachable_single_proxy_is_reported() {
     let mut fleet = fleet(DiscoveryConfig::Single("http://127.0.0.1:1".to_owned()));
     let Observation::Unreachable { reason } = fleet.observe().await else {
         panic!("nothing is there")

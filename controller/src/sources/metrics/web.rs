@@ -2,8 +2,8 @@
 //!
 //! A specification names the URL, so the request must not give its author more than the process
 //! itself offers: redirects are not followed, proxies of the environment are not used, and private
-//! addresses are refused unless the process allows them. The client resolves a name once and connects
-//! to the checked addresses, so a second DNS answer can't lead elsewhere.
+//! addresses are refused unless the process allows them. The client resolves a name once and
+//! connects to the checked addresses, so a second DNS answer can't lead elsewhere.
 
 use std::error::Error as StdError;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -96,7 +96,7 @@ pub struct WebMetric {
 }
 
 impl WebMetric {
-    /// A metric that has not been read yet.
+    /// A metric that has not been sampled.
     #[must_use]
     pub fn new(query: WebQuery, policy: AddressPolicy) -> Self {
         let client = http::client(query.timeout)

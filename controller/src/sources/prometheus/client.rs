@@ -1,4 +1,4 @@
-//! Instant queries over Prometheus' HTTP interface.
+//! Instant queries through Prometheus' HTTP interface.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use thiserror::Error;
 
 use crate::http::{self, quote, root_cause};
 
-/// How long Prometheus may take to answer.
+/// Timeout of a query.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No answer is longer, in bytes.
+/// The size limit of an answer, in bytes.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
-/// Why a query has no answer.
+/// The error of a query.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum QueryError {
@@ -25,7 +25,7 @@ pub enum QueryError {
     Unreachable { url: String, cause: String },
     #[error("Prometheus at {url} has not answered within {}", humantime::format_duration(*after))]
     Timeout { url: String, after: Duration },
-    #[error("Prometheus at {url} refused the query with status {status}: {reason}")]
+    #[error("Prometheus at {url} rejected the query with status {status}: {reason}")]
     Rejected { url: String, status: u16, reason: String },
     #[error("Prometheus at {url} answered {what}")]
     InvalidResponse { url: String, what: String },
@@ -36,7 +36,7 @@ pub enum QueryError {
 /// A Prometheus.
 #[derive(Debug)]
 pub struct PrometheusClient {
-    /// Or why there is none.
+    /// The client, or the error that left it unbuilt.
     client: Result<reqwest::Client, String>,
     /// Without a slash at its end.
     url: String,
@@ -46,14 +46,14 @@ pub struct PrometheusClient {
 /// An element of an instant vector.
 #[derive(Debug, Clone, Deserialize, PartialEq)]
 pub struct Sample {
-    /// Its labels, the metric's name among them as `__name__`.
+    /// Its labels, including the metric's name as `__name__`.
     pub metric: HashMap<String, String>,
-    /// The time that was asked for, and the value as text.
+    /// The requested time, and the value as text.
     value: (f64, String),
 }
 
 impl Sample {
-    /// A label; `""` if it has none of that name, as in PromQL.
+    /// A label; `""` if absent, as in PromQL.
     #[must_use]
     pub fn label(&self, name: &str) -> &str {
         self.metric.get(name).map_or("", String::as_str)
@@ -94,10 +94,10 @@ impl PrometheusClient {
         &self.url
     }
 
-    /// The answer to a query as of a time in seconds since 1970.
+    /// The result of a query at a time in seconds since 1970.
     ///
     /// # Errors
-    /// There is none.
+    /// Prometheus can't be reached, or does not answer with a result.
     pub async fn query(&self, query: &str, as_of: f64) -> Result<Vec<Sample>, QueryError> {
         let unreachable = |cause| QueryError::Unreachable { url: self.url.clone(), cause };
         let client = self.client.as_ref().map_err(|cause| unreachable(cause.clone()))?;
@@ -131,14 +131,12 @@ impl PrometheusClient {
             Err(_) if !status.is_success() => {
                 Err(self.invalid_response(format!("with status {status}")))
             }
-            Err(error) => {
-                Err(self
-                    .invalid_response(format!("something that is no result of a query: {error}")))
-            }
+            Err(error) => Err(self
+                .invalid_response(format!("something that is not the result of a query: {error}"))),
         }
     }
 
-    /// An answer that is none.
+    /// An answer that is not a result.
     pub(super) fn invalid_response(&self, what: String) -> QueryError {
         QueryError::InvalidResponse { url: self.url.clone(), what }
     }

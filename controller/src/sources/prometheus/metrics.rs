@@ -19,7 +19,7 @@ pub struct PrometheusMetric {
 }
 
 impl PrometheusMetric {
-    /// A metric that has not been read yet.
+    /// A metric that has not been sampled.
     #[must_use]
     pub fn new(connection: PrometheusConnection, query: QueryTemplate) -> Self {
         Self { client: PrometheusClient::new(connection), query }

@@ -1,7 +1,7 @@
-//! The filter's statistics as Prometheus has them: which query gives all of them, and what each series stands for.
+//! The filter's statistics in Prometheus: the query for them, and the statistic of each series.
 //!
-//! Where the proxies' bootstraps have serin's tag rules a statistic is a series with labels. Where they do not, as in a mesh, service and
-//! version are in the series' name.
+//! A statistic is a series with labels if the proxies' bootstraps have serin's tag rules.
+//! Otherwise, as in a mesh, the name of the series contains service and version.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use serin_filter::stat::{self, SliceStat, Stat};
 use super::client::Sample;
 use crate::sources::fleet::{MetricIndex, MetricValues};
 
-/// A label that no series has: it tells what the query makes from those that it reads.
+/// A label that no series has: the query marks its own series with it.
 const SYNTHETIC_LABEL: &str = "serin_made";
 
-/// Labels besides service and version, of which a statistic has one at the most.
+/// Labels besides service and version; a statistic has at most one of them.
 const STAT_LABELS: [&str; 4] = ["reason", "class", "kind", "le"];
 
-/// What ends the names of the statistics that count refused configurations.
+/// The suffix of the statistics that count rejected configurations.
 const REJECTIONS: &str = "(config_fail|update_rejected|update_failure)";
 
 /// The statistics of a proxy itself.
@@ -34,23 +34,25 @@ pub struct Series {
     format: SeriesFormat,
 }
 
-/// How statistics become series.
+/// How the filter's statistics become series.
 #[derive(Debug)]
 enum SeriesFormat {
-    /// With labels; `discovery` is what the names of the statistics begin with that tell how the filter's configuration is followed.
+    /// With labels; `discovery` is the prefix of the statistics about the delivery of the filter's
+    /// configuration.
     Labelled { discovery: String },
     /// By name.
     Plain(MetricIndex),
 }
 
-/// What is known of a proxy.
+/// The state of a proxy.
 #[derive(Debug, Default)]
 pub(super) struct ScrapedInstance {
     /// Its counters as of the last scrape.
     pub(super) snapshot: Snapshot,
-    /// When that was, in seconds since 1970; `None` if the last scrape has none of the filter's statistics.
+    /// The time of the last scrape, in seconds since 1970; `None` if the scrape had none of the
+    /// filter's statistics.
     pub(super) scraped: Option<f64>,
-    /// Whether the last scrape worked.
+    /// Whether the last scrape succeeded.
     pub(super) up: Option<bool>,
     /// Series without labels.
     pub(super) values: MetricValues,
@@ -59,8 +61,8 @@ pub(super) struct ScrapedInstance {
 pub(super) type ScrapedInstances = BTreeMap<ProxyName, ScrapedInstance>;
 
 impl Series {
-    /// Those of proxies whose bootstraps have serin's tag rules. `filter` is the name of the filter's configuration, as the listeners'
-    /// `config_discovery` has it.
+    /// The series of proxies whose bootstraps have serin's tag rules. `filter` is the name of the
+    /// filter's configuration in the listeners' `config_discovery`.
     #[must_use]
     pub fn labelled(service: ServiceName, filter: &str) -> Self {
         let discovery =
@@ -68,15 +70,15 @@ impl Series {
         Self { service, format: SeriesFormat::Labelled { discovery } }
     }
 
-    /// Those of other proxies, for the versions of a rollout.
+    /// The series of other proxies, for the versions of a rollout.
     #[must_use]
     pub fn plain(selector: &SeriesSelector) -> Self {
         let format = SeriesFormat::Plain(MetricIndex::new(selector));
         Self { service: selector.service.clone(), format }
     }
 
-    /// The query for everything that the filter counts of the service, at all proxies. One query is evaluated at one time, on one state of
-    /// what is stored.
+    /// The query for all of the service's statistics, at all proxies. One query has one timestamp
+    /// and one state of the storage.
     pub(super) fn query(&self, instances: &BTreeMap<String, String>) -> String {
         let proxies: String =
             instances.iter().map(|(label, value)| format!(",{label}={}", quoted(value))).collect();
@@ -98,7 +100,7 @@ impl Series {
         };
         let ticks = format!("serin_ticks{{{}}}", proxies.trim_start_matches(','));
         let up = format!("up{{{}}}", proxies.trim_start_matches(','));
-        // Without labels that say so, a target is a proxy that was one within the hour.
+        // Without labels, a target counts as a proxy if it was one within the hour.
         let up = match instances.is_empty() {
             true => format!("({up} and on (job, instance) last_over_time({ticks}[1h]))"),
             false => up,
@@ -110,10 +112,10 @@ impl Series {
         )
     }
 
-    /// The proxies in what the query has given.
+    /// The proxies in the result of the query.
     ///
     /// # Errors
-    /// What it has given can't be told apart by instance.
+    /// Series can't be attributed to one instance.
     pub(super) fn collect(&self, samples: &[Sample]) -> Result<ScrapedInstances, String> {
         let mut instances = ScrapedInstances::new();
         let mut pods = BTreeMap::new();
@@ -132,8 +134,8 @@ impl Series {
                 _ => {
                     if instance.scraped.is_some() {
                         return Err(format!(
-                            "with more than one target of the instance {name:?}: its requests would count twice; say by \
-                             prometheus.instances which labels the proxies have"
+                            "with more than one target of the instance {name:?}: its requests would count twice; set in \
+                             prometheus.instances the labels of the proxies"
                         ));
                     }
                     instance.scraped = sample.value();
@@ -141,8 +143,8 @@ impl Series {
                     let other = pods.insert(pod, name).filter(|_| !pod.1.is_empty());
                     if let Some(other) = other {
                         return Err(format!(
-                            "with two targets in the pod {}, {other:?} and {name:?}: its requests would count twice; say by \
-                             prometheus.instances which of them the proxies are",
+                            "with two targets in the pod {}, {other:?} and {name:?}: its requests would count twice; set in \
+                             prometheus.instances the labels that select the proxies",
                             pod.1
                         ));
                     }
@@ -193,12 +195,12 @@ impl ScrapedInstance {
             stat::START_TIME => snapshot.started = count,
             stat::TICKS => snapshot.ticks = count,
             stat::TICKS_BEHIND => snapshot.ticks_behind = count,
-            _ => of_service(snapshot, sample, base, count),
+            _ => add_service_stat(snapshot, sample, base, count),
         }
     }
 }
 
-fn of_service(snapshot: &mut Snapshot, sample: &Sample, base: &str, count: u64) {
+fn add_service_stat(snapshot: &mut Snapshot, sample: &Sample, base: &str, count: u64) {
     let Ok(service) = sample.label("service").parse::<ServiceName>() else { return };
     if let Ok(version) = sample.label("version").parse::<VersionName>() {
         if base == stat::TRIPPED {
@@ -207,7 +209,7 @@ fn of_service(snapshot: &mut Snapshot, sample: &Sample, base: &str, count: u64) 
             }
             return;
         }
-        // The name that Envoy has taken apart, put together again.
+        // Restores the name that Envoy has split into tags.
         let name = stat::of_version(&service, &version, &suffix(sample, base));
         if let Some((.., stat)) = Stat::parse(&name) {
             snapshot.versions.entry(version).or_default().set(stat, count);
@@ -225,7 +227,7 @@ fn of_service(snapshot: &mut Snapshot, sample: &Sample, base: &str, count: u64) 
 fn suffix(sample: &Sample, base: &str) -> String {
     let label = STAT_LABELS.iter().find_map(|label| Some((label, sample.metric.get(*label)?)));
     match label {
-        // Prometheus 3 writes whole numbers as floating ones: "250.0".
+        // Prometheus 3 writes integers as floating-point numbers: "250.0".
         Some((label, value)) => {
             format!("{label}=.={};.;{base}", value.strip_suffix(".0").unwrap_or(value))
         }
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_count_twice_is_refused() {
+    fn duplicate_series_are_rejected() {
         let twice = r#"[
             {"metric": {"instance": "a", "job": "x", "serin_made": "scraped"}, "value": [1.5, "1"]},
             {"metric": {"instance": "a", "job": "y", "serin_made": "scraped"}, "value": [1.5, "1"]}]"#;
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_told_by_their_labels() {
+    fn proxies_are_identified_by_their_labels() {
         let labels = [("job".to_owned(), "e\"x".to_owned()), ("zone".to_owned(), "a".to_owned())];
         let query = Series::labelled("shop".parse().unwrap(), "serin").query(&labels.into());
         let proxies = r#"job="e\"x",zone="a""#;

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::sources::metrics::MetricSampler;
 
-/// What stands in for a Prometheus, where a real one can't be had to answer so.
+/// A fake Prometheus, for answers that a real one does not give on demand.
 #[derive(Clone, Default)]
 struct Fake {
     answer: Arc<Mutex<(u16, String)>>,
@@ -48,7 +48,7 @@ impl Fake {
         *self.answer.lock().unwrap() = (status, text.to_owned());
     }
 
-    /// Answers with these proxies: their requests so far, and how many seconds ago they were scraped.
+    /// Answers with these proxies: their requests so far, and the seconds since their last scrape.
     fn proxies(&self, all: &[(&str, u64, f64)]) {
         let sample = |labels: String, value: f64| {
             format!(r#"{{"metric":{{{labels}}},"value":[1,"{value}"]}}"#)
@@ -82,50 +82,50 @@ fn prometheus(url: String, auth: Auth) -> PrometheusSource {
     PrometheusSource::new(settings, Series::labelled("shop".parse().unwrap(), "serin"))
 }
 
-fn seen(observation: Observation) -> FleetDelta {
+fn delta(observation: Observation) -> FleetDelta {
     match observation {
-        Observation::Delta(seen) => seen,
+        Observation::Delta(delta) => delta,
         Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(seen: &FleetDelta) -> u64 {
-    seen.versions.values().map(|activity| activity.requests).sum()
+fn requests(delta: &FleetDelta) -> u64 {
+    delta.versions.values().map(|version| version.requests).sum()
 }
 
 #[tokio::test]
-async fn differences_are_per_proxy_and_what_is_stale_is_unknown() {
+async fn differences_are_per_proxy_and_stale_data_is_unknown() {
     let fake = Fake::default();
     let mut prometheus = prometheus(fake.serve().await, Auth::None);
     fake.proxies(&[("a", 100, 1.2), ("b", 200, 1.1)]);
-    assert_eq!(requests(&seen(prometheus.observe().await)), 0);
+    assert_eq!(requests(&delta(prometheus.observe().await)), 0);
     fake.proxies(&[("a", 110, 0.6), ("b", 230, 0.5)]);
-    assert_eq!(requests(&seen(prometheus.observe().await)), 40);
+    assert_eq!(requests(&delta(prometheus.observe().await)), 40);
     // b has missed many scrapes.
     fake.proxies(&[("a", 115, 0.0), ("b", 230, 50.0)]);
-    let sighting = seen(prometheus.observe().await);
-    assert_eq!((requests(&sighting), sighting.health.proxies), (5, 2));
-    let lost: Vec<_> = sighting.health.unreachable.iter().map(ToString::to_string).collect();
+    let delta = delta(prometheus.observe().await);
+    assert_eq!((requests(&delta), delta.health.proxies), (5, 2));
+    let lost: Vec<_> = delta.health.unreachable.iter().map(ToString::to_string).collect();
     assert!(lost[0].starts_with("b (Prometheus scraped it 5"), "{lost:?}");
 }
 
 #[tokio::test]
-async fn answers_that_are_none_say_what_they_were() {
+async fn an_invalid_answer_is_quoted() {
     let fake = Fake::default();
     let url = fake.serve().await;
     let mut prometheus = prometheus(url.clone(), Auth::None);
     for (status, text, expected) in [
-        (200, "<html>", "answered something that is no result of a query"),
+        (200, "<html>", "answered something that is not the result of a query"),
         (
             200,
             r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
-            "answered something that is no result of a query",
+            "answered something that is not the result of a query",
         ),
         (502, "bad gateway", "answered with status 502 Bad Gateway"),
         (
             422,
             r#"{"status":"error","errorType":"execution","error":"query timed out"}"#,
-            "refused the query with status 422: query timed out",
+            "rejected the query with status 422: query timed out",
         ),
         (
             200,
@@ -147,7 +147,7 @@ async fn answers_that_are_none_say_what_they_were() {
 }
 
 #[tokio::test]
-async fn whoever_asks_shows_who_he_is() {
+async fn queries_are_authenticated() {
     let fake = Fake::default();
     fake.proxies(&[("a", 1, 0.0)]);
     let url = fake.serve().await;
@@ -159,7 +159,7 @@ async fn whoever_asks_shows_who_he_is() {
     for (auth, expected) in
         [(Auth::None, ""), (basic, "Basic YWRhOnMzY3JldA=="), (bearer.clone(), "Bearer s3cret")]
     {
-        seen(prometheus(url.clone(), auth).observe().await);
+        delta(prometheus(url.clone(), auth).observe().await);
         assert_eq!(fake.asked.lock().unwrap().1, expected);
     }
     std::fs::remove_file(file).unwrap();
@@ -170,7 +170,7 @@ async fn whoever_asks_shows_who_he_is() {
 }
 
 #[tokio::test]
-async fn a_metric_is_what_its_query_gives() {
+async fn a_metric_is_the_result_of_its_query() {
     let fake = Fake::default();
     let rule =
         MetricRule { at_most: Some(10.0), at_least: None, at_most_times: None, consecutive: 2 };
@@ -220,11 +220,11 @@ async fn a_metric_is_what_its_query_gives() {
         let error = provider.value(plan.template_variables(), &plan.baseline).await.unwrap_err();
         assert_eq!(error.reason, expected, "{error}");
         assert_eq!(fake.asked.lock().unwrap().0, "queue{version=\"v1\"}");
-        let MetricSample { baseline: None, candidate: None, reason: Some(why) } =
+        let MetricSample { baseline: None, candidate: None, reason: Some(reason) } =
             sampler.sample().await.remove(0)
         else {
             panic!("{text}")
         };
-        assert_eq!(why, error.message.replace("v1", "v2"));
+        assert_eq!(reason, error.message.replace("v1", "v2"));
     }
 }

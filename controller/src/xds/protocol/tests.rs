@@ -2,7 +2,7 @@ use super::*;
 
 mod property;
 
-/// The resources of a group, to be published into.
+/// The resources of a group.
 #[derive(Debug, Default)]
 struct World {
     resources: Resources,
@@ -18,7 +18,7 @@ impl World {
     }
 }
 
-/// The nonce, name and version of what is sent next.
+/// The nonce, name and version of the next response.
 fn next(subscription: &mut Subscription, world: &World) -> Option<(String, String, String)> {
     let Response { nonce, resource } = subscription.next(&world.resources)?;
     Some((nonce, resource.name.clone(), resource.version.clone()))
@@ -54,7 +54,7 @@ const ANSWER: RequestEffect = RequestEffect { changed: true, is_answer: true };
 const NEWS: RequestEffect = RequestEffect { changed: true, is_answer: false };
 const NOTHING: RequestEffect = RequestEffect { changed: false, is_answer: false };
 
-/// A stream that wants "serin", at version 1, which was sent.
+/// A stream that subscribes to "serin" and was sent version 1.
 fn begun() -> (World, Subscription) {
     let (mut world, mut subscription) = (World::default(), Subscription::default());
     world.publish("serin", "1");
@@ -64,7 +64,7 @@ fn begun() -> (World, Subscription) {
 }
 
 #[test]
-fn what_is_in_force_is_sent_once_and_acknowledged() {
+fn a_published_resource_is_sent_once_and_acknowledged() {
     let (mut world, mut subscription) = begun();
     assert_eq!(next(&mut subscription, &world), None);
     assert_eq!(subscription.ack_states()["serin"], standing(None, None));
@@ -76,7 +76,7 @@ fn what_is_in_force_is_sent_once_and_acknowledged() {
 }
 
 #[test]
-fn a_proxy_that_is_behind_gets_the_newest_only() {
+fn a_slow_proxy_gets_only_the_newest_version() {
     let (mut world, mut subscription) = begun();
     for version in ["2", "3", "4"] {
         world.publish("serin", version);
@@ -87,7 +87,7 @@ fn a_proxy_that_is_behind_gets_the_newest_only() {
 }
 
 #[test]
-fn a_rejection_keeps_its_reason_until_something_else_is_taken() {
+fn a_rejection_keeps_its_reason_until_an_acceptance() {
     let (mut world, mut subscription) = begun();
     subscription.on_request(&request(&["serin"], "1", "1")).unwrap();
     world.publish("serin", "2");
@@ -95,7 +95,8 @@ fn a_rejection_keeps_its_reason_until_something_else_is_taken() {
     assert_eq!(subscription.on_request(&rejecting(&["serin"], "1", "2", "no module")), Ok(ANSWER));
     let rejected = standing(Some("1"), Some(("2", "no module")));
     assert_eq!(subscription.ack_states()["serin"], rejected);
-    // It is not sent again, and the next request with the same nonce, without the reason, does not take it back.
+    // The server does not send it again. The next request with the same nonce, without the reason,
+    // does not clear the rejection.
     assert_eq!(next(&mut subscription, &world), None);
     assert_eq!(subscription.on_request(&request(&["serin"], "1", "2")), Ok(NOTHING));
     assert_eq!(subscription.ack_states()["serin"], rejected);
@@ -106,10 +107,10 @@ fn a_rejection_keeps_its_reason_until_something_else_is_taken() {
 }
 
 #[test]
-fn an_answer_with_another_version_is_no_acknowledgement() {
+fn another_version_does_not_acknowledge() {
     let (_, mut subscription) = begun();
     subscription.on_request(&request(&["serin"], "0", "1")).unwrap();
-    let reason = "it gives no reason; it has version \"0\"";
+    let reason = "no reason given; it has version \"0\"";
     assert_eq!(subscription.ack_states()["serin"], standing(None, Some(("1", reason))));
 }
 
@@ -142,14 +143,14 @@ fn a_name_that_does_not_exist_yet_is_sent_when_it_does() {
     subscription.on_request(&request(&["serin"], "", "")).unwrap();
     world.publish("other", "1");
     assert_eq!(next(&mut subscription, &world), None);
-    // Before anything was sent, another request can change the names.
+    // Before the first response, another request can change the names.
     assert_eq!(subscription.on_request(&request(&["serin", "late"], "", "")), Ok(NEWS));
     world.publish("late", "7");
     assert_eq!(next(&mut subscription, &world), sent("1", "late", "7"));
 }
 
 #[test]
-fn other_names_can_be_wanted_with_an_answer_or_later() {
+fn an_answer_or_a_later_request_can_change_the_names() {
     let (mut world, mut subscription) = begun();
     world.publish("other", "5");
     assert_eq!(subscription.on_request(&request(&["serin", "other"], "1", "1")), Ok(NEWS));
@@ -158,13 +159,13 @@ fn other_names_can_be_wanted_with_an_answer_or_later() {
     subscription.on_request(&request(&["serin", "other"], "5", "2")).unwrap();
     assert_eq!(subscription.on_request(&request(&["other"], "5", "2")), Ok(NEWS));
     assert_eq!(subscription.ack_states().into_keys().collect::<Vec<_>>(), ["other"]);
-    // Whoever wants a resource again does not have it any more.
+    // A proxy that subscribes to a resource again has dropped it meanwhile.
     subscription.on_request(&request(&["other", "serin"], "5", "2")).unwrap();
     assert_eq!(next(&mut subscription, &world), sent("3", "serin", "1"));
 }
 
 #[test]
-fn what_is_dropped_and_wanted_again_at_once_is_sent_again() {
+fn a_renewed_subscription_gets_the_resource_again() {
     let (mut world, mut subscription) = begun();
     subscription.on_request(&request(&["serin"], "1", "1")).unwrap();
     world.publish("serin", "2");
@@ -178,7 +179,7 @@ fn what_is_dropped_and_wanted_again_at_once_is_sent_again() {
 }
 
 #[test]
-fn what_is_no_longer_wanted_is_not_recorded() {
+fn a_dropped_subscription_is_not_recorded() {
     let (world, mut subscription) = begun();
     subscription.on_request(&request(&[], "1", "1")).unwrap();
     assert_eq!(subscription.ack_states(), AckStates::new());
@@ -186,7 +187,7 @@ fn what_is_no_longer_wanted_is_not_recorded() {
 }
 
 #[test]
-fn one_resource_does_not_keep_another_waiting() {
+fn one_resource_does_not_delay_another() {
     let (mut world, mut subscription) = (World::default(), Subscription::default());
     for name in ["a", "b"] {
         world.publish(name, "1");
@@ -206,15 +207,15 @@ fn one_resource_does_not_keep_another_waiting() {
 }
 
 #[test]
-fn who_comes_back_gets_the_present_state_and_says_what_it_has() {
+fn a_reconnecting_proxy_reports_its_version_and_gets_the_present_one() {
     let (mut world, mut again) = (World::default(), Subscription::default());
     world.publish("serin", "2");
-    // Some come back with the nonce of a stream that is no more.
+    // Some proxies send the nonce of an earlier stream.
     again.on_request(&request(&["serin"], "1", "17")).unwrap();
     assert_eq!(again.ack_states()["serin"], standing(Some("1"), None));
     assert_eq!(next(&mut again, &world), sent("1", "serin", "2"));
 
-    // Of several resources it can't say which.
+    // With several resources the version is ambiguous.
     let mut several = Subscription::default();
     several.on_request(&request(&["other", "serin"], "1", "")).unwrap();
     assert_eq!(several.ack_states()["serin"], standing(None, None));

@@ -31,7 +31,7 @@ fn groups_have_their_own() {
 }
 
 #[test]
-fn a_proxy_that_has_gone_is_known_as_it_was() {
+fn a_disconnected_proxy_keeps_its_state() {
     let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [later, last] = [10, 20].map(|seconds| now + Duration::from_secs(seconds));
     let member = fleet.join("edge", "edge-1", now);
@@ -45,7 +45,7 @@ fn a_proxy_that_has_gone_is_known_as_it_was() {
     let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
     assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (false, later, Some("1")));
 
-    // It may have restarted: its state is unknown.
+    // The proxy may have restarted: its state is unknown.
     fleet.join("edge", "edge-1", last);
     let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
     assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (true, last, None));
@@ -65,7 +65,7 @@ fn streams_that_disagree_acknowledge_nothing() {
 }
 
 #[test]
-fn who_has_gone_is_forgotten_in_time() {
+fn a_disconnected_proxy_is_forgotten_in_time() {
     let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [gone, back] = ["edge-1", "edge-2"].map(|node| {
         let member = fleet.join("edge", node, now);
@@ -81,7 +81,7 @@ fn who_has_gone_is_forgotten_in_time() {
 }
 
 #[test]
-fn not_more_than_so_many_are_remembered() {
+fn the_number_of_disconnected_proxies_is_limited() {
     let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     for number in 0..=MAX_RETAINED_PROXIES {
         let member = fleet.join(&format!("group-{number}"), "node", now);

@@ -35,7 +35,7 @@ fn the_shipped_file_is_served_with_another_configuration() {
 }
 
 #[test]
-fn what_could_not_be_passed_on_is_an_error_that_names_the_field() {
+fn an_unknown_field_is_an_error_with_its_path() {
     let vm = "resources[0].typed_config.config.vm_config";
     for (from, to, expected) in [
         (
@@ -57,7 +57,7 @@ fn what_could_not_be_passed_on_is_an_error_that_names_the_field() {
         (
             "FAIL_RELOAD",
             "FAIL_SOFT",
-            "config.failure_policy: \"FAIL_SOFT\" is no failure policy".to_owned(),
+            "config.failure_policy: \"FAIL_SOFT\" is not a failure policy".to_owned(),
         ),
         ("0.05s", "0.001s", "backoff.base_interval: 0.001s: below 0.002s Envoy crashes".to_owned()),
         ("0.05s", "soon", "backoff.base_interval: ".to_owned()),

@@ -7,7 +7,7 @@ struct Files {
     files: TlsFiles,
 }
 
-/// A certificate, its key and an authority that are as they have to be.
+/// A valid certificate, its key and an authority.
 fn files() -> Files {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -28,7 +28,7 @@ fn outcome(files: &TlsFiles) -> Result<(), String> {
 }
 
 #[test]
-fn good_files_are_taken() {
+fn valid_files_are_accepted() {
     let Files { directory: _directory, files } = files();
     outcome(&files).unwrap();
     outcome(&TlsFiles { client_ca: None, ..files }).unwrap();
@@ -55,7 +55,7 @@ fn errors_name_the_file() {
         (TlsFiles { key: files.certificate.clone(), ..files.clone() }, "cert.pem: no private key"),
         (TlsFiles { client_ca: Some(empty), ..files.clone() }, "empty.pem: no certificate"),
         (TlsFiles { client_ca: Some(broken), ..files.clone() }, "broken.pem: no authority"),
-        (TlsFiles { key: other_key, ..files.clone() }, "other.pem are no certificate and its key"),
+        (TlsFiles { key: other_key, ..files.clone() }, "other.pem do not form a pair"),
     ] {
         let error = outcome(&files).unwrap_err();
         assert!(error.contains(expected), "{error}");

@@ -165,7 +165,7 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     object["spec"]["rollbackWindow"] = "10s".into();
     let object = shop.create(&object).await;
     shop.until_replicas("v2", 1).await;
-    let words = "Deployment reviews-v2: 0 of 1 replicas that 20 % takes are ready";
+    let words = "Deployment reviews-v2: 0 of 1 replicas for 20 % are ready";
     shop.until_waiting(&object, words).await;
     assert_eq!(shop.weights().await, [100, 0]);
     shop.become_ready("v2", 1).await;
@@ -175,7 +175,7 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     world.order(&object, "approve by=ann").await;
     shop.until_replicas("v2", 4).await;
     shop.become_ready("v2", 3).await;
-    let words = "Deployment reviews-v2: 3 of 4 replicas that 100 % takes are ready";
+    let words = "Deployment reviews-v2: 3 of 4 replicas for 100 % are ready";
     shop.until_waiting(&object, words).await;
     assert_eq!((shop.weights().await, shop.replicas("v1").await), ([80, 20], 4));
 
@@ -242,7 +242,7 @@ async fn what_an_autoscaler_looks_after_is_waited_for_and_never_written() {
     shop.create(&autoscaler("v2")).await;
     let _operator = world.operator("a");
     let object = shop.create(&waiting()).await;
-    let words = "0 of 1 replicas that 20 % takes are ready; HorizontalPodAutoscaler reviews-v2 looks after it: raise its minReplicas to 1";
+    let words = "0 of 1 replicas for 20 % are ready; HorizontalPodAutoscaler reviews-v2 scales it: raise its minReplicas to 1";
     shop.until_waiting(&object, words).await;
     assert_eq!((shop.replicas("v2").await, shop.weights().await), (0, [100, 0]));
     // As the autoscaler does it.
@@ -263,7 +263,7 @@ async fn replicas_that_are_not_to_be_scaled_are_waited_for() {
     let mut object = waiting();
     object["spec"]["scale"] = false.into();
     let object = shop.create(&object).await;
-    let words = "0 of 1 replicas that 20 % takes are ready; it is asked for 0: scale it up, or set spec.scale";
+    let words = "0 of 1 replicas for 20 % are ready; 0 are desired: scale it up, or set spec.scale";
     shop.until_waiting(&object, words).await;
     assert_eq!(shop.replicas("v2").await, 0);
     world.change(&deployment("v2", 0), json!({ "spec": { "replicas": 1 } })).await;
@@ -326,7 +326,7 @@ async fn a_preview_has_somebody_to_ask() {
     let _operator = world.operator("a");
     let object = shop.create(&object).await;
     shop.until_replicas("v2", 1).await;
-    shop.until_waiting(&object, "0 of 1 replicas that a preview takes are ready").await;
+    shop.until_waiting(&object, "0 of 1 replicas for a preview are ready").await;
     shop.become_ready("v2", 1).await;
     world.until(ROLLOUT, "the preview is live", &object, live).await;
     world.order(&object, "abort by=ann").await;

@@ -107,7 +107,7 @@ async fn routes_that_are_deleted_are_told_and_waited_for() {
     world.delete(&routes).await;
     let told = world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
     let message = told["status"]["message"].as_str().expect("a message");
-    assert!(message.contains("VirtualService reviews is not there"), "{message}");
+    assert!(message.contains("VirtualService reviews does not exist"), "{message}");
     assert_eq!(told["status"]["step"], "1/2");
     world.until_told(&object, &["Warning", "Blocked"]).await;
 

@@ -46,7 +46,7 @@ async fn without_the_kinds_of_istio_those_of_the_gateway_api_are_rolled_out() {
 async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
     let told = world.until(SOON, "it is told", object, degraded("CRDNotInstalled")).await;
     let message = told["status"]["message"].as_str().expect("a message");
-    let expected = format!("the cluster has no {kind}: is its definition installed?");
+    let expected = format!("the cluster has no kind {kind}: install its definition");
     assert!(message.contains(&expected), "{message}");
     assert_eq!(told["status"]["phase"], "Pending");
     world.until_told(object, &["CRDNotInstalled"]).await;
@@ -89,7 +89,7 @@ async fn a_candidate_without_its_service_gets_no_requests() {
     let load = world.load(150);
     let _operator = world.operator("a");
     let object = world.server().create(&by_route("v2")).await;
-    until_missed(&world, &object, "Service reviews-v2 is not there").await;
+    until_missed(&world, &object, "Service reviews-v2 does not exist").await;
     assert_eq!(world.weights(&route).await, [100, 0]);
 
     world.server().create(&candidate).await;

@@ -32,12 +32,12 @@ impl Rollout {
 
     /// The blocker that a poll of the fleet shows.
     pub(super) fn fleet_blocker(&self, now: Duration, seen: &FleetDelta) -> Option<Blocker> {
-        let wanted = self.split.generation;
+        let expected = self.split.generation;
         if self.phase == MachinePhase::Preparing {
             return None;
         }
         if let Some(known @ Blocker::WriteFailed { .. }) = &self.blocker
-            && seen.newest_generation != Some(wanted)
+            && seen.newest_generation != Some(expected)
         {
             // No proxy can follow a split that was not written, so the write is the cause to
             // report.
@@ -46,25 +46,25 @@ impl Rollout {
         if let Some(blocker) = self.proxy_blocker(now, seen) {
             return Some(blocker);
         }
-        if seen.generation != Some(wanted) {
+        if seen.generation != Some(expected) {
             return match (&self.blocker, seen.generation) {
                 _ if seen.rejected => Some(Blocker::Rejected {
-                    generation: wanted,
+                    generation: expected,
                     detail: seen.rejection_reasons.clone(),
                 }),
                 // The rejection remains the cause until the proxy follows.
                 (Some(Blocker::Rejected { detail, .. }), _) => {
                     let said = seen.rejection_reasons.as_ref().or(detail.as_ref()).cloned();
-                    Some(Blocker::Rejected { generation: wanted, detail: said })
+                    Some(Blocker::Rejected { generation: expected, detail: said })
                 }
                 (Some(known @ Blocker::WriteFailed { .. }), _) => Some(known.clone()),
                 _ if self.is_propagating(now, seen) => None,
                 (_, None) => Some(Blocker::NoFilter),
-                (_, Some(running)) => Some(Blocker::NotRunning { wanted, running }),
+                (_, Some(running)) => Some(Blocker::NotRunning { expected, running }),
             };
         }
         if seen.workers_behind && !self.is_propagating(now, seen) {
-            return Some(Blocker::WorkersBehind { generation: wanted });
+            return Some(Blocker::WorkersBehind { generation: expected });
         }
         if now > self.polls.last_worker_report + SILENT_AFTER {
             return Some(Blocker::WorkersSilent);

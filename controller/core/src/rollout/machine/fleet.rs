@@ -17,16 +17,16 @@ pub(super) const UNREACHABLE_GRACE: Duration = Duration::from_secs(30);
 impl Rollout {
     /// The condition of single proxies that blocks the rollout.
     pub(super) fn proxy_blocker(&self, now: Duration, seen: &FleetDelta) -> Option<Blocker> {
-        let (roster, wanted) = (&seen.health, self.split.generation);
+        let (roster, expected) = (&seen.health, self.split.generation);
         let of = roster.proxies;
         let old: Vec<_> =
-            roster.outdated.iter().filter(|behind| behind.generation != Some(wanted)).collect();
+            roster.outdated.iter().filter(|behind| behind.generation != Some(expected)).collect();
         let rejecting: Vec<_> = old.iter().filter(|behind| behind.rejected).collect();
         if !rejecting.is_empty() {
             let proxies = join_names(rejecting.iter().map(|behind| &behind.name));
             let detail = seen.rejection_reasons.clone();
             return Some(Blocker::RejectedByProxies {
-                generation: wanted,
+                generation: expected,
                 proxies,
                 total: of,
                 detail,
@@ -37,7 +37,7 @@ impl Rollout {
         }
         let shifting = matches!(self.phase, MachinePhase::Shifting { .. });
         let waits = |lost: &&Unreachable| {
-            lost.since >= UNREACHABLE_GRACE || shifting && lost.generation != Some(wanted)
+            lost.since >= UNREACHABLE_GRACE || shifting && lost.generation != Some(expected)
         };
         let lost: Vec<_> = roster.unreachable.iter().filter(waits).collect();
         if !lost.is_empty() {
@@ -49,7 +49,7 @@ impl Rollout {
         }
         if !old.is_empty() {
             return Some(Blocker::Lagging {
-                generation: wanted,
+                generation: expected,
                 proxies: join_names(old),
                 total: of,
             });
@@ -62,11 +62,13 @@ impl Rollout {
         }
         // A restarted proxy has not reported the generation of its workers; a proxy that reports
         // an old one has.
-        if seen.generation == Some(wanted) && seen.workers_behind && !roster.unconfirmed.is_empty()
+        if seen.generation == Some(expected)
+            && seen.workers_behind
+            && !roster.unconfirmed.is_empty()
         {
             let proxies = join_names(&roster.unconfirmed);
             return Some(Blocker::WorkersBehindOnProxies {
-                generation: wanted,
+                generation: expected,
                 proxies,
                 total: of,
             });

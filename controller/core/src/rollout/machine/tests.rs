@@ -17,10 +17,10 @@ use crate::split::UserAssignment;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Counts the events of this form.
-macro_rules! told {
+/// Counts the emitted events that match this pattern.
+macro_rules! event_count {
     ($world:expr, $event:pat) => {
-        $world.told.iter().filter(|event| matches!(event, $event)).count()
+        $world.events.iter().filter(|event| matches!(event, $event)).count()
     };
 }
 
@@ -66,7 +66,7 @@ fn plan(percents: &[u32]) -> Plan {
 }
 
 /// The same plan with an A/A test of 20 s, 5000 requests and four salts.
-fn watching(percents: &[u32]) -> Plan {
+fn with_aa_test(percents: &[u32]) -> Plan {
     let salts = (0..4).map(|n| format!("shop/{n}")).collect();
     let watch = AaTest { duration: 20 * SECOND, requests: 5_000, salts, miss_probability: 0.002 };
     Plan { sticky: true, aa_test: Some(watch), ..plan(percents) }
@@ -113,8 +113,11 @@ fn a_healthy_candidate_is_promoted_step_by_step() {
         .map(|(_, split)| (split.generation.0, split.candidate.ppm()))
         .collect();
     assert_eq!(splits, [(8, 10_000), (9, 100_000), (10, 1_000_000)]);
-    assert_eq!((told!(world, Event::Live { .. }), told!(world, Event::GateOpened { .. })), (3, 3));
-    assert_eq!(told!(world, Event::Blocked { .. } | Event::RollingBack { .. }), 0);
+    assert_eq!(
+        (event_count!(world, Event::Live { .. }), event_count!(world, Event::GateOpened { .. })),
+        (3, 3)
+    );
+    assert_eq!(event_count!(world, Event::Blocked { .. } | Event::RollingBack { .. }), 0);
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn leftover_counts_of_a_step_are_not_judged_in_the_next() {
 fn a_gate_reports_its_sensitivity() {
     let mut world = World::new(plan(&[10, 100]));
     world.until_ended();
-    let gates = world.told.iter().filter_map(|event| match event {
+    let gates = world.events.iter().filter_map(|event| match event {
         Event::GateOpened { status, .. } => Some(status.sensitivity),
         _ => None,
     });
@@ -209,7 +212,7 @@ fn harm_in_any_step_rolls_back_at_once() {
         let mut world = World::new(plan(&[10, 50, 100]));
         world.until_live(step);
         world.trouble = vec![TestFault::CandidateFails];
-        world.until("harm", |world| told!(world, Event::RollingBack { .. }) == 1);
+        world.until("harm", |world| event_count!(world, Event::RollingBack { .. }) == 1);
         let (asked, split) = *world.applied.last().unwrap();
         assert_eq!((asked, split.candidate), (world.now, Weight::ZERO));
         assert!(!world.rollout.ended(), "the proxy has not confirmed yet");
@@ -235,7 +238,7 @@ fn harm_is_detected_while_a_shift_is_stuck() {
     world.trouble.push(TestFault::CandidateFails);
     world.run(3.0);
     assert_eq!(world.weights(), [10.0, 50.0, 0.0]);
-    assert_eq!(told!(world, Event::RollingBack { reason: RollbackReason::Harm { .. } }), 1);
+    assert_eq!(event_count!(world, Event::RollingBack { reason: RollbackReason::Harm { .. } }), 1);
     world.trouble.clear();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
@@ -244,7 +247,7 @@ fn harm_is_detected_while_a_shift_is_stuck() {
 fn a_tripwire_on_one_proxy_rolls_back_everywhere() {
     let mut world = baking();
     world.trouble = vec![TestFault::Trips];
-    world.look();
+    world.poll();
     assert_eq!(world.weights(), [10.0, 0.0]);
     world.trouble.clear();
     let summary = world.until_ended();
@@ -259,7 +262,7 @@ fn a_tripwire_of_another_generation_is_ignored() {
     let mut world = stuck(TestFault::Rejects);
     world.trouble.push(TestFault::Trips);
     world.run(3.0);
-    assert_eq!(told!(world, Event::RollingBack { .. }), 0);
+    assert_eq!(event_count!(world, Event::RollingBack { .. }), 0);
 }
 
 #[test]
@@ -268,7 +271,7 @@ fn an_interval_without_polls_does_not_count() {
     let before = world.rollout.status().baked;
     world.now += 3_600 * SECOND;
     world.rollout.resume_clock(world.now);
-    world.look();
+    world.poll();
     let baked = world.rollout.status().baked;
     assert!(baked > before && baked <= before + SECOND, "{baked:?}");
     assert_eq!((world.weights(), world.obstacle()), (vec![10.0], None));
@@ -341,9 +344,9 @@ fn polls_are_frequent_during_a_shift() {
     world.proxy.delay = 10 * SECOND;
     assert_eq!(world.rollout.next_poll(), SHIFTING_INTERVAL);
     world.run(2.0);
-    assert_eq!(world.rollout.next_poll(), SECOND, "it is late, not quick");
+    assert_eq!(world.rollout.next_poll(), SECOND, "the poll is late");
     world.until_live(1);
-    world.look();
+    world.poll();
     assert_eq!(world.rollout.next_poll(), SECOND);
     world.input(Input::Interrupt);
     assert_eq!(world.rollout.next_poll(), SHIFTING_INTERVAL);
@@ -360,14 +363,14 @@ fn nothing_is_judged_during_the_warm_up() {
     let live = world.now;
     world.until("a ruling", |world| !world.rulings.is_empty());
     let waited = world.now - live;
-    assert!(waited > 3 * SECOND && waited < 4 * SECOND, "warm for 2.5 s, then a look: {waited:?}");
+    assert!(waited > 3 * SECOND && waited < 4 * SECOND, "warm for 2.5 s, then a poll: {waited:?}");
     let since = Duration::from_secs_f64(world.learned.last().unwrap().seconds) - live;
-    assert!(since > 2 * SECOND && since < waited, "until then it was learned from: {since:?}");
+    assert!(since > 2 * SECOND && since < waited, "the warm-up only teaches the judge: {since:?}");
 }
 
 #[test]
 fn a_controller_killed_at_any_moment_resumes_unchanged() {
-    let told = |killed| {
+    let play = |killed| {
         let judge = Settings { boundaries_ms: vec![0.5, 50.0], ..Settings::default() };
         let mut world = World::new(Plan { judge, ..plan(&[10, 50, 100]) });
         world.killed = killed;
@@ -376,9 +379,9 @@ fn a_controller_killed_at_any_moment_resumes_unchanged() {
         world.run(10.0);
         world.trouble.clear();
         world.until_ended();
-        (take(&mut world.told), take(&mut world.applied), take(&mut world.rulings))
+        (take(&mut world.events), take(&mut world.applied), take(&mut world.rulings))
     };
-    assert_eq!(told(true), told(false));
+    assert_eq!(play(true), play(false));
 }
 
 /// Many polls failed before the successful one, so its counts reach back to the previous split.
@@ -390,7 +393,7 @@ fn counts_that_reach_back_beyond_an_outage_into_another_split_are_not_judged() {
     world.trouble = vec![TestFault::Unreachable];
     world.run(4.0);
     world.trouble.clear();
-    world.look();
+    world.poll();
     assert_eq!(world.rulings.len(), rulings);
 }
 
@@ -402,7 +405,7 @@ fn counts_that_reach_back_beyond_an_outage_into_the_warm_up_are_not_judged() {
     world.trouble = vec![TestFault::Unreachable];
     world.run(4.0);
     world.trouble.clear();
-    world.look();
+    world.poll();
     assert_eq!(world.rulings, []);
 }
 
@@ -451,7 +454,7 @@ fn a_rollback_stuck_for_long_can_still_be_stored() {
     world.run(600.0);
     let evidence = world.rollout.status().evidence;
     assert!(evidence.is_finite(), "{evidence}");
-    assert_eq!(told!(world, Event::RollingBack { .. }), 1);
+    assert_eq!(event_count!(world, Event::RollingBack { .. }), 1);
     world.killed = true;
     world.trouble.clear();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
@@ -467,7 +470,12 @@ fn harm_is_detected_after_a_step_far_beyond_its_planned_time() {
     world.run(2.0 * 3_600.0);
     world.trouble = vec![TestFault::CandidateFails];
     world.run(300.0);
-    assert_eq!(told!(world, Event::RollingBack { .. }), 1, "ln E {}", world.rollout.judge.ln_e());
+    assert_eq!(
+        event_count!(world, Event::RollingBack { .. }),
+        1,
+        "ln E {}",
+        world.rollout.judge.ln_e()
+    );
 }
 
 #[test]
@@ -476,8 +484,8 @@ fn a_new_split_clears_the_blocker_of_the_previous_one() {
     world.trouble.clear();
     world.proxy.delay = SECOND;
     world.input(Input::Interrupt);
-    world.look();
-    assert_eq!(world.obstacle(), None, "nobody has refused the rollback");
+    world.poll();
+    assert_eq!(world.obstacle(), None, "no proxy has rejected the rollback");
 }
 
 /// Its last requests may end after the candidate has all traffic, and no later request can clear
@@ -487,17 +495,17 @@ fn a_baseline_without_a_route_does_not_block_the_last_step_forever() {
     let mut world = World::new(plan(&[50, 100]));
     world.until_live(1);
     world.until("at the gate", |world| world.rollout.status().baked >= 9 * SECOND);
-    world.look();
+    world.poll();
     assert_eq!(world.weights(), [50.0, 100.0]);
     world.trouble = vec![TestFault::Misroutes(0)];
     world.proxy.delay = SECOND;
-    world.look();
+    world.poll();
     world.run(60.0);
     assert!(world.rollout.ended(), "{:?}", world.obstacle());
 }
 
 #[test]
-fn any_plan_has_a_time_left_or_none() {
+fn no_plan_breaks_the_forecast() {
     let mut plan = plan(&[10, 50, 100]);
     plan.steps[1].bake = Duration::MAX;
     plan.steps[2].requests = u64::MAX;
@@ -517,7 +525,7 @@ fn a_gate_of_evidence_waits_and_reports_the_needed_requests() {
     world.until_live(1);
     let needed = world.rollout.status().non_inferiority.unwrap().requests_needed.unwrap();
     world.until("asked for 100 %", |world| world.applied.len() == 2);
-    let gate = world.told.iter().find_map(|event| match event {
+    let gate = world.events.iter().find_map(|event| match event {
         Event::GateOpened { status, .. } => Some(status.clone()),
         _ => None,
     });
@@ -540,7 +548,7 @@ fn an_unhealthy_service_blocks_without_a_rollback() {
     let Some(Blocker::Unhealthy { reason }) = world.obstacle() else {
         panic!("{:?}", world.obstacle())
     };
-    assert!(reason.contains("the service is unhealthy with either version"), "{reason}");
+    assert!(reason.contains("the service is unhealthy with both versions"), "{reason}");
     assert_eq!(world.weights(), [50.0]);
     world.trouble.clear();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);

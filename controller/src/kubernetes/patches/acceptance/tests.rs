@@ -6,7 +6,7 @@ fn condition(name: &str, status: &str, generation: u64) -> Value {
     json!({"type": name, "status": status, "observedGeneration": generation, "reason": "R", "message": "m"})
 }
 
-/// What one parent's controller says; the conditions are those of generation 3.
+/// A status of one parent's controller, with conditions of generation 3.
 fn says(parent: Value, accepted: &str, resolved: &str) -> Value {
     json!({
         "parentRef": parent, "controllerName": "example.com/gateway",
@@ -37,25 +37,25 @@ fn mesh() -> Value {
 }
 
 fn waits_for(acceptance: Acceptance, expected: &str) {
-    assert_eq!(acceptance, Acceptance::Waiting { why: expected.to_owned() });
+    assert_eq!(acceptance, Acceptance::Waiting { reason: expected.to_owned() });
 }
 
 #[test]
 fn every_parent_has_to_accept() {
     let yes = |parent| says(parent, "True", "True");
     assert_eq!(of(json!([yes(public()), yes(mesh())])), Acceptance::Accepted);
-    let silent = "Service store has not said anything about the route yet";
+    let silent = "Service store has not reported on the route yet";
     waits_for(of(json!([yes(public())])), silent);
     // Another listener of the gateway is another parent.
     let mut other = public();
     other["sectionName"] = json!("http");
-    let silent = "Gateway public (https) has not said anything about the route yet";
+    let silent = "Gateway public (https) has not reported on the route yet";
     waits_for(of(json!([yes(other), yes(mesh())])), silent);
     waits_for(of(json!(null)), silent);
 }
 
 #[test]
-fn a_refusal_counts_before_what_is_not_known_and_from_any_controller() {
+fn a_refusal_by_any_controller_precedes_waiting() {
     let refused = |parent: &str| Acceptance::Refused {
         parent: parent.to_owned(),
         reason: "R".to_owned(),
@@ -71,40 +71,40 @@ fn a_refusal_counts_before_what_is_not_known_and_from_any_controller() {
 }
 
 #[test]
-fn what_was_said_of_another_generation_does_not_count() {
+fn a_status_of_another_generation_does_not_count() {
     for status in ["True", "False"] {
         let mut old = says(mesh(), "True", "True");
         old["conditions"][2] = condition("ResolvedRefs", status, 2);
         waits_for(
             of(json!([says(public(), "True", "True"), old])),
-            "Service store has not looked at generation 3 yet (ResolvedRefs is of 2)",
+            "Service store has not observed generation 3 yet (ResolvedRefs is of 2)",
         );
     }
     let mut unsaid = says(mesh(), "True", "True");
     unsaid["conditions"][0].as_object_mut().unwrap().remove("observedGeneration");
-    let reason = "Service store has not looked at generation 3 yet (Accepted is of 0)";
+    let reason = "Service store has not observed generation 3 yet (Accepted is of 0)";
     waits_for(of(json!([says(public(), "True", "True"), unsaid])), reason);
 }
 
 #[test]
-fn a_condition_that_is_unknown_or_missing_is_waited_for() {
+fn an_unknown_or_missing_condition_waits() {
     let unknown = json!([says(public(), "Unknown", "True"), says(mesh(), "True", "True")]);
     waits_for(of(unknown), "Gateway public (https): Accepted is Unknown: m");
     let mut missing = says(mesh(), "True", "True");
     missing["conditions"].as_array_mut().unwrap().pop();
-    let reason = "Service store has not said ResolvedRefs yet";
+    let reason = "Service store has not reported ResolvedRefs yet";
     waits_for(of(json!([says(public(), "True", "True"), missing])), reason);
 }
 
 #[test]
-fn a_leftover_of_a_parent_that_is_none_any_more_does_not_count() {
+fn the_status_of_a_removed_parent_does_not_count() {
     let gone = says(json!({"name": "gone"}), "False", "False");
     let all = json!([says(public(), "True", "True"), gone, says(mesh(), "True", "True")]);
     assert_eq!(of(all), Acceptance::Accepted);
 }
 
 #[test]
-fn a_field_of_another_form_is_named() {
+fn a_field_of_the_wrong_type_is_named() {
     let error = |object: Value| Acceptance::of(&object).unwrap_err().to_string();
     assert_eq!(error(json!({"metadata": {}, "spec": {}})), "spec.parentRefs: missing");
     let object = json!({"metadata": {}, "spec": {"parentRefs": []}, "status": {"parents": 1}});

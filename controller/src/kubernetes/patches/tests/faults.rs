@@ -1,4 +1,4 @@
-//! What is refused, with the field at fault and what to do.
+//! Rejected objects: the error names the field and the fix.
 
 use serde_json::json;
 use serin_core::config::mesh::{Backend, Versions};
@@ -13,7 +13,7 @@ fn fault(sample: &Sample, change: impl FnOnce(&mut Value)) -> String {
 }
 
 #[test]
-fn a_third_destination_is_refused() {
+fn a_third_destination_is_rejected() {
     let entry = json!({"destination": {"host": "reviews", "subset": "v3"}, "weight": 0});
     let error = fault(&reviews(), |object| {
         object["spec"]["http"][1]["route"].as_array_mut().unwrap().insert(1, entry);
@@ -21,40 +21,37 @@ fn a_third_destination_is_refused() {
     assert_eq!(
         error,
         "spec.http[1].route[1]: neither reviews (subset v1) nor reviews (subset v2): a rollout has two versions. \
-         Give the others a route of their own"
+         Move the others to another route"
     );
 }
 
 #[test]
-fn a_version_that_is_there_twice_is_refused() {
+fn a_duplicate_version_is_rejected() {
     let mut object = store().object();
     let backends = &mut object["spec"]["rules"][2]["backendRefs"];
     let again = backends[0].clone();
     backends.as_array_mut().unwrap().push(again);
     let error = store().routes(&object).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "spec.rules[2].backendRefs[2]: store-v1 is there twice. Make one entry of the two"
-    );
-    // Where the other version is not, it is none of our business.
+    assert_eq!(error, "spec.rules[2].backendRefs[2]: store-v1 has two entries. Merge them");
+    // A route without the other version is not serin's.
     object["spec"]["rules"][2]["backendRefs"].as_array_mut().unwrap().remove(1);
     assert_eq!(store().routes(&object).unwrap().routes().len(), 1);
 }
 
 #[test]
-fn versions_that_are_one_destination_are_refused() {
+fn two_versions_of_one_destination_are_rejected() {
     let sample = store_of(Versions {
         candidate: Backend { port: Some(8080), ..services("store-v1", "").baseline },
         baseline: services("store-v1", "").baseline,
     });
     assert_eq!(
         fault(&sample, |_| {}),
-        "spec.rules[1].backendRefs[0]: store-v1 and store-v1:8080 are both this. Name them apart"
+        "spec.rules[1].backendRefs[0]: store-v1 and store-v1:8080 both match this entry. Use distinct names"
     );
 }
 
 #[test]
-fn an_object_without_the_versions_is_refused() {
+fn an_object_without_the_versions_is_rejected() {
     assert_eq!(
         fault(&first(), |_| {}),
         "spec.http: no route has both greeter (subset stable) and greeter (subset next). \
@@ -63,12 +60,12 @@ fn an_object_without_the_versions_is_refused() {
     let other = store_of(services("shop-v1", "shop-v2"));
     assert_eq!(
         fault(&other, |_| {}),
-        "spec.rules: no route has both shop-v1 and shop-v2. Is this the object, and are these their names in it?"
+        "spec.rules: no route has both shop-v1 and shop-v2. Check the object and the names of both versions"
     );
 }
 
 #[test]
-fn a_field_of_another_form_is_named() {
+fn a_field_of_the_wrong_type_is_named() {
     type Change = fn(&mut Value);
     let cases: [(Change, &str); 9] = [
         (|o| o["kind"] = json!("Gateway"), r#"kind: "Gateway" is not VirtualService"#),
@@ -82,7 +79,7 @@ fn a_field_of_another_form_is_named() {
         ),
         (
             |o| o["spec"]["http"][1]["route"][0]["destination"]["host"] = json!(5),
-            "spec.http[1].route[0].destination.host: not a text",
+            "spec.http[1].route[0].destination.host: not a string",
         ),
         (
             |o| o["spec"]["http"][1]["route"][1]["weight"] = json!(-1),
@@ -123,7 +120,7 @@ fn hosts_are_completed_as_istio_does() {
 }
 
 #[test]
-fn a_port_and_a_namespace_tell_entries_apart() {
+fn a_port_and_a_namespace_distinguish_entries() {
     let found = |port, namespace: Option<&str>| {
         let backend = |name: &str| Backend {
             name: name.to_owned(),

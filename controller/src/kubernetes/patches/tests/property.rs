@@ -1,4 +1,4 @@
-//! What holds for every object and every weight.
+//! Invariants for every object and every weight.
 
 use json_patch::Patch;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use serin_core::config::mesh::RouteWeights;
 
 use super::*;
 
-/// An object whose weights, and whether they are written at all, are arbitrary.
+/// An object with arbitrary weights, some absent.
 fn object() -> impl Strategy<Value = (usize, Value)> {
     let weights = proptest::collection::vec(proptest::option::of(0_u32..2_000_000), 8);
     (0..samples().len(), weights).prop_map(|(index, weights)| {
@@ -37,7 +37,7 @@ fn lists(object: &Value) -> Vec<String> {
     [list("http", "route"), list("rules", "backendRefs")].concat()
 }
 
-/// Takes the weights out, and the entries of the candidate that were added.
+/// Removes the weights, and the added entries of the candidate.
 fn without_weights(object: &Value, like: &Value) -> Value {
     let mut object = object.clone();
     for pointer in lists(like) {
@@ -51,7 +51,7 @@ fn without_weights(object: &Value, like: &Value) -> Value {
     object
 }
 
-/// Carries a patch out by other means than the product's.
+/// Applies a patch by an independent implementation.
 fn carried_out(patch: &Patch, object: &Value) -> Value {
     let mut object = object.clone();
     for operation in serde_json::to_value(patch).unwrap().as_array().unwrap() {
@@ -75,7 +75,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_edit_sets_the_weights_and_nothing_else((index, object) in object(), percent in 0_u32..=100) {
+    fn an_edit_sets_only_the_weights((index, object) in object(), percent in 0_u32..=100) {
         let sample = &samples()[index];
         let shares = sample.shares(percent);
         let edits = sample.routes(&object).unwrap().edits(shares);
@@ -88,7 +88,7 @@ proptest! {
         let routes = sample.routes(&edited).unwrap();
         prop_assert_eq!(routes.candidate(), Some(weight(percent * 10_000)));
         prop_assert_eq!(routes.drift(shares), vec![]);
-        // Again changes nothing.
+        // A repetition changes nothing.
         prop_assert!(routes.edits(shares).is_empty());
         prop_assert_eq!(edits.is_empty(), edited == object);
     }

@@ -1,4 +1,4 @@
-//! Objects as users have them, and which versions of which service they route to.
+//! Real-world objects, and the versions of the service that each routes to.
 
 use serde_json::Value;
 use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};

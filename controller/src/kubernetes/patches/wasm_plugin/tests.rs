@@ -31,7 +31,8 @@ fn pods(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
     labels.iter().map(owned).collect()
 }
 
-/// What Istio makes of it: a protobuf `Struct`, where numbers are doubles and fields have no order, as JSON.
+/// Istio's conversion: a protobuf `Struct`, whose numbers are doubles and whose fields have no
+/// order, as JSON.
 fn handed_on(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -49,7 +50,7 @@ fn handed_on(value: &Value) -> Value {
 }
 
 #[test]
-fn the_filter_reads_what_istio_hands_on() {
+fn the_filter_reads_istios_conversion() {
     for generation in [0, 7, MAX_EXACT_INTEGER] {
         let object = plugin(pods(&[])).object(&configuration(generation)).unwrap();
         let text = handed_on(&object["spec"]["pluginConfig"]).to_string();
@@ -64,7 +65,7 @@ fn the_filter_reads_what_istio_hands_on() {
 }
 
 #[test]
-fn a_plugin_for_pods_acts_on_what_they_send() {
+fn a_plugin_acts_on_requests_that_its_pods_send() {
     let plugin = WasmPlugin {
         priority: Some(-5),
         phase: Some(PluginPhase::Stats),
@@ -93,7 +94,7 @@ fn a_plugin_for_pods_acts_on_what_they_send() {
 }
 
 #[test]
-fn what_istio_would_refuse_is_refused() {
+fn objects_that_istio_would_reject_are_rejected() {
     let url = |url: &str| WasmPlugin { url: url.to_owned(), ..plugin(pods(&[])) };
     for good in ["registry.example/serin:1", "https://a/b.wasm", "file:///opt/serin.wasm"] {
         url(good).object(&configuration(1)).unwrap();
@@ -124,7 +125,7 @@ fn only_the_configuration_of_a_plugin_changes() {
 }
 
 #[test]
-fn a_plugin_that_is_not_ours_is_refused() {
+fn a_foreign_plugin_is_rejected() {
     let error = |object: &Value| edits(object, &configuration(1)).unwrap_err().to_string();
     assert_eq!(error(&json!({"kind": "Pod"})), "kind: \"Pod\" is not \"WasmPlugin\"");
     let mut object = plugin(pods(&[])).object(&configuration(1)).unwrap();

@@ -1,4 +1,4 @@
-//! All addresses of a name.
+//! Discovery by DNS: all addresses of a name.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,13 +11,13 @@ use tokio::time::{Instant, timeout};
 use super::{ProxyEndpoints, at, listed};
 use crate::sources::fleet::SCRAPE_TIMEOUT;
 
-/// How long an answer is good for.
+/// How long an answer stays valid.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
-/// A question without an answer is asked again after this time.
+/// Retry interval after a failed query.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A name that is looked up now and then, in the background: the resolver may take its time.
+/// Resolves a name regularly, in the background: the resolver may be slow.
 #[derive(Debug)]
 pub(super) struct DnsDiscovery {
     host: String,
@@ -46,7 +46,7 @@ impl DnsDiscovery {
             }));
         }
         if let Some(lookup) = &mut self.lookup {
-            // Without any proxies there is nothing better to do than to wait.
+            // Without any proxies, waiting is the only option.
             let patience = if self.proxies.is_empty() { SCRAPE_TIMEOUT } else { Duration::ZERO };
             if let Ok(answer) = timeout(patience, lookup).await {
                 self.lookup = None;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_answer_stays_in_force_while_there_is_no_other() {
+    async fn the_last_answer_stays_in_force() {
         let mut dns = DnsDiscovery::new("edge".to_owned(), 9901);
         dns.on_answer(addresses(&["10.0.0.2:9901", "[fd00::1]:9901", "10.0.0.2:9901"]));
         let names = |dns: &DnsDiscovery| {
@@ -124,11 +124,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_nobody_has_gives_no_proxies() {
-        let mut dns = DnsDiscovery::new("nobody.invalid".to_owned(), 9901);
+    async fn an_unknown_name_has_no_proxies() {
+        let mut dns = DnsDiscovery::new("unknown.invalid".to_owned(), 9901);
         let warning = dns.refresh().await.unwrap();
         assert!(
-            warning.starts_with("spec.envoy.proxies.dns: nobody.invalid:9901 can't be resolved: "),
+            warning.starts_with("spec.envoy.proxies.dns: unknown.invalid:9901 can't be resolved: "),
             "{warning}"
         );
         assert!(dns.proxies().is_empty());

@@ -1,4 +1,4 @@
-//! A file of targets, of the form that Prometheus' `file_sd` takes.
+//! Discovery by a file of targets, in the format of Prometheus' `file_sd`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -11,10 +11,10 @@ use serin_core::observation::health::ProxyName;
 
 use super::{ProxyEndpoint, ProxyEndpoints, at, listed};
 
-/// The label that gives a proxy another name than its address, where it is the only target of its group.
+/// The label that names a proxy if it is the only target of its group.
 const NAME_LABEL: &str = "instance";
 
-/// A file that is read again when it has changed.
+/// A file that is read again after a change.
 #[derive(Debug)]
 pub(super) struct FileDiscovery {
     path: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct FileDiscovery {
     warning: Option<String>,
 }
 
-/// Changes with the file, whether it is written or replaced.
+/// Changes when the file is written or replaced.
 type FileVersion = (SystemTime, u64, u64);
 
 #[derive(Deserialize)]

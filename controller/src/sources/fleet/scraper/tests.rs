@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::*;
 
-/// A page whose counters never stand still if `moving`.
+/// A page whose counters change at every read if `moving`.
 struct Fake {
     address: String,
     asked: Arc<AtomicUsize>,
@@ -47,12 +47,12 @@ fn generation(view: &StatsPage) -> Option<u64> {
 }
 
 #[tokio::test]
-async fn one_reading_serves_all_who_want_it_at_the_time() {
+async fn one_scrape_serves_concurrent_polls() {
     let (fake, scraper) = (fake().await, Scraper::default());
     let fresh = Instant::now();
     let pending: Vec<_> =
         (0..50).map(|_| scraper.target(&fake.address, StatsFormat::Admin).read(fresh)).collect();
-    // Nobody holds the target any more, so the next reading is another one's.
+    // The target has no user left, so the next scrape is a new target's.
     let held = scraper.target(&fake.address, StatsFormat::Admin);
     for pending in pending {
         assert_eq!(generation(&pending.page().await.unwrap()), Some(7));
@@ -66,7 +66,7 @@ async fn one_reading_serves_all_who_want_it_at_the_time() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_hangs_has_one_request_and_is_waited_for_once() {
+async fn a_hanging_proxy_has_one_request_and_delays_one_poll() {
     let (fake, scraper) = (fake().await, Scraper::default());
     let target = scraper.target(&fake.address, StatsFormat::Admin);
     target.read(Instant::now()).page().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_proxy_that_hangs_has_one_request_and_is_waited_for_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_page_and_who_is_not_there() {
+async fn invalid_pages_and_unreachable_proxies() {
     let broken = Router::new().route("/stats", get(async || StatusCode::INTERNAL_SERVER_ERROR));
     let html = Router::new().route("/stats", get(async || "<html>"));
     for (address, expected) in [

@@ -1,4 +1,4 @@
-//! Blockers: each is named, stops the clock, and clears.
+//! Blockers: each has a name, stops the clock, and clears.
 
 use super::*;
 
@@ -10,10 +10,10 @@ fn an_unreachable_proxy_stops_the_clock_and_nothing_else() {
     world.run(10.0);
     assert!(matches!(world.obstacle(), Some(Blocker::Unreachable { .. })));
     world.trouble.clear();
-    world.look();
+    world.poll();
     assert_eq!(world.rollout.status().baked, before);
-    assert_eq!((world.weights(), told!(world, Event::Unblocked)), (vec![10.0], 1));
-    world.look();
+    assert_eq!((world.weights(), event_count!(world, Event::Unblocked)), (vec![10.0], 1));
+    world.poll();
     assert_eq!(world.rollout.status().baked, before + SECOND);
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
@@ -23,11 +23,11 @@ fn a_proxy_restart_is_reported_and_is_no_evidence() {
     let mut world = baking();
     let before = world.rollout.status().candidate.requests;
     world.proxy.restart();
-    world.look();
-    assert_eq!(told!(world, Event::ProxyRestarted), 1);
+    world.poll();
+    assert_eq!(event_count!(world, Event::ProxyRestarted), 1);
     assert_eq!(world.rollout.status().candidate.requests, before + 100);
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-    assert_eq!(told!(world, Event::ProxyRestarted), 1);
+    assert_eq!(event_count!(world, Event::ProxyRestarted), 1);
 }
 
 #[test]
@@ -44,10 +44,10 @@ fn a_rejected_configuration_is_resent_until_accepted() {
         asked.windows(2).all(|pair| pair[1].0 - pair[0].0 >= SPLIT_RETRY_INTERVAL),
         "{asked:?}"
     );
-    assert_eq!((asked.len(), told!(world, Event::Blocked { .. })), (3, 1));
+    assert_eq!((asked.len(), event_count!(world, Event::Blocked { .. })), (3, 1));
     world.trouble.clear();
     world.until_live(2);
-    assert_eq!(told!(world, Event::Unblocked), 1);
+    assert_eq!(event_count!(world, Event::Unblocked), 1);
 }
 
 #[test]
@@ -76,10 +76,10 @@ fn a_proxy_on_another_generation_is_reported_and_resent() {
     world.proxy.running = Split { generation: Generation(3), ..ours };
     world.proxy.delay = 3 * SECOND;
     world.run(2.0);
-    let Some(Blocker::NotRunning { wanted, running }) = world.obstacle() else {
+    let Some(Blocker::NotRunning { expected, running }) = world.obstacle() else {
         panic!("{:?}", world.obstacle());
     };
-    assert_eq!((wanted, running), (world.rollout.split().generation, Generation(3)));
+    assert_eq!((expected, running), (world.rollout.split().generation, Generation(3)));
     assert_eq!((world.weights(), world.rollout.status().baked), (vec![10.0], baked));
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
@@ -94,7 +94,7 @@ fn a_lagging_worker_blocks_a_shift() {
     let mut world = World::new(plan(&[10, 100]));
     world.trouble = vec![TestFault::Lags];
     world.run(1.5);
-    assert_eq!(world.obstacle(), None, "it may still be on its way");
+    assert_eq!(world.obstacle(), None, "the split may still be on its way");
     world.run(5.0);
     assert_eq!(world.obstacle(), Some(Blocker::WorkersBehind { generation: Generation(8) }));
     world.trouble.clear();
@@ -125,7 +125,7 @@ fn silent_workers_stop_the_clock() {
         world.until_live(1);
         world.trouble = vec![TestFault::Silent];
         world.run(60.0);
-        assert_eq!(world.obstacle(), Some(Blocker::WorkersSilent), "looks every {interval:?}");
+        assert_eq!(world.obstacle(), Some(Blocker::WorkersSilent), "polled every {interval:?}");
         assert_eq!(world.weights(), [10.0]);
         world.trouble.clear();
         assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
@@ -144,7 +144,7 @@ fn a_version_without_a_route_blocks_until_it_serves() {
     world.trouble.clear();
     world.proxy.rate = 0.0;
     world.run(5.0);
-    assert!(world.obstacle().is_some(), "nothing has shown that it is routed now");
+    assert!(world.obstacle().is_some(), "no request has shown a route");
     world.proxy.rate = 1_000.0;
     world.run(1.0);
     assert_eq!((world.obstacle(), world.weights()), (None, vec![10.0]));

@@ -1,4 +1,4 @@
-//! What people order, and where it makes no sense.
+//! Commands, and the phases that reject them.
 
 use super::*;
 use crate::rollout::command::{Action, Command};
@@ -10,15 +10,15 @@ pub(super) fn order(action: Action) -> Command {
     Command { action, by, reason, step: None, seconds, force: false }
 }
 
-/// A rollout with a window that has been promoted.
+/// A promoted rollout with a rollback window.
 fn promoted() -> World {
     let mut world = World::new(Plan { window: 60 * SECOND, ..plan(&[10, 100]) });
-    world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
+    world.until("promoted", |world| event_count!(world, Event::Promoted { .. }) == 1);
     world
 }
 
-/// A rollout that goes back to the baseline, but has not arrived.
-fn going_back() -> World {
+/// A rollback that the proxy has not confirmed.
+fn rolling_back() -> World {
     let mut world = baking();
     world.trouble = vec![TestFault::Lags];
     world.input(Input::Interrupt);
@@ -33,28 +33,29 @@ fn over() -> World {
 
 #[test]
 fn a_paused_rollout_stays_where_it_is() {
-    for mut world in [baking(), World::new(plan(&[10, 100])), World::new(watching(&[10, 100]))] {
+    for mut world in [baking(), World::new(plan(&[10, 100])), World::new(with_aa_test(&[10, 100]))]
+    {
         world.order(order(Action::Pause)).unwrap();
         let before = world.applied.len();
         world.run(200.0);
         assert_eq!((world.applied.len(), world.rollout.status().paused), (before, true));
         world.order(order(Action::Resume)).unwrap();
         assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-        assert_eq!(told!(world, Event::Command(_)), 2);
+        assert_eq!(event_count!(world, Event::Command(_)), 2);
     }
 }
 
 #[test]
-fn a_rollout_that_is_held_goes_on_by_itself() {
+fn a_timed_pause_ends_without_a_command() {
     let mut world = baking();
     world.order(order(Action::PauseFor)).unwrap();
     let held = world.now;
     world.run(55.0);
     assert_eq!(world.weights(), [10.0]);
-    world.until("going on", |world| told!(world, Event::PauseExpired) == 1);
+    world.until("going on", |world| event_count!(world, Event::PauseExpired) == 1);
     assert!(world.now >= held + 60 * SECOND && world.now < held + 63 * SECOND);
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-    // A pause has no end, and takes the place of a hold.
+    // A pause has no end and replaces the timed pause.
     let mut world = baking();
     world.order(order(Action::PauseFor)).unwrap();
     world.order(order(Action::Pause)).unwrap();
@@ -63,7 +64,7 @@ fn a_rollout_that_is_held_goes_on_by_itself() {
 }
 
 #[test]
-fn a_paused_rollout_is_taken_back_all_the_same() {
+fn a_paused_rollout_can_be_aborted() {
     let mut world = baking();
     world.order(order(Action::Pause)).unwrap();
     world.trouble = vec![TestFault::CandidateFails];
@@ -71,7 +72,7 @@ fn a_paused_rollout_is_taken_back_all_the_same() {
 }
 
 #[test]
-fn to_resume_gives_a_step_its_time_again() {
+fn resume_restores_the_step_limit() {
     let mut limited = plan(&[10, 100]);
     let at_most = 60 * SECOND;
     limited.steps[0].limit = Some(Limit { at_most, then: TimeoutAction::Pause });
@@ -86,7 +87,7 @@ fn to_resume_gives_a_step_its_time_again() {
 }
 
 #[test]
-fn to_advance_opens_one_gate() {
+fn advance_opens_one_gate() {
     let mut world = baking();
     world.proxy.rate = 0.0;
     world.order(order(Action::Pause)).unwrap();
@@ -94,19 +95,19 @@ fn to_advance_opens_one_gate() {
         world.order(order(Action::Advance)).unwrap();
         assert_eq!(world.weights().last(), Some(&weight));
         world.run(100.0);
-        assert_eq!(world.weights().last(), Some(&weight), "the pause goes on");
+        assert_eq!(world.weights().last(), Some(&weight), "the pause continues");
     }
     world.order(order(Action::Advance)).unwrap();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
-fn to_advance_twice_from_the_same_step_counts_once() {
+fn advancing_twice_from_one_step_counts_once() {
     let mut world = baking();
     let from = |step| Command { step: Some(step), ..order(Action::Advance) };
     world.order(from(1)).unwrap();
     world.order(from(1)).unwrap();
-    assert_eq!((world.weights(), told!(world, Event::Command(_))), (vec![10.0, 50.0], 1));
+    assert_eq!((world.weights(), event_count!(world, Event::Command(_))), (vec![10.0, 50.0], 1));
     let refused = world.order(from(3)).unwrap_err().to_string();
     assert_eq!(refused, "step 3 has not begun; it is at step 2");
     let refused = world.order(order(Action::Advance)).unwrap_err().to_string();
@@ -114,20 +115,21 @@ fn to_advance_twice_from_the_same_step_counts_once() {
 }
 
 #[test]
-fn to_promote_skips_what_is_left() {
-    for mut world in [baking(), World::new(plan(&[10, 50, 100])), World::new(watching(&[10, 100]))]
+fn promote_skips_the_remaining_steps() {
+    for mut world in
+        [baking(), World::new(plan(&[10, 50, 100])), World::new(with_aa_test(&[10, 100]))]
     {
         world.order(order(Action::Promote)).unwrap();
         world.order(order(Action::Promote)).unwrap();
         let asked = world.now;
         assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
         assert!(world.now - asked < 3 * SECOND, "{:?}", world.now - asked);
-        assert_eq!(told!(world, Event::Command(_)), 1);
+        assert_eq!(event_count!(world, Event::Command(_)), 1);
     }
 }
 
 #[test]
-fn a_pause_holds_a_promotion_and_a_limit() {
+fn a_pause_delays_a_promotion_and_a_limit() {
     let mut limited = plan(&[10, 100]);
     limited.steps[0].limit = Some(Limit { at_most: 60 * SECOND, then: TimeoutAction::Advance });
     let mut world = World::new(limited);
@@ -140,11 +142,11 @@ fn a_pause_holds_a_promotion_and_a_limit() {
 }
 
 #[test]
-fn what_cannot_be_stored_does_not_move_but_harm_is_seen() {
+fn a_rollout_without_a_store_does_not_shift_but_detects_harm() {
     let mut world = World::new(plan(&[10, 100]));
     world.store_down = true;
     world.run(100.0);
-    assert_eq!((world.weights(), told!(world, Event::Live { .. })), (vec![10.0], 0));
+    assert_eq!((world.weights(), event_count!(world, Event::Live { .. })), (vec![10.0], 0));
     world.store_down = false;
     world.until_live(1);
     world.store_down = true;
@@ -158,7 +160,7 @@ fn what_cannot_be_stored_does_not_move_but_harm_is_seen() {
 }
 
 #[test]
-fn to_promote_waits_for_a_mesh_that_follows() {
+fn promote_waits_for_proxies_that_follow() {
     let mut world = baking();
     world.trouble = vec![TestFault::Misroutes(1)];
     world.order(order(Action::Promote)).unwrap();
@@ -169,8 +171,9 @@ fn to_promote_waits_for_a_mesh_that_follows() {
 }
 
 #[test]
-fn to_abort_takes_everything_back() {
-    for mut world in [baking(), World::new(plan(&[10, 100])), World::new(watching(&[10, 100]))] {
+fn abort_rolls_back() {
+    for mut world in [baking(), World::new(plan(&[10, 100])), World::new(with_aa_test(&[10, 100]))]
+    {
         world.order(order(Action::Abort)).unwrap();
         world.order(order(Action::Abort)).unwrap();
         let summary = world.until_ended();
@@ -180,8 +183,8 @@ fn to_abort_takes_everything_back() {
 }
 
 #[test]
-fn to_abort_by_force_waits_for_no_proxy() {
-    for mut world in [baking(), going_back()] {
+fn a_forced_abort_waits_for_no_proxy() {
+    for mut world in [baking(), rolling_back()] {
         world.trouble = vec![TestFault::Unreachable];
         world.order(order(Action::Abort)).unwrap();
         world.run(60.0);
@@ -197,7 +200,7 @@ fn to_abort_by_force_waits_for_no_proxy() {
 }
 
 #[test]
-fn to_undo_takes_a_promotion_back_within_its_window() {
+fn undo_reverts_a_promotion_within_its_window() {
     let mut world = promoted();
     world.order(order(Action::Undo)).unwrap();
     assert_eq!(world.weights(), [10.0, 100.0, 0.0]);
@@ -213,29 +216,32 @@ fn a_gate_waits_for_approval() {
     approved.steps[0].limit = Some(Limit { at_most: 60 * SECOND, then: TimeoutAction::Advance });
     let mut world = World::new(approved.clone());
     world.run(100.0);
-    assert_eq!((world.weights(), told!(world, Event::ApprovalNeeded { .. })), (vec![10.0], 1));
+    assert_eq!(
+        (world.weights(), event_count!(world, Event::ApprovalNeeded { .. })),
+        (vec![10.0], 1)
+    );
     world.order(order(Action::Approve)).unwrap();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-    // Beforehand is as good; the gate wants the rest as well.
+    // An approval may come early; the gate still needs its other conditions.
     let mut world = World::new(approved);
     world.until_live(1);
     world.order(order(Action::Approve)).unwrap();
     world.order(order(Action::Approve)).unwrap();
-    assert_eq!((world.weights(), told!(world, Event::Command(_))), (vec![10.0], 1));
+    assert_eq!((world.weights(), event_count!(world, Event::Command(_))), (vec![10.0], 1));
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-    assert_eq!(told!(world, Event::ApprovalNeeded { .. }), 0);
+    assert_eq!(event_count!(world, Event::ApprovalNeeded { .. }), 0);
 }
 
-/// And changes nothing there.
+/// The rejected command changes nothing.
 #[test]
-fn an_order_that_makes_no_sense_is_refused_with_the_reason() {
+fn a_command_in_the_wrong_phase_is_rejected_with_a_reason() {
     use Action::{Abort, Advance, Approve, Pause, Promote, Resume, Undo};
     type Case<'c> = (fn() -> World, &'c [Action], &'c str);
     let cases: [Case<'_>; 4] = [
         (baking, &[Undo], "v2 is not promoted yet; abort takes it back"),
         (promoted, &[Pause, Resume, Approve, Advance], "v2 is promoted: no step is left"),
         (
-            going_back,
+            rolling_back,
             &[Pause, Resume, Approve, Advance, Promote],
             "all traffic goes back to v1 already",
         ),

@@ -33,7 +33,7 @@ fn a_briefly_unreachable_proxy_blocks_shifts_but_not_the_clock() {
     let ours = world.rollout.split().generation;
     world.roster = lost(SECOND, Some(ours));
     world.until("the next step", |world| world.weights().len() == 2);
-    assert_eq!(told!(world, Event::Blocked { .. }), 0);
+    assert_eq!(event_count!(world, Event::Blocked { .. }), 0);
     world.run(1.0);
     assert_eq!(world.obstacle(), None, "the split may still be on its way");
     world.run(30.0);
@@ -55,7 +55,7 @@ fn a_failed_write_is_reported_instead_of_lagging_proxies() {
     world.roster = behind(world.proxy.running.generation.0, false);
     world.run(10.0);
     assert!(matches!(world.obstacle(), Some(Blocker::WriteFailed { .. })), "{}", text(&world));
-    assert_eq!(told!(world, Event::Blocked { .. }), 1);
+    assert_eq!(event_count!(world, Event::Blocked { .. }), 1);
 }
 
 #[test]
@@ -136,10 +136,10 @@ fn a_warning_is_emitted_once_and_blocks_nothing() {
     let mut world = baking();
     world.roster.warning = Some("the list can't be renewed".to_owned());
     world.run(3.0);
-    assert_eq!(told!(world, Event::Warning { .. }), 1);
+    assert_eq!(event_count!(world, Event::Warning { .. }), 1);
     world.roster.warning = None;
     world.run(1.0);
     world.roster.warning = Some("the list can't be renewed".to_owned());
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-    assert_eq!(told!(world, Event::Warning { .. }), 2);
+    assert_eq!(event_count!(world, Event::Warning { .. }), 2);
 }

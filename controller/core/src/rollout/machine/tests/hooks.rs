@@ -1,4 +1,4 @@
-//! Webhooks and commands: when they are called, and what comes of a no.
+//! Webhooks and commands: when serin calls them, and how it handles a refusal.
 
 use super::*;
 use crate::rollout::call::{Hook, HookPoint, HookTarget, Hooks};
@@ -39,13 +39,13 @@ fn hooks_are_called_in_order_each_once() {
         "shop-v2/1/after/0",
     ];
     assert_eq!(ids(&world), expected);
-    assert_eq!(told!(world, Event::HookSucceeded { .. }), expected.len());
+    assert_eq!(event_count!(world, Event::HookSucceeded { .. }), expected.len());
     let gate = &world.calls[3].message;
     assert_eq!((gate.step, gate.weight, gate.generation), (Some(2), Weight::ALL, Generation(9)));
 }
 
 #[test]
-fn a_no_before_the_rollout_ends_it_with_nothing_changed() {
+fn a_refusal_before_the_rollout_ends_it_unchanged() {
     let mut world =
         World::troubled(hooked(&[10, 100]), vec![TestFault::Refuses(HookPoint::Before)]);
     let summary = world.until_ended();
@@ -59,7 +59,7 @@ fn a_no_before_the_rollout_ends_it_with_nothing_changed() {
 }
 
 #[test]
-fn nothing_is_asked_for_before_a_yes() {
+fn no_split_is_sent_before_the_hooks_agree() {
     let mut world = World::troubled(hooked(&[10, 100]), vec![TestFault::HooksHang]);
     world.run(100.0);
     assert_eq!((world.applied.len(), world.calls.len()), (0, 1));
@@ -75,7 +75,7 @@ fn nothing_is_asked_for_before_a_yes() {
 }
 
 #[test]
-fn a_gate_stays_shut_until_its_hooks_say_yes() {
+fn a_gate_stays_shut_until_its_hooks_agree() {
     let mut world = World::new(hooked(&[10, 100]));
     world.until_live(1);
     world.trouble = vec![TestFault::Refuses(HookPoint::Gate)];
@@ -87,18 +87,18 @@ fn a_gate_stays_shut_until_its_hooks_say_yes() {
         reason: "not now".to_owned(),
     };
     assert_eq!(world.obstacle(), Some(expected));
-    // Asked again and again with the same message, but told of once.
+    // The machine repeats the call with the same message and reports it once.
     let asked = world.calls.iter().filter(|call| call.message.point == HookPoint::Gate);
     let asked: Vec<_> = asked.collect();
     assert!(asked.len() >= 5, "{}", asked.len());
     assert!(asked.iter().all(|call| *call == asked[0]));
-    assert_eq!(told!(world, Event::HookFailed { .. }), 1);
+    assert_eq!(event_count!(world, Event::HookFailed { .. }), 1);
     world.trouble.clear();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
-fn whoever_advances_or_promotes_does_not_wait_for_the_hooks_of_a_gate() {
+fn advance_and_promote_skip_gate_hooks() {
     for verb in [Action::Advance, Action::Promote] {
         let mut world = World::new(hooked(&[10, 100]));
         world.until_live(1);
@@ -142,14 +142,14 @@ fn a_rollback_waits_for_no_hook() {
     let last = world.calls.last().unwrap().message.clone();
     assert_eq!((last.point, last.id.as_str()), (HookPoint::Rollback, "shop-v2/1/rollback/0"));
     assert!(last.reason.unwrap().contains("failed"));
-    // The end waits until all have been told, or can't be.
+    // The rollout ends once every hook has answered or failed.
     assert!(!world.rollout.ended());
     world.input(Input::HookAnswered { id: last.id, answer: Err("gone".to_owned()) });
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
 #[test]
-fn an_answer_that_nobody_waits_for_changes_nothing() {
+fn a_late_answer_changes_nothing() {
     let mut world = World::new(hooked(&[10, 100]));
     world.until_live(1);
     let before = world.rollout.clone();
@@ -162,7 +162,7 @@ fn an_answer_that_nobody_waits_for_changes_nothing() {
 }
 
 #[test]
-fn after_a_restart_a_call_is_made_again_to_the_letter() {
+fn a_restart_repeats_the_same_call() {
     let mut world = World::new(hooked(&[10, 100]));
     world.until_live(1);
     world.trouble = vec![TestFault::HooksHang];
@@ -175,7 +175,7 @@ fn after_a_restart_a_call_is_made_again_to_the_letter() {
 }
 
 #[test]
-fn whoever_promotes_in_the_last_step_does_not_wait_for_a_hook_either() {
+fn promote_in_the_last_step_skips_gate_hooks() {
     let mut world = World::new(hooked(&[100]));
     world.until_live(1);
     world.trouble = vec![TestFault::Refuses(HookPoint::Gate)];
@@ -186,7 +186,7 @@ fn whoever_promotes_in_the_last_step_does_not_wait_for_a_hook_either() {
 
 /// The hook after the end may never answer.
 #[test]
-fn an_end_that_nobody_takes_note_of_can_be_forced() {
+fn an_unanswered_end_can_be_forced() {
     let mut world = World::new(hooked(&[100]));
     world.until_live(1);
     world.trouble = vec![TestFault::HooksHang];
@@ -197,9 +197,9 @@ fn an_end_that_nobody_takes_note_of_can_be_forced() {
     assert!(world.rollout.ended());
 }
 
-/// The end would be told, but not be known after a restart.
+/// Hooks would learn of an end that a restart forgets.
 #[test]
-fn nothing_ends_that_cannot_be_stored() {
+fn a_rollout_without_a_store_does_not_end() {
     let mut world = World::troubled(hooked(&[10, 100]), vec![TestFault::HooksHang]);
     world.store_down = true;
     let id = world.calls[0].message.id.clone();

@@ -1,4 +1,4 @@
-//! Previews, the rollback window, and what a rollout may cost at most.
+//! Previews, the rollback window, and the budgets of a rollout.
 
 use super::*;
 use crate::judge::{Objective, Sli};
@@ -6,7 +6,7 @@ use crate::rollout::plan::{Limit, TimeoutAction};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// 10 % and 100 %, of which each may take a minute.
+/// 10 % and 100 %, each with a limit of a minute.
 fn limited(then: TimeoutAction) -> World {
     let mut plan = plan(&[10, 100]);
     for step in &mut plan.steps {
@@ -15,7 +15,7 @@ fn limited(then: TimeoutAction) -> World {
     World::new(plan)
 }
 
-/// Blue/green: a preview, then all.
+/// Blue/green: a preview, then all traffic.
 fn previewing() -> World {
     let mut plan = plan(&[0, 100]);
     plan.steps[0].requests = 20;
@@ -24,19 +24,19 @@ fn previewing() -> World {
     world
 }
 
-fn watched_after(window: Duration) -> World {
+fn with_window(window: Duration) -> World {
     let objective = Objective { sli: Sli::Errors, at_most: 0.01 };
     let judge = Settings { objectives: vec![objective], ..plan(&[]).judge };
     let mut world = World::new(Plan { window, judge, ..plan(&[10, 100]) });
-    world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
+    world.until("promoted", |world| event_count!(world, Event::Promoted { .. }) == 1);
     world
 }
 
 #[test]
-fn a_preview_needs_requests_that_ask_for_it() {
+fn a_preview_needs_pinned_requests() {
     let mut world = previewing();
     world.run(100.0);
-    assert_eq!(world.weights(), [0.0], "nobody has tried it");
+    assert_eq!(world.weights(), [0.0], "no request has asked for it");
     assert_eq!(world.rollout.status().sensitivity, Sensitivity::Preview { requests: 0 });
     world.proxy.picks = 1.0;
     world.until("switched", |world| world.weights() == [0.0, 100.0]);
@@ -44,7 +44,7 @@ fn a_preview_needs_requests_that_ask_for_it() {
 }
 
 #[test]
-fn a_preview_that_fails_ends_the_rollout_before_anybody_met_the_candidate() {
+fn a_failed_preview_ends_the_rollout_before_any_shift() {
     let mut world = previewing();
     world.proxy.picks = 2.0;
     world.trouble = vec![TestFault::PicksFail];
@@ -57,12 +57,12 @@ fn a_preview_that_fails_ends_the_rollout_before_anybody_met_the_candidate() {
 }
 
 #[test]
-fn a_step_that_takes_too_long_stays_where_it_is() {
+fn a_step_beyond_its_limit_stays() {
     let mut world = limited(TimeoutAction::Pause);
     world.proxy.rate = 1.0;
     world.run(100.0);
-    assert_eq!(told!(world, Event::StepTimeout { then: TimeoutAction::Pause, .. }), 1);
-    // Even if all that the gate wants comes now.
+    assert_eq!(event_count!(world, Event::StepTimeout { then: TimeoutAction::Pause, .. }), 1);
+    // The gate's last requests come too late.
     world.proxy.rate = 1_000.0;
     world.run(100.0);
     assert_eq!((world.weights(), world.rollout.status().paused), (vec![10.0], true));
@@ -71,11 +71,11 @@ fn a_step_that_takes_too_long_stays_where_it_is() {
 }
 
 #[test]
-fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
+fn a_step_beyond_its_limit_rolls_back_if_configured() {
     for trouble in [TestFault::Unreachable, TestFault::Lags, TestFault::BaselineHangs] {
         let mut world = limited(TimeoutAction::RollBack);
         world.trouble = vec![trouble];
-        world.until("back", |world| told!(world, Event::RollingBack { .. }) == 1);
+        world.until("back", |world| event_count!(world, Event::RollingBack { .. }) == 1);
         assert!(
             world.now >= LIMIT && world.now < LIMIT + 2 * SECOND,
             "{trouble:?}: {:?}",
@@ -89,7 +89,7 @@ fn a_step_that_takes_too_long_is_rolled_back_if_that_is_asked_for() {
 }
 
 #[test]
-fn a_step_that_takes_too_long_advances_if_that_is_asked_for_and_nothing_is_unknown() {
+fn a_step_beyond_its_limit_advances_if_configured_and_unblocked() {
     let mut world = limited(TimeoutAction::Advance);
     world.proxy.rate = 1.0;
     world.trouble = vec![TestFault::Lags];
@@ -97,12 +97,12 @@ fn a_step_that_takes_too_long_advances_if_that_is_asked_for_and_nothing_is_unkno
     assert_eq!(world.weights(), [10.0], "a proxy lags");
     world.trouble.clear();
     world.until("asked for all", |world| world.weights() == [10.0, 100.0]);
-    assert_eq!(told!(world, Event::StepTimeout { then: TimeoutAction::Advance, .. }), 1);
+    assert_eq!(event_count!(world, Event::StepTimeout { then: TimeoutAction::Advance, .. }), 1);
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
-fn a_step_in_time_knows_no_limit() {
+fn a_step_within_its_limit_is_unaffected() {
     let mut world = limited(TimeoutAction::RollBack);
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
@@ -123,11 +123,11 @@ fn the_budget_of_failures_is_a_hard_cap() {
 
 #[test]
 fn a_rollout_ends_after_its_rollback_window() {
-    let mut world = watched_after(30 * SECOND);
+    let mut world = with_window(30 * SECOND);
     let promoted = world.now;
     let status = world.rollout.status();
     assert_eq!((status.step, status.live, status.weight), (None, true, Weight::ALL));
-    // Time is time: what it is for is to give people time.
+    // The window counts real time: it gives people time to react.
     world.trouble = vec![TestFault::Unreachable];
     world.run(20.0);
     world.trouble.clear();
@@ -138,8 +138,8 @@ fn a_rollout_ends_after_its_rollback_window() {
 }
 
 #[test]
-fn harm_in_the_rollback_window_takes_everything_back() {
-    let mut world = watched_after(600 * SECOND);
+fn harm_in_the_rollback_window_rolls_back() {
+    let mut world = with_window(600 * SECOND);
     world.run(100.0);
     world.trouble = vec![TestFault::CandidateFails];
     let summary = world.until_ended();
@@ -148,12 +148,12 @@ fn harm_in_the_rollback_window_takes_everything_back() {
 }
 
 #[test]
-fn in_a_freeze_no_gate_opens_and_no_limit_counts_but_harm_takes_everything_back() {
+fn a_freeze_stops_gates_and_limits_but_not_rollbacks() {
     let freeze = |world: &mut World, until: Option<&str>| {
-        let events = world.told.len();
+        let events = world.events.len();
         world.freeze(until.map(str::to_owned));
         world.freeze(until.map(str::to_owned));
-        assert_eq!(world.told.len(), events + 1);
+        assert_eq!(world.events.len(), events + 1);
     };
     let mut world = limited(TimeoutAction::RollBack);
     freeze(&mut world, Some("Monday"));
@@ -171,7 +171,7 @@ fn in_a_freeze_no_gate_opens_and_no_limit_counts_but_harm_takes_everything_back(
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
 
-/// Slow answers of the baseline say nothing of those who ask for the preview: each of their requests counts from when it is live.
+/// A slow baseline does not concern the preview: its requests count from the moment it is live.
 #[test]
 fn a_preview_needs_no_warm_up() {
     let mut plan = plan(&[0, 100]);

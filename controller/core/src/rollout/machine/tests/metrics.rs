@@ -1,4 +1,4 @@
-//! Metrics that are asked for by queries.
+//! Metrics that come from queries.
 
 use super::*;
 use crate::config::prometheus::{Auth, PrometheusConnection};
@@ -28,7 +28,7 @@ fn measured(percents: &[u32]) -> Plan {
     Plan { metrics: Some(metrics()), ..plan(percents) }
 }
 
-/// Whose first step is live.
+/// A rollout with a live first step.
 fn live(percents: &[u32]) -> World {
     let mut world = World::new(measured(percents));
     world.until_live(1);
@@ -36,7 +36,7 @@ fn live(percents: &[u32]) -> World {
 }
 
 #[test]
-fn a_candidate_that_keeps_its_rules_is_promoted() {
+fn a_candidate_within_its_rules_is_promoted() {
     let mut world = live(&[10, 50, 100]);
     world.run(5.0);
     let status = world.rollout.status().metrics;
@@ -46,7 +46,7 @@ fn a_candidate_that_keeps_its_rules_is_promoted() {
 }
 
 #[test]
-fn so_many_bad_values_in_a_row_take_the_candidate_back() {
+fn consecutive_bad_values_roll_back() {
     let mut world = live(&[10, 100]);
     world.trouble = vec![TestFault::MetricsBad];
     let bad = world.now;
@@ -65,19 +65,19 @@ fn so_many_bad_values_in_a_row_take_the_candidate_back() {
 }
 
 #[test]
-fn a_bad_value_keeps_the_gate_shut_and_no_more() {
+fn a_single_bad_value_only_keeps_the_gate_shut() {
     let mut world = live(&[10, 100]);
     world.until("nearly baked", |world| world.rollout.status().baked >= 7 * SECOND);
     world.trouble = vec![TestFault::MetricsBad];
     world.until("baked", |world| world.rollout.status().baked >= 10 * SECOND);
     world.run(1.0);
-    assert_eq!(told!(world, Event::GateOpened { .. } | Event::RollingBack { .. }), 0);
+    assert_eq!(event_count!(world, Event::GateOpened { .. } | Event::RollingBack { .. }), 0);
     world.trouble = vec![];
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
 }
 
 #[test]
-fn what_is_not_known_opens_no_gate_and_takes_nothing_back() {
+fn a_missing_value_neither_opens_a_gate_nor_rolls_back() {
     let mut world = live(&[10, 100]);
     world.trouble = vec![TestFault::MetricsMissing];
     world.run(100.0);
@@ -92,7 +92,7 @@ fn what_is_not_known_opens_no_gate_and_takes_nothing_back() {
 }
 
 #[test]
-fn missing_values_neither_add_to_the_bad_ones_nor_forgive_them() {
+fn missing_values_leave_the_count_of_bad_ones() {
     let mut world = live(&[10, 100]);
     world.trouble = vec![TestFault::MetricsBad];
     world.until("two bad", |world| {
@@ -100,7 +100,7 @@ fn missing_values_neither_add_to_the_bad_ones_nor_forgive_them() {
     });
     world.trouble = vec![TestFault::MetricsMissing];
     world.run(60.0);
-    assert_eq!(told!(world, Event::RollingBack { .. }), 0);
+    assert_eq!(event_count!(world, Event::RollingBack { .. }), 0);
     world.trouble = vec![TestFault::MetricsBad];
     assert_eq!(world.until_ended().verdict, RolloutVerdict::RolledBack);
 }
@@ -116,14 +116,14 @@ fn in_the_rollback_window_only_absolute_limits_count() {
         (Plan { window, ..measured(&[10, 100]) }, RolloutVerdict::RolledBack),
     ] {
         let mut world = World::new(plan);
-        world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
+        world.until("promoted", |world| event_count!(world, Event::Promoted { .. }) == 1);
         world.trouble = vec![TestFault::MetricsBad];
         assert_eq!(world.until_ended().verdict, verdict);
     }
 }
 
 #[test]
-fn a_preview_has_too_few_requests_to_be_measured() {
+fn a_preview_is_not_measured() {
     let mut plan = measured(&[0, 100]);
     plan.steps[0].requests = 5;
     let mut world = World::troubled(plan, vec![TestFault::MetricsMissing]);
@@ -132,7 +132,7 @@ fn a_preview_has_too_few_requests_to_be_measured() {
 }
 
 #[test]
-fn bad_values_survive_the_controller() {
+fn bad_values_survive_a_restart() {
     let mut world = live(&[10, 100]);
     world.killed = true;
     world.trouble = vec![TestFault::MetricsBad];

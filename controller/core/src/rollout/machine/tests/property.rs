@@ -1,7 +1,7 @@
-//! What holds whatever the plan and the world: made rollouts in virtual time, each from a number.
+//! Invariants of every plan in every world: generated rollouts in virtual time, each from a seed.
 //!
-//! `SERIN_ROLLOUTS=100000 cargo test -p serin --lib --release whatever_the_world_does` plays so many; a failure names its number, and
-//! `SERIN_ROLLOUT=4711` plays that one alone.
+//! `SERIN_ROLLOUTS=100000 cargo test -p serin-core --lib --release invariants_hold` runs so many;
+//! a failure names its seed, and `SERIN_ROLLOUT=4711` runs that seed alone.
 
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -14,10 +14,10 @@ use crate::rollout::call::{HookPoint, Hooks};
 use crate::rollout::command::{Action, Command};
 use crate::rollout::plan::{Limit, TimeoutAction};
 
-/// How many are played by every `make test`.
+/// Rollouts per `make test`.
 const ROLLOUTS: u64 = 1_000;
 
-/// No rollout that is left in peace takes longer, in virtual time.
+/// An undisturbed rollout ends within this virtual time.
 const TIMEOUT: f64 = 3.0 * 3_600.0;
 
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ fn act(rng: &mut SmallRng) -> Act {
     }
 }
 
-/// What happens, each followed by some looks.
+/// Actions, each followed by some polls.
 fn acts(rng: &mut SmallRng) -> Vec<(Act, usize)> {
     (0..rng.random_range(1..12)).map(|_| (act(rng), rng.random_range(1..40))).collect()
 }
@@ -136,7 +136,7 @@ fn plan_of(rng: &mut SmallRng) -> Plan {
     let aa_test = (steps.len() > 1 && chance(rng, 2)).then(|| AaTest {
         duration: millis(rng, 5_000),
         requests: rng.random_range(1..2_000),
-        ..watching(&[]).aa_test.unwrap()
+        ..with_aa_test(&[]).aa_test.unwrap()
     });
     Plan {
         steps,
@@ -156,11 +156,11 @@ fn order(action: Action) -> Command {
     Command { action, by: "ada".to_owned(), reason: None, step: None, seconds, force: false }
 }
 
-/// Orders, and the same once more, which changes nothing.
-fn give(world: &mut World, action: Action) {
+/// Executes a command twice; the repetition changes nothing.
+fn execute(world: &mut World, action: Action) {
     let before = world.rollout.clone();
     let refused = world.order(order(action)).is_err();
-    assert!(!refused || world.rollout == before, "refused, but not without trace");
+    assert!(!refused || world.rollout == before, "a rejected command changed the state");
     if !matches!(action, Action::Advance | Action::PauseFor) {
         let (once, applied) = (world.rollout.clone(), world.applied.len());
         let _ = world.order(order(action));
@@ -168,20 +168,23 @@ fn give(world: &mut World, action: Action) {
     }
 }
 
-fn look(world: &mut World) {
-    let (gates, before) = (told!(world, Event::GateOpened { .. }), world.rollout.clone());
-    let overruns = told!(world, Event::StepTimeout { .. });
+fn poll(world: &mut World) {
+    let (gates, before) = (event_count!(world, Event::GateOpened { .. }), world.rollout.clone());
+    let timeouts = event_count!(world, Event::StepTimeout { .. });
     let applied = world.applied.len();
-    let released = told!(world, Event::PauseExpired);
-    world.look();
-    let opened = told!(world, Event::GateOpened { .. }) > gates;
-    let moves = opened && told!(world, Event::PauseExpired) == released;
+    let expired = event_count!(world, Event::PauseExpired);
+    world.poll();
+    let opened = event_count!(world, Event::GateOpened { .. }) > gates;
+    let moves = opened && event_count!(world, Event::PauseExpired) == expired;
     assert!(!moves || before.pause.is_none(), "a paused rollout moves");
     assert!(
         !opened || before.freeze_end.is_none() || before.promote_requested,
         "a frozen rollout moves"
     );
-    if opened && told!(world, Event::StepTimeout { .. }) == overruns && !before.promote_requested {
+    if opened
+        && event_count!(world, Event::StepTimeout { .. }) == timeouts
+        && !before.promote_requested
+    {
         let bake = before.status().bake;
         assert!(world.sound_at_gate >= bake, "{:?} < {bake:?}", world.sound_at_gate);
         let measured = world.metrics_at_gate;
@@ -195,42 +198,42 @@ fn look(world: &mut World) {
 fn play(plan: &Plan, acts: &[(Act, usize)], killed: bool) -> World {
     let mut world = World::new(plan.clone());
     world.killed = killed;
-    for (act, looks) in acts {
+    for (act, polls) in acts {
         match act {
             Act::Trouble(trouble) => world.trouble.clone_from(trouble),
             Act::Restart => world.proxy.restart(),
             Act::Interrupt => world.input(Input::Interrupt),
-            Act::Order(verb) => give(&mut world, *verb),
+            Act::Order(action) => execute(&mut world, *action),
             Act::Delay(delay) => world.proxy.delay = *delay,
             Act::Freeze(frozen) => world.freeze(frozen.then(|| "spring".to_owned())),
         }
-        (0..*looks).for_each(|_| look(&mut world));
+        (0..*polls).for_each(|_| poll(&mut world));
     }
     world
 }
 
-/// Left in peace, every rollout comes to an end.
-fn to_its_end(world: &mut World) {
+/// An undisturbed rollout ends.
+fn run_to_end(world: &mut World) {
     world.trouble.clear();
     world.answer_all();
     world.freeze(None);
     let _ = world.order(order(Action::Promote));
     world.run(TIMEOUT);
     assert!(world.rollout.ended(), "{:?}", world.rollout.status());
-    for verb in Action::ALL {
-        assert!(world.order(order(verb)).is_err(), "{verb:?} after the end");
+    for action in Action::ALL {
+        assert!(world.order(order(action)).is_err(), "{action:?} after the end");
     }
 }
 
-/// Every split is one of the plan, and each asked for under a generation of its own.
-fn splits_are_of_the_plan(plan: &Plan, world: &World) {
+/// Every split is one of the plan's, and each has a generation of its own.
+fn assert_splits_follow_the_plan(plan: &Plan, world: &World) {
     let splits: Vec<Split> = world.applied.iter().map(|(_, split)| *split).collect();
     for pair in splits.windows(2) {
         let what = |split: &Split| (split.candidate, split.assignment);
         let new = what(&pair[0]) != what(&pair[1]);
         assert!(pair[0].generation < pair[1].generation || !new && pair[0] == pair[1]);
     }
-    // Users are watched before anything else, and not again.
+    // The A/A test runs once, before all steps.
     let before =
         splits.iter().take_while(|split| split.assignment == UserAssignment::AaTest).count();
     let (before, splits) = splits.split_at(before);
@@ -244,48 +247,49 @@ fn splits_are_of_the_plan(plan: &Plan, world: &World) {
     planned.dedup();
     let rises = weights.windows(2).take_while(|pair| pair[0] < pair[1]).count();
     let (forward, back) = weights.split_at(weights.len().min(rises + 1));
-    // Whoever promotes skips some.
+    // A promotion skips steps.
     let mut left = planned.iter();
-    let rushed = |event: &Event| matches!(event, Event::Command(o) if o.action == Action::Promote);
-    let rolled_back = told!(world, Event::RollingBack { .. });
+    let promoted =
+        |event: &Event| matches!(event, Event::Command(o) if o.action == Action::Promote);
+    let rolled_back = event_count!(world, Event::RollingBack { .. });
     let at_once = forward == [Weight::ZERO] && rolled_back > 0;
     assert!(
         at_once || forward.iter().all(|weight| left.any(|other| other == weight)),
         "{weights:?}"
     );
     assert!(
-        at_once || planned.starts_with(forward) || world.told.iter().any(rushed),
+        at_once || planned.starts_with(forward) || world.events.iter().any(promoted),
         "{weights:?}"
     );
     assert!(rolled_back <= 1 && (rolled_back == 1 || back.is_empty()), "{weights:?}");
     assert!(weights.get(rises..).is_none_or(|back| back.is_sorted_by(|a, b| a > b)), "{weights:?}");
 }
 
-fn ends_well(world: &World) {
-    let ended = world.told.iter().position(|event| matches!(event, Event::Ended(_)));
-    assert_eq!(ended.map(|ended| ended + 1), Some(world.told.len()), "nothing after the end");
-    let Some(Event::Ended(summary)) = world.told.last() else { unreachable!("checked") };
+fn assert_ended(world: &World) {
+    let ended = world.events.iter().position(|event| matches!(event, Event::Ended(_)));
+    assert_eq!(ended.map(|ended| ended + 1), Some(world.events.len()), "nothing after the end");
+    let Some(Event::Ended(summary)) = world.events.last() else { unreachable!("checked") };
     let last = world.applied.last().map(|(_, split)| split.candidate);
-    let rolled_back = told!(world, Event::RollingBack { .. }) > 0;
+    let rolled_back = event_count!(world, Event::RollingBack { .. }) > 0;
     assert_eq!(rolled_back, summary.verdict != RolloutVerdict::Promoted);
-    // Who is given up ends before the instances are back.
+    // A forced end leaves instances replaced.
     let unconfirmed = !summary.confirmed;
     let expected = if rolled_back { Weight::ZERO } else { Weight::ALL };
     assert!(unconfirmed || last.is_none_or(|last| last == expected), "{last:?}");
     assert!(unconfirmed || !rolled_back || world.replaced.is_empty(), "{:?}", world.replaced);
 }
 
-fn play_number(number: u64) {
+fn play_seed(number: u64) {
     let mut rng = SmallRng::seed_from_u64(number);
     let plan = plan_of(&mut rng);
     let acts = acts(&mut rng);
     let mut world = play(&plan, &acts, false);
     let killed = play(&plan, &acts, true);
-    assert_eq!((&killed.told, &killed.applied), (&world.told, &world.applied), "killed");
+    assert_eq!((&killed.events, &killed.applied), (&world.events, &world.applied), "killed");
     assert_eq!(killed.calls, world.calls, "killed");
-    to_its_end(&mut world);
-    splits_are_of_the_plan(&plan, &world);
-    ends_well(&world);
+    run_to_end(&mut world);
+    assert_splits_follow_the_plan(&plan, &world);
+    assert_ended(&world);
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -293,12 +297,12 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_the_world_does() {
+fn invariants_hold() {
     if let Some(one) = number("SERIN_ROLLOUT") {
-        return play_number(one);
+        return play_seed(one);
     }
     let failed = (0..number("SERIN_ROLLOUTS").unwrap_or(ROLLOUTS))
         .into_par_iter()
-        .find_any(|number| std::panic::catch_unwind(|| play_number(*number)).is_err());
-    assert_eq!(failed, None, "this one fails; SERIN_ROLLOUT plays it alone");
+        .find_any(|number| std::panic::catch_unwind(|| play_seed(*number)).is_err());
+    assert_eq!(failed, None, "this seed fails; SERIN_ROLLOUT runs it alone");
 }

@@ -1,4 +1,4 @@
-//! Instances that are replaced batch by batch, with the weights after them.
+//! Instances that hooks replace batch by batch, with weights that follow.
 
 use super::hooks::hook;
 use super::*;
@@ -8,7 +8,7 @@ use crate::rollout::machine::tests::commands::order;
 
 const INSTANCES: [&str; 4] = ["a", "b", "c", "d"];
 
-/// The steps by which these instances are replaced.
+/// The steps that replace these instances.
 pub(super) fn batches(instances: &[String], batch: usize) -> Vec<Step> {
     let all = instances.len();
     let share = |some: usize, all: usize| {
@@ -31,13 +31,13 @@ pub(super) fn replacement() -> Replacement {
     Replacement { drain: Some(drain), replace, ready: Some(ready) }
 }
 
-/// One of four at a time.
+/// Four batches of one instance.
 fn rolling() -> Plan {
     let instances = INSTANCES.map(str::to_owned);
     Plan { steps: batches(&instances, 1), replacement: Some(replacement()), ..plan(&[]) }
 }
 
-/// Each call, with the instances, the version they are to run, and the candidate's weight in percent, rounded.
+/// Each call: the instances, their new version, and the candidate's weight in rounded percent.
 fn work(world: &World) -> Vec<String> {
     let calls = world.calls.iter().map(|call| {
         let message = &call.message;
@@ -66,7 +66,7 @@ fn weights_follow_the_instances() {
 }
 
 #[test]
-fn a_rollback_goes_the_same_way_in_reverse() {
+fn a_rollback_replaces_in_reverse_order() {
     let mut world = World::new(rolling());
     world.until_live(6);
     assert_eq!(world.replaced.len(), 3);
@@ -86,7 +86,7 @@ fn a_rollback_goes_the_same_way_in_reverse() {
 
 /// The first batch has no traffic while it is replaced, so it can do no harm.
 #[test]
-fn a_rollback_in_the_first_batch_gives_that_back() {
+fn a_rollback_in_the_first_batch_replaces_only_that_batch() {
     let mut world = World::new(rolling());
     world.trouble = vec![TestFault::Refuses(HookPoint::Ready)];
     world.until("not ready", |world| world.obstacle().is_some());
@@ -98,13 +98,13 @@ fn a_rollback_in_the_first_batch_gives_that_back() {
     assert_eq!(rounded(&world), [0.0]);
 }
 
-/// Two commands at work on the same instance would fight over it.
+/// Two concurrent commands on one instance would conflict.
 #[test]
-fn a_rollback_lets_a_replacement_end_before_it_takes_it_back() {
+fn a_rollback_waits_for_a_running_replacement() {
     let mut world = World::new(rolling());
     world.until("the second batch", |world| work(world).len() == 4);
     let drain = world.calls.last().unwrap().message.clone();
-    // It is on its way again, as far as the state machine knows.
+    // For the state machine, the replacement is still on its way.
     let mut world = World::new(rolling());
     world.until_live(3);
     world.trouble = vec![TestFault::HooksHang];
@@ -113,14 +113,14 @@ fn a_rollback_lets_a_replacement_end_before_it_takes_it_back() {
     world.order(order(Action::Abort)).unwrap();
     world.trouble.clear();
     world.run(30.0);
-    assert_eq!(world.calls.last().unwrap().message.id, drain.id, "nothing else is done meanwhile");
+    assert_eq!(world.calls.last().unwrap().message.id, drain.id, "no other call meanwhile");
     world.input(Input::HookAnswered { id: drain.id, answer: Err("too late".to_owned()) });
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
     assert!(world.replaced.is_empty());
 }
 
 #[test]
-fn no_order_skips_a_replacement() {
+fn no_command_skips_a_replacement() {
     let mut world = World::new(rolling());
     world.trouble = vec![TestFault::Refuses(HookPoint::Replace)];
     world.until("not replaced", |world| world.obstacle().is_some());
@@ -132,15 +132,15 @@ fn no_order_skips_a_replacement() {
     world.trouble.clear();
     let promoted = world.now;
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);
-    assert!(world.now < promoted + 40 * SECOND, "no gate kept it");
+    assert!(world.now < promoted + 40 * SECOND, "no gate stopped it");
     assert_eq!(rounded(&world), [0.0, 25.0, 33.0, 50.0, 67.0, 75.0, 100.0]);
     assert_eq!(world.replaced.len(), 4);
 }
 
 #[test]
-fn undo_within_the_window_takes_all_instances_back() {
+fn undo_within_the_window_replaces_all_instances() {
     let mut world = World::new(Plan { window: 600 * SECOND, ..rolling() });
-    world.until("promoted", |world| told!(world, Event::Promoted { .. }) == 1);
+    world.until("promoted", |world| event_count!(world, Event::Promoted { .. }) == 1);
     world.order(order(Action::Undo)).unwrap();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
     assert!(world.replaced.is_empty());
@@ -155,9 +155,9 @@ fn a_killed_controller_replaces_nothing_twice() {
     assert_eq!(work(&world).len(), 12);
 }
 
-/// Nothing else is done to instances before a repeated call has ended.
+/// The machine replaces no other instance before the repeated call ends.
 #[test]
-fn a_repeated_replacement_is_waited_for_too() {
+fn the_machine_waits_for_a_repeated_replacement() {
     let mut world = World::new(rolling());
     world.trouble = vec![TestFault::Refuses(HookPoint::Replace)];
     world.until("refused", |world| world.obstacle().is_some());
@@ -168,20 +168,20 @@ fn a_repeated_replacement_is_waited_for_too() {
     assert_eq!(
         (replace.point, asked),
         (HookPoint::Replace, 3),
-        "asked again once, as it does not end"
+        "one repeated call, as the first does not end"
     );
     world.order(order(Action::Abort)).unwrap();
     world.trouble.clear();
     world.run(30.0);
-    assert_eq!(world.calls.len(), asked, "nothing else is done meanwhile");
+    assert_eq!(world.calls.len(), asked, "no other call meanwhile");
     world.input(Input::HookAnswered { id: replace.id, answer: Err("too late".to_owned()) });
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Interrupted);
 }
 
 #[test]
-fn a_promotion_while_users_are_watched_replaces_all_instances_the_same() {
-    let watched = Plan { sticky: true, aa_test: watching(&[]).aa_test, ..rolling() };
-    let mut world = World::new(watched);
+fn a_promotion_during_the_aa_test_replaces_all_instances() {
+    let plan = Plan { sticky: true, aa_test: with_aa_test(&[]).aa_test, ..rolling() };
+    let mut world = World::new(plan);
     world.run(5.0);
     world.order(order(Action::Promote)).unwrap();
     assert_eq!(world.until_ended().verdict, RolloutVerdict::Promoted);

@@ -77,7 +77,7 @@ pub(super) struct Surroundings {
     /// The replaced instances that run the candidate.
     pub(super) replaced: BTreeSet<String>,
     /// Every event but progress.
-    pub(super) told: Vec<Event>,
+    pub(super) events: Vec<Event>,
     /// Rulings on blocks that have requests of the candidate.
     pub(super) rulings: Vec<Ruling>,
     /// Rulings on the other blocks.
@@ -167,7 +167,7 @@ impl World {
             calls: Vec::new(),
             answers: VecDeque::new(),
             replaced: BTreeSet::new(),
-            told: Vec::new(),
+            events: Vec::new(),
             rulings: Vec::new(),
             learned: Vec::new(),
             sound_for: Duration::ZERO,
@@ -184,7 +184,7 @@ impl World {
     }
 
     /// Waits until the next poll is due, then polls.
-    pub(super) fn look(&mut self) {
+    pub(super) fn poll(&mut self) {
         let span = self.rollout.next_poll();
         let requested = self.rollout.split().generation;
         let observation = self.surroundings.observe(span, requested);
@@ -247,7 +247,7 @@ impl World {
     pub(super) fn run(&mut self, seconds: f64) {
         let end = self.now + Duration::from_secs_f64(seconds);
         while self.now < end && !self.rollout.ended() {
-            self.look();
+            self.poll();
         }
     }
 
@@ -256,7 +256,7 @@ impl World {
         let deadline = self.now + Duration::from_secs(3_600);
         while !condition(self) {
             assert!(self.now < deadline, "never {what}; {:?}", self.rollout.status());
-            self.look();
+            self.poll();
         }
     }
 
@@ -269,7 +269,7 @@ impl World {
 
     pub(super) fn until_ended(&mut self) -> Summary {
         self.until("ended", |world| world.rollout.ended());
-        match self.told.last() {
+        match self.events.last() {
             Some(Event::Ended(summary)) => summary.clone(),
             last => panic!("ended with {last:?}"),
         }
@@ -373,7 +373,7 @@ impl Journal for Surroundings {
             }
             _ => {}
         }
-        self.told.push(event.clone());
+        self.events.push(event.clone());
     }
 
     fn ruling(&mut self, ruling: &Ruling) {
