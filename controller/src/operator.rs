@@ -30,14 +30,20 @@ pub mod scale_down;
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
+use tokio::sync::mpsc;
 
 use self::mesh::{ClusterContext, Plugins};
 use self::readiness::Readiness;
+use crate::kubernetes::events::{publish_events, recorder};
 use crate::kubernetes::fence::Fence;
 use crate::kubernetes::leader::{self, Leader};
 use crate::sources::fleet::Scraper;
 use crate::telemetry::operator::OperatorMetrics;
+
+/// The maximum number of Events about the lease that wait for the API server.
+const EVENT_CAPACITY: usize = 100;
 
 /// The options of an operator.
 #[derive(Debug, Clone)]
@@ -69,6 +75,16 @@ pub async fn operate(
 ) -> String {
     let OperatorOptions { namespace, lease_namespace, lease, identity } = options;
     let fence = Fence::shut();
+    let (events, notes) = mpsc::channel(EVENT_CAPACITY);
+    let lease_reference = ObjectReference {
+        api_version: Some("coordination.k8s.io/v1".to_owned()),
+        kind: Some("Lease".to_owned()),
+        name: Some(lease.clone()),
+        namespace: Some(lease_namespace.clone()),
+        ..ObjectReference::default()
+    };
+    let recorder = recorder(client.clone(), &identity);
+    let publisher = publish_events(recorder, lease_reference, metrics.clone(), notes);
     let leader = Leader::new(
         client.clone(),
         &lease_namespace,
@@ -76,6 +92,7 @@ pub async fn operate(
         &identity,
         fence.clone(),
         metrics.clone(),
+        events.clone(),
     );
     let (scraper, plugins) = (Scraper::default(), Plugins::default());
     let probe = readiness.probe(client.clone(), namespace.as_deref(), &metrics);
@@ -83,10 +100,17 @@ pub async fn operate(
     let work = leader.lead(|| {
         // The watch of an earlier term has ended.
         readiness.watch_recovered();
-        controller::run(cluster.clone(), namespace.clone(), identity.clone(), readiness.clone())
+        controller::run(
+            cluster.clone(),
+            namespace.clone(),
+            identity.clone(),
+            readiness.clone(),
+            events.clone(),
+        )
     });
     tokio::select! {
         reason = work => reason,
         never = probe => never,
+        () = publisher => "the publisher of Events ended".to_owned(),
     }
 }

@@ -7,8 +7,8 @@
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use kube::{Api, Client, ResourceExt};
 use serin_core::config::mesh::Versions;
+use serin_core::rollout::plan::Exposure;
 use serin_core::spec;
-use serin_filter::table::Weight;
 use thiserror::Error;
 use tokio::try_join;
 
@@ -59,16 +59,15 @@ impl DeploymentScaler {
         self.scale
     }
 
-    /// Ensures that the candidate can carry this share; 0 is a preview. The measure is the desired
-    /// replicas of the baseline, so a temporary shortage there does not lower the candidate's
-    /// need.
+    /// Ensures that the candidate can serve these requests. The measure is the desired replicas of
+    /// the baseline, so a temporary shortage there does not lower the candidate's need.
     ///
     /// # Errors
     /// The missing capacity, or the obstacle to it.
-    pub(crate) async fn ensure_capacity(&self, share: Weight) -> Result<(), CapacityError> {
+    pub(crate) async fn ensure_capacity(&self, exposure: &Exposure) -> Result<(), CapacityError> {
         let Versions { baseline, candidate } = &self.objects;
         let (baseline, present) = try_join!(baseline.read(), candidate.read())?;
-        let needed = required_replicas(share, baseline.desired);
+        let needed = required_replicas(exposure, baseline.desired);
         if present.ready >= needed {
             return Ok(());
         }
@@ -76,9 +75,9 @@ impl DeploymentScaler {
             true => self.request_replicas(needed, present).await?,
             false => String::new(),
         };
-        let purpose = match share {
-            Weight::ZERO => "a preview".to_owned(),
-            share => share.to_string(),
+        let purpose = match exposure {
+            Exposure::Preview => "a preview".to_owned(),
+            Exposure::Share(weight) | Exposure::Replacement { weight, .. } => weight.to_string(),
         };
         let (deployment, ready) = (candidate.object.describe(), present.ready);
         Err(CapacityError::NotReady { deployment, ready, needed, purpose, advice })

@@ -8,9 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, Error};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
+use super::event_mapping::EventNote;
 use super::fence::Fence;
 use super::lease::{
     LEASE_DURATION, LeaseAction, LeaseObserver, LeaseRecord, RENEW_DEADLINE, RENEW_INTERVAL,
@@ -28,6 +30,7 @@ pub(crate) struct Leader {
     identity: String,
     fence: Fence,
     metrics: Arc<OperatorMetrics>,
+    events: mpsc::Sender<EventNote>,
     began: Instant,
     observer: LeaseObserver,
 }
@@ -42,6 +45,7 @@ impl Leader {
         identity: &str,
         fence: Fence,
         metrics: Arc<OperatorMetrics>,
+        events: mpsc::Sender<EventNote>,
     ) -> Self {
         Self {
             api: Api::namespaced(client, namespace),
@@ -49,6 +53,7 @@ impl Leader {
             identity: identity.to_owned(),
             fence,
             metrics,
+            events,
             began: Instant::now(),
             observer: LeaseObserver::default(),
         }
@@ -59,6 +64,8 @@ impl Leader {
         loop {
             self.acquire().await;
             info!(identity = self.identity, "this operator leads");
+            let note = format!("{} leads", self.identity);
+            self.publish(EventNote { warning: false, reason: "LeaderElection", note });
             self.metrics.set_leader(true);
             let reason = tokio::select! {
                 reason = work() => Some(reason),
@@ -86,12 +93,21 @@ impl Leader {
         }
     }
 
-    /// Counts an error, and logs it unless it equals the previous one.
+    /// Counts an error; logs and publishes it unless it equals the previous one.
     fn report(&self, error: String, reported: &mut Option<String>) {
-        self.metrics.error("LeaseFailed");
+        let reason = "LeaseFailed";
+        self.metrics.error(reason);
         if reported.as_ref() != Some(&error) {
-            warn!(lease = self.name, reason = "LeaseFailed", "{error}");
+            warn!(lease = self.name, reason, "{error}");
+            self.publish(EventNote { warning: true, reason, note: error.clone() });
             *reported = Some(error);
+        }
+    }
+
+    /// Publishes a note about the lease. A full queue drops it.
+    fn publish(&self, note: EventNote) {
+        if self.events.try_send(note).is_err() {
+            self.metrics.error("EventDropped");
         }
     }
 

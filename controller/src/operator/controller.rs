@@ -15,6 +15,7 @@ use tracing::{Instrument, info_span, warn};
 use super::mesh::ClusterContext;
 use super::readiness::Readiness;
 use super::reporter::RolloutReporter;
+use crate::kubernetes::event_mapping::EventNote;
 use crate::kubernetes::events::{publish_events, recorder};
 use crate::kubernetes::objects::rollouts;
 use crate::operator::reconciler::RolloutReconciler;
@@ -32,6 +33,7 @@ pub(crate) async fn run(
     namespace: Option<String>,
     identity: String,
     readiness: Readiness,
+    operator_events: mpsc::Sender<EventNote>,
 ) -> String {
     let resource = rollouts();
     let api: Api<DynamicObject> = match &namespace {
@@ -51,10 +53,16 @@ pub(crate) async fn run(
             }
             Ok(None) => return "the watch of ServiceRollouts ended".to_owned(),
             Err(error) => {
-                controller.cluster.metrics.error("WatchFailed");
+                let (metrics, reason) = (&controller.cluster.metrics, "WatchFailed");
+                metrics.error(reason);
                 let error = error.to_string();
                 if readiness.watch_failed(&error) {
-                    warn!(namespace, reason = "WatchFailed", "ServiceRollouts: {error}");
+                    let note = format!("the watch of ServiceRollouts fails: {error}");
+                    warn!(namespace, reason, "{note}");
+                    let note = EventNote { warning: true, reason, note };
+                    if operator_events.try_send(note).is_err() {
+                        metrics.error("EventDropped");
+                    }
                 }
             }
         }

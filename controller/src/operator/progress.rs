@@ -85,7 +85,7 @@ pub(crate) fn progressed(
     status.stable = Some(plan.baseline.clone());
     // This rollout may need the version.
     status.pending_scale_down = None;
-    show_progress(&mut status, moment, &rollout.status(), rollout.blocker());
+    show_progress(&mut status, moment, rollout);
     Ok(status)
 }
 
@@ -99,12 +99,8 @@ fn show_split(status: &mut ObjectStatus, rollout: &Rollout) {
     .into();
 }
 
-fn show_progress(
-    status: &mut ObjectStatus,
-    moment: StatusContext,
-    view: &event::RolloutStatus,
-    blocker: Option<&Blocker>,
-) {
+fn show_progress(status: &mut ObjectStatus, moment: StatusContext, rollout: &Rollout) {
+    let view = &rollout.status();
     status.phase = match view.stage {
         Stage::RollingBack => RolloutPhase::RollingBack,
         Stage::Promoted => RolloutPhase::Promoted,
@@ -128,9 +124,10 @@ fn show_progress(
         reason: "Progressing".to_owned(),
         message: "a rollout is under way".to_owned(),
     };
-    let degraded = match blocker {
-        Some(obstacle) => degraded(blocker_reason(obstacle), obstacle.to_string()),
-        None => not_degraded(),
+    let degraded = match (rollout.blocker(), rollout.warning()) {
+        (Some(blocker), _) => degraded(blocker_reason(blocker), blocker.to_string()),
+        (None, Some(warning)) => degraded("Warning".to_owned(), warning.to_owned()),
+        (None, None) => not_degraded(),
     };
     for finding in [ready, under_way, degraded] {
         set(&mut status.conditions, finding, moment.generation, moment.now);

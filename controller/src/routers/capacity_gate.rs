@@ -4,7 +4,7 @@
 use serin_core::ports::Router;
 use serin_core::rollout::event::Stage;
 use serin_core::rollout::machine::Rollout;
-use serin_core::rollout::plan::Step;
+use serin_core::rollout::plan::{Exposure, Step};
 use serin_core::split::Split;
 use serin_filter::names::Generation;
 use serin_filter::table::Weight;
@@ -49,9 +49,12 @@ impl<R> CapacityGate<R> {
 
 impl CapacityCheck {
     async fn admit(&self, split: Split, share: Weight) -> Result<(), CapacityError> {
-        let previews = self.preview == Some(split.generation);
-        match split.candidate > share || previews {
-            true => self.deployments.ensure_capacity(split.candidate).await,
+        let exposure = match self.preview == Some(split.generation) {
+            true => Exposure::Preview,
+            false => Exposure::Share(split.candidate),
+        };
+        match exposure == Exposure::Preview || split.candidate > share {
+            true => self.deployments.ensure_capacity(&exposure).await,
             false => Ok(()),
         }
     }

@@ -154,6 +154,7 @@ impl WeightRouter {
             resource_version: version(written),
             transient: trouble.as_ref().is_some_and(|trouble| trouble.transient),
             problem: trouble.map(|trouble| trouble.message),
+            watch_error: known.watch_error,
         });
     }
 }

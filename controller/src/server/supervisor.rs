@@ -136,6 +136,7 @@ impl Supervisor {
                 SignedDuration::try_from(self.options.retention).unwrap_or(SignedDuration::MAX);
             let before = Timestamp::now().checked_sub(keep).unwrap_or(Timestamp::MIN);
             if let Err(error) = block_in_place(|| self.store.purge(before)) {
+                self.metrics.on_store_write(false);
                 tracing::warn!(%error, "old rollouts not purged");
             }
             tokio::time::sleep(PURGE_INTERVAL).await;

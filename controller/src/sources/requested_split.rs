@@ -29,6 +29,8 @@ pub struct SplitRecord {
     pub problem: Option<String>,
     /// Whether the problem usually resolves itself.
     pub transient: bool,
+    /// Why the object can't be watched. Its last known state stands until then.
+    pub watch_error: Option<String>,
 }
 
 impl RequestedSplit {
@@ -43,6 +45,7 @@ impl RequestedSplit {
             resource_version: 0,
             problem: None,
             transient: false,
+            watch_error: None,
         })))
     }
 
@@ -61,6 +64,11 @@ impl RequestedSplit {
         *self.lock() = record;
     }
 
+    /// Records why the mesh's object can't be watched; `None` when it can.
+    pub fn set_watch_error(&self, error: Option<String>) {
+        self.lock().watch_error = error;
+    }
+
     /// Records whether the mesh's object, of this version, still has the split and is accepted.
     pub fn update(&self, version: u64, problem: Option<String>, transient: bool) {
         let mut record = self.lock();
@@ -74,7 +82,7 @@ impl SplitRecord {
     /// The problem to report, if any.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        self.problem.clone().filter(|_| !self.transient)
+        self.problem.clone().filter(|_| !self.transient).or_else(|| self.watch_error.clone())
     }
 
     /// The same on a clock that began at `began`.

@@ -95,7 +95,7 @@ pub struct Rollout {
     polls: PollTimes,
     /// The blocker at the last poll.
     blocker: Option<Blocker>,
-    /// The last warning.
+    /// The warning at the last poll.
     last_warning: Option<String>,
     deltas: Deltas,
 }
@@ -168,6 +168,12 @@ impl Rollout {
     #[must_use]
     pub fn blocker(&self) -> Option<&Blocker> {
         self.blocker.as_ref()
+    }
+
+    /// The warning at the last poll: a problem that does not block the rollout.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.last_warning.as_deref()
     }
 
     /// The last requested split.

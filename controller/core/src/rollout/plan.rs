@@ -171,6 +171,17 @@ pub enum Exposure {
     },
 }
 
+impl Exposure {
+    /// The candidate's share of the users.
+    #[must_use]
+    pub fn weight(&self) -> Weight {
+        match *self {
+            Self::Preview => Weight::ZERO,
+            Self::Share(weight) | Self::Replacement { weight, .. } => weight,
+        }
+    }
+}
+
 /// The limit of a step, from the request of its split to the opening of its gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
@@ -240,10 +251,7 @@ impl Step {
     /// The candidate's share of the users.
     #[must_use]
     pub fn weight(&self) -> Weight {
-        match self.exposure {
-            Exposure::Preview => Weight::ZERO,
-            Exposure::Share(weight) | Exposure::Replacement { weight, .. } => weight,
-        }
+        self.exposure.weight()
     }
 
     /// The instances that serin replaces in the step.

@@ -4,6 +4,7 @@
 //! pods.
 
 use serde_json::{Value, json};
+use serin_core::rollout::plan::Exposure;
 use serin_filter::table::Weight;
 
 use super::field::Field;
@@ -18,10 +19,10 @@ pub struct Replicas {
     pub ready: u32,
 }
 
-/// The replicas for this share if the baseline has so many; a preview takes one.
+/// The replicas for these requests if the baseline has so many; a preview takes one.
 #[must_use]
-pub fn required_replicas(share: Weight, baseline: u32) -> u32 {
-    let ppm = u64::from(share.ppm()) * u64::from(baseline);
+pub fn required_replicas(exposure: &Exposure, baseline: u32) -> u32 {
+    let ppm = u64::from(exposure.weight().ppm()) * u64::from(baseline);
     // No share exceeds all replicas.
     u32::try_from(ppm.div_ceil(u64::from(Weight::ALL.ppm()))).unwrap_or(baseline).max(1)
 }
@@ -82,16 +83,16 @@ mod tests {
     use super::*;
 
     fn takes(percent: u32, baseline: u32) -> u32 {
-        required_replicas(Weight::from_ppm(percent * 10_000).unwrap(), baseline)
+        required_replicas(&Exposure::Share(Weight::from_ppm(percent * 10_000).unwrap()), baseline)
     }
 
     #[test]
     fn a_share_requires_its_part_of_the_replicas_and_at_least_one() {
         assert_eq!((takes(50, 4), takes(50, 5), takes(1, 100), takes(100, 7)), (2, 3, 1, 7));
-        assert_eq!(required_replicas(Weight::from_ppm(1).unwrap(), 10), 1);
-        assert_eq!(required_replicas(Weight::from_ppm(500_001).unwrap(), 10), 6);
+        assert_eq!(required_replicas(&Exposure::Share(Weight::from_ppm(1).unwrap()), 10), 1);
+        assert_eq!(required_replicas(&Exposure::Share(Weight::from_ppm(500_001).unwrap()), 10), 6);
         assert_eq!((takes(0, 10), takes(50, 0), takes(100, 0)), (1, 1, 1));
-        assert_eq!(required_replicas(Weight::ALL, u32::MAX), u32::MAX);
+        assert_eq!(required_replicas(&Exposure::Share(Weight::ALL), u32::MAX), u32::MAX);
     }
 
     fn deployment(status: Value) -> Value {

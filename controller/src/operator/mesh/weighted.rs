@@ -131,13 +131,12 @@ async fn follow_object(
     requested_split: RequestedSplit,
     metrics: Arc<OperatorMetrics>,
 ) {
-    let mut reported = None;
     let (api, name) = subject.api();
     let mut changes = watch_object(api, name).default_backoff().boxed();
     loop {
         match changes.try_next().await {
             Ok(Some(Some(object))) => {
-                reported = None;
+                requested_split.set_watch_error(None);
                 let object: Value = json!(object);
                 let trouble = weighted.problem(&object, requested_split.read().weight);
                 let waiting = trouble.as_ref().is_some_and(|trouble| trouble.transient);
@@ -154,11 +153,12 @@ async fn follow_object(
             Ok(None) => return,
             // The watch is retried. Until then the last known state of the object stands.
             Err(error) => {
-                let (error, reason) = (error.to_string(), "RouteWatchFailed");
+                let reason = "RouteWatchFailed";
                 metrics.error(reason);
-                if reported.as_ref() != Some(&error) {
-                    warn!(object = subject.describe(), reason, "{error}");
-                    reported = Some(error);
+                let warning = format!("the watch of {} fails: {error}", subject.describe());
+                if requested_split.read().watch_error.as_ref() != Some(&warning) {
+                    warn!(reason, "{warning}");
+                    requested_split.set_watch_error(Some(warning));
                 }
             }
         }

@@ -119,6 +119,7 @@ impl Supervisor {
     /// Starts queued rollouts, with retries until the store can be written.
     pub(super) async fn begin_queued_with_retry(self: &Arc<Self>) {
         while let Err(error) = self.begin_queued().await {
+            self.metrics.on_store_write(false);
             tracing::warn!(%error, "queued rollouts not started");
             sleep(RETRY_INTERVAL).await;
         }
