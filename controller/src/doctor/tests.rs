@@ -105,7 +105,7 @@ fn the_failure_policy_is_reported() {
 fn another_generation_is_reported_with_the_reason() {
     let newer =
         |path: &str| ConfigOrigin::File { path: path.to_owned(), generation: Generation(8) };
-    let refused = changed(
+    let rejected = changed(
         STATS,
         r#""stats":["#,
         r#""stats":[{"name":"extension_config_discovery.http_filter.serin.update_rejected","value":1},"#,
@@ -113,7 +113,7 @@ fn another_generation_is_reported_with_the_reason() {
     for (path, stats, fix) in [
         ("/etc/envoy/serin/filter.json", STATS, "moved into place"),
         ("/srv/filter.json", STATS, "Envoy follows /etc/envoy/serin/filter.json"),
-        ("/etc/envoy/serin/filter.json", &refused, "has refused it"),
+        ("/etc/envoy/serin/filter.json", &rejected, "has rejected it"),
     ] {
         let expected = Expected { origin: newer(path), ..expected() };
         let found = of_proxy(&pages(DUMP, stats), &expected);

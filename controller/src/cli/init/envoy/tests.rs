@@ -13,7 +13,7 @@ fn printed(arguments: &[&str], spec: Option<&str>) -> Result<String, String> {
     let envoy = line.map_err(|error| error.to_string())?.envoy;
     let subject = match spec {
         Some(spec) => BootstrapSubject::of(Spec::parse(spec).unwrap()).unwrap(),
-        None => envoy.subject()?,
+        None => envoy.subject().map_err(|error| error.message)?,
     };
     envoy.bootstrap(&subject)
 }
