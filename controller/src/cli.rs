@@ -17,6 +17,7 @@ mod remote;
 mod reporter;
 mod run;
 mod serve;
+mod signals;
 mod simulate;
 mod spec_file;
 mod text;
@@ -25,9 +26,11 @@ mod value_parsers;
 mod view;
 mod xds;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
 
 use self::logging::LoggingArgs;
 use crate::sources::metrics::web::allow_private_addresses;
@@ -110,10 +113,36 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// Prints an error and returns the exit code.
-fn fail(exit: ExitStatus, message: impl std::fmt::Display) -> ExitStatus {
-    eprintln!("serin: {message}");
-    exit
+/// The exit code of a command, or its error.
+type CliResult = Result<ExitStatus, CliError>;
+
+/// An error of a command, with its exit code.
+#[derive(Debug)]
+struct CliError {
+    status: ExitStatus,
+    message: String,
+}
+
+impl CliError {
+    fn failed(message: impl ToString) -> Self {
+        Self { status: ExitStatus::Failed, message: message.to_string() }
+    }
+
+    fn invalid(message: impl ToString) -> Self {
+        Self { status: ExitStatus::Invalid, message: message.to_string() }
+    }
+
+    /// Prints the error and returns the exit code.
+    fn report(self) -> ExitStatus {
+        eprintln!("serin: {}", self.message);
+        self.status
+    }
+}
+
+/// Listens at the address of `--listen`.
+async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| CliError::failed(format!("--listen {address}: {error}")))
 }
 
 /// Runs the command of the process's arguments.
@@ -121,12 +150,12 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     let _logging = match cli.logging.init(cli.command.is_server()) {
         Ok(guard) => guard,
-        Err(error) => return fail(ExitStatus::Invalid, error).into(),
+        Err(error) => return CliError::invalid(error).report().into(),
     };
     if cli.allow_private_addresses {
         allow_private_addresses();
     }
-    let exit = match cli.command {
+    let result = match cli.command {
         CliCommand::Run(run) => run.execute().await,
         CliCommand::Judge(judge) => judge.execute(),
         CliCommand::Simulate(simulate) => simulate.execute(),
@@ -144,7 +173,7 @@ pub async fn main() -> ExitCode {
         CliCommand::Crd(crd) => crd.execute(),
         CliCommand::Operator(operator) => operator.execute().await,
     };
-    exit.into()
+    result.unwrap_or_else(CliError::report).into()
 }
 
 #[cfg(test)]

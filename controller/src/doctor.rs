@@ -1,7 +1,7 @@
-//! Looks at a running set-up and says what to mend: the proxies, the filter in them, routes, clusters, statistics, and what a rollout needs
-//! besides. Nothing is changed.
+//! Checks a running setup and suggests fixes: the proxies, the filter in them, routes, clusters,
+//! statistics, and other requirements of a rollout. Changes nothing.
 //!
-//! What is read (`Pages`, files) and what is made of it are apart: the checks are pure.
+//! Reading (`Pages`, files) is separate from the checks, which are pure.
 
 mod clusters;
 mod dump;
@@ -32,31 +32,32 @@ use self::pages::ProxyPages;
 use crate::sources::fleet::ProxyDiscovery;
 use crate::sources::fleet::discovery::ProxyEndpoint;
 
-/// As many proxies are looked at at once.
+/// The number of proxies that are checked concurrently.
 const MAX_CONCURRENT_PROXIES: usize = 32;
 
-/// What there has to be.
+/// The expected setup.
 #[derive(Debug)]
 struct Expected {
-    /// The service of the rollout; without one, those of each proxy's own configuration are looked at.
+    /// The service of the rollout; without one, the check covers the services in each proxy's own
+    /// configuration.
     service: Option<wire::Service>,
-    /// Whether the candidate's cluster is filled by the rollout.
+    /// Whether the rollout fills the candidate's cluster.
     rolling: bool,
-    /// Name of the filter's configuration, if it is known.
+    /// Name of the filter's configuration, if known.
     filter: Option<String>,
-    /// The group that the proxies are in, if they are in one.
+    /// The group of the proxies, if they have one.
     group: Option<String>,
     origin: ConfigOrigin,
-    /// Whether a Prometheus is asked for evidence.
+    /// Whether the evidence comes from a Prometheus.
     prometheus: bool,
 }
 
-/// Who says which configuration the proxies have to run.
+/// The source of the configuration that the proxies have to run.
 #[derive(Debug)]
 enum ConfigOrigin {
     /// A file.
     File { path: String, generation: Generation },
-    /// Nobody but the proxies.
+    /// The proxies alone.
     Proxies,
 }
 
@@ -81,9 +82,9 @@ impl Expected {
         }
     }
 
-    /// Takes note of which configuration the proxies have to run, and says what is wrong with it.
-    fn configuration(&mut self, place: &SinkLocation) -> Option<Finding> {
-        match place {
+    /// Records the configuration that the proxies have to run, and returns its problems.
+    fn configuration(&mut self, location: &SinkLocation) -> Option<Finding> {
+        match location {
             SinkLocation::Group(group) => {
                 self.group = Some(group.clone());
                 None
@@ -106,8 +107,8 @@ impl Expected {
     }
 }
 
-/// Looks at what a rollout needs, and at these proxies, or, if there are none, those that it names. In the order of checks, and for each check of
-/// proxies.
+/// Checks the requirements of a rollout, and these proxies, or, without any, those that it names.
+/// The findings have the order of the checks, and of the proxies within each check.
 pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding> {
     let mut expected = Expected::nothing();
     let mut findings = Vec::new();
@@ -130,18 +131,18 @@ pub async fn examine(spec: Option<Spec>, addresses: Vec<String>) -> Vec<Finding>
         expected.service = Some(service);
     }
     findings.extend(match discovery {
-        Some(whereabouts) => fleet(whereabouts, &expected).await,
+        Some(config) => fleet(config, &expected).await,
         None => vec![Finding::skipped(
             Check::Proxies,
-            "the rollout names no admin interface; --admin HOST:PORT looks at proxies too",
+            "the rollout names no admin interface; --admin HOST:PORT checks proxies too",
         )],
     });
-    // Stable: within a check the order stays.
+    // A stable sort keeps the order within a check.
     findings.sort_by_key(|finding| finding.check);
     findings
 }
 
-/// Looks at all proxies.
+/// Checks all proxies.
 async fn fleet(whereabouts: DiscoveryConfig, expected: &Expected) -> Vec<Finding> {
     let mut discovery = ProxyDiscovery::new(whereabouts);
     if let Some(reason) = discovery.refresh().await {
@@ -164,7 +165,7 @@ async fn fleet(whereabouts: DiscoveryConfig, expected: &Expected) -> Vec<Finding
             Err(error) => vec![Finding::fail(
                 Check::Admin,
                 error.of(&proxy.address),
-                "see that Envoy runs, that this is the address of its admin interface, and that this machine may reach it",
+                "check that Envoy runs, the address of its admin interface, and that this machine may reach it",
             )],
         };
         findings.extend(
@@ -175,7 +176,7 @@ async fn fleet(whereabouts: DiscoveryConfig, expected: &Expected) -> Vec<Finding
     findings
 }
 
-/// What there is to say of one proxy.
+/// Checks one proxy.
 fn of_proxy(pages: &ProxyPages, expected: &Expected) -> Vec<Finding> {
     let mut findings = vec![
         proxy::state(&pages.info),
@@ -223,7 +224,7 @@ fn of_service(service: &wire::Service, pages: &ProxyPages, expected: &Expected) 
     findings
 }
 
-/// What proxies have to agree about.
+/// Checks the agreement of the proxies.
 #[derive(Debug, Default)]
 struct NodeRegistry {
     ids: BTreeMap<String, Vec<String>>,
@@ -246,10 +247,10 @@ impl NodeRegistry {
             findings.push(Finding::fail(
                 Check::Xds,
                 format!("{} have the same node.id, {id:?}", join_names(proxies)),
-                "give each proxy an id of its own in the bootstrap: serin tells them apart by it",
+                "give each proxy a unique id in the bootstrap: serin identifies proxies by it",
             ));
         }
-        // Where a file says what to run, each has been held to it.
+        // With a file, each proxy has been compared with the file.
         let ask_each_other = matches!(expected.origin, ConfigOrigin::Proxies);
         if let Some((newest, _)) = self.generations.last_key_value().filter(|_| ask_each_other) {
             let behind = self.generations.iter().filter(|(generation, _)| *generation < newest);
@@ -257,7 +258,7 @@ impl NodeRegistry {
                 findings.push(Finding::fail(
                     Check::Generation,
                     format!("{} run generation {generation}, others {newest}", join_names(proxies)),
-                    "look again; if it stays like that they are cut off from serin, or have refused it: Envoy's log says why",
+                    "check again; if this persists, they are cut off from serin, or have rejected it: Envoy's log has the reason",
                 ));
             }
         }

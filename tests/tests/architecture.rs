@@ -1,4 +1,5 @@
-//! The architecture that the folders show: what the core may depend on, and no import circle between modules.
+//! The architecture of the folders: the allowed dependencies of the core, and no import circle
+//! between modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -131,7 +132,7 @@ impl Crate {
         }
     }
 
-    /// The module in which the item of this path is defined, as far as imports tell.
+    /// The module that defines the item of this path, according to imports.
     fn module_of(&self, path: &[String], depth: usize) -> ModulePath {
         let known = (0..=path.len()).rev().find(|len| self.modules.contains_key(&path[..*len]));
         let (module, rest) = path.split_at(known.unwrap_or(0));

@@ -4,6 +4,7 @@ use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
+use super::CliError;
 use crate::http;
 use crate::server::api::RolloutView;
 use crate::storage::sqlite::QueueState;
@@ -40,10 +41,13 @@ impl ServerArgs {
     }
 
     /// Sends a request. An error response is an error with its reason.
-    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, String> {
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, CliError> {
         let answer = request.send().await;
         let answer = answer.map_err(|error| {
-            format!("no response from {} ({error}): does `serin serve` run there?", self.server)
+            let server = &self.server;
+            CliError::failed(format!(
+                "no response from {server} ({error}): check that `serin serve` runs there"
+            ))
         })?;
         let status = answer.status();
         if status.is_success() {
@@ -51,37 +55,43 @@ impl ServerArgs {
         }
         let text = answer.text().await.unwrap_or_default();
         let failed = serde_json::from_str::<ErrorBody>(&text);
-        Err(failed
-            .map_or_else(|_| format!("{}: {status}: {text}", self.server), |failed| failed.error))
+        let raw = |_| format!("{}: {status}: {text}", self.server);
+        Err(CliError::failed(failed.map_or_else(raw, |failed| failed.error)))
     }
 
     /// Sends a request and parses the JSON of the response.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
         request: RequestBuilder,
-    ) -> Result<T, String> {
-        let answer = self.send(request).await?.text().await.map_err(|error| error.to_string())?;
-        serde_json::from_str(&answer)
-            .map_err(|error| format!("{}: unexpected response: {error}", self.server))
+    ) -> Result<T, CliError> {
+        let answer = self.send(request).await?.text().await.map_err(CliError::failed)?;
+        serde_json::from_str(&answer).map_err(|error| {
+            CliError::failed(format!("{}: unexpected response: {error}", self.server))
+        })
     }
 
     /// All rollouts, the newest first.
-    pub(super) async fn rollouts(&self) -> Result<Vec<RolloutView>, String> {
+    pub(super) async fn rollouts(&self) -> Result<Vec<RolloutView>, CliError> {
         self.read(self.request(Method::GET, "rollouts")).await
+    }
+
+    /// The rollout with this number.
+    pub(super) async fn rollout(&self, id: i64) -> Result<RolloutView, CliError> {
+        self.read(self.request(Method::GET, &format!("rollouts/{id}"))).await
     }
 
     /// The number of a rollout by its number, name or service; of several, the running one or else
     /// the last.
-    pub(super) async fn find(&self, called: &str) -> Result<i64, String> {
-        if let Ok(id) = called.parse() {
+    pub(super) async fn find(&self, name: &str) -> Result<i64, CliError> {
+        if let Ok(id) = name.parse() {
             return Ok(id);
         }
-        let is_called =
-            |view: &&RolloutView| view.entry.name == called || view.entry.service == called;
+        let is_named = |view: &&RolloutView| view.entry.name == name || view.entry.service == name;
         let rollouts = self.rollouts().await?;
-        let mut called_so = rollouts.iter().filter(is_called);
-        let running = called_so.clone().find(|view| view.entry.phase == QueueState::Running);
-        let found = running.or_else(|| called_so.next()).map(|view| view.entry.id);
-        found.ok_or_else(|| format!("no rollout has the name or service {called:?}"))
+        let mut named = rollouts.iter().filter(is_named);
+        let running = named.clone().find(|view| view.entry.phase == QueueState::Running);
+        let found = running.or_else(|| named.next()).map(|view| view.entry.id);
+        let unknown = || CliError::failed(format!("no rollout has the name or service {name:?}"));
+        found.ok_or_else(unknown)
     }
 }

@@ -7,7 +7,7 @@ use serin_core::rollout::command::Action;
 
 use super::client::ServerArgs;
 use super::output::OutputArgs;
-use super::{ExitStatus, fail};
+use super::{CliResult, ExitStatus};
 use crate::server::api::{CommandBody, RolloutView};
 
 /// A command to a rollout, by its action.
@@ -175,27 +175,19 @@ impl FromArgMatches for RolloutCommand {
 }
 
 impl RolloutCommand {
-    pub(super) async fn execute(self) -> ExitStatus {
-        let (action, output) = (self.action, self.target.output);
-        match self.send().await {
-            Ok(view) => {
-                output.print(&view, |RolloutView { entry, .. }| match action {
-                    Action::Retry => format!("{}: retried as rollout {}", entry.name, entry.id),
-                    _ => format!("{}: {}", entry.name, action.past_tense()),
-                });
-                ExitStatus::Success
-            }
-            Err(error) => fail(ExitStatus::Failed, error),
-        }
-    }
-
-    async fn send(self) -> Result<RolloutView, String> {
+    pub(super) async fn execute(self) -> CliResult {
         let Self { action, step, duration, force, target } = self;
-        let TargetArgs { rollout, reason, by, server, .. } = target;
+        let TargetArgs { rollout, reason, by, output, server } = target;
         let id = server.find(&rollout).await?;
         let path = format!("rollouts/{id}/{}", action.verb());
         let seconds = duration.map(|duration| duration.as_secs());
         let body = CommandBody { by, reason, step, seconds, force };
-        server.read(server.request(reqwest::Method::POST, &path).json(&body)).await
+        let request = server.request(reqwest::Method::POST, &path).json(&body);
+        let view: RolloutView = server.read(request).await?;
+        output.print(&view, |RolloutView { entry, .. }| match action {
+            Action::Retry => format!("{}: retried as rollout {}", entry.name, entry.id),
+            _ => format!("{}: {}", entry.name, action.past_tense()),
+        });
+        Ok(ExitStatus::Success)
     }
 }

@@ -3,7 +3,7 @@
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
-use super::{Cli, ExitStatus};
+use super::{Cli, CliResult, ExitStatus};
 
 /// Print a script that completes commands and options in a shell
 ///
@@ -21,8 +21,8 @@ Example:
   serin completions bash > /etc/bash_completion.d/serin";
 
 impl CompletionsArgs {
-    pub(super) fn execute(self) -> ExitStatus {
+    pub(super) fn execute(self) -> CliResult {
         clap_complete::generate(self.shell, &mut Cli::command(), "serin", &mut std::io::stdout());
-        ExitStatus::Success
+        Ok(ExitStatus::Success)
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus};
 use crate::kubernetes::crd::yaml;
 
 /// Print the definition of the kind ServiceRollout, for a cluster
@@ -18,11 +18,8 @@ Example:
   serin crd | kubectl apply -f -";
 
 impl CrdArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        match yaml() {
-            Ok(definition) => print!("{definition}"),
-            Err(error) => return fail(ExitStatus::Failed, error),
-        }
-        ExitStatus::Success
+    pub(super) fn execute(self) -> CliResult {
+        print!("{}", yaml().map_err(CliError::failed)?);
+        Ok(ExitStatus::Success)
     }
 }

@@ -8,7 +8,7 @@ use serin_core::config::discovery::host_and_port;
 use serin_core::observation::aggregator::join_names;
 
 use super::output::{OutputArgs, OutputFormat, print_json};
-use super::{ExitStatus, fail};
+use super::{CliResult, ExitStatus};
 use crate::cli::spec_file;
 use crate::doctor::{Finding, Level, examine};
 
@@ -48,23 +48,17 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 impl DoctorArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
-        let spec = match self.rollout.as_ref().map(|path| spec_file::read(path)).transpose() {
-            Ok(spec) => spec,
-            Err(error) => {
-                let rollout = self.rollout.unwrap_or_default();
-                return fail(ExitStatus::Invalid, format_args!("{}: {error}", rollout.display()));
-            }
-        };
+    pub(super) async fn execute(self) -> CliResult {
+        let spec = self.rollout.as_deref().map(spec_file::read).transpose()?;
         let findings = examine(spec, self.admin).await;
         match self.output.format {
             OutputFormat::Text => text(&findings).iter().for_each(|line| println!("{line}")),
             OutputFormat::Json => findings.iter().for_each(print_json),
         }
-        match findings.iter().any(|finding| finding.level == Level::Fail) {
+        Ok(match findings.iter().any(|finding| finding.level == Level::Fail) {
             true => ExitStatus::Failed,
             false => ExitStatus::Success,
-        }
+        })
     }
 }
 

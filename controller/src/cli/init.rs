@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 
-use super::ExitStatus;
+use super::CliResult;
 
 /// Print sample configuration for a proxy
 ///
@@ -34,7 +34,7 @@ enum InitTarget {
 }
 
 impl InitArgs {
-    pub(super) fn execute(self) -> ExitStatus {
+    pub(super) fn execute(self) -> CliResult {
         match self.target {
             InitTarget::Envoy(envoy) => envoy.execute(),
             InitTarget::Filter(filter) => filter.execute(),

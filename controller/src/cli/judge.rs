@@ -1,5 +1,6 @@
 //! `serin judge`: judges recorded counts.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use serin_core::judge::{Block, Ruling, Settings, SplitContext, Verdict};
 
 use super::output::{OutputArgs, OutputFormat};
 use super::value_parsers::{at_least_zero, number, positive};
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus};
 use crate::cli::spec_file;
 use crate::record::{Counts, Recorded};
 
@@ -123,33 +124,22 @@ struct RulingLine<'r> {
 }
 
 impl JudgeArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        let path = self.counts.display();
-        let counts = match File::open(&self.counts) {
-            Ok(file) => Counts::read(file),
-            Err(error) => return fail(ExitStatus::Invalid, format_args!("{path}: {error}")),
-        };
-        let counts = match counts {
-            Ok(counts) if counts.blocks.is_empty() => {
-                return fail(
-                    ExitStatus::Invalid,
-                    format_args!("{path}: no line of counts after the header"),
-                );
-            }
-            Ok(counts) => counts,
-            Err(error) => return fail(ExitStatus::Invalid, format_args!("{path}: {error}")),
-        };
-        match self.settings(&counts.boundaries_ms) {
-            Ok(settings) => self.judge(&counts, settings, &mut std::io::stdout().lock()),
-            Err(message) => fail(ExitStatus::Invalid, message),
+    pub(super) fn execute(self) -> CliResult {
+        let invalid =
+            |error: &dyn Display| CliError::invalid(format!("{}: {error}", self.counts.display()));
+        let file = File::open(&self.counts).map_err(|error| invalid(&error))?;
+        let counts = Counts::read(file).map_err(|error| invalid(&error))?;
+        if counts.blocks.is_empty() {
+            return Err(invalid(&"no line of counts after the header"));
         }
+        let settings = self.settings(&counts.boundaries_ms)?;
+        Ok(self.judge(&counts, settings, &mut std::io::stdout().lock()))
     }
 
-    fn settings(&self, boundaries_ms: &[f64]) -> Result<Settings, String> {
+    fn settings(&self, boundaries_ms: &[f64]) -> Result<Settings, CliError> {
         let boundaries_ms = boundaries_ms.to_vec();
         if let Some(path) = &self.rollout {
-            let spec =
-                spec_file::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let spec = spec_file::read(path)?;
             let confidence = spec.plan.judge.confidence.or(Some(self.confidence));
             return Ok(Settings { boundaries_ms, confidence, ..spec.plan.judge });
         }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus};
 use crate::server::api::openapi::document;
 
 /// Print the OpenAPI document of the HTTP API
@@ -20,11 +20,8 @@ Example:
 `serin serve` has it at /openapi.json.";
 
 impl OpenApiArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        match serde_json::to_string_pretty(&document()) {
-            Ok(document) => println!("{document}"),
-            Err(error) => return fail(ExitStatus::Failed, error),
-        }
-        ExitStatus::Success
+    pub(super) fn execute(self) -> CliResult {
+        println!("{}", serde_json::to_string_pretty(&document()).map_err(CliError::failed)?);
+        Ok(ExitStatus::Success)
     }
 }

@@ -10,10 +10,9 @@ use axum::routing::get;
 use clap::Args;
 use jiff::Timestamp;
 use kube::Config;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{ExitStatus, fail};
+use super::signals::StopSignals;
+use super::{CliError, CliResult, ExitStatus, listen};
 use crate::kubernetes::client::connect;
 use crate::operator::readiness::Readiness;
 use crate::operator::{OperatorOptions, operate};
@@ -59,48 +58,33 @@ Exit codes:
   0 stopped, 1 the operator can't start or continue (API server, address), 2 invalid command line.";
 
 impl OperatorArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
+    pub(super) async fn execute(self) -> CliResult {
         // Fails if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = match Config::infer().await {
-            Ok(config) => config,
-            Err(error) => return fail(ExitStatus::Failed, format_args!("no cluster: {error}")),
-        };
+        let no_cluster = |error| CliError::failed(format!("no cluster: {error}"));
+        let config = Config::infer().await.map_err(no_cluster)?;
         let own = config.default_namespace.clone();
         let (metrics, readiness) = (Arc::new(OperatorMetrics::default()), Readiness::default());
-        let client = match connect(config, metrics.clone()) {
-            Ok(client) => client,
-            Err(error) => return fail(ExitStatus::Failed, error),
-        };
-        let listener = match TcpListener::bind(self.listen).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                return fail(ExitStatus::Failed, format_args!("--listen {}: {error}", self.listen));
-            }
-        };
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return fail(ExitStatus::Failed, "no signal handler");
-        };
+        let client = connect(config, metrics.clone()).map_err(CliError::failed)?;
+        let listener = listen(self.listen).await?;
+        let mut stop = StopSignals::new()?;
         let options = OperatorOptions {
             namespace: self.namespace,
             lease_namespace: self.lease_namespace.unwrap_or(own),
             lease: self.lease,
-            // One that is restarted under the same name is another operator.
+            // An operator restarted under the same name is another one.
             identity: format!("{}-{:x}", self.identity, Timestamp::now().as_millisecond()),
         };
         let work = operate(client.clone(), options.clone(), metrics.clone(), readiness.clone());
         tokio::select! {
-            reason = work => return fail(ExitStatus::Failed, reason),
+            reason = work => return Err(CliError::failed(reason)),
             Err(error) = axum::serve(listener, routes(metrics, readiness)) => {
-                return fail(ExitStatus::Failed, error);
+                return Err(CliError::failed(error));
             }
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = stop.recv() => {}
         }
         options.release_lease(client).await;
-        ExitStatus::Success
+        Ok(ExitStatus::Success)
     }
 }
 

@@ -13,7 +13,7 @@ use serin_simulator::traffic::{LatencyModel, Traffic};
 use super::output::{OutputArgs, OutputFormat};
 use super::text::span;
 use super::value_parsers::positive;
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus};
 use crate::cli::spec_file;
 use crate::cli::traffic::{DurationArg, ShareArg};
 
@@ -54,18 +54,11 @@ Example:
   serin plan rollout.yaml --rate 200 --errors 0.05%";
 
 impl PlanArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        let plan = match spec_file::read(&self.rollout) {
-            Ok(spec) => spec.plan,
-            Err(error) => {
-                return fail(
-                    ExitStatus::Invalid,
-                    format_args!("{}: {error}", self.rollout.display()),
-                );
-            }
-        };
+    pub(super) fn execute(self) -> CliResult {
+        let plan = spec_file::read(&self.rollout)?.plan;
         if self.median.0.is_zero() || self.p99.0 <= self.median.0 {
-            return fail(ExitStatus::Invalid, "--p99 must be above --median, and --median above 0");
+            let message = "--p99 must be above --median, and --median above 0";
+            return Err(CliError::invalid(message));
         }
         let forecasts = plan.forecast(self.rate, &self.baseline(&plan.judge.boundaries_ms));
         for (index, forecast) in forecasts.iter().enumerate() {
@@ -75,7 +68,7 @@ impl PlanArgs {
             let total = forecast::total(&forecasts).map_or_else(|| "unlimited".to_owned(), span);
             println!("total: {total}, without a pause or a rollback");
         }
-        ExitStatus::Success
+        Ok(ExitStatus::Success)
     }
 
     /// A million requests of the baseline.

@@ -12,7 +12,7 @@ use super::event_printer::EventPrinter;
 use super::output::OutputArgs;
 use super::run::exit;
 use super::text::{history_line, rollout_line};
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus};
 use crate::server::api::{ApplyQuery, ListQuery, RolloutView};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
 
@@ -98,18 +98,15 @@ Example:
   serin history shop --promoted --output json | jq -r '.promoted + \" \" + .candidate'";
 
 impl HistoryArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
+    pub(super) async fn execute(self) -> CliResult {
         let query = ListQuery { service: self.service, promoted: self.promoted };
         let request = self.server.request(Method::GET, "rollouts").query(&query);
-        let views = match self.server.read::<Vec<RolloutView>>(request).await {
-            Ok(view) => view,
-            Err(error) => return fail(ExitStatus::Failed, error),
-        };
+        let views: Vec<RolloutView> = self.server.read(request).await?;
         let is_past = |view: &&RolloutView| view.entry.ended.or(view.entry.promoted).is_some();
         for past in views.iter().filter(is_past) {
             self.output.print(past, |view| history_line(&view.entry));
         }
-        ExitStatus::Success
+        Ok(ExitStatus::Success)
     }
 }
 
@@ -137,70 +134,44 @@ Exit codes:
   0 promoted, 3 rolled back, 4 aborted or undone, 5 the same without confirmation by the proxies, 1 the server is unreachable.";
 
 impl ApplyArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
-        let text = match std::fs::read_to_string(&self.rollout) {
-            Ok(text) => text,
-            Err(error) => {
-                return fail(
-                    ExitStatus::Invalid,
-                    format_args!("{}: {error}", self.rollout.display()),
-                );
-            }
-        };
+    pub(super) async fn execute(self) -> CliResult {
+        let path = self.rollout.display();
+        let text = std::fs::read_to_string(&self.rollout)
+            .map_err(|error| CliError::invalid(format!("{path}: {error}")))?;
         let request = self.server.request(Method::POST, "rollouts").body(text);
         let request = request.query(&ApplyQuery { replace: self.replace });
-        let view: RolloutView = match self.server.read(request).await {
-            Ok(view) => view,
-            Err(error) => {
-                return fail(
-                    ExitStatus::Failed,
-                    format_args!("{}: {error}", self.rollout.display()),
-                );
-            }
-        };
+        let view = self.server.read(request).await;
+        let view: RolloutView =
+            view.map_err(|error| CliError::failed(format!("{path}: {}", error.message)))?;
         if self.watch {
             return watch(&self.server, view.entry.id, self.output).await;
         }
         self.output.print(&view, rollout_line);
-        ExitStatus::Success
+        Ok(ExitStatus::Success)
     }
 }
 
 impl StatusArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
-        let view = match &self.rollout {
-            None => self.server.rollouts().await,
-            Some(rollout) => self.one(rollout).await.map(|view| vec![view]),
+    pub(super) async fn execute(self) -> CliResult {
+        let views = match &self.rollout {
+            None => self.server.rollouts().await?,
+            Some(rollout) => vec![self.server.rollout(self.server.find(rollout).await?).await?],
         };
-        match view {
-            Ok(views) => views.iter().for_each(|view| self.output.print(view, rollout_line)),
-            Err(error) => return fail(ExitStatus::Failed, error),
-        }
-        ExitStatus::Success
-    }
-
-    async fn one(&self, called: &str) -> Result<RolloutView, String> {
-        let id = self.server.find(called).await?;
-        self.server.read(self.server.request(Method::GET, &format!("rollouts/{id}"))).await
+        views.iter().for_each(|view| self.output.print(view, rollout_line));
+        Ok(ExitStatus::Success)
     }
 }
 
 impl WatchArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
-        match self.server.find(&self.rollout).await {
-            Ok(id) => watch(&self.server, id, self.output).await,
-            Err(error) => fail(ExitStatus::Failed, error),
-        }
+    pub(super) async fn execute(self) -> CliResult {
+        watch(&self.server, self.server.find(&self.rollout).await?, self.output).await
     }
 }
 
 /// Prints all events of a rollout, to its end.
-async fn watch(server: &ServerArgs, id: i64, output: OutputArgs) -> ExitStatus {
+async fn watch(server: &ServerArgs, id: i64, output: OutputArgs) -> CliResult {
     let request = server.request(Method::GET, &format!("rollouts/{id}/events"));
-    let mut response = match server.send(request).await {
-        Ok(response) => response,
-        Err(error) => return fail(ExitStatus::Failed, error),
-    };
+    let mut response = server.send(request).await?;
     let mut printer = EventPrinter::new(output.format);
     let mut unread = Vec::new();
     loop {
@@ -216,26 +187,18 @@ async fn watch(server: &ServerArgs, id: i64, output: OutputArgs) -> ExitStatus {
         while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = unread.drain(..=end).collect();
             let Some(data) = line.strip_prefix(b"data: ") else { continue };
-            let TimedEvent { at, event } = match serde_json::from_slice::<TimedEvent<Event>>(data) {
-                Ok(stamped) => stamped,
-                Err(error) => {
-                    return fail(ExitStatus::Failed, format_args!("unexpected event: {error}"));
-                }
-            };
+            let TimedEvent { at, event } = serde_json::from_slice::<TimedEvent<Event>>(data)
+                .map_err(|error| CliError::failed(format!("unexpected event: {error}")))?;
             printer.event(Duration::try_from_secs_f64(at).unwrap_or_default(), &event);
             if let Event::Ended(summary) = event {
-                return exit(&summary);
+                return Ok(exit(&summary));
             }
         }
     }
-    let request = server.request(Method::GET, &format!("rollouts/{id}"));
-    match server.read::<RolloutView>(request).await {
-        Ok(RolloutView {
-            entry: RolloutEntry { phase: QueueState::Failed, outcome, .. }, ..
-        }) => fail(
-            ExitStatus::Failed,
-            format_args!("the rollout failed to start: {}", outcome.unwrap_or_default()),
-        ),
-        _ => fail(ExitStatus::Failed, "event stream closed before the rollout ended"),
-    }
+    Err(CliError::failed(match server.rollout(id).await.map(|view| view.entry) {
+        Ok(RolloutEntry { phase: QueueState::Failed, outcome, .. }) => {
+            format!("the rollout failed to start: {}", outcome.unwrap_or_default())
+        }
+        _ => "event stream closed before the rollout ended".to_owned(),
+    }))
 }

@@ -11,12 +11,12 @@ use serin_core::judge::Ruling;
 use serin_core::ports::Journal;
 use serin_core::rollout::event::{Event, RolloutVerdict, Summary};
 use serin_core::rollout::machine::{Output, Rollout};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
 use super::output::OutputArgs;
-use super::{ExitStatus, fail};
+use super::signals::StopSignals;
+use super::{CliError, CliResult, ExitStatus};
 use crate::cli::reporter::BackgroundReporter;
 use crate::cli::spec_file;
 use crate::engine::start::StartError;
@@ -59,49 +59,28 @@ Exit codes:
   1 failed to start, 2 the rollout is invalid. With 1 and 2 nothing was changed.";
 
 impl RunArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
-        let rollout = self.rollout.display();
-        let spec = match spec_file::read(&self.rollout) {
-            Ok(spec) => spec,
-            Err(error) => return fail(ExitStatus::Invalid, format_args!("{rollout}: {error}")),
-        };
+    pub(super) async fn execute(self) -> CliResult {
+        let spec = spec_file::read(&self.rollout)?;
         if spec.plan.steps.iter().any(|step| step.approval) {
-            return fail(
-                ExitStatus::Invalid,
-                format_args!("{rollout}: `serin run` accepts no approvals; use `serin serve`"),
-            );
+            let rollout = self.rollout.display();
+            return Err(CliError::invalid(format!(
+                "{rollout}: `serin run` accepts no approvals; use `serin serve`"
+            )));
         }
         let boundaries_ms = spec.plan.judge.boundaries_ms.clone();
         let run = Timestamp::now().as_millisecond().to_string();
         let begun =
             EnvoyEngine::begin(&EngineContext::default(), spec, run, self.reset_users).await;
-        let (engine, course) = match begun {
-            Ok(begun) => begun,
-            Err(error @ StartError::WouldReassignUsers { .. }) => {
-                let hint = "or use --reset-users; nothing was changed";
-                return fail(ExitStatus::Failed, format_args!("{error}, {hint}"));
-            }
-            Err(error) => {
-                return fail(ExitStatus::Failed, format_args!("{error}; nothing was changed"));
-            }
-        };
-        let record = match self.open_record(&boundaries_ms) {
-            Ok(record) => record,
-            Err(message) => return fail(ExitStatus::Failed, message),
-        };
-        let interrupts = match interrupts() {
-            Ok(interrupts) => interrupts,
-            Err(error) => {
-                return fail(ExitStatus::Failed, format_args!("no signal handler: {error}"));
-            }
-        };
+        let (engine, run_state) = begun.map_err(|error| not_started(&error))?;
+        let record = self.open_record(&boundaries_ms).map_err(CliError::failed)?;
+        let interrupts = interrupts()?;
         let mut session =
             CliJournal { reporter: BackgroundReporter::new(self.output.format), record };
-        let plan = course.rollout.plan();
+        let plan = run_state.rollout.plan();
         let span = telemetry::rollout_span(&plan.name, &plan.service, None);
-        let summary = engine.run(course, &mut session, interrupts).instrument(span).await;
+        let summary = engine.run(run_state, &mut session, interrupts).instrument(span).await;
         session.reporter.finish();
-        exit(&summary)
+        Ok(exit(&summary))
     }
 
     fn open_record(&self, boundaries_ms: &[f64]) -> Result<Option<Writer<File>>, String> {
@@ -110,6 +89,15 @@ impl RunArgs {
         let writer = Writer::new(file, boundaries_ms);
         writer.map(Some).map_err(|error| format!("{}: {error}", path.display()))
     }
+}
+
+/// The error of a rollout that did not start, with the option that lets it start.
+fn not_started(error: &StartError) -> CliError {
+    let hint = match error {
+        StartError::WouldReassignUsers { .. } => ", or use --reset-users",
+        _ => "",
+    };
+    CliError::failed(format!("{error}{hint}; nothing was changed"))
 }
 
 /// The exit code of a rollout.
@@ -123,16 +111,12 @@ pub(super) fn exit(summary: &Summary) -> ExitStatus {
 }
 
 /// One message for each SIGINT or SIGTERM.
-fn interrupts() -> std::io::Result<mpsc::Receiver<ControlMessage>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+fn interrupts() -> Result<mpsc::Receiver<ControlMessage>, CliError> {
+    let mut signals = StopSignals::new()?;
     let (send, receive) = mpsc::channel(2);
     tokio::spawn(async move {
         loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
+            signals.recv().await;
             if send.send(ControlMessage::Interrupt).await.is_err() {
                 return;
             }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::signals::StopSignals;
 use super::xds::XdsArgs;
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus, listen};
 use crate::engine::EngineContext;
 use crate::server::api::{Tokens, router, serve};
 use crate::server::supervisor::{Supervisor, SupervisorOptions};
@@ -83,63 +82,40 @@ fn allow_many_files() {
 }
 
 impl ServeArgs {
-    pub(super) async fn execute(self) -> ExitStatus {
+    pub(super) async fn execute(self) -> CliResult {
         allow_many_files();
         let tokens = Tokens { read: self.read_token, operate: self.operate_token };
         if [&tokens.read, &tokens.operate].into_iter().flatten().any(String::is_empty) {
-            return fail(ExitStatus::Invalid, "a token must not be empty");
+            return Err(CliError::invalid("a token must not be empty"));
         }
         if !self.listen.ip().is_loopback() && tokens.operate.is_none() {
-            return fail(
-                ExitStatus::Invalid,
-                format_args!(
-                    "--listen {}: other machines can reach it: --operate-token is required",
-                    self.listen
-                ),
-            );
+            return Err(CliError::invalid(format!(
+                "--listen {}: other machines can reach it: --operate-token is required",
+                self.listen
+            )));
         }
-        let secrets = match self.secrets.map(std::path::absolute).transpose() {
-            Ok(secrets) => secrets,
-            Err(error) => return fail(ExitStatus::Invalid, format_args!("--secrets: {error}")),
-        };
+        let secrets = self.secrets.map(std::path::absolute).transpose();
+        let secrets = secrets.map_err(|error| CliError::invalid(format!("--secrets: {error}")))?;
         let options = SupervisorOptions {
             allow_commands: self.allow_commands,
             secrets,
             retention: self.keep_history,
         };
-        let store = match Store::open(&self.store) {
-            Ok(store) => Arc::new(store),
-            Err(error) => return fail(ExitStatus::Failed, error),
-        };
-        let fleet = match self.xds.start(&store) {
-            Ok(fleet) => fleet,
-            Err((exit, reason)) => return fail(exit, reason),
-        };
-        let listener = match TcpListener::bind(self.listen).await {
-            Ok(listener) => listener,
-            Err(error) => {
-                return fail(ExitStatus::Failed, format_args!("--listen {}: {error}", self.listen));
-            }
-        };
+        let store = Arc::new(Store::open(&self.store).map_err(CliError::failed)?);
+        let fleet = self.xds.start(&store)?;
+        let listener = listen(self.listen).await?;
         let context = EngineContext { sinks: fleet.sinks, ..EngineContext::default() };
-        let supervisor = match Supervisor::start(store, options, context).await {
-            Ok(supervisor) => supervisor,
-            Err(error) => return fail(ExitStatus::Failed, error),
-        };
+        let supervisor = Supervisor::start(store, options, context).await;
+        let supervisor = supervisor.map_err(CliError::failed)?;
         if let Ok(address) = listener.local_addr() {
             tracing::info!("serving on http://{address}");
         }
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return fail(ExitStatus::Failed, "no signal handler");
-        };
+        let mut stop = StopSignals::new()?;
         // Event streams do not end by themselves: open connections are dropped.
         tokio::select! {
             never = serve(listener, router(supervisor, tokens)) => match never {},
-            error = fleet.serving => fail(ExitStatus::Failed, error),
-            _ = interrupt.recv() => ExitStatus::Success,
-            _ = terminate.recv() => ExitStatus::Success,
+            error = fleet.serving => Err(CliError::failed(error)),
+            () = stop.recv() => Ok(ExitStatus::Success),
         }
     }
 }

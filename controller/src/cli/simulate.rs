@@ -13,7 +13,7 @@ use serin_simulator::trial::{Outcome, Trial};
 
 use super::output::OutputArgs;
 use super::text::span;
-use super::{ExitStatus, fail};
+use super::{CliError, CliResult, ExitStatus};
 use crate::cli::spec_file;
 use crate::cli::traffic::{DurationArg, TrafficArgs};
 
@@ -99,31 +99,18 @@ impl Quantiles {
 }
 
 impl SimulateArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        let mut plan = match spec_file::read(&self.rollout) {
-            Ok(spec) => spec.plan,
-            Err(error) => {
-                return fail(
-                    ExitStatus::Invalid,
-                    format_args!("{}: {error}", self.rollout.display()),
-                );
-            }
-        };
+    pub(super) fn execute(self) -> CliResult {
+        let mut plan = spec_file::read(&self.rollout)?.plan;
         // Synthetic traffic has no requests for a preview.
         plan.drop_preview();
-        let traffic = match self.traffic.traffic() {
-            Ok(traffic) => traffic,
-            Err(message) => return fail(ExitStatus::Invalid, message),
-        };
+        let traffic = self.traffic.traffic().map_err(CliError::invalid)?;
         let trial = Trial { plan, traffic, rule: self.rule, horizon: self.horizon.0 };
         let progress = ProgressBar::new(self.runs);
         let outcomes = trial.run(self.runs, self.seed, || progress.increment());
         progress.finish();
-        let Some(report) = self.report(&outcomes) else {
-            return fail(ExitStatus::Failed, "no runs");
-        };
+        let report = self.report(&outcomes).ok_or_else(|| CliError::failed("no runs"))?;
         self.output.print(&report, |report| text(report, &trial));
-        ExitStatus::Success
+        Ok(ExitStatus::Success)
     }
 
     fn report(&self, outcomes: &[Outcome]) -> Option<SimulationReport> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::ExitStatus;
+use super::CliError;
 use crate::routers::ConfigSinks;
 use crate::routers::xds_group::XdsGroups;
 use crate::storage::sqlite::Store;
@@ -54,8 +54,8 @@ impl XdsArgs {
     /// Listens if the flags say so, and publishes the stored configuration.
     ///
     /// # Errors
-    /// The exit code and the reason.
-    pub(super) fn start(&self, store: &Arc<Store>) -> Result<XdsHandles, (ExitStatus, String)> {
+    /// A flag is invalid, or the server can't start.
+    pub(super) fn start(&self, store: &Arc<Store>) -> Result<XdsHandles, CliError> {
         let (Some(address), Some(path)) = (self.xds_listen, &self.xds_filter) else {
             return Ok(XdsHandles { sinks: ConfigSinks::default(), serving: Box::pin(pending()) });
         };
@@ -63,18 +63,17 @@ impl XdsArgs {
             let reason = format!(
                 "--xds-listen {address}: other machines can reach it and would receive the tokens of rollouts: --xds-client-ca is required"
             );
-            return Err((ExitStatus::Invalid, reason));
+            return Err(CliError::invalid(reason));
         }
-        let in_file = |reason: String| {
-            (ExitStatus::Failed, format!("--xds-filter {}: {reason}", path.display()))
-        };
+        let in_file =
+            |reason: String| CliError::failed(format!("--xds-filter {}: {reason}", path.display()));
         let text = std::fs::read(path).map_err(|error| in_file(error.to_string()))?;
         let template = FilterTemplate::parse(&text).map_err(|error| in_file(error.to_string()))?;
         let publisher = Publisher::default();
         let groups = XdsGroups::start(publisher.clone(), template, store.clone())
-            .map_err(|error| (ExitStatus::Failed, error.to_string()))?;
+            .map_err(CliError::failed)?;
         let server = XdsServer::bind(address, self.tls().as_ref())
-            .map_err(|error| (ExitStatus::Failed, format!("--xds-listen: {error}")))?;
+            .map_err(|error| CliError::failed(format!("--xds-listen: {error}")))?;
         tracing::info!("serving xDS on {}", server.address());
         let serving = async move {
             match server.serve(publisher).await {

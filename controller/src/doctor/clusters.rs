@@ -1,4 +1,4 @@
-//! The clusters of the versions: there, with endpoints, and these well.
+//! The clusters of the versions: whether they exist and have healthy endpoints.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -6,7 +6,7 @@ use serin_filter::config::wire;
 
 use super::finding::{Check, Finding};
 
-/// A cluster, as `/clusters?format=json` has it.
+/// A cluster in `/clusters?format=json`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ClusterStatus {
@@ -38,7 +38,7 @@ impl HostStatus {
         })
     }
 
-    /// Whether it was tried, and never reached.
+    /// Whether all connections to it failed.
     fn is_unreachable(&self) -> bool {
         let count = |name: &str| -> u64 {
             let stat = self.stats.iter().find(|stat| stat.name == name);
@@ -48,7 +48,7 @@ impl HostStatus {
     }
 }
 
-/// What there is to say of the clusters of a service. One that instances are moved to is empty before.
+/// Checks the clusters of a service. A cluster that instances move to is empty before the rollout.
 pub(super) fn check(
     service: &wire::Service,
     clusters: &[ClusterStatus],
@@ -62,7 +62,7 @@ pub(super) fn check(
             Some(cluster) => endpoints(&name, cluster, rolling && index > 0),
             None => Finding::fail(
                 Check::Clusters,
-                format!("there is no cluster {name}"),
+                format!("the cluster {name} does not exist"),
                 "add it to Envoy's clusters, or name the right one in spec.versions",
             ),
         }
@@ -72,33 +72,35 @@ pub(super) fn check(
 
 fn endpoints(name: &str, cluster: &ClusterStatus, filled_later: bool) -> Finding {
     let hosts = &cluster.host_statuses;
-    let well = hosts.iter().filter(|host| host.is_healthy()).count();
+    let healthy = hosts.iter().filter(|host| host.is_healthy()).count();
     let unreached = hosts.iter().filter(|host| host.is_unreachable()).count();
-    match (hosts.len(), well) {
+    match (hosts.len(), healthy) {
         (0, _) if filled_later => {
-            Finding::ok(Check::Clusters, format!("{name} is empty: instances are moved to it"))
+            Finding::ok(Check::Clusters, format!("{name} is empty: instances move to it"))
         }
         (0, _) => Finding::fail(
             Check::Clusters,
             format!("{name} has no endpoint"),
-            "add endpoints to it; if it has a host name, see that it can be resolved",
+            "add endpoints to it; if it has a host name, check that it resolves",
         ),
         (all, 0) => Finding::fail(
             Check::Clusters,
-            format!("{name}: none of {all} endpoints is well"),
-            "see /clusters of the admin interface for what has failed: health checks, or outlier detection",
+            format!("{name}: 0 of {all} endpoints are healthy"),
+            "see /clusters of the admin interface for the cause: health checks, or outlier detection",
         ),
         (all, _) if unreached == all => Finding::fail(
             Check::Clusters,
-            format!("{name}: no connection to any of {all} endpoints has worked"),
-            "see that the version runs, and that its address and port are right",
+            format!("{name}: all connections to its {all} endpoints failed"),
+            "check that the version runs, and its address and port",
         ),
-        (all, well) if well < all => Finding::warn(
+        (all, healthy) if healthy < all => Finding::warn(
             Check::Clusters,
-            format!("{name}: {well} of {all} endpoints are well"),
-            "see /clusters of the admin interface for what has failed",
+            format!("{name}: {healthy} of {all} endpoints are healthy"),
+            "see /clusters of the admin interface for the cause",
         ),
-        (all, _) => Finding::ok(Check::Clusters, format!("{name}: {all} of {all} endpoints well")),
+        (all, _) => {
+            Finding::ok(Check::Clusters, format!("{name}: {all} of {all} endpoints are healthy"))
+        }
     }
 }
 
@@ -116,12 +118,12 @@ mod tests {
     const PAGE: &str = include_str!("golden/clusters.json");
 
     #[test]
-    fn clusters_of_a_real_envoy_are_well() {
+    fn clusters_of_a_real_envoy_are_healthy() {
         assert_eq!(levels(PAGE, false), [Level::Ok, Level::Ok]);
     }
 
     #[test]
-    fn one_that_is_missing_or_empty_is_told() {
+    fn a_missing_or_empty_cluster_is_reported() {
         assert_eq!(
             levels(&PAGE.replace("\"shop-v2\"", "\"other\""), true),
             [Level::Ok, Level::Fail]
@@ -132,19 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_are_not_well_are_told() {
+    fn unhealthy_endpoints_are_reported() {
         for ill in [
             r#""eds_health_status": "UNHEALTHY""#,
             r#""eds_health_status": "HEALTHY", "failed_outlier_check": true"#,
         ] {
             let ill = PAGE.replacen(r#""eds_health_status": "HEALTHY""#, ill, 1);
-            // The page begins with that of v2.
+            // The page begins with the cluster of v2.
             assert_eq!(levels(&ill, false), [Level::Ok, Level::Fail], "{ill}");
         }
     }
 
     #[test]
-    fn endpoints_that_were_never_reached_are_told() {
+    fn unreachable_endpoints_are_reported() {
         let host = |name: &str, fails: u32| {
             format!(
                 r#"{{"name": "{name}", "host_statuses": [{{"stats": [

@@ -1,4 +1,4 @@
-//! What counts of Envoy's `/config_dump`.
+//! The relevant parts of Envoy's `/config_dump`.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -10,9 +10,9 @@ pub(super) struct Dump {
     pub(super) bootstrap: Bootstrap,
     /// The HTTP connection managers of all listeners.
     pub(super) managers: Vec<Manager>,
-    /// Filters that were taken by discovery.
+    /// Filters that came by discovery.
     pub(super) discovered: Vec<Discovered>,
-    /// Routes that were taken by discovery.
+    /// Routes that came by discovery.
     routes: Vec<RouteConfig>,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Manager {
 pub(super) struct HttpFilter {
     pub(super) name: String,
     pub(super) config_discovery: Option<Discovery>,
-    /// Where it is not taken by discovery.
+    /// Absent if it comes by discovery.
     #[serde(deserialize_with = "wasm")]
     pub(super) typed_config: Option<Wasm>,
 }
@@ -83,7 +83,7 @@ pub(super) struct PathSource {
     pub(super) path: String,
 }
 
-/// The configuration of a filter, if that is a WebAssembly module.
+/// The configuration of a filter that is a WebAssembly module.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Wasm {
@@ -166,7 +166,7 @@ pub(super) struct Match {
     pub(super) headers: Vec<HeaderMatcher>,
     pub(super) query_parameters: Vec<Value>,
     pub(super) runtime_fraction: Option<Value>,
-    /// How the path is matched, in whatever way.
+    /// The path match, of any kind.
     #[serde(flatten)]
     rest: serde_json::Map<String, Value>,
 }
@@ -194,7 +194,7 @@ pub(super) struct RouteAction {
 }
 
 impl Dump {
-    /// Reads the page.
+    /// Parses the page.
     pub(super) fn parse(page: &[u8]) -> Result<Self, serde_json::Error> {
         let page: Page = serde_json::from_slice(page)?;
         let mut dump = Self::default();
@@ -230,12 +230,13 @@ impl Dump {
         self.bootstrap.stats_config.stats_tags.iter().map(|tag| tag.tag_name.as_str())
     }
 
-    /// What discovery has given for the filter of this name.
+    /// The discovered filter of this name.
     pub(super) fn discovered(&self, name: &str) -> Option<&Discovered> {
         self.discovered.iter().find(|discovered| discovered.ecds_filter.name == name)
     }
 
-    /// serin's filter, each with its manager: the one of this name, or, if that is not known, those that look like it.
+    /// serin's filter with each manager: the filter of this name, or, without a name, those that
+    /// look like serin's.
     pub(super) fn filters<'d>(
         &'d self,
         name: Option<&'d str>,
@@ -262,7 +263,7 @@ impl Dump {
         ];
         let mut known = known.into_iter().flatten().peekable();
         if known.peek().is_none() {
-            // Nothing has come yet, so it is not known what it would be.
+            // Nothing has arrived yet, so its kind is unknown.
             let wasm = |url: &String| url.ends_with("filters.http.wasm.v3.Wasm");
             return discovery.is_some_and(|discovery| discovery.type_urls.iter().any(wasm));
         }
@@ -271,7 +272,7 @@ impl Dump {
 }
 
 impl Manager {
-    /// Whether it takes this header away from requests before a route is looked up.
+    /// Whether the manager removes this header from requests before the route lookup.
     pub(super) fn removes(&self, header: &str) -> bool {
         let early = self.early_header_mutation_extensions.iter();
         let mut removed = early.flat_map(|it| &it.typed_config.mutations).map(|it| &it.remove);
@@ -287,7 +288,7 @@ impl Plugin {
         serde_json::from_str(text).ok()
     }
 
-    /// How long the module rests before it is loaded again, in seconds.
+    /// The backoff before the module is loaded again, in seconds.
     pub(super) fn reload_seconds(&self) -> Option<f64> {
         let interval = self.reload_config.pointer("/backoff/base_interval")?.as_str()?;
         interval.strip_suffix('s')?.parse().ok()
@@ -295,7 +296,7 @@ impl Plugin {
 }
 
 impl Match {
-    /// How the path is matched, such as `prefix /shop`.
+    /// The path match, such as `prefix /shop`.
     pub(super) fn path(&self) -> String {
         let one = |(kind, value): (&String, &Value)| match value.as_str() {
             Some(text) => format!("{kind} {text}"),
@@ -310,7 +311,7 @@ impl Match {
     }
 }
 
-/// Other filters' configurations may have any form.
+/// Configurations of other filters may have any form.
 fn wasm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Wasm>, D::Error> {
     let config = Value::deserialize(from)?;
     let kind = config.get("@type").and_then(Value::as_str).unwrap_or_default();
@@ -388,7 +389,8 @@ struct RoutesState {
 }
 
 impl Listener {
-    /// What is no HTTP connection manager, or none that can be read, has no filter of ours.
+    /// An unreadable filter, or another kind than an HTTP connection manager, has no filter of
+    /// serin's.
     fn managers(self) -> Vec<Manager> {
         let chains = self.filter_chains.into_iter().chain([self.default_filter_chain]);
         let manager = |filter: NetworkFilter| {

@@ -1,4 +1,5 @@
-//! The filter: where it is in the listener, whether its module runs, what becomes of requests if it fails, which configuration it runs.
+//! The filter: its place in the listener, its module, its failure policy, and the configuration
+//! that it runs.
 
 use serin_filter::names::Generation;
 use serin_filter::{CLUSTER_HEADER, VERSION_HEADER, stat};
@@ -8,13 +9,14 @@ use super::finding::{Check, Finding};
 use super::pages::{ProxyPages, ProxyStats};
 use super::{ConfigOrigin, Expected};
 
-/// Envoy divides by the milliseconds of it.
+/// Envoy divides by this number of milliseconds.
 const CRASHES_BELOW_SECONDS: f64 = 0.002;
 
-/// A module rests for so long after a fault, unless the configuration says otherwise, and all requests fail meanwhile.
+/// The default backoff after a fault of the module; all requests fail meanwhile.
 const RELOAD_DELAY_SECONDS: f64 = 1.0;
 
-/// Whether the filter is in the listener, and is one that can be changed. Nothing else can be said where it fails.
+/// Whether the filter is in the listener and takes its configuration by discovery. The other
+/// checks depend on this one.
 pub(super) fn filter_placement(pages: &ProxyPages, expected: &Expected) -> Finding {
     let name = expected.filter.as_deref();
     let called = name.map_or_else(|| "serin".to_owned(), |name| format!("{name:?}"));
@@ -28,9 +30,9 @@ pub(super) fn filter_placement(pages: &ProxyPages, expected: &Expected) -> Findi
         Some((_, HttpFilter { config_discovery: None, .. })) => Finding::fail(
             Check::Filter,
             format!(
-                "the filter {called} has its configuration in the listener, where nobody can change it"
+                "the filter {called} has its configuration in the listener, where serin can't change it"
             ),
-            "give it config_discovery in the place of typed_config: `serin init envoy` prints how",
+            "replace its typed_config by config_discovery: `serin init envoy` prints how",
         ),
         Some(_) => Finding::ok(Check::Filter, format!("the filter {called} is in the listener")),
     }
@@ -45,13 +47,13 @@ pub(super) fn module(pages: &ProxyPages) -> Vec<Finding> {
         findings.push(Finding::fail(
             Check::Module,
             format!("the module has failed, and could not be loaded again {failures} times"),
-            "Envoy's log says why; see that the file is whole, and report a fault of serin's",
+            "Envoy's log has the reason; check that the file is complete, and report a fault of serin",
         ));
     } else if reloads > 0 {
         findings.push(Finding::warn(
             Check::Module,
             format!("the module has failed and was loaded again, {reloads} times"),
-            "Envoy's log has the reason: please report it with the request that did it",
+            "Envoy's log has the reason: please report it with the request that caused it",
         ));
     }
     let ticks = |stats: &ProxyStats| stats.of(stat::TICKS) + stats.of(stat::TICKS_BEHIND);
@@ -59,14 +61,14 @@ pub(super) fn module(pages: &ProxyPages) -> Vec<Finding> {
     findings.extend(match (pages.stats.generation(), ticks) {
         (None, _) => Some(Finding::fail(
             Check::Module,
-            format!("the module does not run: there is no statistic {}", stat::GENERATION),
-            "Envoy's log says why: a file that is not there or no module, or a configuration that it refuses. If \
-             stats_config.stats_matcher leaves statistics out, let wasmcustom.serin in",
+            format!("the module does not run: no statistic {}", stat::GENERATION),
+            "Envoy's log has the reason: a missing file or invalid Wasm module, or a configuration that it rejects. If \
+             stats_config.stats_matcher excludes statistics, include wasmcustom.serin",
         )),
         (Some(_), 0) => Some(Finding::fail(
             Check::Module,
             "the module has not reported for a second",
-            "it has failed, and no request has loaded it again: Envoy's log says why",
+            "it has failed, and no request has loaded it again: Envoy's log has the reason",
         )),
         _ if findings.is_empty() => Some(Finding::ok(Check::Module, "runs, and reports")),
         _ => None,
@@ -74,9 +76,9 @@ pub(super) fn module(pages: &ProxyPages) -> Vec<Finding> {
     findings
 }
 
-/// What becomes of requests if the module fails.
+/// How requests fare if the module fails.
 pub(super) fn failure_policy(plugin: &Plugin) -> Finding {
-    let advice = "say failure_policy: FAIL_RELOAD and reload_config: { backoff: { base_interval: 0.05s } }, as `serin init filter` has it";
+    let advice = "set failure_policy: FAIL_RELOAD and reload_config: { backoff: { base_interval: 0.05s } }, as `serin init filter` has it";
     let warn = |message: String| Finding::warn(Check::FailurePolicy, message, advice);
     match (plugin.failure_policy.as_deref(), plugin.reload_seconds()) {
         (Some("FAIL_RELOAD"), Some(seconds)) if seconds < CRASHES_BELOW_SECONDS => Finding::fail(
@@ -85,20 +87,23 @@ pub(super) fn failure_policy(plugin: &Plugin) -> Finding {
             advice,
         ),
         (Some("FAIL_RELOAD"), seconds) if seconds.is_none_or(|it| it >= RELOAD_DELAY_SECONDS) => {
-            let rests = seconds.unwrap_or(RELOAD_DELAY_SECONDS);
-            warn(format!("after a fault of the module every request fails for {rests} s"))
+            let backoff = seconds.unwrap_or(RELOAD_DELAY_SECONDS);
+            warn(format!("after a fault of the module every request fails for {backoff} s"))
         }
         (Some("FAIL_RELOAD"), _) => {
             Finding::ok(Check::FailurePolicy, "a module that fails is loaded again")
         }
         (Some("FAIL_OPEN"), _) => warn(
-            "after a fault of the module requests pass by it for good: nobody divides or counts them".to_owned(),
+            "after a fault of the module it stays bypassed: requests are neither split nor counted"
+                .to_owned(),
         ),
-        _ => warn("after a fault of the module every request of that worker fails for good".to_owned()),
+        _ => {
+            warn("after a fault of the module every later request of that worker fails".to_owned())
+        }
     }
 }
 
-/// How the connection to serin's xDS server is.
+/// The connection to serin's xDS server.
 pub(super) fn xds(pages: &ProxyPages, filter: &HttpFilter, group: Option<&str>) -> Vec<Finding> {
     let Some(discovery) = &filter.config_discovery else { return Vec::new() };
     let mut findings = Vec::new();
@@ -116,30 +121,30 @@ pub(super) fn xds(pages: &ProxyPages, filter: &HttpFilter, group: Option<&str>) 
         _ => findings.push(Finding::fail(
             Check::Xds,
             "the proxy is not connected to serin's xDS server",
-            "see that `serin serve --xds-listen` runs, that the address of the cluster \"serin\" is right, and, with TLS, the certificates",
+            "check that `serin serve --xds-listen` runs, the address of the cluster \"serin\", and, with TLS, the certificates",
         )),
     }
     if discovery.default_config.is_none() {
         findings.push(Finding::warn(
             Check::Xds,
-            "without serin, a proxy that starts would fail every request",
+            "without serin, a proxy that starts fails every request",
             "give config_discovery a default_config: `serin init envoy --mode xds` prints one",
         ));
     }
     if discovery.config_source.initial_fetch_timeout.is_none() {
         findings.push(Finding::warn(
             Check::Xds,
-            "without serin, a proxy that starts would keep its listeners shut for 15 s",
+            "without serin, a proxy that starts keeps its listeners closed for 15 s",
             "give config_source an initial_fetch_timeout, such as 5s",
         ));
     }
     findings
 }
 
-/// What Envoy puts before the statistics about following a filter's configuration.
+/// Envoy's prefix of the statistics about the delivery of a filter's configuration.
 const CONFIG_DISCOVERY_PREFIX: &str = "extension_config_discovery.http_filter.";
 
-/// Whether the proxy runs the configuration that it was given last.
+/// Whether the proxy runs the newest configuration that it was given.
 pub(super) fn generation(
     pages: &ProxyPages,
     filter: &HttpFilter,
@@ -148,8 +153,8 @@ pub(super) fn generation(
     let Some(discovered) = pages.dump.discovered(&filter.name) else {
         return Finding::fail(
             Check::Generation,
-            format!("Envoy has taken no configuration for the filter {:?}", filter.name),
-            "Envoy's log says why; until then it runs the default_config, or answers 500",
+            format!("Envoy has accepted no configuration for the filter {:?}", filter.name),
+            "Envoy's log has the reason; until then it runs the default_config, or answers 500",
         );
     };
     let Some(running) = pages.stats.generation() else {
@@ -157,7 +162,7 @@ pub(super) fn generation(
     };
     let config = discovered.ecds_filter.typed_config.as_ref().and_then(|it| it.config.serin());
     let accepted = config.map_or(running, |config| config.generation);
-    let refused = pages
+    let rejected = pages
         .stats
         .sum(&format!("{CONFIG_DISCOVERY_PREFIX}{}.", filter.name), ".update_rejected")
         + pages.stats.sum(&format!("{CONFIG_DISCOVERY_PREFIX}{}.", filter.name), ".config_fail");
@@ -169,17 +174,17 @@ pub(super) fn generation(
         return Finding::fail(
             Check::Generation,
             format!("the filter runs generation {running}, and Envoy has accepted {accepted}"),
-            "if it stays like that the module has failed: Envoy's log says why",
+            "if this persists, the module has failed: Envoy's log has the reason",
         );
     }
     if accepted != submitted {
-        return behind(filter, source, accepted, submitted, refused);
+        return behind(filter, source, accepted, submitted, rejected);
     }
     if pages.stats.of(stat::TICKS_BEHIND) > pages.before.of(stat::TICKS_BEHIND) {
         return Finding::warn(
             Check::Generation,
             format!("some workers do not run generation {running} yet"),
-            "look again; if it stays like that a worker's module has failed, and Envoy's log says why",
+            "check again; if this persists, a worker's module has failed, and Envoy's log has the reason",
         );
     }
     let version = &discovered.version_info;
@@ -194,24 +199,24 @@ fn behind(
     source: &ConfigOrigin,
     accepted: Generation,
     submitted: Generation,
-    refused: u64,
+    rejected: u64,
 ) -> Finding {
     let followed = filter.config_discovery.as_ref();
     let followed = followed.and_then(|it| it.config_source.path_config_source.as_ref());
     let message = format!("Envoy runs generation {accepted}, and {source} has {submitted}");
     let fix = match (followed, source) {
-        _ if refused > 0 => "Envoy has refused it: its log says why".to_owned(),
+        _ if rejected > 0 => "Envoy has rejected it: its log has the reason".to_owned(),
         (Some(followed), ConfigOrigin::File { path, .. }) if followed.path != *path => format!(
-            "Envoy follows {}: see that this is the same file, or name it in spec.envoy.filterConfig",
+            "Envoy follows {}: check that this is the same file, or name it in spec.envoy.filterConfig",
             followed.path
         ),
-        _ => "Envoy follows a file that is moved into its place, not one that is edited there or mounted by itself: mount its directory"
+        _ => "Envoy notices a file that is moved into place, not one that is edited or mounted as a single file: mount its directory"
             .to_owned(),
     };
     Finding::fail(Check::Generation, message, fix)
 }
 
-/// Whether clients can choose a version while the filter is not there.
+/// Whether clients can choose a version while the filter is bypassed.
 pub(super) fn guard(pages: &ProxyPages, expected: &Expected) -> Finding {
     let filter = expected.filter.as_deref();
     let open = |header| pages.dump.filters(filter).any(|(manager, _)| !manager.removes(header));
@@ -220,13 +225,13 @@ pub(super) fn guard(pages: &ProxyPages, expected: &Expected) -> Finding {
     match (open(VERSION_HEADER), open(CLUSTER_HEADER)) {
         (_, true) if expected.routes_by_cluster() => Finding::fail(
             Check::Guard,
-            "while the filter has failed or is not loaded, clients reach any cluster by x-serin-cluster",
+            "while the filter is bypassed or not loaded, clients reach any cluster by x-serin-cluster",
             fix,
         ),
-        (false, _) => Finding::ok(Check::Guard, "clients choose nothing by serin's headers"),
+        (false, _) => Finding::ok(Check::Guard, "clients can't choose by serin's headers"),
         (true, _) => Finding::warn(
             Check::Guard,
-            "while the filter has failed or is not loaded, clients choose their version by x-serin-version",
+            "while the filter is bypassed or not loaded, clients choose their version by x-serin-version",
             fix,
         ),
     }

@@ -1,8 +1,8 @@
-//! What a check has found.
+//! The result of a check.
 
 use serde::Serialize;
 
-/// What has been looked at. In the order in which things depend on each other.
+/// The checks, in the order of their dependencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Check {
@@ -12,11 +12,11 @@ pub enum Check {
     Hooks,
     /// Files with keys and passwords.
     Secrets,
-    /// The Prometheus that evidence comes from.
+    /// The Prometheus of the evidence.
     Prometheus,
     /// The metrics of the rollout.
     Metrics,
-    /// Which proxies there are.
+    /// The list of proxies.
     Proxies,
     /// Whether the admin interface answers, and the proxy is ready.
     Admin,
@@ -26,15 +26,15 @@ pub enum Check {
     Clock,
     /// The filter among the listener's filters.
     Filter,
-    /// The filter's module, running.
+    /// The filter's module.
     Module,
-    /// What becomes of requests if the module fails.
+    /// How requests fare if the module fails.
     FailurePolicy,
     /// The connection to serin's xDS server.
     Xds,
     /// The configuration that the filter runs.
     Generation,
-    /// What keeps clients from choosing.
+    /// What prevents clients from choosing a version.
     Guard,
     /// The routes that follow the filter's choice.
     Routes,
@@ -46,33 +46,33 @@ pub enum Check {
     Statistics,
 }
 
-/// How it is.
+/// The level of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Level {
-    /// As it has to be.
+    /// The setup is correct.
     Ok,
-    /// It could not be looked at, or does not matter here.
+    /// The check was skipped, or does not apply.
     Skipped,
-    /// It works, but not as well or as safely as it could.
+    /// The setup works, but less well or less safely than it could.
     Warn,
-    /// A rollout would not work.
+    /// A rollout would fail.
     Fail,
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The check.
     pub check: Check,
-    /// How it is.
+    /// The level.
     pub level: Level,
-    /// At which proxy; `None` if it is about none of them.
+    /// The proxy; `None` if the finding concerns none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
-    /// What was found.
+    /// The observation.
     pub message: String,
-    /// What to do.
+    /// The fix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
@@ -82,22 +82,22 @@ impl Finding {
         Self { check, level, proxy: None, message: message.into(), fix }
     }
 
-    /// As it has to be.
+    /// A correct setup.
     pub(super) fn ok(check: Check, message: impl Into<String>) -> Self {
         Self::new(check, Level::Ok, message, None)
     }
 
-    /// Not looked at, and why.
+    /// A skipped check, with the reason.
     pub(super) fn skipped(check: Check, reason: impl Into<String>) -> Self {
         Self::new(check, Level::Skipped, reason, None)
     }
 
-    /// Not as it should be, and what to do.
+    /// A weakness, with the fix.
     pub(super) fn warn(check: Check, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(check, Level::Warn, message, Some(fix.into()))
     }
 
-    /// Not as it has to be, and what to do.
+    /// A problem, with the fix.
     pub(super) fn fail(check: Check, message: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(check, Level::Fail, message, Some(fix.into()))
     }

@@ -1,4 +1,5 @@
-//! What a rollout needs on this machine: the filter's file, commands, webhooks, files with secrets.
+//! Requirements of a rollout on this machine: the filter's file, commands, webhooks, files with
+//! secrets.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,19 +14,19 @@ use tokio::time::timeout;
 use super::finding::{Check, Finding};
 use crate::routers::Contents;
 
-/// How long a webhook's host may take to accept a connection.
+/// Timeout of a connection to a webhook's host.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The filter's file, and what there is to say of it.
+/// Checks the filter's file, and returns its configuration.
 pub(super) fn filter_file(path: &Path) -> (Option<Contents>, Finding) {
     let contents = match Contents::read(path) {
         Ok(contents) => contents,
         Err(error) => {
-            let fix = "it has to be there before Envoy starts: `serin init filter` prints one to begin with";
+            let fix = "Envoy needs it at its start: `serin init filter` prints an initial one";
             return (None, Finding::fail(Check::FilterFile, error.to_string(), fix));
         }
     };
-    // It is replaced, and not written.
+    // serin replaces the file by a rename.
     let directory = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let finding = match tempfile::NamedTempFile::new_in(directory) {
         Ok(_) => {
@@ -37,14 +38,14 @@ pub(super) fn filter_file(path: &Path) -> (Option<Contents>, Finding) {
         }
         Err(cause) => Finding::fail(
             Check::FilterFile,
-            format!("{}: no file can be made beside it: {cause}", path.display()),
-            "serin moves a new file onto it: give whoever runs serin the right to write in the directory",
+            format!("{}: can't create a file next to it: {cause}", path.display()),
+            "serin replaces it by a rename: grant serin's user write access to the directory",
         ),
     };
     (Some(contents), finding)
 }
 
-/// What there is to say of the hooks of a rollout, which are not called.
+/// Checks the hooks of a rollout without a call.
 pub(super) async fn hooks(plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     for hook in plan.all_hooks() {
@@ -57,7 +58,7 @@ pub(super) async fn hooks(plan: &Plan) -> Vec<Finding> {
     findings
 }
 
-/// Whether a program is there and may be run.
+/// Whether a program exists and is executable.
 fn runnable(command: &[String]) -> Finding {
     let program = command.first().map_or("", String::as_str);
     let executable = |path: &PathBuf| {
@@ -75,7 +76,7 @@ fn runnable(command: &[String]) -> Finding {
         false => Finding::fail(
             Check::Hooks,
             format!("{program} can't be run"),
-            "see that it is there, as seen from where serin runs, and executable (chmod +x)",
+            "check that it exists on serin's machine and is executable (chmod +x)",
         ),
     }
 }
@@ -87,8 +88,8 @@ async fn reachable(url: &str, view: &HookTarget) -> Finding {
     let Some((host, port)) = host else {
         return Finding::fail(
             Check::Hooks,
-            format!("{view} is no address"),
-            "write one such as https://deploy.example/hook",
+            format!("{view} is not an address"),
+            "use one such as https://deploy.example/hook",
         );
     };
     let host = host.trim_matches(['[', ']']);
@@ -100,21 +101,21 @@ async fn reachable(url: &str, view: &HookTarget) -> Finding {
     Finding::fail(
         Check::Hooks,
         format!("{view} can't be reached: {reason}"),
-        "see that the address is right and that nothing is in between; a hook that does not answer stops the rollout",
+        "check the address and the network in between; a hook without an answer stops the rollout",
     )
 }
 
 /// Whether a file has a key for signatures.
 fn key(path: &Path, hook: &Hook) -> Finding {
-    let (shown, target) = (path.display(), &hook.target);
+    let (file, target) = (path.display(), &hook.target);
     match std::fs::read_to_string(path) {
         Err(cause) => unreadable(path, &cause),
         Ok(text) => match Webhook::new(text.trim()) {
-            Ok(_) => Finding::ok(Check::Secrets, format!("{shown} has a key for {target}")),
+            Ok(_) => Finding::ok(Check::Secrets, format!("{file} has a key for {target}")),
             Err(cause) => Finding::fail(
                 Check::Secrets,
-                format!("{shown} has no key: {cause}"),
-                "put whsec_ and a key in base64 into it, as Standard Webhooks have it",
+                format!("{file} has no key: {cause}"),
+                "write whsec_ and a key in base64 into it, as Standard Webhooks define",
             ),
         },
     }
@@ -127,7 +128,7 @@ pub(super) fn secret(path: &Path) -> Finding {
         Ok(text) if text.trim().is_empty() => Finding::fail(
             Check::Secrets,
             format!("{} is empty", path.display()),
-            "put the secret into it",
+            "write the secret into it",
         ),
         Ok(_) => Finding::ok(Check::Secrets, format!("{} can be read", path.display())),
     }
@@ -137,7 +138,7 @@ fn unreadable(path: &Path, cause: &std::io::Error) -> Finding {
     Finding::fail(
         Check::Secrets,
         format!("{}: {cause}", path.display()),
-        "see that the path is right, and that whoever runs serin may read it",
+        "check the path, and that serin's user may read it",
     )
 }
 
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_looked_for_as_they_would_be_run() {
+    fn programs_are_found_as_the_shell_finds_them() {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_read_and_its_directory_tried() {
+    fn the_file_is_read_and_its_directory_is_writable() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("filter.json");
         assert_eq!(filter_file(&path).1.level, Level::Fail);

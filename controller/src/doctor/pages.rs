@@ -1,4 +1,4 @@
-//! The pages of one Envoy's admin interface that checks go by.
+//! The pages of an Envoy's admin interface that the checks read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,21 +22,21 @@ const CLUSTERS: &str = "/clusters?format=json";
 const STATS: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.|wasm.|control_plane.)";
 const PROMETHEUS: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 
-/// What Envoy puts before the name of each statistic that a filter defines.
+/// Envoy's prefix of each statistic that a filter defines.
 const CUSTOM_STAT_PREFIX: &str = "wasmcustom.";
 
-/// Between two looks at the statistics: workers report five times in it.
+/// Time between the two reads of the statistics: workers report five times in it.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What an Envoy says of itself.
+/// The pages of one Envoy.
 #[derive(Debug)]
 pub(super) struct ProxyPages {
     pub(super) info: ServerInfo,
-    /// By how much the proxy's clock is ahead of this one, in seconds; `None` if it does not tell the time.
+    /// By how much the proxy's clock is ahead of this one, in seconds; `None` if unknown.
     pub(super) clock_offset: Option<f64>,
     pub(super) dump: Dump,
     pub(super) clusters: Vec<ClusterStatus>,
-    /// The statistics, a second later and before.
+    /// The statistics, and those of a second before.
     pub(super) stats: ProxyStats,
     pub(super) before: ProxyStats,
     /// The page for Prometheus.
@@ -51,7 +51,7 @@ pub(super) struct ServerInfo {
     pub(super) state: String,
 }
 
-/// Statistics, of which those that were never used are zero.
+/// The used statistics; others are zero.
 #[derive(Debug, Default)]
 pub(super) struct ProxyStats {
     /// The filter's.
@@ -61,7 +61,7 @@ pub(super) struct ProxyStats {
 }
 
 impl ProxyStats {
-    /// Reads the page.
+    /// Parses the page.
     pub(super) fn parse(page: &[u8]) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct List {
@@ -74,22 +74,22 @@ impl ProxyStats {
         Ok(Self { filter: AdminPage::parse(page)?, all })
     }
 
-    /// A counter or gauge; `None` if it was never used.
+    /// A counter or gauge; `None` if unused.
     pub(super) fn get(&self, name: &str) -> Option<u64> {
         self.all.get(name).copied()
     }
 
-    /// One of the filter's own, by its name there; 0 if it was never used.
+    /// A statistic of the filter, by its name in the filter; 0 if unused.
     pub(super) fn of(&self, name: &str) -> u64 {
         self.get(&format!("{CUSTOM_STAT_PREFIX}{name}")).unwrap_or(0)
     }
 
-    /// The generation that the filter runs; `None` if none has reported.
+    /// The generation that the filter runs; `None` if no worker has reported.
     pub(super) fn generation(&self) -> Option<Generation> {
         self.get(&format!("{CUSTOM_STAT_PREFIX}{}", stat::GENERATION)).map(Generation)
     }
 
-    /// The sum of those whose names begin and end so.
+    /// The sum of the statistics with this prefix and suffix.
     pub(super) fn sum(&self, begin: &str, end: &str) -> u64 {
         let all = self.all.iter();
         all.filter(|(name, _)| name.starts_with(begin) && name.ends_with(end)).map(|(_, n)| n).sum()
@@ -97,10 +97,10 @@ impl ProxyStats {
 }
 
 impl ProxyPages {
-    /// Reads them from the admin interface at this base address.
+    /// Reads the pages from the admin interface at this base address.
     ///
     /// # Errors
-    /// One of them can't be read.
+    /// A page can't be read.
     pub(super) async fn read(address: &str) -> Result<Self, ScrapeError> {
         let mut admin = AdminClient::at(address);
         let asked = Timestamp::now();
@@ -131,7 +131,8 @@ pub(super) struct Clusters {
     pub(super) cluster_statuses: Vec<ClusterStatus>,
 }
 
-/// By how much the clock that made an answer is ahead of the middle of question and answer, in seconds. It tells whole ones.
+/// By how much the answer's clock is ahead of the middle of request and answer, in seconds. The
+/// header has whole seconds.
 fn clock_offset(answer: &AdminResponse, asked: Timestamp, answered: Timestamp) -> Option<f64> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(answer.date.as_ref()?);
     let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
@@ -145,5 +146,5 @@ fn json<T: DeserializeOwned>(answer: &AdminResponse, path: &str) -> Result<T, Sc
 
 fn invalid_response(path: &str, error: &serde_json::Error) -> ScrapeError {
     let path = path.split('?').next().unwrap_or(path);
-    ScrapeError::InvalidResponse(format!("{path} with something that is not Envoy's: {error}"))
+    ScrapeError::InvalidResponse(format!("{path} with an unexpected page: {error}"))
 }

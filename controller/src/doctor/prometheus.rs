@@ -1,4 +1,4 @@
-//! A Prometheus that evidence comes from: whether it answers, and has scraped the proxies of late.
+//! The Prometheus of the evidence: whether it answers, and has scraped the proxies recently.
 
 use std::time::SystemTime;
 
@@ -8,24 +8,24 @@ use serin_core::observation::aggregator::join_names;
 use super::finding::{Check, Finding};
 use crate::sources::prometheus::{PrometheusClient, Sample};
 
-/// What was scraped longer ago than this, in seconds, shows no harm in time.
+/// Data older than this, in seconds, is too old to roll back in time.
 const STALE_AFTER_SECONDS: f64 = 60.0;
 
-/// Clocks further apart than this, in seconds, make scrapes look old, or not there yet.
+/// A larger difference of clocks, in seconds, makes scrapes look old or absent.
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 5.0;
 
-/// What there is to say of it.
+/// Checks the Prometheus.
 pub(super) async fn check(settings: &PrometheusSettings, service: &str) -> Vec<Finding> {
     let labels: Vec<_> =
         settings.instances.iter().map(|(label, value)| format!("{label}={value:?}")).collect();
     let labels = labels.join(",");
     let client = PrometheusClient::new(settings.connection.clone());
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs_f64();
-    let ask = async |query: String| client.query(&query, now).await;
+    let query = async |query: String| client.query(&query, now).await;
     let up =
-        ask(format!("up{{{labels}}} and on (instance) serin_ticks or up{{{labels}}} == 0")).await;
-    let scraped = ask(format!("timestamp(serin_ticks{{{labels}}})")).await;
-    let counted = ask(format!(
+        query(format!("up{{{labels}}} and on (instance) serin_ticks or up{{{labels}}} == 0")).await;
+    let scraped = query(format!("timestamp(serin_ticks{{{labels}}})")).await;
+    let counted = query(format!(
         "count by (instance) ({{__name__=~\"serin_.+\",service={service:?},{labels}}})"
     ))
     .await;
@@ -36,7 +36,7 @@ pub(super) async fn check(settings: &PrometheusSettings, service: &str) -> Vec<F
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => vec![Finding::fail(
             Check::Prometheus,
             error.to_string(),
-            "see spec.envoy.prometheus: the url, and who may ask; without it no rollout goes on",
+            "check spec.envoy.prometheus: the url, and the credentials; without Prometheus no rollout advances",
         )],
     }
 }
@@ -52,13 +52,13 @@ fn judge(
     let instances = |samples: Vec<&Sample>| {
         join_names(samples.into_iter().map(|sample| sample.label("instance").to_owned()))
     };
-    // Without labels for the proxies, what is down may be anything.
+    // Without labels of the proxies, any target may be down.
     let down: Vec<_> = up.iter().filter(|it| labelled && it.value() == Some(0.0)).collect();
     if !down.is_empty() {
         findings.push(Finding::fail(
             Check::Prometheus,
             format!("Prometheus can't scrape {}", instances(down)),
-            "its page of targets says why; a proxy that is gone for good has to leave its targets",
+            "its page of targets has the reason; remove a proxy that no longer exists from its targets",
         ));
     }
     let age = |sample: &&Sample| now - sample.value().unwrap_or(0.0);
@@ -68,7 +68,7 @@ fn judge(
         findings.push(Finding::fail(
             Check::Prometheus,
             "Prometheus has no statistics of a serin filter",
-            "have it scrape the proxies' /stats/prometheus, and see spec.envoy.prometheus.instances",
+            "make it scrape the proxies' /stats/prometheus, and check spec.envoy.prometheus.instances",
         ));
     }
     if !old.is_empty() {
@@ -78,20 +78,20 @@ fn judge(
                 "Prometheus has scraped {} more than {STALE_AFTER_SECONDS} s ago",
                 instances(old)
             ),
-            "have it scrape every few seconds (scrape_interval), and see that its clock is right",
+            "make it scrape every few seconds (scrape_interval), and check its clock",
         ));
     }
     if !early.is_empty() {
         findings.push(Finding::fail(
             Check::Prometheus,
             "Prometheus' clock is ahead of this machine's",
-            "have both follow a time server",
+            "synchronize both with a time server",
         ));
     }
     if findings.is_empty() {
         let oldest = scraped.iter().map(|it| age(&it)).fold(0.0, f64::max);
         let counted = match counted.len() {
-            0 => "no request of the service is counted yet".to_owned(),
+            0 => "no request of the service has been counted yet".to_owned(),
             some => format!("{some} of them count the service"),
         };
         findings.push(Finding::ok(
@@ -113,14 +113,14 @@ mod tests {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn told(up: f64, scraped: Option<f64>) -> (Level, String) {
+    fn finding(up: f64, scraped: Option<f64>) -> (Level, String) {
         let scraped: Vec<_> = scraped.into_iter().map(|at| sample("a", at)).collect();
         let found = judge(&[sample("a", up)], &scraped, &[], 1_000.0, true);
         (found[0].level, found[0].message.clone())
     }
 
     #[test]
-    fn what_prometheus_has_is_judged() {
+    fn the_state_of_prometheus_is_reported() {
         for (up, scraped, level, message) in [
             (1.0, Some(998.0), Level::Ok, "the oldest scrape 2 s old"),
             (0.0, Some(998.0), Level::Fail, "can't scrape a"),
@@ -128,7 +128,7 @@ mod tests {
             (1.0, Some(900.0), Level::Fail, "more than 60 s ago"),
             (1.0, Some(1_010.0), Level::Fail, "ahead"),
         ] {
-            let told = told(up, scraped);
+            let told = finding(up, scraped);
             assert!(told.0 == level && told.1.contains(message), "{told:?}");
         }
     }

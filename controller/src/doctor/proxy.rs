@@ -3,10 +3,10 @@
 use super::finding::{Check, Finding};
 use super::pages::ServerInfo;
 
-/// The releases that serin's tests run on, from the first to the last, by their minor numbers of 1.
+/// The oldest and the newest release that serin's tests run on, by the minor number of 1.
 const TESTED_MINOR_VERSIONS: [u32; 2] = [36, 40];
 
-/// Clocks further apart than this, in seconds, are not the precision of what tells them.
+/// A larger difference of clocks, in seconds, exceeds the precision of the measurement.
 const MAX_CLOCK_OFFSET_SECONDS: f64 = 2.0;
 
 pub(super) fn state(info: &ServerInfo) -> Finding {
@@ -20,7 +20,7 @@ pub(super) fn state(info: &ServerInfo) -> Finding {
         other => Finding::fail(
             Check::Admin,
             format!("the proxy is not ready: {other}"),
-            "Envoy's log says what it waits for: an xDS server or a cluster that does not answer, as a rule",
+            "Envoy's log has the cause: usually an xDS server or a cluster that does not answer",
         ),
     }
 }
@@ -48,12 +48,12 @@ pub(super) fn version(info: &ServerInfo) -> Finding {
     }
 }
 
-/// `ahead`: by how many seconds the proxy's clock is ahead of this one.
+/// `ahead`: the seconds by which the proxy's clock is ahead of this one.
 pub(super) fn clock(ahead: Option<f64>) -> Finding {
     match ahead {
-        None => Finding::skipped(Check::Clock, "the proxy does not tell the time"),
+        None => Finding::skipped(Check::Clock, "the proxy's answers have no date"),
         Some(ahead) if ahead.abs() <= MAX_CLOCK_OFFSET_SECONDS => {
-            Finding::ok(Check::Clock, "the same as here, to 2 s")
+            Finding::ok(Check::Clock, "the difference to this machine is below 2 s")
         }
         Some(ahead) => Finding::warn(
             Check::Clock,
@@ -62,7 +62,7 @@ pub(super) fn clock(ahead: Option<f64>) -> Finding {
                 ahead.abs(),
                 if ahead > 0.0 { "ahead of" } else { "behind" }
             ),
-            "have both follow a time server: logs, statistics with times and freezes do not fit together otherwise",
+            "synchronize both with a time server: otherwise logs, timestamps and freezes do not match",
         ),
     }
 }
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_that_are_not_known_to_work_are_told() {
+    fn untested_releases_are_reported() {
         for (release, level) in [
             ("1.35.9", Level::Fail),
             ("1.36.0", Level::Ok),
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn clocks_are_compared() {
         for (ahead, level, message) in [
-            (Some(-1.4), Level::Ok, "the same"),
+            (Some(-1.4), Level::Ok, "below 2 s"),
             (Some(61.0), Level::Warn, "61 s ahead of"),
             (Some(-61.0), Level::Warn, "61 s behind"),
-            (None, Level::Skipped, "does not tell"),
+            (None, Level::Skipped, "no date"),
         ] {
             let finding = clock(ahead);
             assert_eq!(finding.level, level);

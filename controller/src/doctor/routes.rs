@@ -1,7 +1,7 @@
-//! The routes: whether a request for which a version was chosen is led to the version's cluster.
+//! The routes: whether a request reaches the cluster of the version that the filter chose.
 //!
-//! Routes are gone through as Envoy does, for a request that has nothing but the header that the filter sets. A route that asks for more than a
-//! path is an exception of the user's, and is passed by.
+//! The check matches routes as Envoy does, for a request with only the filter's header. A route
+//! that matches on more than a path is an exception of the user's and is skipped.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use serin_filter::{CLUSTER_HEADER, VERSION_HEADER};
 use super::dump::{Dump, EnvoyRoute, HeaderMatcher, VirtualHost};
 use super::finding::{Check, Finding};
 
-/// What there is to say of the routes for a service, where listeners have the filter of this name.
+/// Checks the routes of a service in the listeners with the filter of this name.
 pub(super) fn check(service: &wire::Service, dump: &Dump, filter: Option<&str>) -> Vec<Finding> {
     let mut hosts = Vec::new();
     for (manager, _) in dump.filters(filter) {
@@ -21,7 +21,7 @@ pub(super) fn check(service: &wire::Service, dump: &Dump, filter: Option<&str>) 
                 return vec![Finding::fail(
                     Check::Routes,
                     "the listener's routes have not arrived",
-                    "see that the control plane that serves them (RDS) answers",
+                    "check that the control plane that serves them (RDS) answers",
                 )];
             }
         }
@@ -32,17 +32,17 @@ pub(super) fn check(service: &wire::Service, dump: &Dump, filter: Option<&str>) 
         let clusters: Vec<_> = service.versions.iter().map(|it| it.cluster.as_str()).collect();
         findings.push(Finding::fail(
             Check::Routes,
-            format!("no route for {} leads to {}", authorities(service), clusters.join(" or ")),
+            format!("no route for {} goes to {}", authorities(service), clusters.join(" or ")),
             format!(
                 "add one to the listener that has the filter, such as {}",
-                wanted(service, 0, "prefix /")
+                missing_route(service, 0, "prefix /")
             ),
         ));
     }
     findings
 }
 
-/// The virtual hosts that requests for a service are for: those that name it, or else those for everything.
+/// The virtual hosts for requests of a service: those that name it, or else those for every host.
 fn of_service<'d>(service: &wire::Service, hosts: Vec<&'d VirtualHost>) -> Vec<&'d VirtualHost> {
     let any = |it: &str| it == "*";
     let named = |domain: &String| {
@@ -58,7 +58,7 @@ fn of_service<'d>(service: &wire::Service, hosts: Vec<&'d VirtualHost>) -> Vec<&
     }
 }
 
-/// Whether there is a host that both stand for, their ports aside.
+/// Whether the two lists of domains overlap, ports aside.
 fn overlap(authority: &str, domain: &str) -> bool {
     let host = |text: &str| text.split(':').next().unwrap_or_default().to_ascii_lowercase();
     let (authority, domain) = (host(authority), host(domain));
@@ -68,9 +68,9 @@ fn overlap(authority: &str, domain: &str) -> bool {
     authority == domain || below(&authority, &domain) || below(&domain, &authority)
 }
 
-/// Of a virtual host that has nothing to do with the service there is nothing to say.
+/// A virtual host without routes of the service is not checked.
 fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
-    let leads = |route: &EnvoyRoute| {
+    let routes_service = |route: &EnvoyRoute| {
         route.route.as_ref().is_some_and(|action| {
             let cluster = action.cluster.as_ref();
             cluster.is_some_and(|it| service.versions.iter().any(|version| version.cluster == *it))
@@ -78,30 +78,32 @@ fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
         })
     };
     let paths: BTreeSet<_> =
-        host.routes.iter().filter(|it| leads(it)).map(|it| it.matches.path()).collect();
+        host.routes.iter().filter(|it| routes_service(it)).map(|it| it.matches.path()).collect();
     let mut findings = Vec::new();
     for (index, version) in service.versions.iter().enumerate() {
         let wrong: Vec<_> = paths
             .iter()
             .filter_map(|path| {
-                let led = routed_cluster(service, version, host, path);
-                (led.as_deref() != Ok(version.cluster.as_str())).then_some((path, led))
+                let cluster = routed_cluster(service, version, host, path);
+                (cluster.as_deref() != Ok(version.cluster.as_str())).then_some((path, cluster))
             })
             .collect();
-        let Some((path, led)) = wrong.first() else { continue };
-        let to = match led {
-            Ok(cluster) => format!("is led to {cluster}, not to {}", version.cluster),
-            Err(why) => (*why).to_owned(),
+        let Some((path, cluster)) = wrong.first() else { continue };
+        let outcome = match cluster {
+            Ok(cluster) => format!("is routed to {cluster}, not to {}", version.cluster),
+            Err(outcome) => (*outcome).to_owned(),
         };
         let message = format!(
-            "virtual host {:?}: what is for version {} ({path}) {to}",
+            "virtual host {:?}: a request for version {} ({path}) {outcome}",
             host.name, version.name
         );
-        let fix =
-            format!("put this before the host's other routes: {}", wanted(service, index, path));
+        let fix = format!(
+            "add this before the host's other routes: {}",
+            missing_route(service, index, path)
+        );
         findings.push(match wrong.len() == paths.len() {
             true => Finding::fail(Check::Routes, message, fix),
-            // The other paths are led as they should be, so this may be meant.
+            // Some paths have complete routes, so this may be intended.
             false => Finding::warn(Check::Routes, message, fix),
         });
     }
@@ -111,7 +113,7 @@ fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
         findings.push(Finding::ok(
             Check::Routes,
             format!(
-                "virtual host {:?} leads {versions} of {} to their clusters",
+                "virtual host {:?} routes {versions} of {} to their clusters",
                 host.name, service.name
             ),
         ));
@@ -119,7 +121,7 @@ fn of_host(service: &wire::Service, host: &VirtualHost) -> Vec<Finding> {
     findings
 }
 
-/// The cluster to which a request on this path is led for which a version was chosen; or what becomes of it.
+/// The cluster for a request on this path for which a version was chosen; or another outcome.
 fn routed_cluster(
     service: &wire::Service,
     version: &wire::Version,
@@ -133,7 +135,7 @@ fn routed_cluster(
     let matches = |route: &&EnvoyRoute| {
         let it = &route.matches;
         (it.path() == path || it.every_path())
-            && it.headers.iter().all(|wanted| wanted.takes(header))
+            && it.headers.iter().all(|matcher| matcher.matches(header))
             && it.query_parameters.is_empty()
             && it.runtime_fraction.is_none()
     };
@@ -146,25 +148,24 @@ fn routed_cluster(
         {
             Ok(version.cluster.clone())
         }
-        _ => Err("is led by the mesh's own weights, or by another header"),
+        _ => Err("is routed by the mesh's own weights, or by another header"),
     }
 }
 
 impl HeaderMatcher {
-    /// Whether a request with only this header meets it.
-    fn takes(&self, (name, value): (&str, &str)) -> bool {
-        let there = self.name.eq_ignore_ascii_case(name);
-        let met = match (&self.string_match, self.present_match) {
-            _ if !there => false,
-            (Some(wanted), _) => wanted.exact.as_deref() == Some(value),
-            (None, present) => present.unwrap_or(true),
-        };
-        met != self.invert_match
+    /// Whether a request with only this header matches it.
+    fn matches(&self, (name, value): (&str, &str)) -> bool {
+        let matched = self.name.eq_ignore_ascii_case(name)
+            && match (&self.string_match, self.present_match) {
+                (Some(string), _) => string.exact.as_deref() == Some(value),
+                (None, present) => present.unwrap_or(true),
+            };
+        matched != self.invert_match
     }
 }
 
-/// The route that is wanted, as a line of YAML.
-fn wanted(service: &wire::Service, version: usize, path: &str) -> String {
+/// The missing route as a line of YAML.
+fn missing_route(service: &wire::Service, version: usize, path: &str) -> String {
     let (kind, path) = path.split_once(' ').unwrap_or(("prefix", "/"));
     let Some(version) = service.versions.get(version) else { return String::new() };
     let (header, route) = match service.route {

@@ -1,4 +1,4 @@
-//! The statistics: what they say of how requests fared so far, and whether a Prometheus finds their labels.
+//! The statistics: how requests fared so far, and whether Prometheus finds the labels.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,11 @@ use super::pages::ProxyPages;
 /// The labels that the rules of `envoy/bootstrap.yaml` make.
 const LABELS: [&str; 8] = ["service", "version", "reason", "class", "kind", "salt", "slice", "le"];
 
-/// How many requests it takes to tell that those of a version do not get where they should.
+/// The requests of a version that show whether its route works.
 const MIN_REQUESTS: u64 = 20;
 
-/// What became of requests since the proxy was started: whether the routes follow the filter, and whether it has cut a version off.
+/// The outcome of requests since the proxy's start: whether the routes follow the filter, and
+/// whether its tripwire has cut off a version.
 pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Finding> {
     let name = &service.name;
     let mut findings = Vec::new();
@@ -24,20 +25,20 @@ pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Findin
         let VersionDelta { chosen, misrouted, unmatched, requests: served, .. } =
             VersionDelta::new(counters);
         requests += served;
-        let astray = misrouted + unmatched;
-        if chosen >= MIN_REQUESTS && astray * 2 > chosen {
+        let misrouted = misrouted + unmatched;
+        if chosen >= MIN_REQUESTS && misrouted * 2 > chosen {
             findings.push(Finding::warn(
                 Check::Traffic,
-                format!("{name}: {astray} of {chosen} requests for which {version} was chosen were served by other clusters, since the start"),
-                "if the routes are well by now, this is of the past; else see them",
+                format!("{name}: since the start, other clusters served {misrouted} of {chosen} requests for which {version} was chosen"),
+                "if the routes are correct by now, ignore this; else check them",
             ));
         }
     }
     for version in &snapshot.tripped {
         findings.push(Finding::warn(
             Check::Traffic,
-            format!("{name}: the filter has cut {version} off, because it failed hard"),
-            "see why it fails; the next generation tries it again",
+            format!("{name}: the filter's tripwire has cut off {version}"),
+            "find out why it fails; the next generation uses it again",
         ));
     }
     if findings.is_empty() {
@@ -45,7 +46,7 @@ pub(super) fn served(service: &wire::Service, snapshot: &Snapshot) -> Vec<Findin
             0 => Finding::skipped(Check::Traffic, format!("{name}: no request yet")),
             _ => Finding::ok(
                 Check::Traffic,
-                format!("{name}: requests are served by the versions chosen for them"),
+                format!("{name}: the chosen versions serve their requests"),
             ),
         });
     }
@@ -58,7 +59,7 @@ pub(super) fn labels(pages: &ProxyPages, expected: &Expected) -> Finding {
     if missing.is_empty() {
         return Finding::ok(
             Check::Statistics,
-            "/stats and /stats/prometheus have them, with their labels",
+            "/stats and /stats/prometheus have them with their labels",
         );
     }
     let message =
@@ -70,10 +71,11 @@ pub(super) fn labels(pages: &ProxyPages, expected: &Expected) -> Finding {
     }
 }
 
-/// Labels that are not on the page, and for which there is no rule.
+/// Labels that are not on the page and have no rule.
 fn missing(page: &str, rules: &BTreeSet<&str>) -> Vec<&'static str> {
     let series = || page.lines().filter(|line| !line.starts_with('#'));
-    // Where no rule takes a label out, it is left in the name, with a character in place of each that Prometheus does not know.
+    // Without a rule, a label stays in the name, with `_` for each character that Prometheus does
+    // not allow.
     let in_name = |label: &str| {
         let name = |line: &str| {
             line.split('{').next().is_some_and(|name| name.contains(&format!("{label}___")))
@@ -102,7 +104,7 @@ mod tests {
     const PAGE: &str = include_str!("golden/prometheus.txt");
     const STATS: &str = include_str!("golden/stats.json");
 
-    /// As a real Envoy without any rule wrote them.
+    /// The page of a real Envoy without any rule.
     const BARE: &str = "\
 # TYPE serin_service___shop____version___v1____class___2xx____answers counter
 serin_service___shop____version___v1____class___2xx____answers{} 41
@@ -115,8 +117,8 @@ serin_generation{} 7
     }
 
     #[test]
-    fn labels_of_a_real_envoy_are_there() {
-        // Of those that no request has needed so far the rules tell.
+    fn labels_of_a_real_envoy_are_found() {
+        // The rules cover labels that no request has used so far.
         let rules: BTreeSet<_> = LABELS.into();
         assert!(missing(PAGE, &rules).is_empty());
         assert_eq!(missing(PAGE, &BTreeSet::new()), ["kind", "salt", "slice"]);
@@ -125,12 +127,12 @@ serin_generation{} 7
     }
 
     #[test]
-    fn labels_left_in_a_name_are_missing_whatever_rules_there_are() {
+    fn labels_in_a_name_are_missing_despite_rules() {
         assert_eq!(missing(BARE, &LABELS.into()), ["service", "version", "class"]);
     }
 
     #[test]
-    fn what_was_served_is_told() {
+    fn served_requests_are_reported() {
         let levels = |found: Vec<Finding>| found.into_iter().map(|it| it.level).collect::<Vec<_>>();
         assert_eq!(levels(of(STATS)), [Level::Ok]);
         let stat = |stat: &str, value: u32| {
@@ -141,8 +143,8 @@ serin_generation{} 7
         let list = |stats: &[String]| format!(r#"{{"stats": [{}]}}"#, stats.join(","));
         assert_eq!(levels(of(&list(&[]))), [Level::Skipped]);
         let chosen = stat("reason=.=header;.;chosen", 30);
-        let astray = of(&list(&[chosen.clone(), stat("misrouted", 30), stat("tripped", 1)]));
-        assert_eq!(levels(astray), [Level::Warn, Level::Warn]);
+        let misrouted = of(&list(&[chosen.clone(), stat("misrouted", 30), stat("tripped", 1)]));
+        assert_eq!(levels(misrouted), [Level::Warn, Level::Warn]);
         assert_eq!(levels(of(&list(&[chosen, stat("misrouted", 3)]))), [Level::Skipped]);
     }
 }

@@ -1,5 +1,5 @@
-//! Checks on the pages of a real Envoy 1.40.0 (`golden/`) behind the shipped bootstrap, with 60 requests on it. Of its `/config_dump` the list
-//! of compiled-in extensions was left out.
+//! Checks on the pages of a real Envoy 1.40.0 (`golden/`) with the shipped bootstrap, after 60
+//! requests. Its `/config_dump` omits the list of compiled-in extensions.
 
 use serin_filter::config::wire;
 
@@ -46,28 +46,28 @@ fn expected() -> Expected {
     }
 }
 
-/// What is not as it has to be, if anything.
+/// The problem found, if any.
 fn wrong(dump: &str, stats: &str, expected: &Expected) -> Vec<(Check, Level)> {
     let found = of_proxy(&pages(dump, stats), expected);
     let wrong = found.into_iter().filter(|it| it.level != Level::Ok);
     wrong.map(|it| (it.check, it.level)).collect()
 }
 
-/// With this in place of that.
+/// The pages with this text replaced.
 fn changed(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from), "{from}");
     text.replace(from, to)
 }
 
 #[test]
-fn a_real_envoy_is_well() {
+fn a_real_envoy_passes() {
     assert_eq!(wrong(DUMP, STATS, &expected()), []);
     // Also without expectations.
     assert_eq!(wrong(DUMP, STATS, &Expected::nothing()), []);
 }
 
 #[test]
-fn a_filter_that_is_not_there_or_can_t_be_changed_is_told() {
+fn a_missing_or_static_filter_is_reported() {
     let gone = changed(DUMP, "\"name\": \"serin\"", "\"name\": \"other\"");
     assert_eq!(wrong(&gone, STATS, &expected()), [(Check::Filter, Level::Fail)]);
     let inline = changed(DUMP, "\"config_discovery\"", "\"other\"");
@@ -75,7 +75,7 @@ fn a_filter_that_is_not_there_or_can_t_be_changed_is_told() {
 }
 
 #[test]
-fn a_module_that_does_not_run_or_has_failed_is_told() {
+fn a_missing_or_failed_module_is_reported() {
     let silent = changed(STATS, "wasmcustom.serin.generation", "wasmcustom.other.generation");
     let found = wrong(DUMP, &silent, &expected());
     assert_eq!(found, [(Check::Module, Level::Fail), (Check::Generation, Level::Skipped)]);
@@ -89,7 +89,7 @@ fn a_module_that_does_not_run_or_has_failed_is_told() {
 }
 
 #[test]
-fn what_becomes_of_requests_if_the_module_fails_is_told() {
+fn the_failure_policy_is_reported() {
     for (from, to, level) in [
         ("FAIL_RELOAD", "FAIL_OPEN", Level::Warn),
         ("FAIL_RELOAD", "FAIL_CLOSED", Level::Warn),
@@ -102,18 +102,18 @@ fn what_becomes_of_requests_if_the_module_fails_is_told() {
 }
 
 #[test]
-fn another_generation_than_the_file_has_is_told_with_the_reason() {
+fn another_generation_is_reported_with_the_reason() {
     let newer =
         |path: &str| ConfigOrigin::File { path: path.to_owned(), generation: Generation(8) };
-    let refused = changed(
+    let rejected = changed(
         STATS,
         r#""stats":["#,
         r#""stats":[{"name":"extension_config_discovery.http_filter.serin.update_rejected","value":1},"#,
     );
     for (path, stats, fix) in [
-        ("/etc/envoy/serin/filter.json", STATS, "moved into its place"),
+        ("/etc/envoy/serin/filter.json", STATS, "moved into place"),
         ("/srv/filter.json", STATS, "Envoy follows /etc/envoy/serin/filter.json"),
-        ("/etc/envoy/serin/filter.json", &refused, "has refused it"),
+        ("/etc/envoy/serin/filter.json", &rejected, "has rejected it"),
     ] {
         let expected = Expected { origin: newer(path), ..expected() };
         let found = of_proxy(&pages(DUMP, stats), &expected);
@@ -124,7 +124,7 @@ fn another_generation_than_the_file_has_is_told_with_the_reason() {
 }
 
 #[test]
-fn clients_must_not_choose() {
+fn clients_that_can_choose_are_reported() {
     let open = changed(DUMP, "\"remove\": \"x-serin-cluster\"", "\"remove\": \"x-other\"");
     assert_eq!(wrong(&open, STATS, &expected()), []);
     let service = wire::Service { route: wire::Route::ClusterHeader, ..service() };
@@ -135,7 +135,7 @@ fn clients_must_not_choose() {
 }
 
 #[test]
-fn labels_matter_most_to_a_prometheus() {
+fn missing_labels_are_worse_with_prometheus() {
     let bare = changed(DUMP, "\"tag_name\": \"kind\"", "\"tag_name\": \"other\"");
     assert_eq!(wrong(&bare, STATS, &expected()), [(Check::Statistics, Level::Warn)]);
     let asked = Expected { prometheus: true, ..expected() };
@@ -143,7 +143,7 @@ fn labels_matter_most_to_a_prometheus() {
 }
 
 #[test]
-fn proxies_of_a_fleet_agree_and_have_ids_of_their_own() {
+fn proxies_of_a_fleet_agree_and_have_unique_ids() {
     let mut nodes = NodeRegistry::default();
     let proxy = |name: &str| ProxyEndpoint { name: name.into(), address: String::new() };
     nodes.add(&proxy("a"), &pages(DUMP, STATS));
@@ -154,6 +154,6 @@ fn proxies_of_a_fleet_agree_and_have_ids_of_their_own() {
     let [ids, generations] = &found[..] else { panic!("{found:?}") };
     assert_eq!(ids.message, "a, b have the same node.id, \"edge-1\"");
     assert_eq!(generations.message, "b run generation 6, others 7");
-    // Those that follow a file may share one, and are held to it.
+    // Proxies that follow a file may share an id; each is compared with the file.
     assert_eq!(nodes.check_consistency(&expected()), []);
 }

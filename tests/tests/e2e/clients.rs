@@ -1,4 +1,4 @@
-//! Clients that keep `serin serve` busy, or waiting: the others do not notice.
+//! Clients that keep `serin serve` busy, or waiting, do not delay others.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::world::World;
 
-/// Far more than an answer takes, far less than a client may keep the server waiting.
+/// Far longer than an answer takes, far shorter than the server's timeouts.
 const QUICK: Duration = Duration::from_secs(3);
 
 const CLIENTS: usize = 200;
@@ -27,7 +27,7 @@ async fn assert_quick(server: &Server) {
     assert!(began.elapsed() < QUICK);
 }
 
-/// Each hears everything, from the beginning on or from where it was.
+/// Each client gets all events, from the first on or from its last one.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_clients_watch() {
     let world = World::new().await;
@@ -55,7 +55,7 @@ async fn two_hundred_clients_watch() {
     let ids = first.lines().filter_map(|line| line.strip_prefix("id: "));
     let ids: Vec<i64> = ids.map(|id| id.parse().expect("a number")).collect();
     assert!(ids.is_sorted_by(|earlier, later| earlier < later), "each once and in order: {ids:?}");
-    // But for the comments that keep a connection alive.
+    // Without the comments that keep a connection alive.
     let told = |text: &str| {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with(':'));
         lines.map(str::to_owned).collect::<Vec<_>>()
@@ -67,7 +67,8 @@ async fn two_hundred_clients_watch() {
     load.stop().await;
 }
 
-/// Sends the beginning of a request on each of many connections, and waits for what becomes of them. In the meantime others are served.
+/// Sends the beginning of a request on each of many connections, and waits for their end.
+/// Meanwhile others are served.
 async fn dawdle(beginning: &'static str) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path()).await;
@@ -77,9 +78,9 @@ async fn dawdle(beginning: &'static str) -> Vec<String> {
         stream.write_all(beginning.as_bytes()).await.expect("a write");
         dawdling.spawn(async move {
             let mut answer = Vec::new();
-            // Closed or reset is the same here.
+            // A reset counts as a close.
             let end = timeout(Duration::from_secs(120), stream.read_to_end(&mut answer)).await;
-            end.expect("the server does not wait for ever").ok();
+            end.expect("the server times out").ok();
             text(&answer)
         });
     }
@@ -110,9 +111,9 @@ async fn unfinished_bodies_time_out() {
     }
 }
 
-/// Nothing is kept of bodies that are no rollout or no order, be they ever so long.
+/// The server keeps nothing of invalid bodies of any length.
 #[tokio::test(flavor = "multi_thread")]
-async fn invalid_bodies_are_refused() {
+async fn invalid_bodies_are_rejected() {
     let directory = tempfile::tempdir().expect("a directory");
     let server = Server::start(directory.path()).await;
     let long = Bytes::from(vec![b'a'; 16 << 20]);
@@ -143,7 +144,8 @@ async fn invalid_bodies_are_refused() {
             .header("content-type", "application/json")
             .body(Full::new(body));
         let answer = match http::send(request.expect("a request")).await {
-            // The server closes a connection that never stops sending; the client may miss the reason.
+            // The server closes a connection that never stops sending; the client may miss the
+            // reason.
             Err(_) if goes_on_and_on => continue,
             answer => answer.expect("an answer"),
         };

@@ -1,4 +1,4 @@
-//! Commands of people to rollouts of `serin serve`.
+//! Commands to rollouts of `serin serve`.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ async fn a_rollout_waits_for_approval_and_is_aborted() {
     let canary = "canary: { weight: 20%, bake: { time: 1s, requests: 10 }, approval: true }";
     let spec = Spec::new(&world.envoy).strategy(canary).interval(Duration::from_millis(300));
     server.apply(&spec.field("rollbackWindow: 1h")).await;
-    until(SECONDS, "to be asked for approval", async || {
+    until(SECONDS, "to wait for approval", async || {
         let (url, path) = (server.url(), "/v1/rollouts/1");
         let status = server.status("shop").await["status"].take();
         let waits = status["baked"].as_f64() > Some(2.0) && status["weight"] == 200_000;
@@ -123,7 +123,7 @@ async fn a_rollout_waits_for_approval_and_is_aborted() {
     load.stop().await.assert_none_failed();
 }
 
-/// What was promoted is the baseline of the next release, which waits for its turn.
+/// The promoted version is the baseline of the next rollout, which waits for its turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_rollout_of_a_service_is_queued() {
     let world = World::new().await;
@@ -137,7 +137,7 @@ async fn a_second_rollout_of_a_service_is_queued() {
     let next = server.apply(&quick(Spec::new(&world.envoy).next_release())).await;
     assert_eq!((&next["id"], &next["phase"]), (&2.into(), &"queued".into()));
     assert!(server.ok(&["status", "2"]).await.contains("queued"));
-    // What waits can be withdrawn.
+    // A queued rollout can be withdrawn.
     server.apply(&quick(Spec::new(&world.envoy).next_release())).await;
     server.ok(&["abort", "3", "--reason", "a mistake"]).await;
     assert_eq!(server.status("3").await["outcome"], "aborted by ada: a mistake");
@@ -151,14 +151,15 @@ async fn a_second_rollout_of_a_service_is_queued() {
         .collect();
     assert_eq!(outcomes[1..], ["promoted", "promoted"]);
 
-    // What can't begin is refused, and kept with the reason.
+    // A rollout that can't start is rejected, and kept with the reason.
     let path = world.envoy.dir().join("serin.yaml").display().to_string();
     let refused = server.refused(&["apply", &path]).await;
     assert!(refused.contains("rollout 4: v1 has 100 % of the users of shop already"), "{refused}");
     assert_eq!(server.status("4").await["phase"], "failed");
 }
 
-/// What was promoted when is known, what failed can be tried again, and a newer release takes the place of one under way.
+/// The history has the time of each promotion, a failed rollout can be retried, and a newer one
+/// replaces one under way.
 #[tokio::test(flavor = "multi_thread")]
 async fn consecutive_rollouts_reuse_the_setup() {
     let world = World::new().await;
@@ -182,7 +183,7 @@ async fn consecutive_rollouts_reuse_the_setup() {
     assert_eq!((code, &events[0]["reason"]), (Some(0), &"fixed".into()));
     assert_eq!(server.refused(&["retry", "2"]).await, "serin: rollout 2 was promoted\n");
 
-    // A newer one does not wait: the one under way goes back to its baseline first.
+    // A newer rollout does not wait: the one under way returns to its baseline first.
     server.apply(&patient(&world).next_release()).await;
     until_live(&server, 1).await;
     let path = world.envoy.dir().join("newer.yaml");

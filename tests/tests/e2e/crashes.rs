@@ -1,4 +1,4 @@
-//! `serin serve` killed again and again, at any time: nothing is lost, skipped or done twice.
+//! `serin serve` killed repeatedly, at any time: no step is lost, skipped or repeated.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,11 +10,11 @@ use tokio::time::sleep;
 
 use crate::world::World;
 
-/// Kills until a rollout is left alone.
+/// Kills before a rollout may end undisturbed.
 const KILLS: u32 = 15;
 
-/// A rollout of short steps, with the server killed all the time; gives its events.
-async fn killed_all_the_time(world: &World) -> (Option<i32>, Vec<Value>) {
+/// A rollout of short steps with a server that is killed repeatedly; returns its events.
+async fn with_repeated_kills(world: &World) -> (Option<i32>, Vec<Value>) {
     let step = Duration::from_millis(1_500);
     let spec = Spec::new(&world.envoy).interval(Duration::from_millis(200)).without_tripwire();
     let spec = spec.step("20%", step, 20).step("50%", step, 20).step("100%", step, 20);
@@ -41,10 +41,10 @@ fn numbers(events: &[Value], kind: &str, field: &str) -> Vec<u64> {
 async fn a_healthy_candidate_is_promoted() {
     let world = World::new().await;
     let load = world.load();
-    let (code, events) = killed_all_the_time(&world).await;
+    let (code, events) = with_repeated_kills(&world).await;
     assert_eq!(code, Some(0), "{:?}", events.last());
     load.stop().await.assert_none_failed();
-    // Each step once, and each under the generation after the one before.
+    // Each step once, and each with the next generation.
     assert_eq!(numbers(&events, "shifting", "step"), [1, 2, 3]);
     assert_eq!(numbers(&events, "gateOpened", "step"), [1, 2, 3]);
     assert_eq!(numbers(&events, "shifting", "generation"), [1, 2, 3]);
@@ -56,7 +56,7 @@ async fn a_bad_candidate_is_rolled_back() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(0.5)]);
-    let (code, events) = killed_all_the_time(&world).await;
+    let (code, events) = with_repeated_kills(&world).await;
     world.assert_only_faults_failed(&load.stop().await);
     assert_eq!(code, Some(3), "{:?}", events.last());
     assert_eq!(numbers(&events, "rollingBack", "none").len(), 1);
@@ -64,22 +64,24 @@ async fn a_bad_candidate_is_rolled_back() {
     assert_eq!(world.envoy.weight_of_v2(), 0);
 }
 
-/// How many servers are killed by `make test`; `make bench-crash` kills more.
+/// Kills per `make test`; `make bench-crash` has more.
 const CRASHES: u32 = 30;
 
-/// What a server does that must not be lost or done twice: parts of a transaction of the store, its end, and the split moved into place.
+/// Operations of a server that must not be lost or repeated: parts of a transaction of the store,
+/// its end, and the rename of the split.
 const CALLS: [&str; 3] = ["pwrite64", "fdatasync", "rename"];
 
-/// When the server of a run is killed.
+/// The moment of a run's kill.
 #[derive(Debug)]
 enum Kill {
-    /// By the n-th call of this name in a thread.
+    /// At the n-th call of this name in a thread.
     At(&'static str, u32),
     After(Duration),
 }
 
 impl Kill {
-    /// Of the run with this number. Together they meet each of the first calls of a rollout.
+    /// The kill of the run with this number. All runs together cover each of the first calls of a
+    /// rollout.
     fn of(run: u32) -> Self {
         match run % 4 {
             kind if kind > 0 && Server::has_tracer() => {
@@ -89,14 +91,14 @@ impl Kill {
         }
     }
 
-    /// Has a server carry a rollout out until it is killed, or the rollout is over.
+    /// Runs a server until it is killed, or the rollout ends.
     async fn strike(&self, directory: &Path) {
         let server = match self {
             Self::At(call, n) => Server::killed_at(directory, call, *n).await,
             Self::After(_) => Some(Server::start(directory).await),
         };
         let Some(mut server) = server else { return };
-        // It may be killed before it answers.
+        // The kill may come before the answer.
         let path = directory.join("serin.yaml");
         server.serin(&["apply", &path.display().to_string()]).await;
         let end = Instant::now() + if let Self::After(time) = self { *time } else { TIMEOUT };
@@ -111,10 +113,11 @@ impl Kill {
     }
 }
 
-/// No rollout of this test takes longer.
+/// The longest time of a rollout in this test.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Releases one after the other, each of which survives a server that is killed somewhere; of four the last fails and is rolled back.
+/// Consecutive rollouts, each of which survives a kill of the server; every fourth has a fault and
+/// is rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_killed_at_any_write_ends_as_without_the_kill() {
     let crashes = std::env::var("SERIN_CRASHES").map_or(CRASHES, |n| n.parse().expect("a number"));
@@ -136,7 +139,7 @@ async fn a_rollout_killed_at_any_write_ends_as_without_the_kill() {
         kill.strike(directory).await;
         let server = Server::start(directory).await;
         let number = (run + 1).to_string();
-        // It may have been killed before it had taken the rollout on.
+        // The kill may have come before the server accepted the rollout.
         if !server.serin(&["status", &number]).await.status.success() {
             server.ok(&["apply", &directory.join("serin.yaml").display().to_string()]).await;
         }
@@ -186,7 +189,7 @@ async fn a_stopped_server_leaves_weights_and_store_to_its_successor() {
     load.stop().await.assert_none_failed();
 }
 
-/// Far more than a store needs, but less than it takes to keep a rollout for long.
+/// Ample for a store, but less than a long rollout needs.
 const LITTLE_KIB: u32 = 600;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +212,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
     assert!(ready.status() == 503 && said.starts_with("{\"error\":\"the store: "), "{said}");
     server.serin(&["advance", "shop"]).await;
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(world.envoy.weight_of_v2(), 200_000, "what can't be kept is not done");
+    assert_eq!(world.envoy.weight_of_v2(), 200_000, "no step without a store");
 
     world.v2.set_faults([Fault::errors(0.5)]);
     until(Duration::from_secs(30), "the rollback", async || {
@@ -217,7 +220,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
         if weight == 0 { Ok(()) } else { Err(weight) }
     })
     .await;
-    // The store does not know it; the proxy's generation shows it.
+    // The store does not have the end; the proxy's generation shows it.
     server.kill().await;
     let server = Server::start(world.envoy.dir()).await;
     let (code, events) = server.watch("shop").await;
@@ -241,7 +244,7 @@ async fn a_read_only_store_is_refused() {
     rights(path, 0o555);
     let mut command = tokio::process::Command::new(own);
     if rustix::process::geteuid().is_root() {
-        // Rights do not hold root back.
+        // Permissions do not restrict root.
         command.uid(65_534);
     }
     command.arg("serve").arg("--store").arg(path.join("serin.db"));

@@ -1,4 +1,4 @@
-//! What `serin doctor` says of real Envoys that are well, and of those that are not.
+//! The findings of `serin doctor` for healthy and for faulty setups of real Envoys.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serin_tests::{Prometheus, Setup, Spec, ports, serin, text, until};
 
 use crate::world::World;
 
-/// From traffic, or the start of a Prometheus, to what there is to be seen of it.
-const SEEN: Duration = Duration::from_secs(60);
+/// From traffic, or the start of a Prometheus, to its visible effect.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What it found, and the exit code.
+/// The findings, and the exit code.
 struct Report {
     code: Option<i32>,
     findings: Vec<Value>,
@@ -21,7 +21,7 @@ impl Report {
         self.findings.iter().filter(|finding| finding["level"] == level).collect()
     }
 
-    /// The findings of a check that are not as they have to be, and what they say.
+    /// The problems that a check found: their levels and texts.
     fn wrong(&self, check: &str) -> (Vec<&str>, String) {
         let of_check = self.findings.iter().filter(|it| it["check"] == check);
         let wrong: Vec<_> = of_check.filter(|it| it["level"] != "ok").collect();
@@ -45,7 +45,7 @@ async fn of_rollout(world: &World, yaml: &str) -> Report {
     doctor(&[path.to_str().expect("a path in UTF-8")]).await
 }
 
-/// A world in which requests of the shop are counted.
+/// A world with counted requests of the shop.
 async fn counted(change: impl FnOnce(Setup) -> Setup) -> World {
     let configuration = serde_json::json!({"schema": 1, "generation": 3, "services": [{
         "name": "shop", "authorities": ["*"], "sticky": [{"header": "x-user-id"}],
@@ -53,7 +53,7 @@ async fn counted(change: impl FnOnce(Setup) -> Setup) -> World {
         "buckets": [{"version": "v2", "count": 500_000}, {"version": "v1", "count": 500_000}]}]});
     let world = World::with(|setup| change(setup.configuration(configuration.to_string()))).await;
     let load = world.load();
-    until(SEEN, "requests are counted", async || {
+    until(TIMEOUT, "requests are counted", async || {
         let stats = world.envoy.stats().await;
         let chosen = stats.iter().filter(|(name, _)| name.ends_with(";chosen")).map(|(_, n)| n);
         let chosen: u64 = chosen.sum();
@@ -101,10 +101,10 @@ async fn doctor_reports_a_missing_header_route() {
     const ROUTE: &str = "name: x-serin-version, string_match";
     let world = counted(|setup| setup.replace(ROUTE, "name: x-other, string_match")).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
-    let (levels, said) = report.wrong("routes");
+    let (levels, text) = report.wrong("routes");
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
-    assert!(said.contains("what is for version v2 (prefix /) is led to shop-v1"), "{said}");
-    // It shows in what was served, too.
+    assert!(text.contains("a request for version v2 (prefix /) is routed to shop-v1"), "{text}");
+    // The counts of served requests show it, too.
     assert_eq!(report.wrong("traffic").0, ["warn"]);
 }
 
@@ -113,28 +113,28 @@ async fn doctor_reports_a_missing_cluster() {
     let world = World::new().await;
     let yaml = world.spec().yaml().replace("shop-v2 }", "shop-v3 }");
     let report = of_rollout(&world, &yaml).await;
-    let (levels, said) = report.wrong("clusters");
+    let (levels, text) = report.wrong("clusters");
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
-    assert!(said.contains("there is no cluster shop-v3 (version v2)"), "{said}");
+    assert!(text.contains("the cluster shop-v3 (version v2) does not exist"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_reports_a_missing_filter() {
     let world = World::with(|setup| setup.replace("- name: serin\n", "- name: other\n")).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
-    let (levels, said) = report.wrong("filter");
+    let (levels, text) = report.wrong("filter");
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
-    assert!(said.contains("no listener has the filter"), "{said}");
+    assert!(text.contains("no listener has the filter"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_reports_missing_tag_rules() {
     let world = counted(|setup| setup.replace(r"^wasmcustom\.serin\.", r"^nothing\.")).await;
     let report = of_rollout(&world, &world.spec().yaml()).await;
-    let (levels, said) = report.wrong("statistics");
-    // The controller itself needs none.
+    let (levels, text) = report.wrong("statistics");
+    // The controller itself needs no labels.
     assert_eq!((report.code, levels), (Some(0), vec!["warn"]), "{:?}", report.findings);
-    assert!(said.contains("without the labels: service, version, reason, class"), "{said}");
+    assert!(text.contains("without the labels: service, version, reason, class"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,9 +143,9 @@ async fn doctor_reports_an_unresponsive_admin_interface() {
     let yaml = world.spec().yaml();
     world.envoy.kill().await;
     let report = of_rollout(&world, &yaml).await;
-    let (levels, said) = report.wrong("admin");
+    let (levels, text) = report.wrong("admin");
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
-    assert!(said.contains(&format!("http://{} can't be reached", world.envoy.admin())), "{said}");
+    assert!(text.contains(&format!("http://{} can't be reached", world.envoy.admin())), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,9 +157,9 @@ async fn doctor_reports_a_file_that_was_edited_in_place() {
     assert_ne!(edited, given);
     std::fs::write(&file, edited).expect("the filter's file");
     let report = of_rollout(&world, &world.spec().yaml()).await;
-    let (levels, said) = report.wrong("generation");
+    let (levels, text) = report.wrong("generation");
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
-    assert!(said.contains("Envoy runs generation 3") && said.contains("has 4"), "{said}");
+    assert!(text.contains("Envoy runs generation 3") && text.contains("has 4"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,9 +167,9 @@ async fn doctor_reports_a_disconnected_proxy() {
     let nobody = ([127, 0, 0, 1], ports::free()).into();
     let world = World::with(|setup| setup.xds(nobody)).await;
     let report = of_rollout(&world, &world.spec().xds("edge").yaml()).await;
-    let (levels, said) = report.wrong("xds");
+    let (levels, text) = report.wrong("xds");
     assert_eq!((report.code, levels), (Some(1), vec!["fail"]), "{:?}", report.findings);
-    assert!(said.contains("not connected to serin's xDS server"), "{said}");
+    assert!(text.contains("not connected to serin's xDS server"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,8 +180,8 @@ async fn doctor_queries_prometheus() {
         "prometheus: {{ url: 'http://{}', instances: {{ job: envoy }} }}",
         prometheus.address()
     );
-    let yaml = Spec::new(&world.envoy).step("100%", SEEN, 1).evidence(evidence).yaml();
-    until(SEEN, "Prometheus has scraped", async || {
+    let yaml = Spec::new(&world.envoy).step("100%", TIMEOUT, 1).evidence(evidence).yaml();
+    until(TIMEOUT, "Prometheus has scraped", async || {
         let report = of_rollout(&world, &yaml).await;
         if report.wrong("prometheus").0.is_empty() { Ok(()) } else { Err(report.findings) }
     })

@@ -30,9 +30,9 @@ async fn a_rollback_does_not_wait_for_a_reader() {
     let load = world.load();
     let spec = world.envoy.dir().join("rollout.yaml");
     std::fs::write(&spec, world.spec().yaml()).expect("a specification");
-    // Nobody reads, and the pipe is full: the first line that serin prints does not get through.
+    // The pipe is full and has no reader: serin's first line blocks.
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
-    writer.write_all(&[b' '; PIPE]).expect("as much as a pipe holds");
+    writer.write_all(&[b' '; PIPE]).expect("the capacity of a pipe");
     let mut child = serin().arg("run").arg(spec).stdout(writer).spawn().expect("serin starts");
 
     until_weight(&world, 500_000).await;

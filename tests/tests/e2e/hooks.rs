@@ -7,7 +7,8 @@ use serin_tests::{Fault, RolloutProcess, Server, Spec, until};
 
 use crate::world::World;
 
-/// A program that writes down each point at which it is called, and says no at gates until a file called `open` is there.
+/// A program that records the points of its calls, and fails at gates until a file called `open`
+/// exists.
 fn program(world: &World) -> String {
     let path = world.envoy.dir().join("hook.sh");
     let text = "#!/bin/sh
@@ -75,7 +76,7 @@ async fn a_rollback_calls_its_hook() {
     assert_eq!(called(&world).last().map(String::as_str), Some("rollback shop-v2/rollback/0"));
 }
 
-/// Whoever can order could run anything.
+/// Each client with the token could run any command.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_runs_commands_only_if_allowed() {
     let world = World::new().await;
@@ -100,7 +101,7 @@ async fn a_server_runs_commands_only_if_allowed() {
     load.stop().await;
 }
 
-/// Whoever can order could have any file sent anywhere.
+/// Each client with the token could have any file sent anywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_reads_the_files_of_rollouts_from_one_directory_only() {
     let world = World::new().await;

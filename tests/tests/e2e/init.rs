@@ -24,7 +24,7 @@ impl World {
         Self { v1, v2, admin: ports::free(), listener: ports::free() }
     }
 
-    /// What `serin init envoy` prints for these addresses.
+    /// The output of `serin init envoy` for these addresses.
     async fn printed(&self, arguments: &[&str]) -> String {
         let mut command = serin();
         command.args(["init", "envoy"]).args(arguments);
@@ -77,7 +77,7 @@ async fn a_rollout_finds_the_envoy_of_the_bootstrap_for_xds() {
     .await;
 }
 
-/// What it prints of the filter is what Envoy starts with.
+/// Envoy starts with the printed configuration of the filter.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_filter_is_that_of_the_sample() {
     let output = serin().args(["init", "filter"]).output().await.expect("serin runs");

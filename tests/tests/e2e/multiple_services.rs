@@ -7,7 +7,7 @@ use serin_tests::{Load, LoadPlan, Server, Spec};
 
 use crate::world::World;
 
-/// Requests that name the cart, which has the same instances as the shop.
+/// Requests of the cart, which has the same instances as the shop.
 fn cart(world: &World) -> Load {
     Load::start(LoadPlan { host: Some("cart.example"), ..world.plan() })
 }
@@ -31,7 +31,7 @@ async fn rollouts_of_one_file_are_independent() {
     server.apply(&quick(&world)).await;
     let second = quick(&world).name("cart-v2").service("cart", "cart.example");
     assert_eq!(server.apply(&second).await["phase"], "running");
-    // Both under way, the server is killed and goes on with both.
+    // The server is killed with both under way, and resumes both.
     server.kill().await;
     let server = Server::start(world.envoy.dir()).await;
     let (first, second) = tokio::join!(server.watch("shop"), server.watch("cart"));

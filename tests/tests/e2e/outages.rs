@@ -1,4 +1,5 @@
-//! What goes wrong around a rollout is neither health nor harm: it blocks the step, is named, and passes.
+//! An outage around a rollout is neither health nor harm: it blocks the step, is reported, and
+//! passes.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::world::World;
 
-/// One step long enough to be disturbed in, then all.
+/// One step that is long enough for an outage, then all traffic.
 fn spec(world: &World) -> Spec {
     Spec::new(&world.envoy).step("50%", Duration::from_secs(5), 50).step(
         "100%",
@@ -17,13 +18,13 @@ fn spec(world: &World) -> Spec {
     )
 }
 
-/// The events between when something began and when `end` came.
+/// The events between the start of the outage and `end`.
 fn within(ended: &RolloutResult, begin: Instant, end: Instant) -> impl Iterator<Item = &Value> {
     let during = move |heard: Instant| heard > begin && heard < end;
     ended.events.iter().filter(move |(heard, _)| during(*heard)).map(|(_, event)| event)
 }
 
-/// Nothing was taken for health or harm while it could not be known, and the rollout went on afterwards.
+/// The machine decided nothing during the outage, and continued afterwards.
 fn assert_waited(ended: &RolloutResult, begin: Instant, end: Instant) {
     assert_eq!(ended.code, Some(0), "{:?}", ended.events.last());
     let decided = ["gateOpened", "live", "shifting", "rollingBack", "ended"];
@@ -46,11 +47,11 @@ async fn envoy_is_killed_and_restarted() {
     let killed = Instant::now();
     let (_, blocked) = rollout.until("unreachable", kind("unreachable")).await;
     let message = blocked["message"].as_str().expect("a message");
-    // Why depends on what serin was doing: connecting, or reading an answer.
+    // The reason depends on serin's activity: connecting, or reading an answer.
     let reasons = ["Connection refused", "Connection reset", "connection closed before message"];
     let named = |reason: &&str| message.contains(&format!("can't be reached: {reason}"));
     assert!(reasons.iter().any(named), "{message}");
-    // As long as the bake: none of this time counts.
+    // As long as the bake: this time does not count.
     sleep(Duration::from_secs(5)).await;
     let up = Instant::now();
     world.envoy.restart().await;

@@ -8,7 +8,7 @@ use crate::world::World;
 const STEPS: [(&str, f64); 5] =
     [("1%", 0.01), ("5%", 0.05), ("25%", 0.25), ("50%", 0.5), ("100%", 1.0)];
 
-/// What is in flight, and what one worker takes a moment later than another, belongs to neither split.
+/// Requests in flight, and those of a worker that updates a moment later, belong to neither split.
 const MARGIN: Duration = Duration::from_millis(250);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +33,7 @@ async fn a_healthy_candidate_is_promoted() {
     assert_sticky(&ended, &users);
     assert_prometheus(&world).await;
 
-    // Once more would take everybody back to v1.
+    // A restart at the first step would return everybody to v1.
     let again = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("v2 has 100 % of the users of shop already"), "{}", again.stderr);
@@ -75,8 +75,8 @@ fn assert_split(ended: &RolloutResult, report: &Report) {
     }
 }
 
-/// How likely that many of n, or fewer, and that many or more are, each with this probability. By the binomial distribution itself: at
-/// 1 % no normal one is near it.
+/// The probabilities of at most, and of at least, that many of n. Exact by the binomial
+/// distribution: at 1 % the normal approximation is bad.
 fn tails(n: usize, seen: usize, share: f64) -> (f64, f64) {
     if share == 1.0 {
         return if seen == n { (1.0, 1.0) } else { (0.0, 1.0) };

@@ -1,4 +1,4 @@
-//! What is not valid is refused by its path, before anything is written.
+//! An invalid specification is rejected with the path of the field, before any write.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ spec:
     filterConfig: FILTER
 ";
 
-/// Exit code and standard error of `serin run` on this specification, in a directory with the shipped filter.json.
+/// Exit code and standard error of `serin run` with this specification, in a directory with the
+/// shipped filter.json.
 async fn run(directory: &Path, spec: &[u8]) -> (Option<i32>, String) {
     let path = directory.join("rollout.yaml");
     std::fs::write(&path, spec).expect("a specification");

@@ -6,7 +6,8 @@ use tokio::time::sleep;
 
 use crate::world::World;
 
-/// Makes v2 bad at 50 % and returns the summary of the rollback. By the judge: so many failures might trip the tripwire before.
+/// Makes v2 fail at 50 % and returns the summary of the rollback by the judge: so many failures
+/// could trip the tripwire first.
 async fn roll_back(world: World, plan: LoadPlan, faults: &[Fault]) -> Value {
     let load = Load::start(plan);
     let rollout = RolloutProcess::start(&world.envoy, &world.spec().without_tripwire(), &[]);
@@ -25,7 +26,7 @@ async fn roll_back(world: World, plan: LoadPlan, faults: &[Fault]) -> Value {
     let (confirmed, _) = *ended.all("live").last().expect("the rollback went live");
     let mut late = report.records().filter(|record| record.started > confirmed).peekable();
     assert!(late.peek().is_some(), "the load went on");
-    assert!(late.all(|record| record.version() == Some("v1")), "v2 is left alone afterwards");
+    assert!(late.all(|record| record.version() == Some("v1")), "v2 gets no requests afterwards");
     summary
 }
 
@@ -63,16 +64,16 @@ async fn hangs() {
     assert_cause(&roll_back(world, plan, &[Fault::hangs(0.3)]).await, "errors", "timeout");
 }
 
-/// The callers give up before Envoy does: that is not v2's failure, but they waited.
+/// The callers time out before Envoy does: not a failure of v2, but a long wait.
 #[tokio::test(flavor = "multi_thread")]
-async fn hangs_that_the_callers_do_not_wait_for() {
+async fn hangs_beyond_the_callers_timeout() {
     let world = World::new().await;
     let plan = LoadPlan { timeout: Duration::from_millis(700), ..world.plan() };
     let summary = roll_back(world, plan, &[Fault::hangs(0.3)]).await;
     assert_eq!(summary["reason"]["sli"], "latency");
 }
 
-/// The proxy does not wait for the controller, which looks every ten seconds only.
+/// The proxy does not wait for the controller, which polls every ten seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_always_fails_is_cut_off_by_the_proxy() {
     let world = World::new().await;
@@ -85,7 +86,7 @@ async fn a_candidate_that_always_fails_is_cut_off_by_the_proxy() {
     load.stop().await;
     assert_eq!(ended.code, Some(3), "{:?}", ended.events.last());
     assert_eq!(ended.summary()["reason"]["kind"], "tripwire", "{:?}", ended.summary());
-    // Each of two workers takes twelve failures in a row to be sure; some requests were under way.
+    // Each of two workers needs twelve consecutive failures; some requests were in flight.
     let faults = world.v2.stats().faults;
     assert!((12..=40).contains(&faults), "{faults} requests met the fault");
 }

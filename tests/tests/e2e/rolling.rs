@@ -1,4 +1,5 @@
-//! The rolling strategy on a real Envoy: instances are replaced batch by batch by a deployer that serin calls, and weights follow.
+//! The rolling strategy on a real Envoy: serin calls a deployer that replaces instances batch by
+//! batch, and weights follow.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const INSTANCES: [&str; 3] = ["a", "b", "c"];
 
 /// An Envoy with changing endpoints and the deployer that changes them.
 async fn world() -> (Envoy, Deployer) {
-    // Nobody serves at these addresses; the deployer's instances take their place at once.
+    // No server listens at these addresses; the deployer's instances replace them at once.
     let nobody =
         [ports::free(), ports::free()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let envoy = Envoy::start(&Setup::new(nobody[0], nobody[1]).endpoint_files()).await;
@@ -40,7 +41,7 @@ fn weights(ended: &RolloutResult) -> Vec<u64> {
     ended.all("shifting").filter_map(|(_, event)| event["weight"].as_u64()).collect()
 }
 
-/// What is asked for to take these instances to a version.
+/// The calls that take these instances to a version.
 fn replaced(instances: &[&str], version: &str) -> Vec<String> {
     let calls =
         |instance| ["drain", "replace", "ready"].map(|p| format!("{p} {instance} {version}"));
@@ -74,7 +75,7 @@ async fn a_bad_version_is_rolled_back_batch_by_batch() {
     assert_eq!(report.total().failures, report.tally(Some("v2")).failures, "only faults failed");
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
     assert_eq!(ended.summary()["reason"]["kind"], "harm");
-    // The instance that is bad may be found so before it has all the weight that it would get.
+    // The harm may be detected before the bad instance has its full weight.
     let weights = weights(&ended);
     assert!(weights.starts_with(&[0, 333_333, 500_000]), "{weights:?}");
     assert!(weights.ends_with(&[500_000, 0]), "{weights:?}");
@@ -84,7 +85,7 @@ async fn a_bad_version_is_rolled_back_batch_by_batch() {
     assert_eq!(deployer.versions(), ["v1"; 3]);
 }
 
-/// The last thing that a killed server had asked for is asked for again, to the letter; nothing before it is.
+/// A restarted server repeats the last call of the killed one exactly, and no earlier one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_server_repeats_unanswered_hook_calls() {
     let (envoy, deployer) = world().await;
@@ -116,7 +117,7 @@ async fn a_restarted_server_repeats_unanswered_hook_calls() {
     })
     .await;
     assert_eq!(deployer.work(), replaced(&INSTANCES, "v2"));
-    // Within the window all of it can be taken back.
+    // Within the window all instances can be reverted.
     server.ok(&["undo", "shop"]).await;
     assert_eq!(server.watch("shop").await.0, Some(4));
     assert_eq!(deployer.versions(), ["v1"; 3]);

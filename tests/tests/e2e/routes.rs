@@ -6,7 +6,7 @@ const HEADER_MATCH: &str = "headers: [{ name: x-serin-version, string_match: { e
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mesh_that_ignores_the_split_blocks_the_rollout() {
-    // The route is there, but for another header: all that is chosen for v2 goes to v1.
+    // The route matches another header: all requests chosen for v2 go to v1.
     let world =
         World::with(|setup| setup.replace(HEADER_MATCH, &HEADER_MATCH.replace("serin", "other")))
             .await;
@@ -17,7 +17,7 @@ async fn a_mesh_that_ignores_the_split_blocks_the_rollout() {
     assert_eq!(blocked["blocker"]["kind"], "misrouted");
     assert!(message.starts_with("no route for x-serin-version: v2: "), "{message}");
 
-    // Longer than the step would take: it does not go on.
+    // Longer than the step: the rollout does not advance.
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     let told =
         |kind: &str| rollout.events().iter().filter(|(_, event)| event["event"] == kind).count();
@@ -29,8 +29,8 @@ async fn a_mesh_that_ignores_the_split_blocks_the_rollout() {
     assert_eq!((report.tally(Some("v2")).requests, report.total().failures), (0, 0));
 }
 
-/// Without any route for v2 Envoy answers 404 itself. The status fails no version, but the request counts
-/// as v2's failure.
+/// Without any route for v2 Envoy answers 404 itself. The status fails no version, but the request
+/// counts as v2's failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_without_any_route_is_rolled_back() {
     const DEFAULT: &str = "- match: { prefix: / }";

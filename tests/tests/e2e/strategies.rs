@@ -1,4 +1,5 @@
-//! The strategies besides traffic shifting, which the other tests use: each when all goes well, and when it does not.
+//! The strategies other than traffic shifting, which the other tests use: each with and without a
+//! fault.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const CANARY: &str = "canary: { weight: 20%, bake: { time: 3s, requests: 50 }, l
 const BLUE_GREEN: &str =
     "blueGreen: { preview: { time: 1s, requests: 5 }, bake: { time: 2s, requests: 50 } }";
 
-/// The candidate's weights in parts per million, as asked for.
+/// The candidate's requested weights in parts per million.
 fn weights(ended: &RolloutResult) -> Vec<u64> {
     ended.all("shifting").filter_map(|(_, event)| event["weight"].as_u64()).collect()
 }
@@ -58,7 +59,7 @@ async fn a_failing_canary_is_rolled_back() {
     assert_eq!(ended.summary()["reason"]["kind"], "harm");
 }
 
-/// Long enough for a verdict, but by the budget it is over sooner.
+/// The step is long enough for a verdict, but the budget ends it sooner.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exhausted_failure_budget_rolls_back() {
     let world = World::new().await;
@@ -80,7 +81,7 @@ async fn blue_green_switches_all_users_at_once_after_its_preview() {
     sleep(Duration::from_secs(2)).await;
     assert!(
         !rollout.events().iter().any(|(_, event)| is_live(2)(event)),
-        "nobody has tried it yet"
+        "no request has asked for it yet"
     );
     assert_eq!(world.v2.stats().requests, 0, "users stay with v1");
     world.preview(8).await;
@@ -94,7 +95,7 @@ async fn blue_green_switches_all_users_at_once_after_its_preview() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preview_that_fails_ends_blue_green_before_any_user_met_it() {
+async fn a_failed_preview_ends_blue_green_before_any_user() {
     let world = World::new().await;
     let load = world.load();
     world.v2.set_faults([Fault::errors(1.0).times(1)]);
@@ -108,7 +109,7 @@ async fn a_preview_that_fails_ends_blue_green_before_any_user_met_it() {
     assert_eq!((report.total().failures, report.tally(Some("v2")).requests), (0, 0));
 }
 
-/// There is no baseline left to compare with: the objective decides.
+/// Without a baseline for comparison the objective decides.
 #[tokio::test(flavor = "multi_thread")]
 async fn blue_green_switches_back_within_its_window() {
     let world = World::new().await;

@@ -7,7 +7,7 @@ use crate::world::World;
 
 const USERS: u32 = 400;
 
-/// Twelve users whom the usual salt would all give to the candidate: they fail whichever version answers.
+/// Twelve users whom the default salt assigns to the candidate: they fail with either version.
 fn unfortunate() -> Vec<u32> {
     let usual = Bucketing::new("shop-v2");
     let in_the_slice = |user: &u32| usual.bucket(format!("user-{user}").as_bytes()) >= 500_000;
@@ -38,7 +38,7 @@ async fn users_that_always_fail_do_not_fail_a_rollout_after_an_aa_test() {
     let counts = std::fs::read_to_string(counts).expect("a record");
     let biases = counts.lines().skip(1).filter_map(|line| line.split(',').nth(5)?.parse().ok());
     assert!(biases.clone().any(|recorded: f64| recorded == bias), "the margin carries it");
-    assert!(biases.take(3).all(|recorded| recorded == 0.0), "but not what was learned before");
+    assert!(biases.take(3).all(|recorded| recorded == 0.0), "but not the earlier counts");
     assert_eq!(watched.code, Some(0), "{} {}", watched.stderr, watched.summary());
     assert_eq!(world.envoy.weight_of_v2(), 1_000_000);
 }

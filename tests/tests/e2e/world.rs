@@ -9,7 +9,7 @@ pub(crate) const RATE: u32 = 300;
 
 const TOKEN: &str = "a-secret-of-the-tests";
 
-/// Fields of `spec` by which v2 can be asked for.
+/// Fields of `spec` by which requests can ask for v2.
 pub(crate) const PREVIEW: [&str; 2] =
     ["override: { header: x-version }", "trust: { token: a-secret-of-the-tests }"];
 
@@ -48,7 +48,7 @@ impl World {
         }
     }
 
-    /// 5 %, then 50 % for long enough that a fault must show, then all.
+    /// 5 %, then 50 % for long enough to detect a fault, then 100 %.
     pub(crate) fn spec(&self) -> Spec {
         let seconds = Duration::from_secs;
         Spec::new(&self.envoy).step("5%", seconds(3), 20).step("50%", seconds(10), 100).step(
@@ -58,11 +58,11 @@ impl World {
         )
     }
 
-    /// Every request that reached the healthy version was answered well, and no other was lost on the way than those that met a fault.
+    /// Every request to the healthy version succeeded, and only requests that met a fault failed.
     pub(crate) fn assert_only_faults_failed(&self, report: &Report) {
         let v1 = report.tally(Some("v1"));
         assert_eq!(v1.failures, 0, "v1 is healthy");
-        assert_eq!(v1.requests as u64, self.v1.stats().requests, "v1's answers all arrived");
+        assert_eq!(v1.requests as u64, self.v1.stats().requests, "all of v1's answers arrived");
         let faults = self.v2.stats().faults;
         let failures = report.total().failures as u64;
         assert!(failures <= faults, "{failures} requests failed, but only {faults} met a fault");

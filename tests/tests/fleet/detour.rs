@@ -1,4 +1,4 @@
-//! A way to a server on which every answer can be replaced by garbage.
+//! A relay to a server that can replace every answer by garbage.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct Detour {
 }
 
 impl Detour {
-    /// A way to `target`, and where it begins.
+    /// A relay to `target`, and its address.
     pub(crate) async fn start(target: SocketAddr) -> (Self, SocketAddr) {
         let detour = Self { target, garbled: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -39,7 +39,7 @@ async fn pass(State(detour): State<Detour>, request: Request) -> Response {
         return Response::new(Body::from("<html>welcome</html>"));
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    // Without its headers, which are about the connection that it came by.
+    // Without the headers of the original connection.
     let (status, body) = match http::get(detour.target, path).await {
         Ok(answer) => (answer.status(), Body::from(answer.into_body())),
         Err(why) => (StatusCode::BAD_GATEWAY, Body::from(why)),

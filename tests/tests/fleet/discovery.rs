@@ -1,4 +1,4 @@
-//! Envoys that a file names, as it changes.
+//! Envoys listed in a file that changes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::world::{World, kind, message, stop};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The file in which the first of the Envoys are named.
+/// The file that lists the first Envoys.
 fn list(world: &World, proxies: usize) -> PathBuf {
     let group = |(index, admin)| {
         format!("{{\"targets\": [\"{admin}\"], \"labels\": {{\"instance\": \"edge-{index}\"}}}}")

@@ -1,4 +1,5 @@
-//! Rollouts at several Envoys that follow one file: read one by one, or through a Prometheus.
+//! Rollouts at several Envoys that follow one file: observed by admin interfaces, or through a
+//! Prometheus.
 
 mod detour;
 mod discovery;

@@ -1,4 +1,5 @@
-//! Envoys seen through a real Prometheus. Without one these tests are skipped, with a note; `make test-prometheus` fetches it.
+//! Envoys observed through a real Prometheus. Without one these tests are skipped with a note;
+//! `make test-prometheus` fetches it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::world::{World, kind, message, stop};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// From the start of a Prometheus to its second scrape of everybody.
+/// From the start of a Prometheus to its second scrape of all targets.
 const SCRAPED: Duration = Duration::from_secs(20);
 
 fn spec(world: &World, address: SocketAddr) -> Spec {
@@ -19,7 +20,7 @@ fn spec(world: &World, address: SocketAddr) -> Spec {
     Spec::new(&world.envoys[0]).evidence(prometheus)
 }
 
-/// Envoys with a Prometheus that has seen them all.
+/// Envoys with a Prometheus that has scraped them all.
 async fn scraped(envoys: usize) -> Option<(World, Prometheus)> {
     let world = World::new(envoys).await;
     let prometheus = Prometheus::start(&world.admins()).await?;
@@ -34,7 +35,7 @@ async fn scraped(envoys: usize) -> Option<(World, Prometheus)> {
     Some((world, prometheus))
 }
 
-/// Nothing was decided between when something began and when it ended.
+/// The machine decided nothing between these two moments.
 fn assert_waited(ended: &RolloutResult, begin: Instant, end: Instant) {
     assert_eq!(ended.code, Some(0), "{:?}", ended.events.last());
     for (heard, event) in &ended.events {
@@ -76,7 +77,8 @@ async fn prometheus_shows_harm() {
     world.assert_all_follow(&ended).await;
 }
 
-/// Held to a number of requests, at most or at least, by a query that is asked about both versions; evidence comes from elsewhere.
+/// A metric that limits the number of requests, by a query with both versions; the evidence comes
+/// from the admin interfaces.
 fn held_to(world: &World, prometheus: &Prometheus, limit: &str) -> Spec {
     let requests =
         r#"sum(serin_latency_ms_bucket{service="{{service}}",version="{{version}}",le="+Inf"})"#;
@@ -86,7 +88,7 @@ fn held_to(world: &World, prometheus: &Prometheus, limit: &str) -> Spec {
     ))
 }
 
-/// A rollout that is held to a limit, under load, whose first step bakes for so long.
+/// A rollout with this limit, under load, whose first step bakes for so long.
 async fn rolled_out(
     world: &World,
     prometheus: &Prometheus,
@@ -128,7 +130,7 @@ async fn a_metric_beyond_its_limit_rolls_back() {
     world.assert_all_follow(&ended).await;
 }
 
-/// Nobody answers, so nothing is known: no gate opens, and nothing is taken back.
+/// Without an answer nothing is known: no gate opens, and nothing is rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_prometheus_stops_progress_only() {
     let Some((world, mut prometheus)) = scraped(1).await else { return };
@@ -168,7 +170,7 @@ async fn prometheus_is_stopped_slow_and_garbled() {
     rollout.until("slow", says("has not answered within 5s")).await;
     prometheus.freeze(false);
     prometheus.kill().await;
-    // The detour says so in the place of a gateway.
+    // The detour answers like a gateway.
     let gone = Instant::now();
     tokio::time::sleep(3 * SECOND).await;
     let end = Instant::now();

@@ -1,4 +1,4 @@
-//! Envoys read by their admin interfaces.
+//! Envoys observed by their admin interfaces.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::world::{World, kind, message, stop};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_healthy_candidate_is_promoted_at_all() {
+async fn a_healthy_candidate_is_promoted_at_all_proxies() {
     let world = World::new(3).await;
     let loads = world.load();
     let spec = world.spec().step("5%", 3 * SECOND, 20).step("50%", 3 * SECOND, 100);
@@ -20,12 +20,12 @@ async fn a_healthy_candidate_is_promoted_at_all() {
     assert_eq!(ended.summary()["confirmed"], true);
     assert_eq!(ended.all("gateOpened").count(), 3);
     world.assert_all_follow(&ended).await;
-    // What all three let through was counted, and nothing twice.
+    // serin counted each request at all three proxies once.
     let counted = ended.summary()["candidateRequests"].as_u64().expect("a number");
     let served: usize = reports.iter().map(|report| report.tally(Some("v2")).requests).sum();
     assert!(counted <= served as u64, "{counted} counted, {served} served");
     let step = ended.all("gateOpened").last().expect("a gate").1["status"]["candidate"].clone();
-    // Three seconds of 100 requests at each of three Envoys, less what the start of the step took.
+    // Three seconds of 100 requests at each of three Envoys, less the start of the step.
     assert!(step["requests"].as_u64() > Some(500), "{step}");
     for report in reports {
         report.assert_none_failed();
@@ -41,7 +41,8 @@ async fn one_proxy_is_killed_and_restarted() {
     rollout.until_live(1).await;
     world.envoys[1].kill().await;
     let killed = Instant::now();
-    // The others carry the step; the next is not live anywhere before it is live there.
+    // The others suffice for the step; the next step is not live before the restarted proxy
+    // follows.
     let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
     let (message, admin) = (message(&blocked), world.envoys[1].admin());
     assert!(message.starts_with("1 of 3 proxies can't be read"), "{message}");

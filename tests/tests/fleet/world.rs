@@ -9,7 +9,7 @@ use serin_tests::{Envoy, Load, LoadPlan, Report, RolloutResult, Setup, Spec, Ups
 /// Requests per second at each Envoy.
 const RATE: u32 = 100;
 
-/// From the end of a rollout to what the last Envoy reports of it.
+/// From the end of a rollout to the last Envoy's report of it.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
@@ -19,7 +19,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// So many Envoys that follow the file of the first.
+    /// So many Envoys that follow the first one's file.
     pub(crate) async fn new(envoys: usize) -> Self {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let setup = Setup::new(v1.address(), v2.address()).workers(1);
@@ -47,7 +47,7 @@ impl World {
         Spec::new(&self.envoys[0]).evidence(format!("proxies: {{ addresses: [{addresses}] }}"))
     }
 
-    /// Every Envoy runs what the rollout ended with.
+    /// Every Envoy runs the last split of the rollout.
     pub(crate) async fn assert_all_follow(&self, ended: &RolloutResult) {
         let generation = ended.summary()["generation"].as_u64();
         for envoy in &self.envoys {
@@ -68,7 +68,7 @@ pub(crate) async fn stop(loads: Vec<Load>) -> Vec<Report> {
     reports
 }
 
-/// An obstacle of this kind.
+/// A blocker of this kind.
 pub(crate) fn kind<'e>(kind: &'e str) -> impl Fn(&Value) -> bool + 'e {
     move |event| event["blocker"]["kind"] == kind
 }

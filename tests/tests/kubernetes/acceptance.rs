@@ -1,4 +1,4 @@
-//! The status that gateways write into a route, and the generations that the server counts.
+//! The status that gateways write into a route, and the server's generations.
 
 use kube::Client;
 use kube::api::{Patch, PatchParams};
@@ -10,7 +10,7 @@ use crate::samples::INVENTORY;
 use crate::world::{name, patch, read, world};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_is_accepted_once_its_gateway_has_seen_the_weights() {
+async fn a_route_is_accepted_once_its_gateway_has_observed_the_weights() {
     let Some(server) = world().await else { return };
     let admin = server.admin();
     let route = server.create(&INVENTORY.object()).await;
@@ -20,7 +20,7 @@ async fn a_route_is_accepted_once_its_gateway_has_seen_the_weights() {
     say(&admin, &route, "True", "ResolvedRefs").await;
     assert_eq!(acceptance().await, Acceptance::Accepted);
 
-    // Other weights are another generation.
+    // Other weights increment the generation.
     let now = read(&admin, &route).await;
     patch(&admin, &now, &INVENTORY.edits(&now, 30)).await.expect("the server takes the patch");
     assert!(waits(acceptance().await));
@@ -33,7 +33,7 @@ async fn a_route_is_accepted_once_its_gateway_has_seen_the_weights() {
     assert_eq!(acceptance().await, refused);
 }
 
-/// What a gateway's controller does: it writes what it thinks of the present generation.
+/// A gateway's controller: it writes its state of the present generation.
 async fn say(client: &Client, route: &Value, resolved: &str, reason: &str) {
     let generation = read(client, route).await["metadata"]["generation"].clone();
     let condition = |name: &str, status: &str| {

@@ -1,4 +1,4 @@
-//! Somebody else writes to the same object.
+//! Another client writes to the same object.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use crate::samples::{REVIEWS, weight};
 use crate::world::{merge, patch, read, stale, world};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_decided_on_an_older_object_is_refused() {
+async fn edits_of_an_older_object_are_rejected() {
     let Some(server) = world().await else { return };
     let admin = server.admin();
     let before = server.create(&REVIEWS.object()).await;
     let edits = REVIEWS.edits(&before, 50);
-    // Not in our fields, and even so: who wrote may be another serin.
+    // Even a change outside of serin's fields counts: the writer may be another serin.
     merge(&admin, &before, json!({"metadata": {"labels": {"team": "a"}}})).await;
     let error = patch(&admin, &before, &edits).await.expect_err("the object has changed");
     assert!(stale(&error), "{error}");
     let now = read(&admin, &before).await;
     assert_eq!(now["spec"], before["spec"]);
     patch(&admin, &now, &REVIEWS.edits(&now, 50)).await.expect("decided on the present object");
-    // A weight that is what it was is not an object that is what it was.
+    // An equal weight does not make an equal object.
     let now = read(&admin, &before).await;
     let edits = REVIEWS.edits(&now, 60);
     for percent in [70, 50] {
@@ -31,7 +31,7 @@ async fn what_was_decided_on_an_older_object_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_another_writer_ten_times_a_second_all_of_both_arrives() {
+async fn another_writer_ten_times_a_second_loses_no_write() {
     const ROUNDS: usize = 20;
     let Some(server) = world().await else { return };
     let admin = server.admin();

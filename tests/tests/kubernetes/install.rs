@@ -1,4 +1,4 @@
-//! The manifests that install the operator, on a real API server, and what they let the operator do.
+//! The manifests that install the operator, on a real API server, and the rights that they grant.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
@@ -18,19 +18,20 @@ use serin_tests::kube::{ApiServer, client, manifests};
 use serin_tests::serin;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_manifest_is_applied_and_nothing_of_it_lost() {
+async fn every_manifest_is_applied_without_loss() {
     let Some(server) = ApiServer::start().await else { return };
     let installed = server.install().await;
     let wanted = manifests::all();
     let wanted: Vec<_> = wanted.iter().filter(|object| !manifests::is_too_new(object)).collect();
     assert_eq!(installed.len(), wanted.len());
     for (stored, manifest) in installed.iter().zip(wanted) {
-        // A field that this server does not know it drops without a word.
+        // The server silently drops an unknown field.
         assert!(contains(stored, manifest), "{manifest}\nis stored as\n{stored}");
     }
 }
 
-/// This server is too old for some kinds and checks no fields that it does not know: a current Kubernetes' types have to take all of it.
+/// This server is too old for some kinds and does not reject unknown fields: the types of a
+/// current Kubernetes have to accept all of it.
 #[test]
 fn a_current_kubernetes_knows_every_field() {
     for object in manifests::all() {
@@ -54,23 +55,23 @@ fn a_current_kubernetes_knows_every_field() {
     }
 }
 
-/// Servers before 1.25 pass over such rules, so there are none: what fields have to do with each other is the operator's own to check, and
-/// it refuses to begin.
+/// Servers before 1.25 ignore such rules, so the manifests have none: the operator itself checks
+/// dependencies between fields, and rejects an invalid rollout.
 #[test]
-fn no_manifest_leaves_a_check_to_rules_that_a_server_may_not_know() {
+fn no_manifest_relies_on_validation_rules() {
     for object in manifests::all() {
         assert!(!object.to_string().contains("x-kubernetes-validations"), "{}", object["metadata"]);
     }
 }
 
-/// What is left of an object in its type. A version that the type is not of is refused by it.
+/// The object after a round trip through its type, which rejects another version.
 fn known<T: Serialize + DeserializeOwned>(object: &Value) -> Value {
     let typed: T =
         serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{object}: {error}"));
     serde_json::to_value(typed).expect("JSON")
 }
 
-/// Whether all that the one says the other says too.
+/// Whether the second value contains all of the first.
 fn contains(all: &Value, part: &Value) -> bool {
     match (all, part) {
         (Value::Object(all), Value::Object(part)) => {
@@ -79,14 +80,14 @@ fn contains(all: &Value, part: &Value) -> bool {
         (Value::Array(all), Value::Array(part)) => {
             all.len() == part.len() && all.iter().zip(part).all(|(all, part)| contains(all, part))
         }
-        // A type may have a number as a float that the file has as an integer.
+        // A type may have a float for an integer in the file.
         (Value::Number(all), Value::Number(part)) => all.as_f64() == part.as_f64(),
         (all, part) => all == part,
     }
 }
 
 #[tokio::test]
-async fn the_operator_runs_with_as_little_as_it_can() {
+async fn the_operator_runs_with_least_privilege() {
     let deployment = of_kind("Deployment");
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
@@ -96,7 +97,7 @@ async fn the_operator_runs_with_as_little_as_it_can() {
     assert_eq!(context["readOnlyRootFilesystem"], true);
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["capabilities"]["drop"], serde_json::json!(["ALL"]));
-    // The command line is one of the binary's, which then says what it is for.
+    // The arguments are valid for the binary, which then prints its help.
     let arguments = container["args"].as_array().expect("arguments").iter();
     let arguments = arguments.map(|argument| argument.as_str().expect("text"));
     let help = serin().args(arguments).arg("--help").output().await.expect("serin runs");
@@ -104,7 +105,7 @@ async fn the_operator_runs_with_as_little_as_it_can() {
     for probe in ["livenessProbe", "readinessProbe"] {
         assert_eq!(container[probe]["httpGet"]["port"], container["ports"][0]["name"]);
     }
-    // Everything that is about the pods is about these pods.
+    // All selectors match these pods.
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     let selectors = [
         ("Deployment", "/spec/selector/matchLabels"),
@@ -121,7 +122,7 @@ async fn the_operator_runs_with_as_little_as_it_can() {
 }
 
 #[test]
-fn the_image_is_built_by_the_compiler_that_the_tests_use() {
+fn the_image_is_built_by_the_tests_compiler() {
     let toolchain = include_str!("../../../rust-toolchain.toml");
     let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = \""));
     let channel = channel.and_then(|rest| rest.strip_suffix('"')).expect("a channel");
@@ -136,7 +137,7 @@ fn of_kind(kind: &str) -> Value {
     object
 }
 
-/// Group, resource, name and verbs, in a namespace of a user's.
+/// Group, resource, name and verbs, in a user's namespace.
 const ALLOWED: [(&str, &str, &[&str]); 13] = [
     ("serin.dev", "servicerollouts", &["get", "list", "watch", "patch"]),
     ("serin.dev", "servicerollouts/status", &["update"]),
@@ -170,7 +171,7 @@ const FORBIDDEN: [(&str, &str, &[&str]); 13] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_account_may_do_its_work_and_nothing_else() {
+async fn the_operators_account_has_exactly_its_rights() {
     let Some(server) = ApiServer::start().await else { return };
     server.install().await;
     let operator = client(server.login("serin-system", "serin-operator").await).await;
@@ -202,7 +203,7 @@ async fn the_operators_account_may_do_its_work_and_nothing_else() {
             }
         }
     }
-    // Its lease, and no other's.
+    // Its own lease, and no other.
     for (name, expected) in [("serin-operator", true), ("another", false)] {
         for verb in ["get", "patch", "update"] {
             let allowed = may("serin-system", "coordination.k8s.io", "leases", name, verb).await;

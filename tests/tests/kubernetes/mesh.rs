@@ -1,4 +1,5 @@
-//! The double of the mesh on its own: it does what the objects say, with real requests through a real Envoy.
+//! Tests of the mesh double itself: it follows the objects, with real requests through a real
+//! Envoy.
 
 mod gateways;
 mod plugins;

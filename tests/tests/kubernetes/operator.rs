@@ -1,5 +1,5 @@
-//! `serin operator` as it is shipped, with the rights that its manifests give it, on a real API server: it moves real traffic through a real
-//! Envoy, to which the objects of the mesh are carried by the stand-in for one.
+//! `serin operator` as shipped, with the rights of its manifests, on a real API server: it shifts
+//! real traffic through a real Envoy, which the mesh double configures by the objects.
 
 mod crash;
 mod deployments;

@@ -7,7 +7,7 @@ use serin_filter::config::wire;
 use crate::world::{merge, patch, read, world};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_is_made_and_its_configuration_changed() {
+async fn a_plugin_is_created_and_its_configuration_changed() {
     let Some(server) = world().await else { return };
     let admin = server.admin();
     let plugin = WasmPlugin {
@@ -20,7 +20,7 @@ async fn a_plugin_is_made_and_its_configuration_changed() {
     };
     let rendered = plugin.object(&configuration(1, 10_000)).expect("a plugin");
     let made = server.create(&rendered).await;
-    // Nothing that the server does not know, or takes for something else.
+    // The server keeps and understands every field.
     assert_eq!(made["spec"], rendered["spec"]);
     assert_eq!(wasm_plugin::config(&made).expect("ours"), configuration(1, 10_000));
 

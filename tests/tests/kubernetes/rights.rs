@@ -1,4 +1,4 @@
-//! What serin needs to be allowed, and that nothing else is.
+//! The rights that serin needs, and no others.
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::PolicyRule;
@@ -10,7 +10,7 @@ use crate::samples::REVIEWS;
 use crate::world::{name, patch, read, world};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn to_read_and_to_patch_is_enough() {
+async fn reading_and_patching_suffice() {
     let Some(server) = world().await else { return };
     let object = server.create(&REVIEWS.object()).await;
     let rule = PolicyRule {

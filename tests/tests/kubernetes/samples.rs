@@ -1,16 +1,16 @@
-//! The objects in `tests/objects`, and which versions they route to.
+//! The objects in `tests/objects`, and the versions that they route to.
 
 use serde_json::Value;
 use serin::kubernetes::patches::{Edits, RolloutRoutes, http_route, virtual_service};
 use serin_core::config::mesh::{Backend, Destination, RouteWeights, Versions};
 use serin_filter::table::Weight;
 
-/// An object in a file, and how to find the routes in it.
+/// An object in a file, and its routes.
 pub(crate) struct Sample {
     pub(crate) name: &'static str,
     text: &'static str,
     versions: [&'static str; 2],
-    /// The host of a VirtualService whose subsets the versions are, or else the namespace of Services.
+    /// The VirtualService's host with the versions as subsets, or else the namespace of Services.
     within: Option<&'static str>,
 }
 
@@ -72,7 +72,7 @@ impl Sample {
         found.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    /// What gives the candidate this share.
+    /// The edits that give the candidate this share.
     pub(crate) fn edits(&self, object: &Value, percent: u32) -> Edits {
         let shares = RouteWeights::percent(weight(percent)).expect("a percentage");
         self.routes(object).edits(shares)

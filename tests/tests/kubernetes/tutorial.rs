@@ -1,5 +1,6 @@
-//! The tutorial in `envoy/README.md`, followed to the letter but for a bake that a test can't wait for: its YAML on a real API server, with the
-//! shipped manifests and the operator's own account, and with real requests through the double of the mesh.
+//! The tutorial in `envoy/README.md`, followed exactly but for a long bake: its YAML on a real API
+//! server, with the shipped manifests and the operator's own account, and with real requests
+//! through the mesh double.
 
 use serde_json::Value;
 use serin_tests::kube::manifests;
@@ -51,7 +52,7 @@ async fn promotes(rollout: &str, before: &[&str], proxy: Proxy, host: &'static s
     assert!(["v1", "v2"].into_iter().all(|name| report.tally(Some(name)).requests > 0));
 }
 
-/// What `serin init istio` prints for a rollout.
+/// The output of `serin init istio` for a rollout.
 async fn init(rollout: &str) -> Vec<Value> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("rollout.yaml");

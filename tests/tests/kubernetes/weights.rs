@@ -1,4 +1,4 @@
-//! Nothing but weights changes.
+//! Patches change only weights.
 
 use kube::api::PostParams;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::samples::{SAMPLES, weight};
 use crate::world::{name, patch, read, world};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_patch_changes_weights_and_nothing_else() {
+async fn a_patch_changes_only_weights() {
     let Some(server) = world().await else { return };
     for sample in &SAMPLES {
         let before = server.create(&sample.object()).await;
@@ -26,7 +26,7 @@ async fn a_patch_changes_weights_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_whole_object_with_the_edits_in_it_does_the_same() {
+async fn replacing_the_object_has_the_same_effect() {
     let Some(server) = world().await else { return };
     for sample in &SAMPLES {
         let before = server.create(&sample.object()).await;
@@ -38,7 +38,7 @@ async fn a_whole_object_with_the_edits_in_it_does_the_same() {
     }
 }
 
-/// What the server does not count up by itself.
+/// The object without fields that the server maintains.
 fn written(object: &Value) -> Value {
     let mut object = object.clone();
     let metadata = object["metadata"].as_object_mut().expect("metadata");
@@ -48,7 +48,7 @@ fn written(object: &Value) -> Value {
     object
 }
 
-/// The same without the weights of entries, and without entries that another object does not have.
+/// The same without the weights of entries, and without entries that another object lacks.
 fn weightless(object: &Value, like: &Value) -> Value {
     let mut object = written(object);
     for (routes, entries) in [("http", "route"), ("rules", "backendRefs")] {

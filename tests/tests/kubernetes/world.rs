@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use serin::kubernetes::patches::Edits;
 use serin_tests::kube::{ApiServer, objects};
 
-/// `None` where there is no server to be had.
+/// `None` without an API server.
 pub(crate) async fn world() -> Option<ApiServer> {
     let server = ApiServer::start().await?;
     server.define_mesh().await;
     Some(server)
 }
 
-/// Carries edits out as a JSON patch, and gives the object as the server has it then.
+/// Applies edits as a JSON patch; returns the object on the server.
 pub(crate) async fn patch(client: &Client, object: &Value, edits: &Edits) -> Result<Value, Error> {
     let patch: Patch<()> = Patch::Json(edits.patch());
     let api = objects(client, object);
@@ -21,19 +21,19 @@ pub(crate) async fn patch(client: &Client, object: &Value, edits: &Edits) -> Res
     patched.map(|object| json!(object))
 }
 
-/// The object as the server has it now.
+/// The present object on the server.
 pub(crate) async fn read(client: &Client, object: &Value) -> Value {
     json!(objects(client, object).get(name(object)).await.expect("the object is there"))
 }
 
-/// What somebody else does meanwhile: merges this into the object.
+/// Another client's write: merges this into the object.
 pub(crate) async fn merge(client: &Client, object: &Value, change: Value) {
     let patch = Patch::Merge(change);
     let api = objects(client, object);
     api.patch(name(object), &PatchParams::default(), &patch).await.expect("the server merges");
 }
 
-/// Whether the server refused because the object is not what it was.
+/// Whether the server rejected a write to a changed object.
 pub(crate) fn stale(error: &Error) -> bool {
     matches!(error, Error::Api(status) if [409, 422].contains(&status.code))
 }

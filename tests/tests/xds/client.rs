@@ -41,17 +41,17 @@ impl Client {
         Ok(Self { requests, responses: responses.into_inner() })
     }
 
-    /// A stream that has ended takes it too, and does nothing with it.
+    /// An ended stream accepts the message and ignores it.
     pub(crate) fn send(&self, request: DiscoveryRequest) {
         let _ = self.requests.send(request);
     }
 
-    /// What comes next.
+    /// The next response.
     pub(crate) async fn next(&mut self) -> Result<DiscoveryResponse, Status> {
         self.responses.message().await?.ok_or_else(|| Status::ok("the end"))
     }
 
-    /// Why the server ends the stream, when it does.
+    /// The server's reason for the end of the stream.
     pub(crate) async fn end(mut self) -> Status {
         loop {
             if let Err(status) = self.next().await {
@@ -67,7 +67,7 @@ pub(crate) fn hello(node: &str) -> DiscoveryRequest {
     DiscoveryRequest { node: Some(node), ..wants() }
 }
 
-/// It wants the filter's configuration.
+/// A subscription to the filter's configuration.
 pub(crate) fn wants() -> DiscoveryRequest {
     DiscoveryRequest {
         resource_names: vec!["serin".to_owned()],
@@ -76,7 +76,7 @@ pub(crate) fn wants() -> DiscoveryRequest {
     }
 }
 
-/// It takes this response.
+/// An ACK of this response.
 pub(crate) fn takes(response: &DiscoveryResponse) -> DiscoveryRequest {
     DiscoveryRequest {
         version_info: response.version_info.clone(),
@@ -85,7 +85,7 @@ pub(crate) fn takes(response: &DiscoveryResponse) -> DiscoveryRequest {
     }
 }
 
-/// It does not take what has this nonce.
+/// A NACK of the response with this nonce.
 pub(crate) fn refuses(nonce: &str, message: String) -> DiscoveryRequest {
     let error_detail = Some(Detail { code: 13, message, ..Detail::default() });
     DiscoveryRequest { response_nonce: nonce.to_owned(), error_detail, ..wants() }

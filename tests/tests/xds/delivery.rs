@@ -1,4 +1,4 @@
-//! What is published is what Envoys run, and it is known that they do.
+//! Envoys run the published configuration, and the server knows it.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ async fn is_delivered(way: DiscoveryMode) {
     let (serin, shop) = (Serin::start(), Shop::open().await);
     let envoy = shop.envoy(&serin, "edge-1", way).await;
     let template = template(&envoy);
-    // It was not there when Envoy asked.
+    // The configuration did not exist when Envoy asked.
     serin.publish(&template, 1, "v1");
     serin.until_acknowledged(&["edge-1"], "1").await;
     envoy.until_live(1).await;
@@ -24,12 +24,12 @@ async fn is_delivered(way: DiscoveryMode) {
     envoy.until_live(2).await;
     assert_eq!(version(&envoy).await.as_deref(), Some("v2"));
 
-    // Envoy was given exactly what the shipped file would have given it.
+    // Envoy got exactly the configuration of the shipped file.
     let shipped = template.resource("3".to_owned(), template.configuration().to_owned());
     serin.publisher.publish(GROUP, shipped);
     serin.until_acknowledged(&["edge-1"], "3").await;
     let file = std::fs::read_to_string(envoy.filter_file()).expect("the filter's file");
-    // As Envoy writes it.
+    // In Envoy's format.
     let file = file.replace("\"0.05s\"", "\"0.050s\"");
     let file: Value = serde_json::from_str(&file).expect("JSON");
     let submitted = given(&envoy).await;
@@ -46,7 +46,8 @@ async fn over_ads() {
     is_delivered(DiscoveryMode::Ads).await;
 }
 
-/// Ten Envoys, half of them over ADS: a new configuration reaches all of them. How long that takes is printed, not asserted.
+/// Ten Envoys, half of them over ADS: a new configuration reaches all of them. How long that takes
+/// is printed, not asserted.
 #[tokio::test(flavor = "multi_thread")]
 async fn to_all_of_ten() {
     let (serin, shop) = (Serin::start(), Shop::open().await);
@@ -54,7 +55,7 @@ async fn to_all_of_ten() {
     let mut envoys = Vec::new();
     for (number, node) in nodes.iter().enumerate() {
         let way = if number % 2 == 0 { DiscoveryMode::Ecds } else { DiscoveryMode::Ads };
-        // Nobody waits for what is not published yet.
+        // The subscription comes before the publication.
         let change = |setup: Setup| {
             setup.replace("initial_fetch_timeout: 5s", "initial_fetch_timeout: 0.5s")
         };
@@ -78,7 +79,7 @@ async fn to_all_of_ten() {
         };
         tokio::time::timeout(SOON, all).await.expect("all of them acknowledge it");
         delays.push(begin.elapsed());
-        // A delay between push and acknowledgement.
+        // The delay between push and acknowledgement.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     delays.sort();

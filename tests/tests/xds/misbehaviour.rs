@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::client::{Client, hello, refuses, takes, wants};
 use crate::world::{DiscoveryMode, Serin, Shop, acknowledged, rejected, template};
 
-/// While one misbehaves, an Envoy is given new configurations as if nothing were.
+/// While a client misbehaves, an Envoy gets new configurations undisturbed.
 struct Others {
     serin: Serin,
     _shop: Shop,
@@ -104,13 +104,14 @@ async fn unauthenticated_clients_are_refused() {
     assert_eq!(others.serin.publisher.proxies("edge").len(), 1);
 }
 
-/// A machine that has gone without a word, and one that never says one.
+/// A machine that vanished without a close, and one that never sends anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn unacknowledged_configurations_are_reported() {
     let mut others = Others::new().await;
     let address = others.serin.address;
     let _silent = TcpStream::connect(address).await.expect("it listens");
-    // Nobody drives this connection after the first response: it stays open, and no ping is answered.
+    // The task of this connection stops after the first response: it stays open, and no ping is
+    // answered.
     let frozen = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let connect = move || {
         let client = frozen.block_on(async {
@@ -132,7 +133,7 @@ async fn unacknowledged_configurations_are_reported() {
     while begin.elapsed() < Duration::from_secs(2) {
         others.are_served().await;
     }
-    others.serin.until("it is known to have gone", connected(false)).await;
+    others.serin.until("the server notices the disconnect", connected(false)).await;
     others.are_served().await;
     let (frozen, client) = kept;
     drop(client);

@@ -1,4 +1,4 @@
-//! An Envoy that can't run a configuration is named with its reason, and keeps the one it has.
+//! An Envoy that rejects a configuration is reported with its reason, and keeps the previous one.
 
 use serin::xds::registry::ProxyStatus;
 use serin::xds::template::FilterTemplate;

@@ -65,7 +65,7 @@ async fn a_reconnecting_envoy_gets_the_current_state() {
     serin.until_acknowledged(&["edge-1"], "1").await;
     envoy.kill().await;
     serin
-        .until("it is known to have gone", |proxies| {
+        .until("the server notices the disconnect", |proxies| {
             proxies.len() == 1 && !proxies[0].connected() && acknowledged(&proxies[0]) == Some("1")
         })
         .await;

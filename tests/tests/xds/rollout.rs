@@ -1,4 +1,4 @@
-//! Rollouts of a fleet that `serin serve` gives its configuration to: ten Envoys, half of them over ADS.
+//! Rollouts of a fleet that `serin serve` configures: ten Envoys, half of them over ADS.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ fn end(events: &[Value]) -> &Value {
     events.iter().find(|event| event["event"] == "ended").expect("an end")
 }
 
-/// The server is killed in mid-step and stays away for half a minute; one Envoy is killed and restarted.
+/// The server is killed in mid-step and stays away for half a minute; one Envoy is killed and
+/// restarted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_candidate_is_promoted_through_restarts() {
     let mut fleet = XdsFleet::new(ENVOYS).await;
@@ -36,7 +37,7 @@ async fn a_healthy_candidate_is_promoted_through_restarts() {
     fleet.assert_all_run(&end(&events)["generation"]).await;
     for (number, load) in loads.into_iter().enumerate() {
         let failures = load.stop().await.total().failures;
-        // What was under way in the one that was killed is lost, and what came while it was away.
+        // Requests in flight at the killed Envoy, and those during its absence, are lost.
         assert!(failures == 0 || number == 3, "edge-{number}: {failures}");
     }
 }

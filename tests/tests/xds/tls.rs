@@ -1,4 +1,4 @@
-//! Mutual TLS: a client without a certificate of the right authority gets nothing.
+//! Mutual TLS: the server rejects a client without a certificate of the right authority.
 
 use std::path::Path;
 
@@ -60,13 +60,13 @@ fn start(directory: &Path, servers: &Authority, clients: &Authority) -> Serin {
     }))
 }
 
-/// The sample with the lines about TLS in it no longer a comment.
+/// The sample with its lines about TLS uncommented.
 fn with_tls(setup: Setup) -> Setup {
     let sample = std::fs::read_to_string(bootstrap()).expect("the sample");
     let begin = sample.find("      # transport_socket:").expect("the sample shows TLS");
     let lines = sample[begin..].lines().map_while(|line| line.strip_prefix("      # "));
     lines.fold(setup, |setup, line| {
-        // The harness has put another directory there.
+        // The harness uses another directory.
         let text = line.split("/etc/envoy/serin").next().expect("a beginning");
         setup.replace(&format!("      # {text}"), &format!("      {text}"))
     })
@@ -119,7 +119,7 @@ async fn clients_without_the_right_certificate_are_refused() {
     if let Ok(channel) = plain.connect().await {
         assert!(Client::try_open(channel).await.is_err(), "without TLS");
     }
-    // Nobody else was there, and the Envoy is served as before.
+    // No other client was connected, and the Envoy is still served.
     serin.publish(&template(&envoy), 2, "v1");
     serin
         .until("the Envoy is served", |proxies| {

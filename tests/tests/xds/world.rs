@@ -1,4 +1,5 @@
-//! An xDS server that can be stopped and comes back on its port, and Envoys that are given their filter's configuration by it.
+//! An xDS server that can stop and return on its port, and Envoys with their filter's
+//! configuration from it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,10 +15,11 @@ pub(crate) use serin_tests::xds::{DiscoveryMode, GROUP, bootstrap};
 use serin_tests::{Call, Envoy, Protocol, Setup, Upstream, ports, until};
 use tokio::runtime::{Builder, Runtime};
 
-/// How long anything may take that takes no time.
+/// Timeout of an immediate effect.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// A server and what it publishes. It has a runtime of its own, so that it ends like a process: all sockets are closed at once.
+/// A server and its published resources. It has its own runtime, so that it ends like a process:
+/// all sockets close at once.
 pub(crate) struct Serin {
     pub(crate) address: SocketAddr,
     pub(crate) publisher: Publisher,
@@ -52,14 +54,14 @@ impl Serin {
         self.runtime = Some(runtime);
     }
 
-    /// Ends it with no warning.
+    /// Ends it without warning.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 
-    /// Everybody gets this version, by this filter.
+    /// All users get this version, from this filter.
     pub(crate) fn publish(&self, template: &FilterTemplate, generation: u64, version: &str) {
         let configuration = everybody(generation, version);
         self.publisher.publish(GROUP, template.resource(generation.to_string(), configuration));
@@ -78,7 +80,8 @@ impl Serin {
         .await
     }
 
-    /// Waits until these proxies and no others are connected and have acknowledged this version of the filter's configuration.
+    /// Waits until exactly these proxies are connected and have acknowledged this version of the
+    /// filter's configuration.
     pub(crate) async fn until_acknowledged(&self, nodes: &[&str], version: &str) {
         let right = |proxy: &ProxyStatus| {
             let rejected = standing(proxy).is_some_and(|standing| standing.rejected.is_some());
@@ -98,7 +101,7 @@ impl Drop for Serin {
     }
 }
 
-/// Where a proxy stands with the filter's configuration.
+/// A proxy's state of the filter's configuration.
 pub(crate) fn standing(proxy: &ProxyStatus) -> Option<&AckState> {
     proxy.resources.get("serin")
 }
@@ -141,13 +144,13 @@ impl Shop {
     }
 }
 
-/// The shipped filter as this Envoy has it on its disk.
+/// The shipped filter with the module's path on this Envoy's disk.
 pub(crate) fn template(envoy: &Envoy) -> FilterTemplate {
     let text = std::fs::read(envoy.filter_file()).expect("the filter's file");
     FilterTemplate::parse(&text).expect("the shipped file")
 }
 
-/// A configuration in which everybody gets this version.
+/// A configuration that gives all users this version.
 pub(crate) fn everybody(generation: u64, version: &str) -> String {
     let service = json!({
         "name": "shop", "authorities": ["*"], "sticky": [{"header": "x-user-id"}],
@@ -157,13 +160,13 @@ pub(crate) fn everybody(generation: u64, version: &str) -> String {
     json!({"schema": 1, "generation": generation, "services": [service]}).to_string()
 }
 
-/// The version that answers a user.
+/// The version that serves a user.
 pub(crate) async fn version(envoy: &Envoy) -> Option<String> {
     let call = Call::new(envoy.listener(), Protocol::Http1);
     call.send().await.expect("an answer").version
 }
 
-/// The filters that Envoy was given by discovery, as its admin interface shows them.
+/// The filters that Envoy got by discovery, as its admin interface shows them.
 pub(crate) async fn given(envoy: &Envoy) -> Value {
     let path = "/config_dump?resource=ecds_filters";
     let page = serin_tests::http::get(envoy.admin(), path).await.expect("a page");

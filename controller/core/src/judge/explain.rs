@@ -81,7 +81,7 @@ impl Verdict {
                 Sli::Errors.compare(settings, names, seen)
             ),
             Self::Unhealthy(objective) => format!(
-                "the service is unhealthy with either version: {}",
+                "the service is unhealthy with both versions: {}",
                 objective.explain(settings, names, seen)
             ),
             Self::Harm(cause) => cause.explain(settings, names, seen),
@@ -132,7 +132,7 @@ mod tests {
         let objective = Objective { sli: Sli::Errors, at_most: 0.01 };
         assert_eq!(
             Verdict::Unhealthy(objective).explain(&settings, names, &seen),
-            "the service is unhealthy with either version: 32.5 % (13 of 40) of v2's requests failed, \
+            "the service is unhealthy with both versions: 32.5 % (13 of 40) of v2's requests failed, \
              at most 1.00 % may; 0.125 % (1 of 800) of v1's did"
         );
         let alone = Block { baseline: Arm::default(), ..seen };

@@ -129,7 +129,7 @@ mod tests {
     /// The figures of the design, from a simulation: 1,093 requests at 0.1 % errors, a margin of
     /// 0.5 % and a split of 5 %; by the default margins 3,500 without any error and 9,000 at 0.1 %.
     #[test]
-    fn it_takes_as_many_requests_as_measured() {
+    fn the_estimate_matches_the_simulation() {
         let wide = Margin { relative: 1.0, absolute: 0.005 };
         let default = Settings::default().errors;
         for (margin, failures, measured) in

@@ -20,7 +20,7 @@ fn run(settings: Settings, seconds: u32, block: &Block) -> Option<Ruling> {
 }
 
 #[test]
-fn a_candidate_that_fails_always_takes_two_blocks_and_no_fewer() {
+fn a_candidate_that_always_fails_takes_two_blocks() {
     let block = block(arm(900, 1, &[]), arm(100, 100, &[]));
     let ruling = run(errors_only(), 10, &block).unwrap();
     assert_eq!((ruling.number, ruling.verdict), (2, Verdict::Harm(Cause::Worse(Sli::Errors))));
@@ -49,7 +49,7 @@ fn the_same_failures_on_both_sides_are_no_evidence() {
 }
 
 #[test]
-fn a_slower_candidate_is_found_by_the_boundary_that_tells_most() {
+fn a_slower_candidate_is_found_by_the_most_informative_boundary() {
     let settings = Settings { boundaries_ms: vec![100.0, 200.0, 400.0], ..Settings::default() };
     let block = block(arm(900, 0, &[90, 2, 0]), arm(100, 0, &[12, 30, 0]));
     let ruling = run(settings, 10, &block).unwrap();
@@ -77,7 +77,7 @@ fn few_requests_are_gathered_into_blocks() {
 
 /// Without it the first block would only tell which latencies to judge by.
 #[test]
-fn a_baseline_that_was_seen_before_is_bet_on_from_the_first_block() {
+fn a_known_baseline_is_bet_on_from_the_first_block() {
     let settings = Settings { boundaries_ms: vec![100.0, 200.0], ..Settings::default() };
     let baseline = arm(900, 0, &[9, 0]);
     let slow = block(baseline.clone(), arm(100, 0, &[100, 100]));
@@ -90,7 +90,7 @@ fn a_baseline_that_was_seen_before_is_bet_on_from_the_first_block() {
 
 /// Slots are for time in which something is bet.
 #[test]
-fn to_learn_passes_no_slot() {
+fn learning_passes_no_slot() {
     let [mut late, mut early] = [0, 1].map(|_| Judge::new(errors_only()));
     let block = block(arm(94, 1, &[]), arm(6, 1, &[]));
     late.learn(600.0, arm(1_000, 0, &[]));
@@ -103,7 +103,7 @@ fn to_learn_passes_no_slot() {
 
 /// Gathered counts stay together: who calls seldom has seconds without a call.
 #[test]
-fn a_replayed_block_without_the_candidate_is_learned_from_unless_counts_are_being_gathered() {
+fn a_replayed_block_without_the_candidate_is_learned_from_unless_counts_are_pending() {
     let mut judge = Judge::new(errors_only());
     let quiet = block(arm(99, 0, &[]), arm(0, 0, &[]));
     assert_eq!(judge.replay(1.0, &quiet, 0.0).unwrap().block, quiet);
@@ -123,7 +123,7 @@ fn counts_from_before_a_change_of_the_split_are_not_mixed_with_those_after() {
 }
 
 #[test]
-fn a_stored_judge_goes_on_as_if_never_stopped() {
+fn a_stored_judge_resumes_unchanged() {
     let mut judge = Judge::new(Settings {
         boundaries_ms: vec![0.1, 5.0],
         objectives: vec![objective()],
@@ -186,7 +186,7 @@ fn without_a_baseline_and_objectives_nothing_is_shown() {
 }
 
 #[test]
-fn safety_is_shown_for_each_split_anew_and_by_every_sli() {
+fn non_inferiority_is_shown_for_each_split_and_by_every_sli() {
     let settings =
         Settings { boundaries_ms: vec![100.0], confidence: Some(0.95), ..Settings::default() };
     let mut judge = Judge::new(settings);

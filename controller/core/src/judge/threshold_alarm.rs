@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_alarm_is_raised_and_called_off_by_evidence() {
+    fn the_alarm_is_raised_and_cleared_by_evidence() {
         let mut watch = ThresholdAlarm::new(Direction::Harm, 0.01, 30);
         let mut seconds_until = |raised: bool, bad: u64| {
             let before = (1..=600).take_while(|second| {

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_stake_is_put_in_bit_by_bit_and_never_runs_out() {
+    fn the_reserve_is_invested_gradually_and_never_runs_out() {
         let mut wealth = Wealth::with_reserve(30, 13);
         let mut before = wealth.reserved();
         for _ in 0..10_000 {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_held_back_is_not_put_in() {
+    fn without_a_reserve_nothing_is_invested() {
         let mut wealth = Wealth::fully_invested(4);
         wealth.gain([-1.0; 4].into_iter());
         wealth.pass_slot();

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_restart_everything_counted_is_new() {
+    fn after_a_restart_all_counts_are_new() {
         for restarted in [snapshot(3, 200, 9), snapshot(20, 30, 2)] {
             let mut tracker = DeltaTracker::default();
             tracker.delta(snapshot(10, 100, 5));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_shows_even_where_the_counters_have_overtaken_their_old_values() {
+    fn a_restart_is_detected_despite_higher_counters() {
         let at = |started, snapshot| Snapshot { started, ..snapshot };
         let mut tracker = DeltaTracker::default();
         assert!(!tracker.delta(at(0, Snapshot::default())).restarted);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_far_from_the_one_before_shows_within_few_requests() {
+    fn a_distant_split_shows_within_few_requests() {
         let mut world = World::new();
         let first = asked(4, 0, 5, 10);
         assert_eq!(world.after(10, 500, 0, first), 3);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn who_serves_too_little_to_tell_follows_once_the_mesh_has_settled() {
+    fn a_proxy_with_little_traffic_follows_after_the_propagation_time() {
         let mut world = World::new();
         let small = asked(4, 0, 1, 10);
         assert_eq!(world.after(10, 0, 0, small), 3);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn who_serves_by_the_split_before_does_not_follow_however_long_it_takes() {
+    fn a_proxy_on_the_previous_split_never_follows() {
         let mut world = World::new();
         let half = asked(4, 0, 50, 10);
         assert_eq!(world.after(10, 10, 0, half), 3);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_follows_what_the_mesh_was_not_told() {
+    fn no_proxy_follows_an_unwritten_split() {
         let mut world = World::new();
         let untold = SplitRequest { sent_at: None, ..asked(4, 0, 50, 0) };
         assert_eq!(world.after(10, 10, 10, untold), 3);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_was_started_anew_or_has_no_filter_is_no_surprise() {
+    fn a_restarted_proxy_or_one_without_a_filter_is_handled() {
         let mut world = World::new();
         let first = asked(4, 0, 50, 10);
         world.after(10, 500, 0, first);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn before_anything_was_asked_for_all_follow() {
+    fn all_proxies_follow_before_the_first_request() {
         let present = asked(0, 0, 0, 0);
         assert_eq!(World::new().after(1, 5, 0, present), 0);
     }

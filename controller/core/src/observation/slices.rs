@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_not_inside_is_outside() {
+    fn users_outside_of_the_slice_are_the_rest() {
         let mut slices = SliceCounts::default();
         for (slice, requests, failures) in [(10_000, 10, 1), (1_000_000, 100, 5)] {
             slices.set(0, slice, SliceStat::Requests, requests);

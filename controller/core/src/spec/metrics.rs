@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_metrics_are_refused_with_their_path() {
+    fn invalid_metrics_are_rejected_with_their_path() {
         let query = |query: &str| {
             format!("      prometheus: {{ url: 'http://p' }}\n      queries: [{query}]")
         };

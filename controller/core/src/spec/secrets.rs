@@ -107,7 +107,7 @@ mod tests {
 
     /// A stored state must not call more than the specification beside it.
     #[test]
-    fn plans_that_name_other_files_call_others() {
+    fn plans_with_other_files_differ() {
         for ((path, one), (_, other)) in named("/secrets/a").into_iter().zip(named("/secrets/b")) {
             assert!(one.plan.calls_same_as(&one.plan.clone()));
             // Sources are not part of a plan.

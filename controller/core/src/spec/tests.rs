@@ -386,7 +386,7 @@ fn hooks_are_addresses_or_commands() {
 }
 
 #[test]
-fn invalid_strategies_are_refused_with_their_path() {
+fn invalid_strategies_are_rejected_with_their_path() {
     for (strategy, more, expected) in [
         ("{}", "", "spec.strategy: exactly one of trafficShifting, canary, blueGreen and"),
         ("canary: {}\n    blueGreen: {}", "", "spec.strategy: exactly one of"),

@@ -11,7 +11,7 @@ use serin_core::config::source::SourceConfig;
 use serin_core::spec::{Proxies, Spec};
 use serin_filter::config::wire;
 
-use super::super::{ExitStatus, fail};
+use super::super::{CliError, CliResult, ExitStatus};
 use super::{scalar, substitute};
 use crate::cli::spec_file;
 
@@ -105,25 +105,19 @@ struct BootstrapSubject {
 }
 
 impl InitEnvoyArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        match self.subject().and_then(|subject| self.bootstrap(&subject)) {
-            Ok(text) => print!("{text}"),
-            Err(reason) => return fail(ExitStatus::Invalid, reason),
-        }
-        ExitStatus::Success
+    pub(super) fn execute(self) -> CliResult {
+        print!("{}", self.bootstrap(&self.subject()?).map_err(CliError::invalid)?);
+        Ok(ExitStatus::Success)
     }
 
-    fn subject(&self) -> Result<BootstrapSubject, String> {
-        let (spec, path) = match &self.rollout {
-            Some(path) => (spec_file::read(path), path.display().to_string()),
-            None => (Spec::parse(ROLLOUT), "the sample".to_owned()),
+    fn subject(&self) -> Result<BootstrapSubject, CliError> {
+        let Some(path) = &self.rollout else {
+            let sample = Spec::parse(ROLLOUT).map_err(CliError::invalid)?;
+            let subject = BootstrapSubject::of(sample).map_err(CliError::invalid)?;
+            return Ok(BootstrapSubject { place: None, ..subject });
         };
-        let subject = spec.map_err(|error| error.to_string()).and_then(BootstrapSubject::of);
-        let subject = subject.map_err(|reason| format!("{path}: {reason}"))?;
-        Ok(match self.rollout {
-            Some(_) => subject,
-            None => BootstrapSubject { place: None, ..subject },
-        })
+        BootstrapSubject::of(spec_file::read(path)?)
+            .map_err(|reason| CliError::invalid(format!("{}: {reason}", path.display())))
     }
 
     fn bootstrap(&self, subject: &BootstrapSubject) -> Result<String, String> {

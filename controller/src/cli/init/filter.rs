@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::super::{ExitStatus, fail};
+use super::super::{CliError, CliResult, ExitStatus};
 use super::substitute;
 
 const SAMPLE: &str = include_str!("../../../../envoy/filter.json");
@@ -30,12 +30,10 @@ Example:
   serin init filter > /etc/envoy/serin/filter.json";
 
 impl InitFilterArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        let Some(module) = self.module.to_str() else {
-            return fail(ExitStatus::Invalid, "--module: not a path in UTF-8");
-        };
-        print!("{}", filter(module));
-        ExitStatus::Success
+    pub(super) fn execute(self) -> CliResult {
+        let not_utf8 = || CliError::invalid("--module: not a path in UTF-8");
+        print!("{}", filter(self.module.to_str().ok_or_else(not_utf8)?));
+        Ok(ExitStatus::Success)
     }
 }
 

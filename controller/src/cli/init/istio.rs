@@ -9,7 +9,7 @@ use serin_filter::config::{SCHEMA, wire};
 use serin_filter::names::Generation;
 
 use self::cluster::IstioCluster;
-use super::super::{ExitStatus, fail};
+use super::super::{CliError, CliResult, ExitStatus};
 use crate::kubernetes::patches::wasm_plugin::{PluginPhase, WasmPlugin};
 
 mod cluster;
@@ -42,15 +42,11 @@ Example:
   kubectl apply -f mesh.yaml";
 
 impl InitIstioArgs {
-    pub(super) fn execute(self) -> ExitStatus {
-        match documents(&self.rollout, &self.module) {
-            Ok(documents) => print!("{}", documents.join("---\n")),
-            Err(reason) => {
-                let path = self.rollout.display();
-                return fail(ExitStatus::Invalid, format_args!("{path}: {reason}"));
-            }
-        }
-        ExitStatus::Success
+    pub(super) fn execute(self) -> CliResult {
+        let invalid = |reason| CliError::invalid(format!("{}: {reason}", self.rollout.display()));
+        let documents = documents(&self.rollout, &self.module).map_err(invalid)?;
+        print!("{}", documents.join("---\n"));
+        Ok(ExitStatus::Success)
     }
 }
 

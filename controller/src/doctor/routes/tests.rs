@@ -4,7 +4,7 @@ use super::*;
 
 const DUMP: &str = include_str!("../golden/config_dump.json");
 
-/// The routes of the dump, as it has them.
+/// The routes of the dump.
 const ROUTES: &str = r#""routes": ["#;
 
 fn levels(service: &wire::Service, dump: &str) -> Vec<Level> {
@@ -17,10 +17,10 @@ fn with(routes: &str) -> String {
     DUMP.replace(ROUTES, &format!("{ROUTES}{routes},"))
 }
 
-/// The dump with these routes and no others.
+/// The dump with these routes only.
 fn only(routes: &str) -> String {
     let dump = with(routes);
-    // Those of its own are in another virtual host, for nobody.
+    // Its own routes move to an unused virtual host.
     dump.replace(
         &format!("{routes},"),
         &format!(r#"{routes}]}}, {{"name": "nobody", "domains": ["nobody.example"], "routes": ["#),
@@ -34,36 +34,36 @@ fn by_cluster() -> wire::Service {
 }
 
 #[test]
-fn routes_of_a_real_envoy_lead_where_they_should() {
+fn routes_of_a_real_envoy_are_correct() {
     assert_eq!(levels(&service(), DUMP), [Level::Ok]);
 }
 
 #[test]
-fn a_version_without_a_route_is_told_with_the_route_it_needs() {
+fn a_missing_route_is_reported_with_its_fix() {
     let other = DUMP.replace("\"exact\": \"v2\"", "\"exact\": \"v3\"");
     let found = check(&service(), &Dump::parse(other.as_bytes()).unwrap(), Some("serin"));
     let [finding] = &found[..] else { panic!("{found:?}") };
     assert_eq!(finding.level, Level::Fail);
     assert_eq!(
         finding.message,
-        "virtual host \"shop\": what is for version v2 (prefix /) is led to shop-v1, not to shop-v2"
+        "virtual host \"shop\": a request for version v2 (prefix /) is routed to shop-v1, not to shop-v2"
     );
     assert_eq!(
         finding.fix.as_deref(),
         Some(
-            "put this before the host's other routes: - { match: { prefix: \"/\", headers: [{ name: x-serin-version, string_match: { exact: \
+            "add this before the host's other routes: - { match: { prefix: \"/\", headers: [{ name: x-serin-version, string_match: { exact: \
              \"v2\" } }] }, route: { cluster: \"shop-v2\" } }"
         )
     );
 }
 
 #[test]
-fn a_route_that_comes_too_late_is_none() {
+fn a_shadowed_route_does_not_count() {
     assert_eq!(levels(&service(), &with(EVERYBODY)), [Level::Fail]);
 }
 
 #[test]
-fn exceptions_are_passed_by_and_a_path_with_one_version_is_only_mentioned() {
+fn exceptions_are_skipped_and_a_path_with_one_version_is_a_warning() {
     let beta = r#"{"match": {"prefix": "/", "headers": [{"name": "x-beta", "present_match": true}]}, "route": {"cluster": "beta"}}"#;
     assert_eq!(levels(&service(), &with(beta)), [Level::Ok]);
     let admin = r#"{"match": {"prefix": "/admin"}, "route": {"cluster": "shop-v1"}}"#;
@@ -71,7 +71,7 @@ fn exceptions_are_passed_by_and_a_path_with_one_version_is_only_mentioned() {
 }
 
 #[test]
-fn weights_of_the_mesh_and_missing_routes_are_told() {
+fn weights_of_the_mesh_and_missing_routes_are_reported() {
     let weighted =
         r#"{"match": {"prefix": "/"}, "route": {"weighted_clusters": {"clusters": []}}}"#;
     assert_eq!(levels(&service(), &with(weighted)), [Level::Fail, Level::Fail]);
@@ -89,7 +89,7 @@ fn weights_of_the_mesh_and_missing_routes_are_told() {
 }
 
 #[test]
-fn a_route_may_go_by_the_cluster() {
+fn a_route_may_use_the_cluster_header() {
     assert_eq!(levels(&by_cluster(), DUMP), [Level::Fail]);
     let route = r#"{"match": {"prefix": "/", "headers": [{"name": "x-serin-cluster", "present_match": true}]}, "route": {"cluster_header": "x-serin-cluster"}}"#;
     assert_eq!(levels(&by_cluster(), &with(route)), [Level::Ok]);

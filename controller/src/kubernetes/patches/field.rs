@@ -48,7 +48,7 @@ impl<'o> Field<'o> {
     }
 
     pub(super) fn text(&self) -> Result<&'o str, FieldError> {
-        self.value.as_str().ok_or_else(|| self.fault("not a text"))
+        self.value.as_str().ok_or_else(|| self.fault("not a string"))
     }
 
     /// A whole number that is not negative.

@@ -54,7 +54,7 @@ fn errors_name_the_file() {
         (TlsFiles { certificate: files.key.clone(), ..files.clone() }, "key.pem: no certificate"),
         (TlsFiles { key: files.certificate.clone(), ..files.clone() }, "cert.pem: no private key"),
         (TlsFiles { client_ca: Some(empty), ..files.clone() }, "empty.pem: no certificate"),
-        (TlsFiles { client_ca: Some(broken), ..files.clone() }, "broken.pem: no authority"),
+        (TlsFiles { client_ca: Some(broken), ..files.clone() }, "broken.pem: no usable authority"),
         (TlsFiles { key: other_key, ..files.clone() }, "other.pem do not form a pair"),
     ] {
         let error = outcome(&files).unwrap_err();

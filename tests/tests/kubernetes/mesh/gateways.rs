@@ -1,4 +1,4 @@
-//! What a gateway, and a sidecar, do by the objects of the Gateway API, and what they say of them.
+//! The behaviour and the reported status of a gateway, and of a sidecar, under the Gateway API.
 
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn route(kind: &str, parent: Value, rules: Value) -> Value {
     })
 }
 
-/// The status and reason of a condition, once it is about the present generation.
+/// The status and reason of a condition of the present generation.
 fn condition(object: &Value, kind: &str) -> Option<(String, String)> {
     let conditions = object.pointer("/status/parents/0/conditions")?.as_array()?.iter();
     let mut of_kind = conditions.filter(|condition| condition["type"] == kind);
@@ -32,7 +32,7 @@ fn condition(object: &Value, kind: &str) -> Option<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_follows_weights_and_says_so() {
+async fn a_gateway_follows_weights_and_reports_it() {
     let proxy = Proxy::gateway("gateways", "public", &[("istio", "ingressgateway")]);
     let Some(server) = Bookinfo::new(proxy).await else { return };
     let world = server;
@@ -40,7 +40,7 @@ async fn a_gateway_follows_weights_and_says_so() {
     let parent = json!({ "name": "public", "namespace": "gateways" });
     let rules = json!([
         { "backendRefs": backends(9, 1) },
-        // The most exact match counts, whatever the order.
+        // The most specific match applies, in any order.
         {
             "matches": [{
                 "path": { "type": "PathPrefix", "value": "/" },
@@ -71,14 +71,14 @@ async fn a_gateway_follows_weights_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_is_not_there_is_reported_and_its_share_fails() {
+async fn a_missing_backend_is_reported_and_its_share_fails() {
     let Some(world) = Bookinfo::new(sidecar()).await else { return };
     let gone = service("reviews-v2", json!({}));
     objects(&world.server.admin(), &gone)
         .delete("reviews-v2", &DeleteParams::default())
         .await
         .expect("the Service can be deleted");
-    // A parent that is a Service is the mesh's.
+    // A parent that is a Service belongs to the mesh.
     let parent = json!({ "group": "", "kind": "Service", "name": "reviews" });
     let rules = json!([{ "backendRefs": backends(0, 1) }]);
     let mut object = route("HTTPRoute", parent, rules);

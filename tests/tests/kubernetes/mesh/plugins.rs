@@ -1,4 +1,4 @@
-//! What a proxy does by a WasmPlugin, with the shipped module.
+//! The behaviour of a proxy under a WasmPlugin, with the shipped module.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::world::{Bookinfo, only, sidecar, subsets, virtual_service, wasm_plugi
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// All users are one version's.
+/// All users get one version.
 fn configuration(generation: u64, version: &str) -> Value {
     let cluster = |version| format!("outbound|9080|{version}|reviews.bookinfo.svc.cluster.local");
     let version_of = |name| json!({ "name": name, "cluster": cluster(name) });
@@ -39,7 +39,7 @@ fn by_header() -> Value {
     ]))
 }
 
-/// The header in which the filter tells its choice, of a user's request.
+/// The filter's version header in a request of a user.
 async fn revealed(world: &Bookinfo) -> Result<Option<String>, String> {
     let answer = Call::new(world.mesh.listener(), serin_tests::Protocol::Http1)
         .authority("reviews")
@@ -70,7 +70,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     world.server.create(&subsets()).await;
     world.server.create(&by_header()).await;
     until_revealed(&world, None).await;
-    // It is for other pods, and then for ours.
+    // The plugin is for other pods, and then for these.
     let object = world.server.create(&plugin(json!({ "app": "details" }))).await;
     world.until_answered(|call| call, 200, Some("v1")).await;
     assert_eq!(revealed(&world).await.expect("an answer"), None);
@@ -81,7 +81,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     until_revealed(&world, Some("v2")).await;
     world.until_answered(|call| call.header("x-user-id", "7"), 200, Some("v2")).await;
 
-    // A configuration that the filter refuses leaves the one before in force.
+    // A configuration that the filter rejects leaves the previous one in force.
     let mut broken = configuration(3, "v1");
     broken["services"][0]["buckets"][0]["count"] = 7.into();
     world.change(&object, json!({ "pluginConfig": broken })).await;
@@ -92,7 +92,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     log.await;
     until_revealed(&world, Some("v2")).await;
 
-    // As Istio's proxies: statistics of the filter, under their raw names, and nothing else of the admin interface.
+    // As in Istio's proxies: only the filter's statistics, under their raw names.
     until(TIMEOUT, "the requests are counted", async || {
         let (status, page) = statistics(&world, "/stats/prometheus").await;
         let mut lines = page.lines();

@@ -1,4 +1,4 @@
-//! What a sidecar does by Istio's objects.
+//! The behaviour of a sidecar under Istio's objects.
 
 use serde_json::json;
 use serin_tests::Call;
@@ -8,7 +8,7 @@ use super::world::{Bookinfo, only, sidecar, subsets, virtual_service, weights};
 #[tokio::test(flavor = "multi_thread")]
 async fn weights_move_traffic() {
     let Some(world) = Bookinfo::new(sidecar()).await else { return };
-    // Without a VirtualService a Service is all its pods, whatever their version.
+    // Without a VirtualService a Service has all its pods, of any version.
     world.until_split(20..=80).await;
     world.server.create(&subsets()).await;
     let object = world.server.create(&virtual_service(json!([{ "route": weights(90, 10) }]))).await;
@@ -17,7 +17,7 @@ async fn weights_move_traffic() {
     world.until_split(75..=99).await;
     world.change(&object, json!({ "http": [{ "route": weights(100, 0) }] })).await;
     world.until_split(0..=0).await;
-    // A subset that no DestinationRule explains is a cluster that is not there.
+    // A subset without a DestinationRule is a missing cluster.
     world.change(&object, json!({ "http": [{ "route": only("v3") }] })).await;
     world.until_answered(|call| call, 503, None).await;
 }
@@ -50,11 +50,11 @@ async fn the_first_route_that_matches_counts() {
     world.until_answered(internal, 200, Some("v1")).await;
     world.until_answered(|call| call.path("/?v=2"), 200, Some("v2")).await;
     world.until_answered(|call| call.path("/?v=22"), 200, Some("v1")).await;
-    // All names of the Service, with a port or without, are one host.
+    // All names of the Service, with a port or without, mean one host.
     let full = |call: Call| call.authority("reviews.bookinfo.svc.cluster.local:9080").path("/new");
     world.until_answered(full, 200, Some("v2")).await;
 
-    // What can't be obeyed is not obeyed in part.
+    // The double rejects an unsupported object as a whole.
     let mirrored =
         json!([{ "route": only("v2"), "mirror": { "host": "reviews", "subset": "v1" } }]);
     world.change(&object, json!({ "http": mirrored })).await;
@@ -62,7 +62,7 @@ async fn the_first_route_that_matches_counts() {
     let refused = world.mesh.refused();
     let why = &refused["VirtualService bookinfo/reviews"];
     assert!(why.contains("unknown field `mirror`"), "{why}");
-    // Another's gateway is not the sidecars'.
+    // A route of a gateway does not apply to sidecars.
     world
         .change(&object, json!({ "http": [{ "route": only("v2") }], "gateways": ["public"] }))
         .await;

@@ -9,7 +9,7 @@ use serin_tests::{Call, Mesh, Protocol, Proxy, Upstream, Workload, until};
 
 use crate::world::{merge, world};
 
-/// From a change of an object to what the traffic shows of it, on a busy machine.
+/// Timeout from a change of an object to its effect on traffic, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) struct Bookinfo {
@@ -19,7 +19,7 @@ pub(crate) struct Bookinfo {
 }
 
 impl Bookinfo {
-    /// `None` where there is no server to be had.
+    /// `None` without an API server.
     pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
         let server = world().await?;
         server.namespace(proxy.namespace()).await;
@@ -41,7 +41,7 @@ impl Bookinfo {
         Some(Self { server, mesh, versions })
     }
 
-    /// What answers as this version.
+    /// The upstream of this version.
     pub(crate) fn version(&self, name: &str) -> &Upstream {
         let [v1, v2] = &self.versions;
         if name == "v1" { v1 } else { v2 }
@@ -51,7 +51,7 @@ impl Bookinfo {
         Call::new(self.mesh.listener(), protocol).authority("reviews")
     }
 
-    /// Waits until a request like this is answered with this status and by this version, if by any.
+    /// Waits until a request like this is answered with this status and by this version, if any.
     pub(crate) async fn until_answered(
         &self,
         call: impl Fn(Call) -> Call,
@@ -68,7 +68,8 @@ impl Bookinfo {
         .await;
     }
 
-    /// Waits until both versions answer, in proportions like these. A hundred requests tell 10 from 90 %.
+    /// Waits until both versions answer in these proportions. A hundred requests distinguish 10
+    /// from 90 %.
     pub(crate) async fn until_split(&self, v2: std::ops::RangeInclusive<usize>) {
         until(TIMEOUT, &format!("{v2:?} of 100 by v2"), async || {
             let mut served = BTreeMap::new();
@@ -88,7 +89,7 @@ impl Bookinfo {
         merge(&self.server.admin(), object, json!({ "spec": spec })).await;
     }
 
-    /// Waits until the object on the server is like this, and gives what was found.
+    /// Waits until the object on the server matches; returns the match.
     pub(crate) async fn until_said<T>(
         &self,
         object: &Value,
@@ -115,7 +116,8 @@ pub(crate) fn service(name: &str, selector: Value) -> Value {
     })
 }
 
-/// The plugin by which proxies in pods with these labels get the filter, for the requests that they send.
+/// The plugin that loads the filter into proxies of pods with these labels, for the requests that
+/// they send.
 pub(crate) fn wasm_plugin(labels: Value, configuration: Value) -> Value {
     json!({
         "apiVersion": "extensions.istio.io/v1alpha1",

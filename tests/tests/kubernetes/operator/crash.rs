@@ -1,4 +1,5 @@
-//! The operator killed right before and right after every write of a rollout's status: whoever comes next ends it as if nothing had been.
+//! The operator killed right before and right after every write of a rollout's status: the next
+//! operator ends the rollout as without the kill.
 
 use std::time::Duration;
 
@@ -12,17 +13,17 @@ use super::world::{ROLLOUT, World, kill, phase, wall, weights_in};
 /// Of each step.
 const BAKE: Duration = Duration::from_secs(1);
 
-/// How a rollout goes that nobody disturbs.
+/// An undisturbed rollout.
 struct Course {
     phase: &'static str,
     verdict: &'static str,
     steps: &'static [&'static str],
-    /// What is written into the routes, one after the other.
+    /// The weights written into the routes, in order.
     weights: &'static [[u64; 2]],
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_every_write_a_good_candidate_is_promoted() {
+async fn a_good_candidate_is_promoted_despite_kills_at_every_write() {
     let Some((world, routes)) = World::weighted().await else { return };
     let course = Course {
         phase: "Stable",
@@ -34,7 +35,7 @@ async fn killed_at_every_write_a_good_candidate_is_promoted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_every_write_a_bad_candidate_is_taken_back() {
+async fn a_bad_candidate_is_rolled_back_despite_kills_at_every_write() {
     let Some((world, routes)) = World::weighted().await else { return };
     world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
     let course = Course {
@@ -46,7 +47,7 @@ async fn killed_at_every_write_a_bad_candidate_is_taken_back() {
     killed_at_every_write(&world, &routes, &course).await;
 }
 
-/// Does it all again for each write, until a rollout ends before it has one of that number.
+/// Repeats for each write, until a rollout ends before it reaches that write.
 async fn killed_at_every_write(world: &World, routes: &Value, course: &Course) {
     let _load = world.load(150);
     let mut killed = [0, 0];
@@ -56,12 +57,12 @@ async fn killed_at_every_write(world: &World, routes: &Value, course: &Course) {
         }
     }
     println!("{}: killed before {} and after {} writes", course.verdict, killed[0], killed[1]);
-    // Each step is asked for and is live, and it ends.
+    // Each step is requested and live, and the rollout ends.
     let least = 2 * course.steps.len() + 1;
     assert!(killed.iter().all(|killed| *killed >= least), "{killed:?}");
 }
 
-/// One rollout, whose operator is killed at this write. Whether it had so many.
+/// One rollout, whose operator is killed at this write. Returns whether it reached the write.
 async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWrite) -> bool {
     let relay = world.relay(Some(hold)).await;
     let first = world.operator_with("first", &relay.login());
@@ -75,7 +76,7 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWri
         relay.held().await;
     }
     kill(first).await;
-    // It would be over soon: that it is waited for is another test's.
+    // The lease would expire soon: another test covers the wait for it.
     world.delete(&lease()).await;
     let second = world.operator_with("second", &relay.login());
     let over =
@@ -90,7 +91,7 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWri
 }
 
 impl Course {
-    /// What was written, by whomever, is what an operator writes that nobody kills.
+    /// The writes of all operators are those of an operator that is not killed.
     fn check(&self, written: &[Value], ended: &Value, weights: [u64; 2], hold: HeldWrite) {
         let status = &ended["status"];
         let history = status["history"].as_array().expect("a history");
@@ -124,7 +125,7 @@ impl Course {
     }
 }
 
-/// The weights that a status says are asked for: those of v1 and v2.
+/// The requested weights in a status: those of v1 and v2.
 fn shares(status: &Value) -> [u64; 2] {
     ["v1", "v2"].map(|version| {
         let share = status["weights"][version].as_str().expect("a weight");
@@ -132,7 +133,7 @@ fn shares(status: &Value) -> [u64; 2] {
     })
 }
 
-/// As it was before the rollout.
+/// The state before the rollout.
 async fn begin_anew(world: &World, routes: &Value, object: &Value) {
     world.delete(object).await;
     world.until_gone(object).await;
@@ -140,7 +141,7 @@ async fn begin_anew(world: &World, routes: &Value, object: &Value) {
     world.bookinfo.until_split(0..=0).await;
 }
 
-/// A Rollout of two steps, each as short as it can be.
+/// A ServiceRollout of two steps, each as short as possible.
 fn short() -> Value {
     let mut object = by_weights("v2");
     object["spec"]["strategy"]["trafficShifting"] = json!({

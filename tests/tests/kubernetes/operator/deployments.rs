@@ -1,4 +1,5 @@
-//! Rollouts from Deployment to Deployment. No controller runs beside this server: the tests have pods become ready.
+//! Rollouts from Deployment to Deployment. The server has no controllers: the tests make pods
+//! ready.
 
 use std::time::Duration;
 
@@ -57,14 +58,15 @@ fn scaled(mut object: Value) -> Value {
     object
 }
 
-/// The same, by weights, that waits at its first step until somebody approves of it.
+/// The same, by weights, waiting for approval at its first step.
 fn waiting() -> Value {
     let mut object = scaled(by_weights("v2"));
     object["spec"]["strategy"]["trafficShifting"]["steps"][0]["approval"] = true.into();
     object
 }
 
-/// A mesh that splits by a VirtualService, and Deployments of which v1's has four replicas, all ready, and v2's has none.
+/// A mesh that splits by a VirtualService, and Deployments: v1 has four ready replicas, v2 has
+/// none.
 struct Shop {
     world: World,
     routes: Value,
@@ -89,7 +91,7 @@ impl Shop {
         self.world.weights(&self.routes).await
     }
 
-    /// How many replicas a version's Deployment is asked for.
+    /// The desired replicas of a version's Deployment.
     async fn replicas(&self, version: &str) -> u64 {
         let now = read(&self.world.admin(), &deployment(version, 0)).await;
         now["spec"]["replicas"].as_u64().expect("a number")
@@ -108,7 +110,7 @@ impl Shop {
         become_ready(&api, version, ready).await;
     }
 
-    /// Waits until the ServiceRollout waits for replicas, and says so in these words.
+    /// Waits until the ServiceRollout waits for replicas with this message.
     async fn until_waiting(&self, object: &Value, words: &str) {
         let waits = |object: &Value| {
             let message = object["status"]["message"].as_str().unwrap_or_default();
@@ -117,7 +119,7 @@ impl Shop {
         self.world.until(SOON, words, object, waits).await;
     }
 
-    /// Has all pods that are asked for become ready, as quickly as a cluster can.
+    /// Makes all desired pods ready, as quickly as a cluster can.
     fn cluster(&self) -> Cluster {
         let admin = self.world.admin();
         Cluster(tokio::spawn(async move {
@@ -142,7 +144,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Writes what a Deployment controller would, with so many of the pods ready.
+/// Writes the status of a Deployment controller, with so many of the pods ready.
 async fn become_ready(api: &kube::Api<kube::core::DynamicObject>, version: &str, ready: u64) {
     let name = format!("reviews-{version}");
     let now = json!(api.get(&name).await.expect("a Deployment"));
@@ -157,7 +159,7 @@ async fn become_ready(api: &kube::Api<kube::core::DynamicObject>, version: &str,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its_own() {
+async fn shifts_wait_for_replicas_and_the_baseline_keeps_its_own() {
     let Some(shop) = Shop::new().await else { return };
     let (world, load) = (&shop.world, shop.world.load(150));
     let first = world.operator("first");
@@ -179,7 +181,7 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     shop.until_waiting(&object, words).await;
     assert_eq!((shop.weights().await, shop.replicas("v1").await), ([80, 20], 4));
 
-    // All of it goes on with another operator.
+    // Another operator continues.
     kill(first).await;
     let second = world.operator("second");
     shop.become_ready("v2", 4).await;
@@ -192,7 +194,7 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     assert_eq!(shop.replicas("v2").await, 4);
     load.stop().await.assert_none_failed();
 
-    // As it is if the operator was killed once the end was stored.
+    // The state after the operator was killed right after it stored the end.
     kill(second).await;
     let retiring = Patch::Merge(json!({ "status": { "pendingScaleDown": { "version": "v1" } } }));
     let api = objects(&world.admin(), &object);
@@ -204,7 +206,7 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     let nothing = |object: &Value| object["status"].get("pendingScaleDown").is_none();
     world.until(SOON, "it is done", &object, nothing).await;
 
-    // But not of a version that is wanted again.
+    // But not the Deployment of a version that is desired again.
     kill(third).await;
     world.change(&deployment("v1", 0), scale_up).await;
     world.change(&object, json!({ "spec": { "candidate": "v1" } })).await;
@@ -213,11 +215,11 @@ async fn no_share_moves_before_its_replicas_are_ready_and_the_baseline_keeps_its
     let _load = world.load(150);
     shop.until_waiting(&object, "Deployment reviews-v1: 0 of 1 replicas").await;
     assert_eq!(shop.replicas("v1").await, 3);
-    world.until(SOON, "nothing is to be retired", &object, nothing).await;
+    world.until(SOON, "nothing is to be scaled down", &object, nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_waits_for_no_replica_and_the_candidates_go_after_it() {
+async fn a_rollback_waits_for_no_replica_and_scales_the_candidate_down() {
     let Some(shop) = Shop::new().await else { return };
     let (world, _load) = (&shop.world, shop.world.load(100));
     let _operator = world.operator("a");
@@ -225,7 +227,7 @@ async fn a_rollback_waits_for_no_replica_and_the_candidates_go_after_it() {
     shop.until_replicas("v2", 1).await;
     shop.become_ready("v2", 1).await;
     world.until(ROLLOUT, "the first step is live", &object, live).await;
-    // No pod of either version is ready, as far as the cluster says.
+    // No pod of either version is ready, according to the cluster.
     shop.become_ready("v1", 0).await;
     shop.become_ready("v2", 0).await;
     world.order(&object, "abort by=ann").await;
@@ -236,7 +238,7 @@ async fn a_rollback_waits_for_no_replica_and_the_candidates_go_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_autoscaler_looks_after_is_waited_for_and_never_written() {
+async fn an_autoscaled_deployment_is_awaited_and_never_written() {
     let Some(shop) = Shop::new().await else { return };
     let (world, _load) = (&shop.world, shop.world.load(100));
     shop.create(&autoscaler("v2")).await;
@@ -245,7 +247,7 @@ async fn what_an_autoscaler_looks_after_is_waited_for_and_never_written() {
     let words = "0 of 1 replicas for 20 % are ready; HorizontalPodAutoscaler reviews-v2 scales it: raise its minReplicas to 1";
     shop.until_waiting(&object, words).await;
     assert_eq!((shop.replicas("v2").await, shop.weights().await), (0, [100, 0]));
-    // As the autoscaler does it.
+    // The autoscaler's write.
     world.change(&deployment("v2", 0), json!({ "spec": { "replicas": 2 } })).await;
     shop.become_ready("v2", 2).await;
     world.until(ROLLOUT, "the first step is live", &object, live).await;
@@ -256,7 +258,7 @@ async fn what_an_autoscaler_looks_after_is_waited_for_and_never_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_are_not_to_be_scaled_are_waited_for() {
+async fn replicas_without_scale_are_awaited() {
     let Some(shop) = Shop::new().await else { return };
     let (world, _load) = (&shop.world, shop.world.load(100));
     let _operator = world.operator("a");
@@ -276,10 +278,10 @@ async fn replicas_that_are_not_to_be_scaled_are_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rolling_by_batches_to_promotion() {
+async fn rolling_batches_promote() {
     let Some(shop) = Shop::new().await else { return };
     let (world, load, _cluster) = (&shop.world, shop.world.load(150), shop.cluster());
-    // As the tutorial has it, but for times that a test can't wait for.
+    // As in the tutorial, with shorter times.
     let mut object = manifests::documents(&file("rolling.yaml")).remove(0);
     let bake = json!({ "time": "2s", "requests": 20 });
     object["spec"]["strategy"]["rolling"]["bake"] = bake;
@@ -289,7 +291,7 @@ async fn rolling_by_batches_to_promotion() {
     let mut seen = vec![[100, 0]];
     until(ROLLOUT, "v2 is promoted", async || {
         let (weights, replicas) = (shop.weights().await, shop.replicas("v2").await);
-        // Read after the weights: one that has come since is none too few.
+        // Read after the weights: a replica that became ready since is not missing.
         assert!(replicas >= weights[1] / 25, "{weights:?} with {replicas}");
         if seen.last() != Some(&weights) {
             seen.push(weights);
@@ -307,7 +309,7 @@ async fn rolling_by_batches_to_promotion() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_preview_has_somebody_to_ask() {
+async fn a_preview_has_a_replica() {
     let Some(shop) = Shop::new().await else { return };
     let (world, _load) = (&shop.world, shop.world.load(100));
     let routes = json!([

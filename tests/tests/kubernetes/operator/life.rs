@@ -1,4 +1,4 @@
-//! What operators and people do to a rollout under way.
+//! Operators and people interfere with a rollout under way.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ fn signal(operator: &Child, signal: Signal) {
     kill_process(id, signal).expect("it is a child");
 }
 
-/// How long a rollout may be without an operator.
+/// The longest time of a rollout without an operator.
 const TAKEOVER: Duration = Duration::from_secs(20);
 
-/// What the next leader wrote first says when that was.
+/// The first write of the next leader shows the time of the takeover.
 fn assert_soon_after(event: Timestamp, what: &str, written: &Value) {
     let passed = wall(&written["status"]).duration_since(event);
     println!("taken over {passed:#} after {what}");
@@ -28,7 +28,7 @@ fn assert_soon_after(event: Timestamp, what: &str, written: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
+async fn killed_and_paused_leaders_are_replaced_without_loss() {
     let Some((world, routes, object)) = World::waiting().await else { return };
     let load = world.load(100);
     let first = world.operator("first");
@@ -47,7 +47,7 @@ async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
     assert_eq!(taken_over["status"]["step"], "1/2");
     assert_eq!(world.weights(&routes).await, [80, 20]);
 
-    // One that wakes up after its lease was over writes nothing.
+    // A leader that wakes up after its lease has expired writes nothing.
     let _third = world.operator("third");
     let stopped = Timestamp::now();
     signal(&second, Signal::STOP);
@@ -63,7 +63,7 @@ async fn killed_and_paused_leaders_are_replaced_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_and_newer_candidates_are_obeyed() {
+async fn commands_and_newer_candidates_are_handled() {
     let Some((world, routes, object)) = World::waiting().await else { return };
     let _load = world.load(100);
     let _operator = world.operator("a");
@@ -74,7 +74,7 @@ async fn orders_and_newer_candidates_are_obeyed() {
     world.order(&object, "pause by=ann reason=lunch").await;
     world.until(SOON, "it is paused", &object, phase("Paused")).await;
 
-    // The one that ran is wanted again.
+    // The baseline becomes the desired version again.
     world.change(&object, json!({ "spec": { "candidate": "v1" } })).await;
     world.until(SOON, "v1 stays", &object, phase("Stable")).await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
@@ -83,7 +83,7 @@ async fn orders_and_newer_candidates_are_obeyed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_rollout_leaves_all_traffic_at_the_baseline() {
+async fn a_deleted_rollout_returns_all_traffic_to_the_baseline() {
     let Some((world, routes, object)) = World::waiting().await else { return };
     let _load = world.load(100);
     let _operator = world.operator("a");
@@ -94,7 +94,7 @@ async fn a_deleted_rollout_leaves_all_traffic_at_the_baseline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_told_and_waited_for() {
+async fn missing_objects_are_reported_and_awaited() {
     let Some(world) = World::new(sidecar()).await else { return };
     let _load = world.load(100);
     let _operator = world.operator("a");

@@ -1,4 +1,4 @@
-//! Somebody else writes to the routes, changes their weights, or deletes them, while a rollout is under way.
+//! Another client writes to the routes, changes their weights, or deletes them, during a rollout.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::world::{ROLLOUT, SOON, World, condition, degraded, live, promoted};
 use crate::world::{merge, read};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_another_writer_ten_times_a_second_all_of_both_arrives() {
+async fn another_writer_ten_times_a_second_loses_no_write() {
     let Some((world, routes)) = World::weighted().await else { return };
     let load = world.load(150);
     let _operator = world.operator("a");
@@ -49,7 +49,7 @@ fn note(round: usize) -> String {
     format!("note-{round}")
 }
 
-/// The mesh, its routes, and a ServiceRollout whose first step is live, with what is to be done about weights that somebody else changes.
+/// The mesh, its routes, and a ServiceRollout with a live first step and this reaction to drift.
 async fn under_way(drift: &str) -> Option<(World, Value, Value, (Load, Child))> {
     let (world, routes, object) = World::waiting_with(json!({ "drift": drift })).await?;
     let running = (world.load(100), world.operator("a"));
@@ -58,7 +58,7 @@ async fn under_way(drift: &str) -> Option<(World, Value, Value, (Load, Child))> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn weights_changed_by_hand_are_repaired_and_told() {
+async fn changed_weights_are_repaired_and_reported() {
     let Some((world, routes, object, _running)) = under_way("repair").await else { return };
     world.set_weights(&routes, [50, 50]).await;
     world.until_weights(&routes, [80, 20]).await;
@@ -69,16 +69,16 @@ async fn weights_changed_by_hand_are_repaired_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
+async fn changed_weights_are_respected_until_restored() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
-    let told = world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
+    let told = world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     assert!(message.contains("drift: respect"), "{message}");
     world.until_told(&object, &["Warning", "Blocked"]).await;
     world.order(&object, "approve").await;
     let order = |object: &Value| object["status"]["command"]["text"] == "approve";
-    world.until(SOON, "the order is heard", &object, order).await;
+    world.until(SOON, "the operator handles the command", &object, order).await;
     assert_eq!(world.weights(&routes).await, [50, 50]);
 
     world.set_weights(&routes, [80, 20]).await;
@@ -88,10 +88,10 @@ async fn weights_changed_by_hand_are_respected_until_they_are_put_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn weights_that_are_respected_keep_no_rollback_waiting() {
+async fn respected_weights_do_not_delay_a_rollback() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
-    world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
+    world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
     world.order(&object, "abort").await;
     world.until_weights(&routes, [100, 0]).await;
     let stopped = |object: &Value| object["status"]["phase"] == "Stopped";
@@ -99,13 +99,13 @@ async fn weights_that_are_respected_keep_no_rollback_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn routes_that_are_deleted_are_told_and_waited_for() {
+async fn deleted_routes_are_reported_and_awaited() {
     let Some((world, routes, object)) = World::waiting_with(json!({})).await else { return };
     let _load = world.load(100);
     let _operator = world.operator("a");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.delete(&routes).await;
-    let told = world.until(SOON, "it is told", &object, degraded("WriteFailed")).await;
+    let told = world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     assert!(message.contains("VirtualService reviews does not exist"), "{message}");
     assert_eq!(told["status"]["step"], "1/2");

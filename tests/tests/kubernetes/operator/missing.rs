@@ -1,4 +1,4 @@
-//! Something that a rollout needs is not in the cluster.
+//! The cluster lacks something that a rollout needs.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::world::{ROLLOUT, SOON, World, condition, degraded, live, promoted};
 use crate::mesh::world::{service, sidecar, virtual_service, weights};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_kinds_of_the_gateway_api_those_of_istio_are_rolled_out() {
+async fn istio_works_without_the_kinds_of_the_gateway_api() {
     let Some((world, routes)) = World::weighted().await else { return };
     let _load = world.load(150);
     undefine(&world, "httproutes.gateway.networking.k8s.io").await;
@@ -25,9 +25,9 @@ async fn without_the_kinds_of_the_gateway_api_those_of_istio_are_rolled_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_kinds_of_istio_those_of_the_gateway_api_are_rolled_out() {
+async fn the_gateway_api_works_without_the_kinds_of_istio() {
     let Some(world) = World::bare(sidecar()).await else { return };
-    // What an agent other than Istio's would have configured.
+    // The configuration that an agent other than Istio's would have applied.
     world.server().create(&plugin(observed(backend))).await;
     let route = world.server().create(&http_route()).await;
     let _load = world.load(150);
@@ -42,9 +42,10 @@ async fn without_the_kinds_of_istio_those_of_the_gateway_api_are_rolled_out() {
     assert_eq!(world.weights(&route).await, [0, 100]);
 }
 
-/// The cluster has no such kind of object, and the ServiceRollout says so.
+/// The cluster does not have this kind, and the ServiceRollout reports it.
 async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
-    let told = world.until(SOON, "it is told", object, degraded("CRDNotInstalled")).await;
+    let told =
+        world.until(SOON, "the status reports it", object, degraded("CRDNotInstalled")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     let expected = format!("the cluster has no kind {kind}: install its definition");
     assert!(message.contains(&expected), "{message}");
@@ -70,9 +71,10 @@ fn named(name: &str, mut object: Value) -> Value {
     object
 }
 
-/// Waits until it is told what the candidate lacks.
+/// Waits until the status reports what the candidate lacks.
 async fn until_missed(world: &World, object: &Value, what: &str) {
-    let told = world.until(SOON, "it is told", object, degraded("DestinationMissing")).await;
+    let told =
+        world.until(SOON, "the status reports it", object, degraded("DestinationMissing")).await;
     let message = told["status"]["message"].as_str().expect("a message");
     assert!(message.contains(what), "{message}");
     world.until_told(object, &["DestinationMissing"]).await;
@@ -120,7 +122,7 @@ async fn a_candidate_without_its_subset_gets_no_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_that_loses_its_service_is_told_and_gets_no_further() {
+async fn a_candidate_that_loses_its_service_does_not_advance() {
     let Some(world) = World::bare(sidecar()).await else { return };
     world.server().create(&plugin(observed(backend))).await;
     let route = world.server().create(&http_route()).await;
@@ -133,7 +135,7 @@ async fn a_candidate_that_loses_its_service_is_told_and_gets_no_further() {
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     let candidate = service("reviews-v2", json!({ "app": "reviews", "version": "v2" }));
     world.delete(&candidate).await;
-    world.until(SOON, "it is told", &object, degraded("NotRunning")).await;
+    world.until(SOON, "the status reports it", &object, degraded("NotRunning")).await;
     world.until_told(&object, &["Warning", "Blocked"]).await;
     world.order(&object, "approve").await;
     assert_eq!(world.weights(&route).await, [80, 20]);

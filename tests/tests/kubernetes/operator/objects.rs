@@ -1,16 +1,17 @@
-//! The objects that rollouts are made of here: plugins, routes and ServiceRollouts.
+//! The objects of these rollouts: plugins, routes and ServiceRollouts.
 
 use serde_json::{Value, json};
 
 use crate::mesh::world::wasm_plugin;
 
-/// The plugin by which the proxies of the callers get the filter, with these services in its configuration.
+/// The plugin that loads the filter into the callers' proxies, with these services in its
+/// configuration.
 pub(crate) fn plugin(services: Value) -> Value {
     let configuration = json!({ "schema": 1, "generation": 1, "services": services });
     wasm_plugin(json!({ "app": "productpage" }), configuration)
 }
 
-/// `reviews` as a filter has it that only observes.
+/// `reviews` in the configuration of a filter that only observes.
 pub(crate) fn observed(cluster: impl Fn(&str) -> String) -> Value {
     let version = |name: &str| json!({ "name": name, "cluster": cluster(name) });
     json!([{
@@ -21,7 +22,7 @@ pub(crate) fn observed(cluster: impl Fn(&str) -> String) -> Value {
     }])
 }
 
-/// A ServiceRollout of `reviews` from v1 to this version by two short steps, in this mesh.
+/// A ServiceRollout of `reviews` from v1 to this version in two short steps, in this mesh.
 pub(crate) fn rollout(candidate: &str, target: impl Fn(&str) -> Value, mesh: Value) -> Value {
     let versions = ["v1", "v2"].map(target);
     let mut spec = json!({
@@ -96,7 +97,7 @@ pub(crate) fn http_route() -> Value {
     })
 }
 
-/// The cluster that a mesh makes of the Service of a version.
+/// The cluster that a mesh derives from the Service of a version.
 pub(crate) fn backend(name: &str) -> String {
     format!("outbound|9080||reviews-{name}.bookinfo.svc.cluster.local")
 }
@@ -106,7 +107,7 @@ pub(crate) fn subset(name: &str) -> Value {
     json!({ "name": name, "destination": { "host": "reviews", "subset": name } })
 }
 
-/// The cluster that Istio makes of a subset.
+/// The cluster that Istio derives from a subset.
 pub(crate) fn cluster(subset: &str) -> String {
     format!("outbound|9080|{subset}|reviews.bookinfo.svc.cluster.local")
 }

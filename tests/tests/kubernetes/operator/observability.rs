@@ -1,4 +1,4 @@
-//! What an operator reports when a right, or the API server, is missing: no mesh and no traffic.
+//! The operator's reports of a missing right or API server: no mesh and no traffic.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -32,7 +32,7 @@ struct World {
 }
 
 impl World {
-    /// `None` where there is no server. `remove` takes verbs of a resource away first.
+    /// `None` without an API server. `remove` takes verbs of a resource away first.
     async fn without(resource: &str, removed: &[&str]) -> Option<Self> {
         let server = world().await?;
         server.install().await;
@@ -126,7 +126,7 @@ impl World {
         .await
     }
 
-    /// Waits until /readyz answers with this status, and gives the body.
+    /// Waits until /readyz answers with this status; returns the body.
     async fn until_readiness(&self, wanted: u16) -> String {
         until(SOON, &format!("/readyz answers {wanted}"), async || {
             let (status, body) = self.get("/readyz").await?;
@@ -185,7 +185,7 @@ async fn without_rights_on_routes_the_operator_reports_forbidden() {
     world.until_reported("Forbidden").await;
     let refused = "verb=\"get\",resource=\"virtualservices\",code=\"403\"";
     world.until_counted(&format!("serin_operator_api_requests_total{{{refused}}}")).await;
-    // The same error is one Event, with a series from its second publication on.
+    // The same error is one Event; its second publication starts a series.
     let events = world.events().await;
     let forbidden = events.iter().filter(|event| event["reason"] == "Forbidden").count();
     assert_eq!(forbidden, 1, "{events:?}");

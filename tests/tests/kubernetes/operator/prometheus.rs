@@ -1,5 +1,5 @@
-//! Rollouts whose proxies are seen through a real Prometheus, which scrapes them where Istio's show their statistics. Without one these tests
-//! are skipped, with a note; `make test-prometheus` fetches it.
+//! Rollouts observed through a real Prometheus, which scrapes the proxies at Istio's port. Without
+//! a Prometheus these tests are skipped with a note; `make test-prometheus` fetches it.
 
 use serde_json::{Value, json};
 use serin_tests::Prometheus;
@@ -13,7 +13,7 @@ async fn scraping(world: &World) -> Option<Prometheus> {
     Prometheus::start(&[world.bookinfo.mesh.statistics()]).await
 }
 
-/// The same rollout, which asks the Prometheus in the place of pods.
+/// The same rollout with the Prometheus instead of pods.
 fn asking(prometheus: &Prometheus, mut object: Value) -> Value {
     let url = format!("http://{}", prometheus.address());
     object["spec"]["istio"]["proxies"]["prometheus"] =
@@ -33,21 +33,21 @@ async fn promoted(world: &World, object: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_weights_to_promotion() {
+async fn weights_promote() {
     let Some((world, _)) = World::weighted().await else { return };
     let Some(prometheus) = scraping(&world).await else { return };
     promoted(&world, &asking(&prometheus, by_weights("v2"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_the_filter_to_promotion() {
+async fn the_filter_promotes() {
     let Some((world, ..)) = World::filtered().await else { return };
     let Some(prometheus) = scraping(&world).await else { return };
     promoted(&world, &asking(&prometheus, by_filter("v2"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_weights_a_bad_candidate_is_taken_back() {
+async fn weights_roll_back_a_bad_candidate() {
     let Some((world, _)) = World::weighted().await else { return };
     let Some(prometheus) = scraping(&world).await else { return };
     let _load = world.load(150);

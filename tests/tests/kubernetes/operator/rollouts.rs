@@ -9,7 +9,7 @@ use crate::mesh::world::sidecar;
 use crate::world::read;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
+async fn weights_of_a_virtual_service_promote() {
     let Some((world, routes)) = World::weighted().await else { return };
     let load = world.load(150);
     let _operator = world.operator("a");
@@ -18,7 +18,7 @@ async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
     assert_eq!(resting["status"]["stable"], "v1");
     assert_eq!(world.weights(&routes).await, [100, 0]);
 
-    // As a commit does it.
+    // As a commit does.
     world.change(&object, json!({ "spec": { "candidate": "v2" } })).await;
     let stable = |object: &Value| object["status"]["stable"] == "v2";
     let promoted = world.until(ROLLOUT, "v2 is promoted", &object, stable).await;
@@ -31,7 +31,7 @@ async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
     assert_eq!(promoted["status"]["observedGeneration"], promoted["metadata"]["generation"]);
     world.bookinfo.until_split(100..=100).await;
 
-    // What was promoted is the baseline now.
+    // The promoted version is the baseline now.
     world.change(&object, json!({ "spec": { "candidate": "v1" } })).await;
     let back = |object: &Value| object["status"]["stable"] == "v1";
     world.until(ROLLOUT, "v1 is promoted", &object, back).await;
@@ -42,13 +42,13 @@ async fn by_weights_of_a_virtual_service_to_promotion_and_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
+async fn a_bad_candidate_is_rolled_back_and_not_retried() {
     let Some((world, routes)) = World::weighted().await else { return };
     let _load = world.load(150);
     world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
     let _operator = world.operator("a");
     let object = world.server().create(&by_weights("v2")).await;
-    let taken_back = world.until(ROLLOUT, "v2 is taken back", &object, phase("RolledBack")).await;
+    let taken_back = world.until(ROLLOUT, "v2 is rolled back", &object, phase("RolledBack")).await;
     assert_eq!(world.weights(&routes).await, [100, 0]);
     let status = &taken_back["status"];
     assert_eq!((&status["stable"], &status["rejected"]), (&json!("v1"), &json!("v2")));
@@ -56,7 +56,7 @@ async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
     let why = status["history"][0]["reason"].as_str().expect("a reason");
     assert!(why.contains("of v2's requests failed"), "{why}");
 
-    // Somebody orders it once more, and it is good by now.
+    // A command retries it, and the candidate is healthy now.
     world.bookinfo.version("v2").set_faults([]);
     world.order(&object, "retry reason=fixed").await;
     let stable = |object: &Value| object["status"]["stable"] == "v2";
@@ -65,7 +65,7 @@ async fn a_bad_candidate_is_taken_back_and_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_the_filter_that_a_plugin_configures() {
+async fn a_plugin_promotes() {
     let Some((world, carrier, routes)) = World::filtered().await else { return };
     let load = world.load(150);
     let _operator = world.operator("a");
@@ -81,7 +81,7 @@ async fn by_the_filter_that_a_plugin_configures() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_the_filter_a_bad_candidate_is_taken_back() {
+async fn a_plugin_rolls_back_a_bad_candidate() {
     let Some((world, carrier, routes)) = World::filtered().await else { return };
     let _load = world.load(150);
     taken_back(&world, &by_filter("v2")).await;
@@ -92,7 +92,7 @@ async fn by_the_filter_a_bad_candidate_is_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_weights_of_a_route_of_the_gateway_api() {
+async fn weights_of_a_gateway_api_route_promote() {
     let Some((world, route)) = routed().await else { return };
     let load = world.load(150);
     let _operator = world.operator("a");
@@ -104,19 +104,19 @@ async fn by_weights_of_a_route_of_the_gateway_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_weights_of_a_route_a_bad_candidate_is_taken_back() {
+async fn weights_of_a_route_roll_back_a_bad_candidate() {
     let Some((world, route)) = routed().await else { return };
     let _load = world.load(150);
     taken_back(&world, &by_route("v2")).await;
     assert_eq!(world.weights(&route).await, [100, 0]);
 }
 
-/// Half of v2's requests fail: it gets some, and then none any more.
+/// Half of v2's requests fail: it gets some traffic, and then none.
 pub(super) async fn taken_back(world: &World, object: &Value) {
     world.bookinfo.version("v2").set_faults([Fault::errors(0.5)]);
     let _operator = world.operator("a");
     let object = world.server().create(object).await;
-    let ended = world.until(ROLLOUT, "v2 is taken back", &object, phase("RolledBack")).await;
+    let ended = world.until(ROLLOUT, "v2 is rolled back", &object, phase("RolledBack")).await;
     let status = &ended["status"];
     assert_eq!((&status["stable"], &status["rejected"]), (&json!("v1"), &json!("v2")));
     let past = &status["history"][0];

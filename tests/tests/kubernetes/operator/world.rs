@@ -20,13 +20,13 @@ use super::objects::{by_weights, cluster, observed, plugin};
 use crate::mesh::world::{Bookinfo, only, sidecar, subsets, virtual_service, weights};
 use crate::world::{merge, name, read};
 
-/// A rollout of a few short steps, on a busy machine.
+/// Timeout of a rollout of a few short steps, on a busy machine.
 pub(crate) const ROLLOUT: Duration = Duration::from_secs(180);
 
-/// What follows at once, on a busy machine.
+/// Timeout of an immediate effect, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-/// A mesh, and operators that log in with the rights of the manifests.
+/// A mesh, and operators with the rights of the manifests.
 pub(crate) struct World {
     pub(crate) bookinfo: Bookinfo,
     login: Kubeconfig,
@@ -44,7 +44,7 @@ impl World {
         Some((world, routes))
     }
 
-    /// With a plugin that splits, and the routes that whoever set it up has made.
+    /// With a plugin that splits, and the user's routes.
     pub(crate) async fn filtered() -> Option<(Self, Value, Value)> {
         let world = Self::new(sidecar()).await?;
         let sink = world.server().create(&plugin(json!([]))).await;
@@ -58,14 +58,14 @@ impl World {
         Some((world, sink, routes))
     }
 
-    /// With the subsets v1 and v2. `None` where there is no server to be had.
+    /// With the subsets v1 and v2. `None` without an API server.
     pub(crate) async fn new(proxy: Proxy) -> Option<Self> {
         let world = Self::bare(proxy).await?;
         world.server().create(&subsets()).await;
         Some(world)
     }
 
-    /// The same, and a ServiceRollout that stays at its first step until somebody approves of it.
+    /// The same, and a ServiceRollout that waits for approval at its first step.
     pub(crate) async fn waiting() -> Option<(Self, Value, Value)> {
         Self::waiting_with(json!({})).await
     }
@@ -103,12 +103,12 @@ impl World {
         self.operator_with(name, &self.login)
     }
 
-    /// What stands between operators and the server, and has their rights.
+    /// The relay between operators and the server, with the operators' rights.
     pub(crate) async fn relay(&self, hold: Option<HeldWrite>) -> ApiRelay {
         ApiRelay::start(client(self.login.clone()).await, hold)
     }
 
-    /// Another operator, which logs in so.
+    /// Another operator with these credentials.
     pub(crate) fn operator_with(&self, name: &str, login: &Kubeconfig) -> Child {
         let kubeconfig = self.directory.path().join(name).with_extension("kubeconfig");
         let login = serde_json::to_string(login).expect("a kubeconfig");
@@ -122,7 +122,7 @@ impl World {
         command.stdin(Stdio::null()).stderr(log).spawn().expect("serin starts")
     }
 
-    /// What operators have said.
+    /// The operators' logs.
     pub(crate) fn said(&self) -> String {
         let files = std::fs::read_dir(self.directory.path()).expect("a directory");
         let paths = files.map(|file| file.expect("a file").path());
@@ -132,14 +132,14 @@ impl World {
         logs.map(|path| read(&path)).collect()
     }
 
-    /// Calls the service, by so many requests a second.
+    /// Load of so many requests a second.
     pub(crate) fn load(&self, rate: u32) -> Load {
         let mut plan = LoadPlan::new(self.bookinfo.mesh.listener(), rate);
         plan.host = Some("reviews");
         Load::start(plan)
     }
 
-    /// Waits until the object is like this, and gives it.
+    /// Waits until the object matches; returns it.
     pub(crate) async fn until(
         &self,
         deadline: Duration,
@@ -175,7 +175,7 @@ impl World {
         .await;
     }
 
-    /// Somebody changes the weights in the VirtualService by hand.
+    /// Changes the weights in the VirtualService by hand.
     pub(crate) async fn set_weights(&self, routes: &Value, [v1, v2]: [u32; 2]) {
         self.change(routes, json!({ "spec": { "http": [{ "route": weights(v1, v2) }] } })).await;
     }
@@ -201,7 +201,7 @@ impl World {
         .await;
     }
 
-    /// Gives an order, as people do.
+    /// Gives a command, as people do.
     pub(crate) async fn order(&self, object: &Value, command: &str) {
         self.change(object, json!({"metadata": {"annotations": {"serin.dev/command": command}}}))
             .await;
@@ -217,7 +217,7 @@ impl World {
         .await;
     }
 
-    /// The reasons of all Events about an object, in the order in which they were told.
+    /// The reasons of all Events about an object, in order of time.
     pub(crate) async fn reasons(&self, object: &Value) -> Vec<String> {
         let event = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": object["metadata"],
@@ -262,7 +262,7 @@ pub(crate) fn promoted(object: &Value) -> bool {
     object["status"]["stable"] == "v2"
 }
 
-/// Whether something is not as it should be, for this reason.
+/// Whether Degraded is true for this reason.
 pub(crate) fn degraded(reason: &'static str) -> impl Fn(&Value) -> bool {
     move |object| condition(object, "Degraded") == ["True", reason]
 }
@@ -273,7 +273,7 @@ pub(crate) fn wall(status: &Value) -> Timestamp {
     text.parse().expect("a time")
 }
 
-/// Kills an operator, as the machine under it would.
+/// Kills an operator, as a failing machine does.
 pub(crate) async fn kill(mut operator: Child) {
     operator.kill().await.expect("a child can be killed");
 }

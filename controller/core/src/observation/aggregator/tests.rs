@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_lone_proxy_counted_while_it_was_out_of_reach_counts() {
+fn counts_of_a_single_unreachable_proxy_count_later() {
     let (mut merge, mut made) = (FleetAggregator::default(), FakeStats::new(1));
     look(&mut merge, 0, &[Some(&made)]);
     let lost = look(&mut merge, 1, &[None]);
@@ -157,7 +157,7 @@ fn what_a_lone_proxy_counted_while_it_was_out_of_reach_counts() {
 }
 
 #[test]
-fn what_one_of_several_counted_while_it_was_out_of_reach_does_not() {
+fn counts_of_one_of_several_unreachable_proxies_do_not_count() {
     let (mut merge, mut one, mut two) =
         (FleetAggregator::default(), FakeStats::new(1), FakeStats::new(1));
     look(&mut merge, 0, &[Some(&one), Some(&two)]);
@@ -173,7 +173,7 @@ fn what_one_of_several_counted_while_it_was_out_of_reach_does_not() {
 }
 
 #[test]
-fn all_that_are_out_of_reach_are_named_up_to_a_few() {
+fn a_few_unreachable_proxies_are_named() {
     let why = |count| match look(&mut FleetAggregator::default(), 0, &vec![None; count]) {
         Observation::Unreachable { reason } => reason,
         Observation::Delta(seen) => panic!("{seen:?}"),
@@ -187,7 +187,7 @@ fn all_that_are_out_of_reach_are_named_up_to_a_few() {
 }
 
 #[test]
-fn who_is_behind_has_refused_or_is_silent_is_named() {
+fn lagging_rejecting_and_silent_proxies_are_named() {
     let mut merge = FleetAggregator::default();
     let mut made = [FakeStats::new(1), FakeStats::new(1), FakeStats::new(1), FakeStats::new(1)];
     let mut step = |made: &mut [FakeStats; 4], second, ticking: &[usize]| {
@@ -225,7 +225,7 @@ fn who_is_behind_has_refused_or_is_silent_is_named() {
 }
 
 #[test]
-fn a_lost_proxy_confirms_what_it_ran_when_it_was_last_read() {
+fn an_unreachable_proxy_confirms_its_last_known_generation() {
     let (mut merge, mut one, mut two) =
         (FleetAggregator::default(), FakeStats::new(1), FakeStats::new(1));
     for second in 0..2 {
@@ -243,7 +243,7 @@ fn a_lost_proxy_confirms_what_it_ran_when_it_was_last_read() {
 }
 
 #[test]
-fn what_was_cut_off_under_an_older_generation_says_nothing_of_the_newest() {
+fn a_trip_under_an_older_generation_does_not_count() {
     let tripped = |generation, version: &str| FleetDelta {
         generation: Some(Generation(generation)),
         newest_generation: Some(Generation(generation)),

@@ -27,7 +27,7 @@ fn versions_may_have_deployments() {
 }
 
 #[test]
-fn in_a_mesh_a_rolling_release_moves_replicas_by_shares() {
+fn in_a_mesh_a_rolling_rollout_moves_replicas_by_shares() {
     let weights = |rolling: Value| {
         let plan = scaled(|spec| spec["strategy"] = json!({ "rolling": rolling })).unwrap().plan;
         assert_eq!(plan.replacement, None);

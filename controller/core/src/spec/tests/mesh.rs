@@ -102,7 +102,7 @@ fn a_route_of_the_gateway_api() {
 }
 
 #[test]
-fn a_prometheus_is_asked_in_the_place_of_pods() {
+fn a_prometheus_replaces_the_pods() {
     let spec = changed(|spec| {
         let prometheus = json!({"url": "http://prometheus:9090", "instances": {"job": "envoy"}});
         spec["istio"]["proxies"]["prometheus"] = prometheus;
@@ -213,7 +213,7 @@ fn errors_name_the_field_and_the_value() {
 }
 
 #[test]
-fn a_host_with_dots_is_a_whole_name_and_a_cluster_may_be_given() {
+fn a_host_with_dots_is_complete_and_a_cluster_may_be_set() {
     let spec = changed(|spec| {
         let far = json!({"host": "reviews.far.svc.cluster.local", "port": {"number": 80}});
         spec["versions"][0] = json!({"name": "v1", "destination": far});

@@ -13,7 +13,7 @@ fn printed(arguments: &[&str], spec: Option<&str>) -> Result<String, String> {
     let envoy = line.map_err(|error| error.to_string())?.envoy;
     let subject = match spec {
         Some(spec) => BootstrapSubject::of(Spec::parse(spec).unwrap()).unwrap(),
-        None => envoy.subject()?,
+        None => envoy.subject().map_err(|error| error.message)?,
     };
     envoy.bootstrap(&subject)
 }
@@ -48,7 +48,7 @@ const SAMPLED: [&str; 8] =
     ["9901", "10000", "8001", "8002", "9291", "shop-v1", "/etc/envoy", "edge-1"];
 
 #[test]
-fn without_anything_it_is_the_sample() {
+fn without_options_it_is_the_sample() {
     let comments = |text: &str| text.lines().filter(|line| line.contains('#')).count();
     for (mode, sample) in [("--mode=file", FILE), ("--mode=xds", XDS)] {
         let printed = printed(&[mode], None).unwrap();
@@ -61,7 +61,7 @@ fn without_anything_it_is_the_sample() {
 }
 
 #[test]
-fn nothing_of_the_sample_is_left_in_what_is_for_a_rollout() {
+fn a_rollout_replaces_every_value_of_the_sample() {
     for mode in ["--mode=file", "--mode=xds"] {
         let printed = printed(&[&ADDRESSES[..], &[mode]].concat(), Some(OTHER)).unwrap();
         for sampled in SAMPLED {
@@ -96,7 +96,7 @@ fn a_group_is_for_xds() {
 }
 
 #[test]
-fn the_route_is_by_cluster_where_the_rollout_says_so() {
+fn the_route_is_by_cluster_if_the_rollout_sets_it() {
     let by_cluster = OTHER.replace("  versions:", "  route: clusterHeader\n  versions:");
     let printed = printed(&[], Some(&by_cluster)).unwrap();
     assert!(printed.contains("cluster_header: x-serin-cluster"), "{printed}");
@@ -105,7 +105,7 @@ fn the_route_is_by_cluster_where_the_rollout_says_so() {
 }
 
 #[test]
-fn what_can_t_be_put_in_is_refused() {
+fn invalid_values_are_rejected() {
     for (argument, why) in [
         ("--upstream=v9=10.0.0.1:1", "the versions are v1 and v2"),
         ("--upstream=v2", "a version and its address"),

@@ -28,7 +28,7 @@ fn made(rollout: &str) -> Result<Vec<Value>, String> {
 }
 
 #[test]
-fn the_filter_is_obeyed() {
+fn objects_for_the_filter() {
     let objects = made(ROLLOUT).unwrap();
     let [rule, service, plugin] = objects.as_slice() else { panic!("{objects:?}") };
     let host = "reviews.bookinfo.svc.cluster.local";
@@ -46,7 +46,7 @@ fn the_filter_is_obeyed() {
 }
 
 #[test]
-fn the_mesh_is_observed() {
+fn objects_for_the_mesh() {
     let mesh = ROLLOUT.replace("mode: filter", "mode: mesh\n    virtualService: ours");
     let objects = made(&mesh).unwrap();
     let [_, service, plugin] = objects.as_slice() else { panic!("{objects:?}") };
@@ -61,7 +61,7 @@ fn the_mesh_is_observed() {
 }
 
 #[test]
-fn what_can_not_be_made_is_said() {
+fn unsupported_rollouts_are_rejected() {
     let two = ROLLOUT.replace("host: reviews, subset: v2", "host: reviews-v2");
     let error = made(&two).unwrap_err();
     assert!(error.starts_with("spec.versions: reviews.bookinfo"), "{error}");

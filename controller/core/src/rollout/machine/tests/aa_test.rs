@@ -68,5 +68,5 @@ fn an_interrupt_ends_the_test() {
 fn the_caveat_is_reported() {
     let mut world = World::new(Plan { sticky: true, ..plan(&[10, 100]) });
     world.until_live(1);
-    assert!(world.rollout.status().caveat.unwrap().contains("no A/A test ran"));
+    assert!(world.rollout.status().caveat.unwrap().contains("users were not watched"));
 }
