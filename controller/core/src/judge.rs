@@ -41,7 +41,7 @@ pub use self::block::{Arm, Block};
 use self::coin_flip::Direction;
 use self::difference::Difference;
 pub use self::difference::Interval;
-use self::margins::BaselineHistory;
+use self::margins::Margins;
 pub use self::ruling::{Cause, Ruling, Verdict};
 pub use self::settings::{Bias, Objective, Settings, Slice, SplitContext};
 pub use self::sli::Sli;
@@ -56,7 +56,8 @@ pub struct Judge {
     context: SplitContext,
     /// Counts of an incomplete block.
     pending: Block,
-    history: BaselineHistory,
+    /// The baseline's counts of all earlier blocks.
+    history: Arm,
     harm: HarmTests,
     /// Of the current split.
     non_inferiority: Option<NonInferiority>,
@@ -90,7 +91,7 @@ impl Judge {
         Self {
             context: SplitContext::default(),
             pending: Block::default(),
-            history: BaselineHistory::default(),
+            history: Arm::default(),
             harm: HarmTests::new(&settings),
             non_inferiority: settings.confidence.map(|_| NonInferiority::new(&settings)),
             difference: Difference::new(),
@@ -193,14 +194,7 @@ impl Judge {
     /// it never suffices, or without `confidence`.
     #[must_use]
     pub fn requests_to_safety(&self, share: f64) -> Option<u64> {
-        let baseline = self.history.baseline();
-        non_inferiority::requests_needed(
-            &self.settings,
-            &self.context,
-            &self.history,
-            baseline,
-            share,
-        )
+        non_inferiority::requests_needed(self.margins(), share)
     }
 
     /// Adds the counts since the last poll, which ended `seconds` after the rollout began. Returns
@@ -235,14 +229,20 @@ impl Judge {
         self.context = context;
     }
 
+    fn margins(&self) -> Margins<'_> {
+        let Self { settings, context, history, .. } = self;
+        Margins { settings, context, history }
+    }
+
     fn rule(&mut self, seconds: f64, block: Block) -> Ruling {
         self.has_judged = true;
         self.pass_slots(seconds);
-        let Self { settings, context, history, .. } = self;
         let before = self.harm.evidence().all;
-        self.harm.add(settings, context, history, &block);
-        if let Some(safety) = &mut self.non_inferiority {
-            safety.add(settings, context, history, &block);
+        let Self { settings, context, history, .. } = self;
+        let margins = Margins { settings, context, history };
+        self.harm.add(margins, &block);
+        if let Some(tests) = &mut self.non_inferiority {
+            tests.add(margins, &block);
         }
         self.difference.add(&block);
         self.watch(&block);
@@ -312,14 +312,7 @@ impl Judge {
     /// The cause to report. Errors, if they carry most of the evidence or suffice in this block
     /// alone: a request that times out is also slow, but its failure matters.
     fn cause(&self, block: &Block) -> Cause {
-        let evidence = self.harm.evidence();
-        let weights = self.settings.weights();
-        let worth = |weight: f64, ln_e: Option<f64>| {
-            ln_e.map_or(f64::NEG_INFINITY, |ln_e| weight.ln() + ln_e)
-        };
-        let errors = worth(weights.errors, Some(evidence.errors));
-        let latency = worth(weights.latency, evidence.latency);
-        let objectives = worth(weights.objectives, evidence.objectives);
+        let [errors, latency, objectives] = self.harm.evidence().weighted(&self.settings);
         let missed = self.harm.most_missed().and_then(|index| self.settings.objectives.get(index));
         match (missed, self.harm.slowest()) {
             (Some(missed), _) if objectives > errors.max(latency) => Cause::Misses(*missed),

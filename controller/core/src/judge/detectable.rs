@@ -1,7 +1,7 @@
 //! The smallest degradation that traffic could have revealed.
 
 use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
-use super::margins::BaselineHistory;
+use super::difference::bisect;
 use super::{Arm, Block, Judge};
 use crate::judge::non_inferiority::least_requests;
 
@@ -18,12 +18,7 @@ impl Judge {
         if !view(1.0) {
             return None;
         }
-        let (mut low, mut high) = (usual, 1.0);
-        for _ in 0..50 {
-            let middle = f64::midpoint(low, high);
-            if view(middle) { high = middle } else { low = middle }
-        }
-        Some(high)
+        Some(bisect(usual, 1.0, view))
     }
 
     /// Whether the candidate's failures in `seen` suffice for a fresh test to find harm.
@@ -38,7 +33,7 @@ impl Judge {
     /// `None` above a billion: such a candidate is within its margin, or barely beyond.
     #[must_use]
     pub fn requests_to_harm(&self, failure_rate: f64, share: f64) -> Option<u64> {
-        let usual = self.history.baseline().failure_rate().unwrap_or(0.0);
+        let usual = self.history.failure_rate().unwrap_or(0.0);
         least_requests(|candidate| {
             let baseline = candidate as f64 * (1.0 - share) / share;
             let bad = BadCounts {
@@ -57,7 +52,7 @@ impl Judge {
 
     /// The contribution to ln E of a fresh test of errors after one block.
     fn worth(&self, n_b: f64, n_c: f64, bad: BadCounts) -> f64 {
-        let margin = BaselineHistory::errors(&self.settings, &self.context);
+        let margin = self.margins().errors();
         let Some(odds) = Odds::new(Direction::Harm, margin.relative, n_b, n_c) else { return 0.0 };
         let mut test = CoinFlip::restarting(self.settings.slots);
         test.add(&odds, bad, margin.absolute, self.settings.dispersion);

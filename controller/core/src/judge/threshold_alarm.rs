@@ -31,7 +31,7 @@ impl ThresholdAlarm {
     }
 
     pub(super) fn pass_slot(&mut self) {
-        self.test.wealth_mut().pass_slot();
+        self.test.wealth.pass_slot();
     }
 
     /// Adds a block. Evidence of `ln_limit` raises the alarm.
