@@ -174,7 +174,7 @@ impl Judge {
     #[must_use]
     pub fn missed(&self) -> Option<Objective> {
         let all = self.settings.objectives.iter().zip(&self.objectives);
-        all.filter(|(_, watch)| watch.raised()).map(|(objective, _)| *objective).next()
+        all.filter(|(_, alarm)| alarm.raised()).map(|(objective, _)| *objective).next()
     }
 
     /// Whether the candidate's share of the requests contradicts its weight.
@@ -245,7 +245,7 @@ impl Judge {
             tests.add(margins, &block);
         }
         self.difference.add(&block);
-        self.watch(&block);
+        self.alarm(&block);
         self.history.add(&block.baseline);
         self.alarmed = self.harm.evidence().all > before;
         self.ruling(seconds, block)
@@ -286,10 +286,10 @@ impl Judge {
         self.slots_passed = self.slots_passed.max(due);
     }
 
-    fn watch(&mut self, Block { baseline, candidate }: &Block) {
+    fn alarm(&mut self, Block { baseline, candidate }: &Block) {
         let limit = self.settings.limit();
-        for (objective, watch) in self.settings.objectives.iter().zip(&mut self.objectives) {
-            watch.add(candidate.bad(objective.sli), candidate.requests, limit);
+        for (objective, alarm) in self.settings.objectives.iter().zip(&mut self.objectives) {
+            alarm.add(candidate.bad(objective.sli), candidate.requests, limit);
         }
         if let Some(share) = &mut self.share {
             let all = baseline.requests + candidate.requests;

@@ -213,12 +213,12 @@ impl Dump {
         &'d self,
         name: Option<&'d str>,
     ) -> impl Iterator<Item = (&'d Manager, &'d HttpFilter)> {
-        let ours = move |filter: &HttpFilter| match name {
+        let is_serin = move |filter: &HttpFilter| match name {
             Some(name) => filter.name == name,
             None => self.looks_like_serin(filter),
         };
         let of = move |manager: &'d Manager| {
-            let filter = manager.http_filters.iter().find(|filter| ours(filter))?;
+            let filter = manager.http_filters.iter().find(|filter| is_serin(filter))?;
             Some((manager, filter))
         };
         self.managers.iter().filter_map(of)
@@ -288,8 +288,8 @@ impl Match {
 fn wasm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Wasm>, D::Error> {
     let config = Value::deserialize(from)?;
     let kind = config.get("@type").and_then(Value::as_str).unwrap_or_default();
-    let ours = kind.ends_with("filters.http.wasm.v3.Wasm");
-    Ok(ours.then(|| serde_json::from_value(config).ok()).flatten())
+    let is_serin = kind.ends_with("filters.http.wasm.v3.Wasm");
+    Ok(is_serin.then(|| serde_json::from_value(config).ok()).flatten())
 }
 
 #[derive(Deserialize)]

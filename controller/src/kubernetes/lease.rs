@@ -92,22 +92,22 @@ mod tests {
 
     #[test]
     fn an_unchanged_lease_is_acquired_after_its_duration() {
-        let mut watch = LeaseObserver::default();
-        assert_eq!(watch.next_action(None, "b", at(0)), LeaseAction::Create);
-        assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(5)), LeaseAction::Wait);
-        assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(16)), LeaseAction::Wait);
+        let mut observer = LeaseObserver::default();
+        assert_eq!(observer.next_action(None, "b", at(0)), LeaseAction::Create);
+        assert_eq!(observer.next_action(Some(&record("a", "1")), "b", at(5)), LeaseAction::Wait);
+        assert_eq!(observer.next_action(Some(&record("a", "1")), "b", at(16)), LeaseAction::Wait);
         // Renewed at the last moment.
-        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(17)), LeaseAction::Wait);
-        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(28)), LeaseAction::Wait);
-        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(29)), take("2"));
+        assert_eq!(observer.next_action(Some(&record("a", "2")), "b", at(17)), LeaseAction::Wait);
+        assert_eq!(observer.next_action(Some(&record("a", "2")), "b", at(28)), LeaseAction::Wait);
+        assert_eq!(observer.next_action(Some(&record("a", "2")), "b", at(29)), take("2"));
     }
 
     #[test]
     fn a_released_lease_is_acquired_at_once_and_a_held_one_renewed() {
-        let mut watch = LeaseObserver::default();
-        assert_eq!(watch.next_action(Some(&record("", "7")), "b", at(0)), take("7"));
-        assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(1)), LeaseAction::Renew);
-        assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(100)), LeaseAction::Renew);
+        let mut observer = LeaseObserver::default();
+        assert_eq!(observer.next_action(Some(&record("", "7")), "b", at(0)), take("7"));
+        assert_eq!(observer.next_action(Some(&record("b", "8")), "b", at(1)), LeaseAction::Renew);
+        assert_eq!(observer.next_action(Some(&record("b", "8")), "b", at(100)), LeaseAction::Renew);
     }
 
     /// Two operators never write at once, and a takeover takes less than 20 s.
