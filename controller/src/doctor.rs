@@ -253,8 +253,8 @@ impl NodeRegistry {
         // With a file, each proxy has been compared with the file.
         let ask_each_other = matches!(expected.origin, ConfigOrigin::Proxies);
         if let Some((newest, _)) = self.generations.last_key_value().filter(|_| ask_each_other) {
-            let behind = self.generations.iter().filter(|(generation, _)| *generation < newest);
-            for (generation, proxies) in behind {
+            let outdated = self.generations.iter().filter(|(generation, _)| *generation < newest);
+            for (generation, proxies) in outdated {
                 findings.push(Finding::fail(
                     Check::Generation,
                     format!("{} run generation {generation}, others {newest}", join_names(proxies)),

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::ClientBuilder;
+use reqwest::{ClientBuilder, Response};
 
 /// The longest quotation of an answer, in characters.
 const MAX_QUOTED_CHARS: usize = 200;
@@ -17,6 +17,21 @@ pub(crate) fn client(timeout: impl Into<Option<Duration>>) -> ClientBuilder {
         Some(timeout) => client.timeout(timeout),
         None => client,
     }
+}
+
+/// The body of an answer; `None` if it is longer than `limit` bytes.
+pub(crate) async fn body(
+    mut answer: Response,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
 }
 
 /// The innermost cause of an error; its wrappers repeat what the user knows.

@@ -217,10 +217,10 @@ impl Row<'_> {
     }
 
     fn check_length(&self) -> Result<(), CountsError> {
-        let (line, wanted) = (self.line(), self.header.len());
+        let (line, expected) = (self.line(), self.header.len());
         match self.record.len() {
-            columns if columns > wanted => Err(CountsError::Long { line, column: wanted + 1 }),
-            columns if columns < wanted => {
+            columns if columns > expected => Err(CountsError::Long { line, column: expected + 1 }),
+            columns if columns < expected => {
                 Err(CountsError::Short { line, column: self.column(columns) })
             }
             _ => Ok(()),

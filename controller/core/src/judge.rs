@@ -41,7 +41,7 @@ pub use self::block::{Arm, Block};
 use self::coin_flip::Direction;
 use self::difference::Difference;
 pub use self::difference::Interval;
-use self::margins::BaselineHistory;
+use self::margins::Margins;
 pub use self::ruling::{Cause, Ruling, Verdict};
 pub use self::settings::{Bias, Objective, Settings, Slice, SplitContext};
 pub use self::sli::Sli;
@@ -56,7 +56,8 @@ pub struct Judge {
     context: SplitContext,
     /// Counts of an incomplete block.
     pending: Block,
-    history: BaselineHistory,
+    /// The baseline's counts of all earlier blocks.
+    history: Arm,
     harm: HarmTests,
     /// Of the current split.
     non_inferiority: Option<NonInferiority>,
@@ -90,7 +91,7 @@ impl Judge {
         Self {
             context: SplitContext::default(),
             pending: Block::default(),
-            history: BaselineHistory::default(),
+            history: Arm::default(),
             harm: HarmTests::new(&settings),
             non_inferiority: settings.confidence.map(|_| NonInferiority::new(&settings)),
             difference: Difference::new(),
@@ -173,7 +174,7 @@ impl Judge {
     #[must_use]
     pub fn missed(&self) -> Option<Objective> {
         let all = self.settings.objectives.iter().zip(&self.objectives);
-        all.filter(|(_, watch)| watch.raised()).map(|(objective, _)| *objective).next()
+        all.filter(|(_, alarm)| alarm.raised()).map(|(objective, _)| *objective).next()
     }
 
     /// Whether the candidate's share of the requests contradicts its weight.
@@ -193,14 +194,7 @@ impl Judge {
     /// it never suffices, or without `confidence`.
     #[must_use]
     pub fn requests_to_safety(&self, share: f64) -> Option<u64> {
-        let baseline = self.history.baseline();
-        non_inferiority::requests_needed(
-            &self.settings,
-            &self.context,
-            &self.history,
-            baseline,
-            share,
-        )
+        non_inferiority::requests_needed(self.margins(), share)
     }
 
     /// Adds the counts since the last poll, which ended `seconds` after the rollout began. Returns
@@ -235,17 +229,23 @@ impl Judge {
         self.context = context;
     }
 
+    fn margins(&self) -> Margins<'_> {
+        let Self { settings, context, history, .. } = self;
+        Margins { settings, context, history }
+    }
+
     fn rule(&mut self, seconds: f64, block: Block) -> Ruling {
         self.has_judged = true;
         self.pass_slots(seconds);
-        let Self { settings, context, history, .. } = self;
         let before = self.harm.evidence().all;
-        self.harm.add(settings, context, history, &block);
-        if let Some(safety) = &mut self.non_inferiority {
-            safety.add(settings, context, history, &block);
+        let Self { settings, context, history, .. } = self;
+        let margins = Margins { settings, context, history };
+        self.harm.add(margins, &block);
+        if let Some(tests) = &mut self.non_inferiority {
+            tests.add(margins, &block);
         }
         self.difference.add(&block);
-        self.watch(&block);
+        self.alarm(&block);
         self.history.add(&block.baseline);
         self.alarmed = self.harm.evidence().all > before;
         self.ruling(seconds, block)
@@ -286,10 +286,10 @@ impl Judge {
         self.slots_passed = self.slots_passed.max(due);
     }
 
-    fn watch(&mut self, Block { baseline, candidate }: &Block) {
+    fn alarm(&mut self, Block { baseline, candidate }: &Block) {
         let limit = self.settings.limit();
-        for (objective, watch) in self.settings.objectives.iter().zip(&mut self.objectives) {
-            watch.add(candidate.bad(objective.sli), candidate.requests, limit);
+        for (objective, alarm) in self.settings.objectives.iter().zip(&mut self.objectives) {
+            alarm.add(candidate.bad(objective.sli), candidate.requests, limit);
         }
         if let Some(share) = &mut self.share {
             let all = baseline.requests + candidate.requests;
@@ -312,14 +312,7 @@ impl Judge {
     /// The cause to report. Errors, if they carry most of the evidence or suffice in this block
     /// alone: a request that times out is also slow, but its failure matters.
     fn cause(&self, block: &Block) -> Cause {
-        let evidence = self.harm.evidence();
-        let weights = self.settings.weights();
-        let worth = |weight: f64, ln_e: Option<f64>| {
-            ln_e.map_or(f64::NEG_INFINITY, |ln_e| weight.ln() + ln_e)
-        };
-        let errors = worth(weights.errors, Some(evidence.errors));
-        let latency = worth(weights.latency, evidence.latency);
-        let objectives = worth(weights.objectives, evidence.objectives);
+        let [errors, latency, objectives] = self.harm.evidence().weighted(&self.settings);
         let missed = self.harm.most_missed().and_then(|index| self.settings.objectives.get(index));
         match (missed, self.harm.slowest()) {
             (Some(missed), _) if objectives > errors.max(latency) => Cause::Misses(*missed),

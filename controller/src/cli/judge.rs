@@ -315,8 +315,8 @@ mod tests {
             [-0.272444026101, 1.430205908665, 1.943863757074, 1.943863757074, 9.637331232538];
         assert_eq!(lines.len(), expected.len());
         for (line, expected) in lines.iter().zip(expected) {
-            let seen = line["ln_e"].as_f64().unwrap();
-            assert!((seen - expected).abs() < 1e-9, "{seen} is not {expected}");
+            let ln_e = line["ln_e"].as_f64().unwrap();
+            assert!((ln_e - expected).abs() < 1e-9, "{ln_e} is not {expected}");
         }
         assert_eq!(lines[4]["verdict"], "harm");
         assert!(lines[4]["sentence"].as_str().unwrap().contains("8 of 208"));

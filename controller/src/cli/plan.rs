@@ -12,10 +12,10 @@ use serin_simulator::traffic::{LatencyModel, Traffic};
 
 use super::output::{OutputArgs, OutputFormat};
 use super::text::span;
-use super::value_parsers::positive;
+use super::value_parsers::{duration, positive, share};
 use super::{CliError, CliResult, ExitStatus};
 use crate::cli::spec_file;
-use crate::cli::traffic::{DurationArg, ShareArg};
+use crate::cli::traffic::latency;
 
 /// Forecast a rollout
 ///
@@ -34,16 +34,16 @@ pub(super) struct PlanArgs {
     rate: f64,
 
     /// Share of requests that fail at the baseline
-    #[arg(long, value_name = "SHARE", default_value = "0.1%")]
-    errors: ShareArg,
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share)]
+    errors: f64,
 
     /// Median latency of the baseline
-    #[arg(long, value_name = "TIME", default_value = "50ms")]
-    median: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
+    median: Duration,
 
     /// 99th percentile of the latency of the baseline
-    #[arg(long, value_name = "TIME", default_value = "250ms")]
-    p99: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = duration)]
+    p99: Duration,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -56,11 +56,9 @@ Example:
 impl PlanArgs {
     pub(super) fn execute(self) -> CliResult {
         let plan = spec_file::read(&self.rollout)?.plan;
-        if self.median.0.is_zero() || self.p99.0 <= self.median.0 {
-            let message = "--p99 must be above --median, and --median above 0";
-            return Err(CliError::invalid(message));
-        }
-        let forecasts = plan.forecast(self.rate, &self.baseline(&plan.judge.boundaries_ms));
+        let latency = latency(self.median, self.p99).map_err(CliError::invalid)?;
+        let baseline = self.baseline(latency, &plan.judge.boundaries_ms);
+        let forecasts = plan.forecast(self.rate, &baseline);
         for (index, forecast) in forecasts.iter().enumerate() {
             self.output.print(forecast, |forecast| text(index + 1, forecast));
         }
@@ -72,14 +70,12 @@ impl PlanArgs {
     }
 
     /// A million requests of the baseline.
-    fn baseline(&self, boundaries_ms: &[f64]) -> Arm {
+    fn baseline(&self, latency: LatencyModel, boundaries_ms: &[f64]) -> Arm {
         const MANY: u64 = 1_000_000;
-        let ms = |span: DurationArg| span.0.as_secs_f64() * 1_000.0;
-        let latency = LatencyModel { median_ms: ms(self.median), p99_ms: ms(self.p99) };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // shares of a million
         let part = |share: f64| (MANY as f64 * share).round() as u64;
         let slower = boundaries_ms.iter().map(|ms| part(1.0 - latency.at_most(*ms)));
-        Arm { requests: MANY, failures: part(self.errors.0), slower: slower.collect() }
+        Arm { requests: MANY, failures: part(self.errors), slower: slower.collect() }
     }
 }
 

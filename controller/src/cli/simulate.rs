@@ -13,9 +13,10 @@ use serin_simulator::trial::{Outcome, Trial};
 
 use super::output::OutputArgs;
 use super::text::span;
+use super::value_parsers::duration;
 use super::{CliError, CliResult, ExitStatus};
 use crate::cli::spec_file;
-use crate::cli::traffic::{DurationArg, TrafficArgs};
+use crate::cli::traffic::TrafficArgs;
 
 /// Simulate a rollout
 ///
@@ -42,8 +43,8 @@ pub(super) struct SimulateArgs {
     rule: DecisionRule,
 
     /// Virtual time after which a run is stopped
-    #[arg(long, value_name = "TIME", default_value = "1d")]
-    horizon: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration)]
+    horizon: Duration,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -104,7 +105,7 @@ impl SimulateArgs {
         // Synthetic traffic has no requests for a preview.
         plan.drop_preview();
         let traffic = self.traffic.traffic().map_err(CliError::invalid)?;
-        let trial = Trial { plan, traffic, rule: self.rule, horizon: self.horizon.0 };
+        let trial = Trial { plan, traffic, rule: self.rule, horizon: self.horizon };
         let progress = ProgressBar::new(self.runs);
         let outcomes = trial.run(self.runs, self.seed, || progress.increment());
         progress.finish();

@@ -1,13 +1,12 @@
 //! Flags of synthetic traffic.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 use serin_simulator::traffic::{Bursts, Fault, FaultKind, Incident, LatencyModel, Traffic};
 use serin_simulator::users::UserPopulation;
 
-use super::value_parsers::{at_least_zero, positive};
+use super::value_parsers::{at_least_zero, duration, positive, share};
 
 /// Properties of synthetic traffic.
 #[derive(Debug, Args)]
@@ -18,39 +17,39 @@ pub(super) struct TrafficArgs {
     rate: f64,
 
     /// Amplitude of the daily swing of the rate around its average
-    #[arg(long, value_name = "SHARE", default_value = "0%")]
-    daily: ShareArg,
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = share)]
+    daily: f64,
 
     /// Median latency
-    #[arg(long, value_name = "TIME", default_value = "50ms")]
-    median: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = duration)]
+    median: Duration,
 
     /// 99th percentile of the latency
-    #[arg(long, value_name = "TIME", default_value = "250ms")]
-    p99: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = duration)]
+    p99: Duration,
 
     /// Share of requests that fail at either version
-    #[arg(long, value_name = "SHARE", default_value = "0.1%")]
-    errors: ShareArg,
+    #[arg(long, value_name = "SHARE", default_value = "0.1%", value_parser = share)]
+    errors: f64,
 
     /// Fault of the candidate: `errors:5%`, `slower:1.2`, `tail:2%:2s` (a share takes so much
     /// longer) or `timeouts:0.5%:10s`
-    #[arg(long, value_name = "FAULT")]
-    fault: Option<FaultArg>,
+    #[arg(long, value_name = "FAULT", value_parser = fault)]
+    fault: Option<FaultKind>,
 
     /// Start of the fault, from the start of the rollout
-    #[arg(long, value_name = "TIME", default_value = "0s")]
-    fault_at: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    fault_at: Duration,
 
     /// Incident of both versions: with `50%:10m:5m` half of all requests fail from the 10th minute
     /// on, for 5 minutes
-    #[arg(long, value_name = "SHARE:FROM:FOR")]
-    incident: Option<IncidentArg>,
+    #[arg(long, value_name = "SHARE:FROM:FOR", value_parser = incident)]
+    incident: Option<Incident>,
 
     /// Bursts of errors at one version, drawn at random: with `20%:5m:2s` a fifth of its requests
     /// fail, every 5 minutes on average, for 2 seconds
-    #[arg(long, value_name = "SHARE:EVERY:FOR")]
-    bursts: Option<BurstsArg>,
+    #[arg(long, value_name = "SHARE:EVERY:FOR", value_parser = bursts)]
+    bursts: Option<Bursts>,
 
     /// Factor by which the error rate of both versions grows each hour
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = positive)]
@@ -61,16 +60,16 @@ pub(super) struct TrafficArgs {
     proxies: u16,
 
     /// Mean time between restarts of a proxy, which reset its counters
-    #[arg(long, value_name = "TIME")]
-    restarts: Option<DurationArg>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    restarts: Option<Duration>,
 
     /// Share of polls of a proxy that fail
-    #[arg(long, value_name = "SHARE", default_value = "0%")]
-    scrape_loss: ShareArg,
+    #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = share)]
+    scrape_loss: f64,
 
     /// Skew between the counts of the two versions
-    #[arg(long, value_name = "TIME", default_value = "0s")]
-    scrape_skew: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    scrape_skew: Duration,
 
     /// Number of sticky users; without it, each request is assigned independently
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
@@ -83,12 +82,12 @@ pub(super) struct TrafficArgs {
 
     /// Users that fail at either version: `1%:50%` is one in a hundred, with half of their
     /// requests
-    #[arg(long, value_name = "USERS:REQUESTS", requires = "users")]
-    failing_users: Option<FailingUsersArg>,
+    #[arg(long, value_name = "USERS:REQUESTS", requires = "users", value_parser = failing_users)]
+    failing_users: Option<(f64, f64)>,
 
     /// Duration of the A/A test before the rollout, which picks the most balanced of 16 salts
-    #[arg(long, value_name = "TIME", default_value = "0s", requires = "users")]
-    watched: DurationArg,
+    #[arg(long, value_name = "TIME", default_value = "0s", requires = "users", value_parser = duration)]
+    watched: Duration,
 }
 
 /// Candidates of the A/A test.
@@ -96,144 +95,80 @@ const SALTS: usize = 16;
 
 impl TrafficArgs {
     pub(super) fn traffic(&self) -> Result<Traffic, String> {
-        let ms = |span: DurationArg| span.0.as_secs_f64() * 1_000.0;
-        if self.median.0.is_zero() || self.p99.0 <= self.median.0 {
-            return Err("--p99 must be above --median, and --median above 0".to_owned());
-        }
-        let (failing, failures) = self.failing_users.map_or((0.0, 0.0), |failing| failing.0);
+        let (failing, failures) = self.failing_users.unwrap_or_default();
         Ok(Traffic {
             rate: self.rate,
-            daily: self.daily.0,
-            latency: LatencyModel { median_ms: ms(self.median), p99_ms: ms(self.p99) },
-            errors: self.errors.0,
-            fault: self.fault.map(|FaultArg(kind)| Fault { from: self.fault_at.0, kind }),
-            incident: self.incident.map(|incident| incident.0),
+            daily: self.daily,
+            latency: latency(self.median, self.p99)?,
+            errors: self.errors,
+            fault: self.fault.map(|kind| Fault { from: self.fault_at, kind }),
+            incident: self.incident,
             drift: self.drift,
-            bursts: self.bursts.map(|bursts| bursts.0),
-            restarts: self.restarts.map(|mean| mean.0).filter(|mean| !mean.is_zero()),
-            scrape_loss: self.scrape_loss.0,
-            scrape_skew: self.scrape_skew.0,
+            bursts: self.bursts,
+            restarts: self.restarts.filter(|mean| !mean.is_zero()),
+            scrape_loss: self.scrape_loss,
+            scrape_skew: self.scrape_skew,
             proxies: self.proxies.into(),
             users: self.users.map(|count| UserPopulation {
                 count: count as usize,
                 zipf: self.zipf,
                 failing,
                 failures,
-                watched: self.watched.0,
+                watched: self.watched,
                 salts: SALTS,
             }),
         })
     }
 }
 
-/// A share such as `5%`, as 0 to 1.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ShareArg(pub(super) f64);
-
-impl FromStr for ShareArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let percent = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
-        let share = percent.map(|percent| percent / 100.0);
-        share
-            .filter(|share| (0.0..=1.0).contains(share))
-            .map(Self)
-            .ok_or_else(|| "expected a share from 0% to 100%, such as 0.5%".to_owned())
+/// The latency model of these quantiles.
+pub(super) fn latency(median: Duration, p99: Duration) -> Result<LatencyModel, String> {
+    if median.is_zero() || p99 <= median {
+        return Err("--p99 must be above --median, and --median above 0".to_owned());
     }
+    let ms = |span: Duration| span.as_secs_f64() * 1_000.0;
+    Ok(LatencyModel { median_ms: ms(median), p99_ms: ms(p99) })
 }
 
-/// A span of time such as `90s`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DurationArg(pub(super) Duration);
-
-impl FromStr for DurationArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| "not a span of time with its unit, such as 500ms, 90s or 5m".to_owned())
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct FaultArg(FaultKind);
-
-impl FromStr for FaultArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let share = |text: &str| text.parse::<ShareArg>().map(|share| share.0);
-        let span = |text: &str| text.parse::<DurationArg>().map(|span| span.0);
-        let kind = match parts[..] {
-            ["errors", errors] => FaultKind::Errors(share(errors)?),
-            ["slower", factor] => FaultKind::Slower(positive(factor)?),
-            ["tail", part, by] => FaultKind::Tail(share(part)?, span(by)?),
-            ["timeouts", part, after] => FaultKind::Timeouts(share(part)?, span(after)?),
-            _ => {
-                return Err("not errors:<share>, slower:<factor>, tail:<share>:<time> or timeouts:<share>:<time>"
-                    .to_owned());
-            }
-        };
-        Ok(Self(kind))
-    }
+fn fault(text: &str) -> Result<FaultKind, String> {
+    Ok(match text.split(':').collect::<Vec<_>>()[..] {
+        ["errors", errors] => FaultKind::Errors(share(errors)?),
+        ["slower", factor] => FaultKind::Slower(positive(factor)?),
+        ["tail", part, by] => FaultKind::Tail(share(part)?, duration(by)?),
+        ["timeouts", part, after] => FaultKind::Timeouts(share(part)?, duration(after)?),
+        _ => {
+            return Err("not errors:<share>, slower:<factor>, tail:<share>:<time> or timeouts:<share>:<time>"
+                .to_owned());
+        }
+    })
 }
 
 /// A share and two spans of time.
 fn share_and_spans(text: &str, expected: &str) -> Result<(f64, Duration, Duration), String> {
     match text.split(':').collect::<Vec<_>>()[..] {
-        [share, first, second] => Ok((
-            share.parse::<ShareArg>()?.0,
-            first.parse::<DurationArg>()?.0,
-            second.parse::<DurationArg>()?.0,
-        )),
+        [part, first, second] => Ok((share(part)?, duration(first)?, duration(second)?)),
         _ => Err(format!("not {expected}")),
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct IncidentArg(Incident);
-
-impl FromStr for IncidentArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (errors, from, lasts) = share_and_spans(text, "<share>:<from>:<for>")?;
-        Ok(Self(Incident { from, lasts, errors }))
-    }
+fn incident(text: &str) -> Result<Incident, String> {
+    let (errors, from, lasts) = share_and_spans(text, "<share>:<from>:<for>")?;
+    Ok(Incident { from, lasts, errors })
 }
 
-#[derive(Debug, Clone, Copy)]
-struct BurstsArg(Bursts);
-
-impl FromStr for BurstsArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (errors, every, lasts) = share_and_spans(text, "<share>:<every>:<for>")?;
-        // Shorter ones would be no bursts, and take for ever to make.
-        if every < Duration::from_secs(1) || lasts.is_zero() {
-            return Err("bursts come every second at the most, and last".to_owned());
-        }
-        Ok(Self(Bursts { every, lasts, errors }))
+fn bursts(text: &str) -> Result<Bursts, String> {
+    let (errors, every, lasts) = share_and_spans(text, "<share>:<every>:<for>")?;
+    // The simulator draws shorter ones too slowly.
+    if every < Duration::from_secs(1) || lasts.is_zero() {
+        return Err("bursts need an interval of at least 1s and a duration above 0s".to_owned());
     }
+    Ok(Bursts { every, lasts, errors })
 }
 
 /// The share of users, and of their requests.
-#[derive(Debug, Clone, Copy)]
-struct FailingUsersArg((f64, f64));
-
-impl FromStr for FailingUsersArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split(':').collect::<Vec<_>>()[..] {
-            [users, requests] => {
-                Ok(Self((users.parse::<ShareArg>()?.0, requests.parse::<ShareArg>()?.0)))
-            }
-            _ => Err("not <share of users>:<share of requests>".to_owned()),
-        }
+fn failing_users(text: &str) -> Result<(f64, f64), String> {
+    match text.split(':').collect::<Vec<_>>()[..] {
+        [users, requests] => Ok((share(users)?, share(requests)?)),
+        _ => Err("not <share of users>:<share of requests>".to_owned()),
     }
 }

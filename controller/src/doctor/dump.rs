@@ -20,7 +20,7 @@ pub(super) struct Dump {
 #[serde(default)]
 pub(super) struct Bootstrap {
     pub(super) node: Node,
-    stats_config: StatsConfig,
+    stats_config: Value,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -32,23 +32,11 @@ pub(super) struct Node {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct StatsConfig {
-    stats_tags: Vec<StatsTag>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct StatsTag {
-    tag_name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 pub(super) struct Manager {
     http_filters: Vec<HttpFilter>,
     route_config: Option<RouteConfig>,
     rds: Option<Rds>,
-    early_header_mutation_extensions: Vec<EarlyMutation>,
+    early_header_mutation_extensions: Vec<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,24 +107,6 @@ struct Rds {
     route_config_name: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct EarlyMutation {
-    typed_config: Mutations,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Mutations {
-    mutations: Vec<Mutation>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Mutation {
-    remove: String,
-}
-
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RouteConfig {
@@ -203,9 +173,10 @@ impl Dump {
                 Section::Bootstrap { bootstrap } => dump.bootstrap = bootstrap,
                 Section::Ecds { ecds_filters } => dump.discovered = ecds_filters,
                 Section::Listeners { static_listeners, dynamic_listeners } => {
-                    let of_dynamic = dynamic_listeners.into_iter().map(|it| it.active_state);
-                    let all = static_listeners.into_iter().chain(of_dynamic);
-                    dump.managers = all.flat_map(|it| it.listener.managers()).collect();
+                    let dynamic = dynamic_listeners.iter().filter_map(|it| it.get("active_state"));
+                    let listeners = static_listeners.iter().chain(dynamic);
+                    let listeners = listeners.filter_map(|it| it.get("listener"));
+                    dump.managers = listeners.flat_map(managers).collect();
                 }
                 Section::Routes { dynamic_route_configs } => {
                     dump.routes = dynamic_route_configs.into_iter().map(|it| it.config).collect();
@@ -227,7 +198,8 @@ impl Dump {
 
     /// The rules that make labels of statistics, by the label.
     pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
-        self.bootstrap.stats_config.stats_tags.iter().map(|tag| tag.tag_name.as_str())
+        let tags = elements(self.bootstrap.stats_config.get("stats_tags"));
+        tags.filter_map(|tag| tag.get("tag_name")?.as_str())
     }
 
     /// The discovered filter of this name.
@@ -241,12 +213,12 @@ impl Dump {
         &'d self,
         name: Option<&'d str>,
     ) -> impl Iterator<Item = (&'d Manager, &'d HttpFilter)> {
-        let ours = move |filter: &HttpFilter| match name {
+        let is_serin = move |filter: &HttpFilter| match name {
             Some(name) => filter.name == name,
             None => self.looks_like_serin(filter),
         };
         let of = move |manager: &'d Manager| {
-            let filter = manager.http_filters.iter().find(|filter| ours(filter))?;
+            let filter = manager.http_filters.iter().find(|filter| is_serin(filter))?;
             Some((manager, filter))
         };
         self.managers.iter().filter_map(of)
@@ -275,7 +247,8 @@ impl Manager {
     /// Whether the manager removes this header from requests before the route lookup.
     pub(super) fn removes(&self, header: &str) -> bool {
         let early = self.early_header_mutation_extensions.iter();
-        let mut removed = early.flat_map(|it| &it.typed_config.mutations).map(|it| &it.remove);
+        let mutations = early.flat_map(|it| elements(it.pointer("/typed_config/mutations")));
+        let mut removed = mutations.filter_map(|it| it.get("remove")?.as_str());
         removed.any(|removed| removed.eq_ignore_ascii_case(header))
     }
 }
@@ -315,8 +288,8 @@ impl Match {
 fn wasm<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Wasm>, D::Error> {
     let config = Value::deserialize(from)?;
     let kind = config.get("@type").and_then(Value::as_str).unwrap_or_default();
-    let ours = kind.ends_with("filters.http.wasm.v3.Wasm");
-    Ok(ours.then(|| serde_json::from_value(config).ok()).flatten())
+    let is_serin = kind.ends_with("filters.http.wasm.v3.Wasm");
+    Ok(is_serin.then(|| serde_json::from_value(config).ok()).flatten())
 }
 
 #[derive(Deserialize)]
@@ -337,9 +310,9 @@ enum Section {
     #[serde(rename = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump")]
     Listeners {
         #[serde(default)]
-        static_listeners: Vec<ListenerState>,
+        static_listeners: Vec<Value>,
         #[serde(default)]
-        dynamic_listeners: Vec<DynamicListener>,
+        dynamic_listeners: Vec<Value>,
     },
     #[serde(rename = "type.googleapis.com/envoy.admin.v3.RoutesConfigDump")]
     Routes {
@@ -352,52 +325,26 @@ enum Section {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct ListenerState {
-    listener: Listener,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct DynamicListener {
-    active_state: ListenerState,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Listener {
-    filter_chains: Vec<FilterChain>,
-    default_filter_chain: FilterChain,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct FilterChain {
-    filters: Vec<NetworkFilter>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NetworkFilter {
-    typed_config: Value,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
 struct RoutesState {
     #[serde(rename = "route_config")]
     config: RouteConfig,
 }
 
-impl Listener {
-    /// An unreadable filter, or another kind than an HTTP connection manager, has no filter of
-    /// serin's.
-    fn managers(self) -> Vec<Manager> {
-        let chains = self.filter_chains.into_iter().chain([self.default_filter_chain]);
-        let manager = |filter: NetworkFilter| {
-            let kind = filter.typed_config.get("@type")?.as_str()?;
-            let ours = kind.ends_with("http_connection_manager.v3.HttpConnectionManager");
-            ours.then(|| serde_json::from_value(filter.typed_config).ok()).flatten()
-        };
-        chains.flat_map(|chain| chain.filters).filter_map(manager).collect()
-    }
+/// The HTTP connection managers of a listener. An unreadable filter, or another kind, has no filter
+/// of serin's.
+fn managers(listener: &Value) -> impl Iterator<Item = Manager> {
+    let chains = elements(listener.get("filter_chains"));
+    let chains = chains.chain(listener.get("default_filter_chain"));
+    let manager = |filter: &Value| {
+        let config = filter.get("typed_config")?;
+        let kind = config.get("@type")?.as_str()?;
+        let is_manager = kind.ends_with("http_connection_manager.v3.HttpConnectionManager");
+        is_manager.then(|| Manager::deserialize(config).ok()).flatten()
+    };
+    chains.flat_map(|chain| elements(chain.get("filters"))).filter_map(manager)
+}
+
+/// The elements of a list; none if absent.
+fn elements(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+    list.and_then(Value::as_array).into_iter().flatten()
 }

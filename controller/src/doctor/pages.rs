@@ -103,9 +103,9 @@ impl ProxyPages {
     /// A page can't be read.
     pub(super) async fn read(address: &str) -> Result<Self, ScrapeError> {
         let mut admin = AdminClient::at(address);
-        let asked = Timestamp::now();
+        let sent = Timestamp::now();
         let info = admin.fetch(INFO).await?;
-        let clock_offset = clock_offset(&info, asked, Timestamp::now());
+        let clock_offset = clock_offset(&info, sent, Timestamp::now());
         let info = json(&info, INFO)?;
         let before = stats(&mut admin).await?;
         sleep(SAMPLE_INTERVAL).await;
@@ -133,10 +133,10 @@ pub(super) struct Clusters {
 
 /// By how much the answer's clock is ahead of the middle of request and answer, in seconds. The
 /// header has whole seconds.
-fn clock_offset(answer: &AdminResponse, asked: Timestamp, answered: Timestamp) -> Option<f64> {
+fn clock_offset(answer: &AdminResponse, sent: Timestamp, received: Timestamp) -> Option<f64> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(answer.date.as_ref()?);
     let seconds = |at: Timestamp| at.as_duration().as_secs_f64();
-    let here = f64::midpoint(seconds(asked), seconds(answered));
+    let here = f64::midpoint(seconds(sent), seconds(received));
     Some(seconds(date.ok()?) + 0.5 - here)
 }
 

@@ -128,8 +128,8 @@ mod tests {
             (1.0, Some(900.0), Level::Fail, "more than 60 s ago"),
             (1.0, Some(1_010.0), Level::Fail, "ahead"),
         ] {
-            let told = finding(up, scraped);
-            assert!(told.0 == level && told.1.contains(message), "{told:?}");
+            let found = finding(up, scraped);
+            assert!(found.0 == level && found.1.contains(message), "{found:?}");
         }
     }
 }

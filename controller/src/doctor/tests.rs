@@ -138,8 +138,8 @@ fn clients_that_can_choose_are_reported() {
 fn missing_labels_are_worse_with_prometheus() {
     let bare = changed(DUMP, "\"tag_name\": \"kind\"", "\"tag_name\": \"other\"");
     assert_eq!(wrong(&bare, STATS, &expected()), [(Check::Statistics, Level::Warn)]);
-    let asked = Expected { prometheus: true, ..expected() };
-    assert_eq!(wrong(&bare, STATS, &asked), [(Check::Statistics, Level::Fail)]);
+    let expected_prometheus = Expected { prometheus: true, ..expected() };
+    assert_eq!(wrong(&bare, STATS, &expected_prometheus), [(Check::Statistics, Level::Fail)]);
 }
 
 #[test]

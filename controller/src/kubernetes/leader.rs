@@ -170,7 +170,7 @@ impl Leader {
                 // changed since.
                 let before = lease.spec.take();
                 lease.spec = Some(match step {
-                    LeaseAction::Acquire { transitions, .. } => self.spec(None, transitions),
+                    LeaseAction::Acquire { transitions } => self.spec(None, transitions),
                     _ => self.spec(before, record.map_or(0, |record| record.transitions)),
                 });
                 self.api.replace(&self.name, &params, &lease).await.map(|_| true)

@@ -28,16 +28,14 @@ pub(crate) struct LeaseRecord {
 }
 
 /// The next request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaseAction {
     /// No lease exists: create it.
     Create,
     /// This operator holds the lease: renew it.
     Renew,
-    /// Acquire it; the API server refuses the write if the version has changed.
+    /// Acquire it; the API server rejects the write if the version has changed.
     Acquire {
-        /// The version that was read.
-        version: String,
         /// The number of changes of its holder, with this one.
         transitions: i32,
     },
@@ -64,11 +62,11 @@ impl LeaseObserver {
         let known = self.last_seen.take().filter(|(version, _)| *version == lease.version);
         let (version, since) = known.unwrap_or_else(|| (lease.version.clone(), now));
         self.last_seen = Some((version, since));
-        let (version, transitions) = (lease.version.clone(), lease.transitions.saturating_add(1));
+        let transitions = lease.transitions.saturating_add(1);
         match &*lease.holder {
             own if own == identity => LeaseAction::Renew,
-            "" => LeaseAction::Acquire { version, transitions },
-            _ if now >= since + LEASE_DURATION => LeaseAction::Acquire { version, transitions },
+            "" => LeaseAction::Acquire { transitions },
+            _ if now >= since + LEASE_DURATION => LeaseAction::Acquire { transitions },
             _ => LeaseAction::Wait,
         }
     }
@@ -86,28 +84,26 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn take(version: &str) -> LeaseAction {
-        LeaseAction::Acquire { version: version.to_owned(), transitions: 4 }
-    }
+    const TAKE: LeaseAction = LeaseAction::Acquire { transitions: 4 };
 
     #[test]
     fn an_unchanged_lease_is_acquired_after_its_duration() {
-        let mut watch = LeaseObserver::default();
-        assert_eq!(watch.next_action(None, "b", at(0)), LeaseAction::Create);
-        assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(5)), LeaseAction::Wait);
-        assert_eq!(watch.next_action(Some(&record("a", "1")), "b", at(16)), LeaseAction::Wait);
+        let mut observer = LeaseObserver::default();
+        assert_eq!(observer.next_action(None, "b", at(0)), LeaseAction::Create);
+        assert_eq!(observer.next_action(Some(&record("a", "1")), "b", at(5)), LeaseAction::Wait);
+        assert_eq!(observer.next_action(Some(&record("a", "1")), "b", at(16)), LeaseAction::Wait);
         // Renewed at the last moment.
-        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(17)), LeaseAction::Wait);
-        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(28)), LeaseAction::Wait);
-        assert_eq!(watch.next_action(Some(&record("a", "2")), "b", at(29)), take("2"));
+        assert_eq!(observer.next_action(Some(&record("a", "2")), "b", at(17)), LeaseAction::Wait);
+        assert_eq!(observer.next_action(Some(&record("a", "2")), "b", at(28)), LeaseAction::Wait);
+        assert_eq!(observer.next_action(Some(&record("a", "2")), "b", at(29)), TAKE);
     }
 
     #[test]
     fn a_released_lease_is_acquired_at_once_and_a_held_one_renewed() {
-        let mut watch = LeaseObserver::default();
-        assert_eq!(watch.next_action(Some(&record("", "7")), "b", at(0)), take("7"));
-        assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(1)), LeaseAction::Renew);
-        assert_eq!(watch.next_action(Some(&record("b", "8")), "b", at(100)), LeaseAction::Renew);
+        let mut observer = LeaseObserver::default();
+        assert_eq!(observer.next_action(Some(&record("", "7")), "b", at(0)), TAKE);
+        assert_eq!(observer.next_action(Some(&record("b", "8")), "b", at(1)), LeaseAction::Renew);
+        assert_eq!(observer.next_action(Some(&record("b", "8")), "b", at(100)), LeaseAction::Renew);
     }
 
     /// Two operators never write at once, and a takeover takes less than 20 s.

@@ -82,38 +82,42 @@ impl PrometheusSource {
     /// Queries until there is new data, or none for too long.
     async fn poll(&self) -> Result<(ScrapedInstances, QueryTime), QueryError> {
         loop {
-            let asked = QueryTime { unix: unix_now(), at: self.began.elapsed() };
-            let as_of = asked.unix - INGESTION_DELAY.as_secs_f64();
+            let query_time = QueryTime { unix: unix_now(), at: self.began.elapsed() };
+            let as_of = query_time.unix - INGESTION_DELAY.as_secs_f64();
             let samples = self.client.query(&self.query, as_of).await?;
             let instances =
                 self.series.collect(&samples).map_err(|what| self.client.invalid_response(what))?;
             let waited = self.last_poll.elapsed();
             if self.cadence.is_ready(&instances, waited) {
-                return Ok((instances, asked));
+                return Ok((instances, query_time));
             }
             sleep(self.cadence.poll_delay(as_of)).await;
         }
     }
 
-    fn to_scrape(&self, instance: &ScrapedInstance, asked: QueryTime) -> Result<Scrape, String> {
+    fn to_scrape(
+        &self,
+        instance: &ScrapedInstance,
+        query_time: QueryTime,
+    ) -> Result<Scrape, String> {
         let Some(scraped) = instance.scraped else {
             return Err(match instance.up {
                 Some(false) => "Prometheus can't scrape it".to_owned(),
                 _ => "Prometheus has no statistics of serin for it".to_owned(),
             });
         };
-        let age = Duration::try_from_secs_f64(asked.unix - scraped).unwrap_or_default();
+        let age = Duration::try_from_secs_f64(query_time.unix - scraped).unwrap_or_default();
         if age > self.cadence.stale_after() {
             let seconds = age.as_secs();
             return Err(format!("Prometheus scraped it {seconds} s ago"));
         }
-        Ok(Scrape { at: asked.at.saturating_sub(age), snapshot: instance.snapshot.clone() })
+        Ok(Scrape { at: query_time.at.saturating_sub(age), snapshot: instance.snapshot.clone() })
     }
 }
 
 impl Source for PrometheusSource {
     async fn observe(&mut self) -> Observation {
-        let (instances, asked) = match self.poll().await {
+        let (instances, query_time) = match self.poll().await {
             Ok(answer) => answer,
             Err(error) => return Observation::Unreachable { reason: error.to_string() },
         };
@@ -139,7 +143,7 @@ impl Source for PrometheusSource {
         let alone = instances.len() == 1;
         let mut scrapes = Vec::with_capacity(instances.len());
         for (name, instance) in &instances {
-            let mut scrape = self.to_scrape(instance, asked);
+            let mut scrape = self.to_scrape(instance, query_time);
             if let (Some(tracker), Some(note), Ok(read)) =
                 (&mut self.split_tracker, &note, &mut scrape)
             {

@@ -96,9 +96,9 @@ impl StreamRegistration {
     }
 
     /// The complete state that the stream has reported.
-    pub(super) fn record(&self, standings: AckStates) {
+    pub(super) fn record(&self, states: AckStates) {
         let mut shared = self.publisher.lock();
-        shared.registry.record(&self.stream, standings);
+        shared.registry.record(&self.stream, states);
     }
 }
 

@@ -102,35 +102,36 @@ impl ProxyRegistry {
     pub fn join(&mut self, group: &str, node: &str, now: Instant) -> StreamKey {
         self.streams += 1;
         let stream = self.streams;
-        let known = self.groups.entry(group.to_owned()).or_default().proxies.entry(node.to_owned());
-        let known = known.or_insert_with(|| ProxyRecord {
+        let record =
+            self.groups.entry(group.to_owned()).or_default().proxies.entry(node.to_owned());
+        let record = record.or_insert_with(|| ProxyRecord {
             streams: BTreeMap::new(),
             last: AckStates::new(),
             since: now,
         });
-        if known.streams.is_empty() {
-            known.since = now;
+        if record.streams.is_empty() {
+            record.since = now;
         }
-        known.streams.insert(stream, AckStates::new());
+        record.streams.insert(stream, AckStates::new());
         StreamKey { group: group.to_owned(), node: node.to_owned(), stream }
     }
 
     /// The complete state that a stream has reported.
-    pub fn record(&mut self, member: &StreamKey, standings: AckStates) {
-        let stream = self.known(member).and_then(|known| known.streams.get_mut(&member.stream));
+    pub fn record(&mut self, key: &StreamKey, states: AckStates) {
+        let stream = self.proxy_record(key).and_then(|record| record.streams.get_mut(&key.stream));
         if let Some(stream) = stream {
-            *stream = standings;
+            *stream = states;
         }
     }
 
     /// A stream has ended.
-    pub fn leave(&mut self, member: &StreamKey, now: Instant) {
-        let Some(known) = self.known(member) else { return };
-        let Some(standings) = known.streams.remove(&member.stream) else { return };
-        if known.streams.is_empty() {
-            known.last = standings;
-            known.since = now;
-            self.gone.push_back((now, member.group.clone(), member.node.clone()));
+    pub fn leave(&mut self, key: &StreamKey, now: Instant) {
+        let Some(record) = self.proxy_record(key) else { return };
+        let Some(states) = record.streams.remove(&key.stream) else { return };
+        if record.streams.is_empty() {
+            record.last = states;
+            record.since = now;
+            self.gone.push_back((now, key.group.clone(), key.node.clone()));
         }
     }
 
@@ -159,11 +160,11 @@ impl ProxyRegistry {
     #[must_use]
     pub fn proxies(&self, group: &str) -> Vec<ProxyStatus> {
         let proxies = self.groups.get(group).into_iter().flat_map(|group| &group.proxies);
-        proxies.map(|(node, known)| known.status(node)).collect()
+        proxies.map(|(node, record)| record.status(node)).collect()
     }
 
-    fn known(&mut self, member: &StreamKey) -> Option<&mut ProxyRecord> {
-        self.groups.get_mut(&member.group)?.proxies.get_mut(&member.node)
+    fn proxy_record(&mut self, key: &StreamKey) -> Option<&mut ProxyRecord> {
+        self.groups.get_mut(&key.group)?.proxies.get_mut(&key.node)
     }
 
     fn drop_if_gone(&mut self, since: Instant, name: &str, node: &str) {
@@ -181,11 +182,11 @@ impl ProxyRecord {
     fn status(&self, node: &str) -> ProxyStatus {
         let mut resources =
             if self.streams.is_empty() { self.last.clone() } else { BTreeMap::new() };
-        for (name, standing) in self.streams.values().flatten() {
+        for (name, state) in self.streams.values().flatten() {
             resources
                 .entry(name.clone())
-                .and_modify(|merged| merge_ack_state(merged, standing))
-                .or_insert_with(|| standing.clone());
+                .and_modify(|merged| merge_ack_state(merged, state))
+                .or_insert_with(|| state.clone());
         }
         ProxyStatus {
             node: node.to_owned(),

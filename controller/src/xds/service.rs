@@ -44,7 +44,7 @@ impl DiscoveryService {
     ) -> RpcResult<ResponseStream<DiscoveryResponse>> {
         let permit = self.streams.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Status::resource_exhausted("too many streams"))?;
-        let conversation = XdsStream {
+        let stream = XdsStream {
             requests: requests.into_inner(),
             publisher: self.publisher.clone(),
             registration: None,
@@ -53,7 +53,7 @@ impl DiscoveryService {
             default_type,
             _permit: permit,
         };
-        Ok(Response::new(Box::pin(stream::try_unfold(conversation, XdsStream::next))))
+        Ok(Response::new(Box::pin(stream::try_unfold(stream, XdsStream::next))))
     }
 }
 
@@ -75,13 +75,13 @@ impl XdsStream {
         loop {
             let request = match &mut self.registration {
                 None => self.requests.message().await?,
-                Some(member) => {
-                    if let Some(response) = self.subscription.next(&member.resources()) {
+                Some(registration) => {
+                    if let Some(response) = self.subscription.next(&registration.resources()) {
                         return Ok(Some((sent(&response), self)));
                     }
                     tokio::select! {
                         request = self.requests.message() => request?,
-                        () = member.changed() => continue,
+                        () = registration.changed() => continue,
                     }
                 }
             };
@@ -93,19 +93,19 @@ impl XdsStream {
     }
 
     fn on_request(&mut self, mut request: DiscoveryRequest) -> Result<(), Status> {
-        let member = match &self.registration {
-            Some(member) => member,
+        let registration = match &self.registration {
+            Some(registration) => registration,
             None => self.registration.insert(register(&self.publisher, &request)?),
         };
         if request.type_url.is_empty() {
             self.default_type.clone_into(&mut request.type_url);
         }
-        let heard = self.subscription.on_request(&received(request));
-        let heard = heard.map_err(|excess| Status::resource_exhausted(excess.to_string()))?;
-        if heard.changed {
-            member.record(self.subscription.ack_states());
+        let effect = self.subscription.on_request(&received(request));
+        let effect = effect.map_err(|error| Status::resource_exhausted(error.to_string()))?;
+        if effect.changed {
+            registration.record(self.subscription.ack_states());
         }
-        if heard.is_answer || self.rate_limiter.try_acquire(Instant::now()) {
+        if effect.is_answer || self.rate_limiter.try_acquire(Instant::now()) {
             return Ok(());
         }
         Err(Status::resource_exhausted("too many unsolicited requests"))

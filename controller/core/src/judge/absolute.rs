@@ -26,7 +26,7 @@ const FAR_ABOVE: [f64; 2] = [0.5, 0.999];
 pub struct AbsoluteTest {
     limit: f64,
     direction: Direction,
-    wealth: Wealth,
+    pub(super) wealth: Wealth,
 }
 
 impl AbsoluteTest {
@@ -55,11 +55,6 @@ impl AbsoluteTest {
     #[must_use]
     pub fn ln_e(&self) -> f64 {
         self.wealth.ln_e()
-    }
-
-    /// The wealth of the test.
-    pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
-        &mut self.wealth
     }
 }
 
@@ -107,7 +102,7 @@ mod tests {
                         for second in 0..=n {
                             let mut test = AbsoluteTest::restarting(direction, limit, 3);
                             test.add(first.into(), n.into());
-                            test.wealth_mut().pass_slot();
+                            test.wealth.pass_slot();
                             test.add(second.into(), n.into());
                             let chance = binomial(n, first, rate) * binomial(n, second, rate);
                             expectation += chance * test.ln_e().exp();

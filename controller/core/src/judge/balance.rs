@@ -48,10 +48,10 @@ pub fn choose(salts: &[Vec<SliceObservation>], miss: f64) -> Option<SaltChoice> 
     let imbalance = |slices: &Vec<SliceObservation>| {
         slices.iter().map(SliceObservation::imbalance).fold(0.0, f64::max)
     };
-    let seen = |slices: &Vec<SliceObservation>| {
+    let has_requests = |slices: &Vec<SliceObservation>| {
         slices.iter().all(|slice| slice.inside.requests > 0 && slice.outside.requests > 0)
     };
-    let eligible = salts.iter().enumerate().filter(|(_, slices)| seen(slices));
+    let eligible = salts.iter().enumerate().filter(|(_, slices)| has_requests(slices));
     let (salt, slices) = eligible.min_by(|(_, a), (_, b)| imbalance(a).total_cmp(&imbalance(b)))?;
     let statements =
         salts.iter().flatten().map(|slice| 1 + slice.inside.slower.len()).sum::<usize>();
@@ -150,8 +150,8 @@ mod tests {
     fn a_slice_without_requests_is_not_selected() {
         let unseen = slice((0, 0), (1_000, 0));
         assert_eq!(choose(&[vec![unseen.clone()]], 0.01), None);
-        let seen = slice((10, 0), (990, 0));
-        assert_eq!(choose(&[vec![unseen], vec![seen]], 0.01).unwrap().salt, 1);
+        let has_requests = slice((10, 0), (990, 0));
+        assert_eq!(choose(&[vec![unseen], vec![has_requests]], 0.01).unwrap().salt, 1);
     }
 
     #[test]

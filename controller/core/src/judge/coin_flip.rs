@@ -129,6 +129,12 @@ impl Odds {
         Some(Self { grid, ln_cost: x.map(f64::ln_1p), allowance })
     }
 
+    /// The odds of an observed block.
+    pub(super) fn of(direction: Direction, relative: f64, block: &Block) -> Option<Self> {
+        let requests = |arm: &Arm| arm.requests as f64;
+        Self::new(direction, relative, requests(&block.baseline), requests(&block.candidate))
+    }
+
     /// The gain of each bet by `bad`, without the absolute tolerance.
     pub(super) fn gains(&self, bad: BadCounts) -> impl Iterator<Item = f64> {
         let all = bad.candidate + bad.baseline;
@@ -145,7 +151,7 @@ impl Odds {
 /// The state of one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CoinFlip {
-    wealth: Wealth,
+    pub(super) wealth: Wealth,
     /// The number of bets left out, on the smallest factors.
     skipped_bets: usize,
 }
@@ -169,17 +175,6 @@ impl CoinFlip {
     #[must_use]
     pub fn fully_invested() -> Self {
         Self { wealth: Wealth::fully_invested(BETS), skipped_bets: 0 }
-    }
-
-    /// The wealth of the test.
-    #[must_use]
-    pub fn wealth(&self) -> &Wealth {
-        &self.wealth
-    }
-
-    /// The wealth of the test.
-    pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
-        &mut self.wealth
     }
 
     /// Adds a block: its odds, its bad requests, the absolute tolerance d, and the dispersion (at

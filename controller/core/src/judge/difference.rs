@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Block;
 use super::coin_flip::{BETS, BadCounts, Direction, Odds};
+use super::wealth::mean_ln_e;
 
 /// The probability that the interval ever misses the difference.
 const MISS_PROBABILITY: f64 = 0.05;
@@ -54,18 +55,15 @@ impl Difference {
         let refuted = (2.0 / MISS_PROBABILITY).ln();
         Interval {
             // A larger margin lowers the evidence of harm and raises that of safety.
-            low: bisect(|d| self.harm.ln_e(d) < refuted),
-            high: bisect(|d| self.safe.ln_e(d) >= refuted),
+            low: bisect(-1.0, 1.0, |d| self.harm.ln_e(d) < refuted),
+            high: bisect(-1.0, 1.0, |d| self.safe.ln_e(d) >= refuted),
         }
     }
 }
 
 impl OneSidedBets {
     fn add(&mut self, block: &Block) {
-        let (baseline, candidate) = (block.baseline.requests, block.candidate.requests);
-        let Some(odds) = Odds::new(self.direction, 1.0, baseline as f64, candidate as f64) else {
-            return;
-        };
+        let Some(odds) = Odds::of(self.direction, 1.0, block) else { return };
         let gains = odds.gains(BadCounts::of(block, |arm| arm.failures)).zip(odds.allowance());
         for ((gained, taken), (gain, unit)) in self.bets.iter_mut().zip(gains) {
             *gained += gain;
@@ -74,16 +72,13 @@ impl OneSidedBets {
     }
 
     fn ln_e(&self, d: f64) -> f64 {
-        let worth = self.bets.map(|(gained, taken)| gained - d * taken);
-        let largest = worth.into_iter().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = worth.into_iter().map(|worth| (worth - largest).exp()).sum();
-        largest + (sum / BETS as f64).ln()
+        mean_ln_e(self.bets.iter().map(|(gained, taken)| gained - d * taken)).unwrap_or(0.0)
     }
 }
 
-/// The smallest difference from -1 to 1 at which the condition holds; 1 if it never does.
-fn bisect(holds: impl Fn(f64) -> bool) -> f64 {
-    let (mut below, mut above) = (-1.0, 1.0);
+/// The smallest number from `below` to `above` at which the condition holds; `above` if it never
+/// does.
+pub(super) fn bisect(mut below: f64, mut above: f64, holds: impl Fn(f64) -> bool) -> f64 {
     if holds(below) {
         return below;
     }

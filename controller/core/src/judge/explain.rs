@@ -14,10 +14,10 @@ pub struct VersionLabels<'n> {
 impl Cause {
     /// The reason of the rollback, with the counts in `seen`.
     #[must_use]
-    pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
+    pub fn explain(self, settings: &Settings, names: VersionLabels, counts: &Block) -> String {
         match self {
-            Self::Worse(sli) => sli.compare(settings, names, seen),
-            Self::Misses(objective) => objective.explain(settings, names, seen),
+            Self::Worse(sli) => sli.compare(settings, names, counts),
+            Self::Misses(objective) => objective.explain(settings, names, counts),
         }
     }
 }
@@ -25,7 +25,7 @@ impl Cause {
 impl Objective {
     /// The way in which the candidate misses the objective.
     #[must_use]
-    pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
+    pub fn explain(self, settings: &Settings, names: VersionLabels, counts: &Block) -> String {
         let Self { sli, at_most } = self;
         let what = sli.describe(settings);
         let of = |arm: &Arm| share(arm.bad(sli), arm.requests);
@@ -33,12 +33,12 @@ impl Objective {
         let VersionLabels { baseline, candidate } = names;
         let missed = format!(
             "{} of {candidate}'s requests {what}, at most {limit} may",
-            of(&seen.candidate)
+            of(&counts.candidate)
         );
-        if seen.baseline.requests == 0 {
+        if counts.baseline.requests == 0 {
             missed
         } else {
-            format!("{missed}; {} of {baseline}'s did", of(&seen.baseline))
+            format!("{missed}; {} of {baseline}'s did", of(&counts.baseline))
         }
     }
 }
@@ -55,14 +55,14 @@ impl Sli {
         }
     }
 
-    fn compare(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
+    fn compare(self, settings: &Settings, names: VersionLabels, counts: &Block) -> String {
         let what = self.describe(settings);
         let of = |arm: &Arm| share(arm.bad(self), arm.requests);
         let VersionLabels { baseline, candidate } = names;
         format!(
             "{} of {candidate}'s requests {what}, {} of {baseline}'s",
-            of(&seen.candidate),
-            of(&seen.baseline)
+            of(&counts.candidate),
+            of(&counts.baseline)
         )
     }
 }
@@ -70,21 +70,21 @@ impl Sli {
 impl Verdict {
     /// The verdict in one sentence, with the counts in `seen`.
     #[must_use]
-    pub fn explain(self, settings: &Settings, names: VersionLabels, seen: &Block) -> String {
+    pub fn explain(self, settings: &Settings, names: VersionLabels, counts: &Block) -> String {
         match self {
             Self::Undecided => {
-                format!("no harm shown: {}", Sli::Errors.compare(settings, names, seen))
+                format!("no harm shown: {}", Sli::Errors.compare(settings, names, counts))
             }
             Self::Safe => format!(
                 "{} is no worse than its margins allow: {}",
                 names.candidate,
-                Sli::Errors.compare(settings, names, seen)
+                Sli::Errors.compare(settings, names, counts)
             ),
             Self::Unhealthy(objective) => format!(
                 "the service is unhealthy with both versions: {}",
-                objective.explain(settings, names, seen)
+                objective.explain(settings, names, counts)
             ),
-            Self::Harm(cause) => cause.explain(settings, names, seen),
+            Self::Harm(cause) => cause.explain(settings, names, counts),
         }
     }
 }
@@ -120,22 +120,23 @@ mod tests {
         let settings = Settings { boundaries_ms: vec![100.0, 250.0], ..Settings::default() };
         let names = VersionLabels { baseline: "v1", candidate: "v2" };
         let arm = |requests, failures, slower| Arm { requests, failures, slower };
-        let seen = Block { baseline: arm(800, 1, vec![80, 2]), candidate: arm(40, 13, vec![9, 9]) };
+        let counts =
+            Block { baseline: arm(800, 1, vec![80, 2]), candidate: arm(40, 13, vec![9, 9]) };
         assert_eq!(
-            Cause::Worse(Sli::Errors).explain(&settings, names, &seen),
+            Cause::Worse(Sli::Errors).explain(&settings, names, &counts),
             "32.5 % (13 of 40) of v2's requests failed, 0.125 % (1 of 800) of v1's"
         );
         assert_eq!(
-            Cause::Worse(Sli::Latency { boundary: 1 }).explain(&settings, names, &seen),
+            Cause::Worse(Sli::Latency { boundary: 1 }).explain(&settings, names, &counts),
             "22.5 % (9 of 40) of v2's requests took longer than 250 ms, 0.250 % (2 of 800) of v1's"
         );
         let objective = Objective { sli: Sli::Errors, at_most: 0.01 };
         assert_eq!(
-            Verdict::Unhealthy(objective).explain(&settings, names, &seen),
+            Verdict::Unhealthy(objective).explain(&settings, names, &counts),
             "the service is unhealthy with both versions: 32.5 % (13 of 40) of v2's requests failed, \
              at most 1.00 % may; 0.125 % (1 of 800) of v1's did"
         );
-        let alone = Block { baseline: Arm::default(), ..seen };
+        let alone = Block { baseline: Arm::default(), ..counts };
         assert_eq!(
             Verdict::Harm(Cause::Misses(objective)).explain(&settings, names, &alone),
             "32.5 % (13 of 40) of v2's requests failed, at most 1.00 % may"

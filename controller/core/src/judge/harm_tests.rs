@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::absolute::AbsoluteTest;
 use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
-use super::margins::BaselineHistory;
-use super::settings::{Settings, SplitContext};
+use super::margins::Margins;
+use super::settings::Settings;
 use super::{Arm, Block, Objective};
 use crate::judge::latency_tests::LatencyTests;
 use crate::judge::wealth::{Wealth, ln_sum_exp, mean_ln_e};
@@ -29,6 +29,21 @@ pub(super) struct HarmEvidence {
     pub(super) objectives: Option<f64>,
 }
 
+impl HarmEvidence {
+    /// The weighted parts: errors, latency, objectives.
+    pub(super) fn weighted(self, settings: &Settings) -> [f64; 3] {
+        let weights = settings.weights();
+        let part = |weight: f64, ln_e: Option<f64>| {
+            ln_e.map_or(f64::NEG_INFINITY, |ln_e| weight.ln() + ln_e)
+        };
+        [
+            part(weights.errors, Some(self.errors)),
+            part(weights.latency, self.latency),
+            part(weights.objectives, self.objectives),
+        ]
+    }
+}
+
 impl HarmTests {
     pub(super) fn new(settings: &Settings) -> Self {
         let objective = |objective: &Objective| {
@@ -49,24 +64,19 @@ impl HarmTests {
     }
 
     pub(super) fn pass_slot(&mut self) {
-        self.errors.wealth_mut().pass_slot();
+        self.errors.wealth.pass_slot();
         self.latency.wealths().for_each(Wealth::pass_slot);
-        self.objectives.iter_mut().for_each(|test| test.wealth_mut().pass_slot());
+        self.objectives.iter_mut().for_each(|test| test.wealth.pass_slot());
     }
 
     /// Adds a block. With `cap`, one block adds at most half of the deciding evidence.
-    pub(super) fn add(
-        &mut self,
-        settings: &Settings,
-        terms: &SplitContext,
-        history: &BaselineHistory,
-        block: &Block,
-    ) {
+    pub(super) fn add(&mut self, margins: Margins<'_>, block: &Block) {
+        let Margins { settings, context, .. } = margins;
         let before = self.evidence.all;
-        if terms.single_arm {
+        if context.single_arm {
             self.add_single_arm(settings, &block.candidate);
         } else {
-            self.compare(settings, terms, history, block);
+            self.compare(margins, block);
         }
         self.evidence = self.sum(settings);
         let most = before + settings.limit() / 2.0;
@@ -76,20 +86,13 @@ impl HarmTests {
         }
     }
 
-    fn compare(
-        &mut self,
-        settings: &Settings,
-        terms: &SplitContext,
-        history: &BaselineHistory,
-        block: &Block,
-    ) {
-        let (n_b, n_c) = (block.baseline.requests as f64, block.candidate.requests as f64);
-        let margin = BaselineHistory::errors(settings, terms);
-        if let Some(odds) = Odds::new(Direction::Harm, margin.relative, n_b, n_c) {
+    fn compare(&mut self, margins: Margins<'_>, block: &Block) {
+        let margin = margins.errors();
+        if let Some(odds) = Odds::of(Direction::Harm, margin.relative, block) {
             let bad = BadCounts::of(block, |arm| arm.failures);
-            self.errors.add(&odds, bad, margin.absolute, settings.dispersion);
+            self.errors.add(&odds, bad, margin.absolute, margins.settings.dispersion);
         }
-        self.latency.add(settings, terms, history, block);
+        self.latency.add(margins, block);
     }
 
     fn add_single_arm(&mut self, settings: &Settings, candidate: &Arm) {
@@ -99,22 +102,14 @@ impl HarmTests {
     }
 
     fn sum(&self, settings: &Settings) -> HarmEvidence {
-        let weights = settings.weights();
         let errors = self.errors.ln_e();
         let latency = settings.judged_latency().map(|_| self.latency.ln_e());
         let objectives = mean_ln_e(self.objectives.iter().map(AbsoluteTest::ln_e));
-        let part = |weight: f64, ln_e: Option<f64>| {
-            ln_e.map_or(f64::NEG_INFINITY, |ln_e| weight.ln() + ln_e)
-        };
-        let all = match (latency, objectives) {
-            (None, None) => errors,
-            _ => ln_sum_exp([
-                part(weights.errors, Some(errors)),
-                part(weights.latency, latency),
-                part(weights.objectives, objectives),
-            ]),
-        };
-        HarmEvidence { all, errors, latency, objectives }
+        let parts = HarmEvidence { all: errors, errors, latency, objectives };
+        match (latency, objectives) {
+            (None, None) => parts,
+            _ => HarmEvidence { all: ln_sum_exp(parts.weighted(settings)), ..parts },
+        }
     }
 
     /// Every test with its weight in the evidence.
@@ -123,37 +118,35 @@ impl HarmTests {
         let latency = self.latency.wealths();
         let each_latency = weights.latency / latency.len().max(1) as f64;
         let each_objective = weights.objectives / self.objectives.len().max(1) as f64;
-        std::iter::once((weights.errors, self.errors.wealth_mut()))
+        std::iter::once((weights.errors, &mut self.errors.wealth))
             .chain(latency.map(move |wealth| (each_latency, wealth)))
-            .chain(self.objectives.iter_mut().map(move |test| (each_objective, test.wealth_mut())))
+            .chain(self.objectives.iter_mut().map(move |test| (each_objective, &mut test.wealth)))
     }
 
     /// Lowers the bets of all tests by one factor until the evidence is `ln_e`.
     fn discount_to(&mut self, settings: &Settings, ln_e: f64) {
         // The wealth of latency is whole until boundaries are selected.
         let latency_waits = self.latency.wealths().len() == 0;
-        let mut held_back = if latency_waits { settings.weights().latency } else { 0.0 };
-        let mut ln_at_stake = f64::NEG_INFINITY;
-        for (share, stake) in self.shares(settings) {
-            held_back += share * stake.reserved();
-            ln_at_stake = ln_sum_exp([ln_at_stake, share.ln() + stake.ln_invested()]);
+        let mut reserved = if latency_waits { settings.weights().latency } else { 0.0 };
+        let mut ln_invested = f64::NEG_INFINITY;
+        for (share, wealth) in self.shares(settings) {
+            reserved += share * wealth.reserved();
+            ln_invested = ln_sum_exp([ln_invested, share.ln() + wealth.ln_invested()]);
         }
-        let ln_left = ln_e + (-(held_back.ln() - ln_e).exp()).ln_1p();
-        for (_, stake) in self.shares(settings) {
-            stake.discount(ln_left - ln_at_stake);
+        let ln_left = ln_e + (-(reserved.ln() - ln_e).exp()).ln_1p();
+        for (_, wealth) in self.shares(settings) {
+            wealth.discount(ln_left - ln_invested);
         }
     }
 
-    /// The boundary with the most evidence, and the objective with the most.
+    /// The boundary with the most evidence.
     pub(super) fn slowest(&self) -> Option<usize> {
         self.latency.strongest()
     }
 
+    /// The objective with the most evidence.
     pub(super) fn most_missed(&self) -> Option<usize> {
-        largest(self.objectives.iter().map(AbsoluteTest::ln_e))
+        let tests = self.objectives.iter().enumerate();
+        tests.max_by(|a, b| a.1.ln_e().total_cmp(&b.1.ln_e())).map(|(index, _)| index)
     }
-}
-
-fn largest(of: impl Iterator<Item = f64>) -> Option<usize> {
-    of.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(index, _)| index)
 }

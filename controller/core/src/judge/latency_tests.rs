@@ -7,11 +7,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Block;
 use super::coin_flip::{BadCounts, CoinFlip, Direction, Odds};
 use super::likelihood::{LikelihoodRatio, RequestCounts};
-use super::margins::BaselineHistory;
-use super::settings::{Settings, SplitContext};
+use super::margins::Margins;
+use super::settings::Settings;
+use super::{Arm, Block};
 use crate::judge::wealth::{Wealth, mean_ln_e};
 
 /// The baseline's requests required to select the boundaries.
@@ -48,55 +48,49 @@ enum LatencyTest {
 }
 
 impl BoundaryTest {
-    fn new(settings: &Settings, history: &BaselineHistory, boundary: usize) -> Self {
-        let (requests, slower) = history.counts(boundary);
+    fn new(slots: u32, history: &Arm, boundary: usize) -> Self {
+        let (requests, slower) = (history.requests as f64, history.slower_than(boundary) as f64);
         let test = if slower > COMMON_SHARE * requests {
-            LatencyTest::Common(LikelihoodRatio::restarting(settings.slots, requests, slower))
+            LatencyTest::Common(LikelihoodRatio::restarting(slots, requests, slower))
         } else if slower > 0.0 {
-            LatencyTest::Rare(CoinFlip::restarting(settings.slots))
+            LatencyTest::Rare(CoinFlip::restarting(slots))
         } else {
-            LatencyTest::Rare(CoinFlip::restarting_where_rare(settings.slots))
+            LatencyTest::Rare(CoinFlip::restarting_where_rare(slots))
         };
         Self { boundary, test }
     }
 
     fn wealth(&self) -> &Wealth {
         match &self.test {
-            LatencyTest::Rare(test) => test.wealth(),
-            LatencyTest::Common(test) => test.wealth(),
+            LatencyTest::Rare(test) => &test.wealth,
+            LatencyTest::Common(test) => &test.wealth,
         }
     }
 
     fn wealth_mut(&mut self) -> &mut Wealth {
         match &mut self.test {
-            LatencyTest::Rare(test) => test.wealth_mut(),
-            LatencyTest::Common(test) => test.wealth_mut(),
+            LatencyTest::Rare(test) => &mut test.wealth,
+            LatencyTest::Common(test) => &mut test.wealth,
         }
     }
 }
 
 impl LatencyTests {
-    pub(super) fn add(
-        &mut self,
-        settings: &Settings,
-        terms: &SplitContext,
-        history: &BaselineHistory,
-        block: &Block,
-    ) {
+    pub(super) fn add(&mut self, margins: Margins<'_>, block: &Block) {
+        let Margins { settings, history, .. } = margins;
         let Some(margin) = settings.judged_latency() else { return };
-        if self.tests.is_empty() && history.baseline().requests >= MIN_BASELINE_REQUESTS {
+        if self.tests.is_empty() && history.requests >= MIN_BASELINE_REQUESTS {
             let chosen = select_boundaries(settings, history);
-            let test = |boundary| BoundaryTest::new(settings, history, boundary);
+            let test = |boundary| BoundaryTest::new(settings.slots, history, boundary);
             self.tests = chosen.into_iter().map(test).collect();
         }
+        let Some(odds) = Odds::of(Direction::Harm, margin.relative, block) else { return };
         let n = RequestCounts {
             baseline: block.baseline.requests as f64,
             candidate: block.candidate.requests as f64,
         };
-        let odds = Odds::new(Direction::Harm, margin.relative, n.baseline, n.candidate);
-        let Some(odds) = odds else { return };
         for BoundaryTest { boundary, test } in &mut self.tests {
-            let margin = history.latency(margin, terms, *boundary);
+            let margin = margins.latency(margin, *boundary);
             let bad = BadCounts::of(block, |arm| arm.slower_than(*boundary));
             match test {
                 LatencyTest::Rare(test) => {
@@ -128,13 +122,12 @@ impl LatencyTests {
 }
 
 /// Indices of the boundaries to test, rising.
-fn select_boundaries(settings: &Settings, history: &BaselineHistory) -> Vec<usize> {
+fn select_boundaries(settings: &Settings, history: &Arm) -> Vec<usize> {
     let all = settings.boundaries_ms.iter().enumerate();
     let no_more_than = |share: f64| {
-        all.clone().map(|(index, _)| index).find(|index| {
-            let (requests, slower) = history.counts(*index);
-            slower <= share * requests
-        })
+        all.clone()
+            .map(|(index, _)| index)
+            .find(|index| history.slower_than(*index) as f64 <= share * history.requests as f64)
     };
     let mut chosen: Vec<usize> = TAIL_SHARES.into_iter().filter_map(no_more_than).collect();
     if let Some((_, quiet)) = no_more_than(0.0).and_then(|index| all.clone().nth(index)) {
@@ -149,17 +142,14 @@ fn select_boundaries(settings: &Settings, history: &BaselineHistory) -> Vec<usiz
 
 #[cfg(test)]
 mod tests {
-    use super::super::Arm;
     use super::*;
 
     #[test]
     fn boundaries_follow_the_baseline() {
         let boundaries_ms = vec![5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0, 1_000.0, 5_000.0];
         let settings = Settings { boundaries_ms, ..Settings::default() };
-        let mut history = BaselineHistory::default();
         let slower = vec![1_000, 1_000, 600, 100, 8, 0, 0, 0, 0];
-        let baseline = Arm { requests: 1_000, failures: 0, slower };
-        history.add(&baseline);
+        let history = Arm { requests: 1_000, failures: 0, slower };
         // 50 ms has 10 %, 100 ms 0.8 %, 200 ms nothing: two, four and eight times as much.
         assert_eq!(select_boundaries(&settings, &history), [3, 4, 6, 7, 8]);
         let few = Settings { boundaries_ms: vec![5.0, 10.0, 20.0, 50.0, 100.0, 200.0], ..settings };

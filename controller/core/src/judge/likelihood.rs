@@ -46,7 +46,7 @@ pub(super) struct RequestCounts {
 /// The state of one test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LikelihoodRatio {
-    wealth: Wealth,
+    pub(super) wealth: Wealth,
     /// The decayed counts of the baseline's requests and of the bad ones.
     remembered: f64,
     remembered_bad: f64,
@@ -58,14 +58,6 @@ impl LikelihoodRatio {
     pub(super) fn restarting(slots: u32, requests: f64, bad: f64) -> Self {
         let wealth = Wealth::with_reserve(slots, ODDS_RATIOS.len());
         Self { wealth, remembered: requests, remembered_bad: bad }
-    }
-
-    pub(super) fn wealth(&self) -> &Wealth {
-        &self.wealth
-    }
-
-    pub(super) fn wealth_mut(&mut self) -> &mut Wealth {
-        &mut self.wealth
     }
 
     /// Adds a block in which both versions have requests.
@@ -170,11 +162,11 @@ mod tests {
                 for (first_chance, first) in outcomes() {
                     let mut test = LikelihoodRatio::restarting(3, 100.0, 100.0 * remembered);
                     test.add(n, first, margin, 1.0);
-                    test.wealth_mut().pass_slot();
+                    test.wealth.pass_slot();
                     for (second_chance, second) in outcomes() {
                         let mut test = test.clone();
                         test.add(n, second, margin, 1.0);
-                        expectation += first_chance * second_chance * test.wealth().ln_e().exp();
+                        expectation += first_chance * second_chance * test.wealth.ln_e().exp();
                     }
                 }
                 assert!(expectation <= 1.0 + 1e-12, "{margin:?} {p_b}: {expectation}");
@@ -198,7 +190,7 @@ mod tests {
             500.0,
         );
         flip.add(&odds.unwrap(), bad, 0.0, 1.0);
-        let (ratio, flip) = (ratio.wealth().ln_e(), flip.ln_e());
+        let (ratio, flip) = (ratio.wealth.ln_e(), flip.ln_e());
         assert!(ratio > 1.5 * flip && flip > 0.0, "{ratio} {flip}");
     }
 }

@@ -1,8 +1,6 @@
 //! The effective margins: those of the settings, adjusted to the baseline's history and the users'
 //! habits.
 
-use serde::{Deserialize, Serialize};
-
 use super::Arm;
 use super::coin_flip::Margin;
 use super::settings::{Settings, SplitContext};
@@ -12,41 +10,28 @@ use super::settings::{Settings, SplitContext};
 const RARE_SHARE: f64 = 0.01;
 const RARE_MARGIN: f64 = 0.001;
 
-/// The baseline's counts of all earlier blocks. Margins follow it, so it excludes the block being
-/// judged.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(super) struct BaselineHistory {
-    baseline: Arm,
+/// The margins of one split.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Margins<'j> {
+    pub(super) settings: &'j Settings,
+    pub(super) context: &'j SplitContext,
+    /// The baseline's counts of all earlier blocks, without the block being judged.
+    pub(super) history: &'j Arm,
 }
 
-impl BaselineHistory {
-    pub(super) fn add(&mut self, baseline: &Arm) {
-        self.baseline.add(baseline);
-    }
-
-    pub(super) fn baseline(&self) -> &Arm {
-        &self.baseline
-    }
-
-    /// The baseline's requests, and those slower than a boundary.
-    pub(super) fn counts(&self, boundary: usize) -> (f64, f64) {
-        (self.baseline.requests as f64, self.baseline.slower_than(boundary) as f64)
-    }
-
-    fn is_rare(&self, boundary: usize) -> bool {
-        (self.baseline.slower_than(boundary) as f64) < RARE_SHARE * self.baseline.requests as f64
-    }
-
+impl Margins<'_> {
     /// The margin of failures.
-    pub(super) fn errors(settings: &Settings, terms: &SplitContext) -> Margin {
-        widened(settings.errors, terms.slice.bias.errors)
+    pub(super) fn errors(self) -> Margin {
+        widened(self.settings.errors, self.context.slice.bias.errors)
     }
 
-    /// The margin of requests slower than a boundary.
-    pub(super) fn latency(&self, margin: Margin, terms: &SplitContext, boundary: usize) -> Margin {
+    /// The configured `margin` of latency at one boundary.
+    pub(super) fn latency(self, margin: Margin, boundary: usize) -> Margin {
+        let Self { context, history, .. } = self;
+        let is_rare = (history.slower_than(boundary) as f64) < RARE_SHARE * history.requests as f64;
         let usual = margin.absolute;
-        let absolute = if self.is_rare(boundary) { usual.min(RARE_MARGIN) } else { usual };
-        let bias = terms.slice.bias.latency.get(boundary).copied().unwrap_or(0.0);
+        let absolute = if is_rare { usual.min(RARE_MARGIN) } else { usual };
+        let bias = context.slice.bias.latency.get(boundary).copied().unwrap_or(0.0);
         widened(Margin { absolute, ..margin }, bias)
     }
 }

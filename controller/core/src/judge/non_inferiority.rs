@@ -5,10 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Block;
 use super::coin_flip::{BadCounts, CoinFlip, Direction, Margin, Odds};
-use super::margins::BaselineHistory;
-use super::settings::{Settings, SplitContext};
-use super::{Arm, Block};
+use super::margins::Margins;
+use super::settings::Settings;
 
 /// The tests of safety under one split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,25 +32,17 @@ impl NonInferiority {
         self.latency.iter().map(CoinFlip::ln_e).fold(self.errors.ln_e(), f64::min)
     }
 
-    pub(super) fn add(
-        &mut self,
-        settings: &Settings,
-        terms: &SplitContext,
-        history: &BaselineHistory,
-        block: &Block,
-    ) {
-        let odds = |relative: f64| {
-            let (n_b, n_c) = (block.baseline.requests as f64, block.candidate.requests as f64);
-            Odds::new(Direction::Safe, relative, n_b, n_c)
-        };
-        let margin = BaselineHistory::errors(settings, terms);
-        let Some(for_errors) = odds(margin.relative) else { return };
+    pub(super) fn add(&mut self, margins: Margins<'_>, block: &Block) {
+        let settings = margins.settings;
+        let odds = |margin: Margin| Odds::of(Direction::Safe, margin.relative, block);
+        let margin = margins.errors();
+        let Some(for_errors) = odds(margin) else { return };
         let bad = BadCounts::of(block, |arm| arm.failures);
         self.errors.add(&for_errors, bad, margin.absolute, settings.dispersion);
         let Some(margin) = settings.judged_latency() else { return };
-        let Some(for_latency) = odds(margin.relative) else { return };
+        let Some(for_latency) = odds(margin) else { return };
         for (boundary, test) in self.latency.iter_mut().enumerate() {
-            let absolute = history.latency(margin, terms, boundary).absolute;
+            let absolute = margins.latency(margin, boundary).absolute;
             let bad = BadCounts::of(block, |arm| arm.slower_than(boundary));
             test.add(&for_latency, bad, absolute, settings.dispersion);
         }
@@ -58,21 +50,16 @@ impl NonInferiority {
 }
 
 /// Estimates the candidate's requests until the evidence of no harm suffices, for a candidate as
-/// good as the baseline (`usual`) at a `share` (above 0, below 1) of the requests. `None` above a
-/// billion: without a margin no number of requests suffices.
-pub(super) fn requests_needed(
-    settings: &Settings,
-    terms: &SplitContext,
-    history: &BaselineHistory,
-    usual: &Arm,
-    share: f64,
-) -> Option<u64> {
+/// good as the baseline at a `share` (above 0, below 1) of the requests. `None` above a billion:
+/// without a margin no number of requests suffices.
+pub(super) fn requests_needed(margins: Margins<'_>, share: f64) -> Option<u64> {
+    let Margins { settings, history, .. } = margins;
     let enough = settings.safe_at()?;
-    let rate = |bad: u64| bad as f64 / usual.requests.max(1) as f64;
-    let mut slis = vec![(BaselineHistory::errors(settings, terms), rate(usual.failures))];
+    let rate = |bad: u64| bad as f64 / history.requests.max(1) as f64;
+    let mut slis = vec![(margins.errors(), rate(history.failures))];
     if let Some(margin) = settings.judged_latency() {
         slis.extend((0..settings.boundaries_ms.len()).map(|boundary| {
-            (history.latency(margin, terms, boundary), rate(usual.slower_than(boundary)))
+            (margins.latency(margin, boundary), rate(history.slower_than(boundary)))
         }));
     }
     let suffice = |requests: u64| {
@@ -111,19 +98,15 @@ fn expected_ln_e(margin: Margin, rate: f64, candidate: f64, share: f64, dispersi
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Arm, SplitContext};
     use super::*;
 
     fn needed(errors: Margin, failures: u64, share: f64) -> Option<u64> {
         let settings =
             Settings { errors, latency: None, confidence: Some(0.95), ..Settings::default() };
-        let usual = Arm { requests: 100_000, failures, slower: Vec::new() };
-        requests_needed(
-            &settings,
-            &SplitContext::default(),
-            &BaselineHistory::default(),
-            &usual,
-            share,
-        )
+        let history = &Arm { requests: 100_000, failures, slower: Vec::new() };
+        let (settings, context) = (&settings, &SplitContext::default());
+        requests_needed(Margins { settings, context, history }, share)
     }
 
     /// The figures of the design, from a simulation: 1,093 requests at 0.1 % errors, a margin of

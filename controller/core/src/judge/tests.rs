@@ -201,18 +201,18 @@ fn non_inferiority_is_shown_for_each_split_and_by_every_sli() {
 #[test]
 fn a_known_bias_of_the_slice_is_no_harm_and_hides_none() {
     let biased = block(arm(900, 9, &[]), arm(100, 3, &[]));
-    let terms = |errors| SplitContext {
+    let context = |errors| SplitContext {
         slice: Slice { bias: Bias { errors, latency: Vec::new() }, share: None },
         ..SplitContext::default()
     };
     for (bias, expected) in [(0.0, true), (0.02, false)] {
         let mut judge = Judge::new(errors_only());
-        judge.split_changes(terms(bias));
+        judge.split_changes(context(bias));
         let verdict = verdict_after(&mut judge, 1, 200, &biased);
         assert_eq!(matches!(verdict, Verdict::Harm(_)), expected, "bias {bias}");
     }
     let mut judge = Judge::new(errors_only());
-    judge.split_changes(terms(0.02));
+    judge.split_changes(context(0.02));
     let worse = block(arm(900, 9, &[]), arm(100, 12, &[]));
     assert!(matches!(verdict_after(&mut judge, 1, 30, &worse), Verdict::Harm(_)));
 }

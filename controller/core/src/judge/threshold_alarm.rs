@@ -31,7 +31,7 @@ impl ThresholdAlarm {
     }
 
     pub(super) fn pass_slot(&mut self) {
-        self.test.wealth_mut().pass_slot();
+        self.test.wealth.pass_slot();
     }
 
     /// Adds a block. Evidence of `ln_limit` raises the alarm.
@@ -73,14 +73,14 @@ mod tests {
 
     #[test]
     fn the_alarm_is_raised_and_cleared_by_evidence() {
-        let mut watch = ThresholdAlarm::new(Direction::Harm, 0.01, 30);
+        let mut alarm = ThresholdAlarm::new(Direction::Harm, 0.01, 30);
         let mut seconds_until = |raised: bool, bad: u64| {
             let before = (1..=600).take_while(|second| {
                 if second % 60 == 0 {
-                    watch.pass_slot();
+                    alarm.pass_slot();
                 }
-                watch.add(bad, 100, 100_f64.ln());
-                watch.raised() != raised
+                alarm.add(bad, 100, 100_f64.ln());
+                alarm.raised() != raised
             });
             before.count()
         };
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn a_share_can_be_too_low() {
-        let mut watch = ThresholdAlarm::new(Direction::Safe, 0.05, 30);
-        (0..20).for_each(|_| watch.add(0, 100, 100_f64.ln()));
-        assert!(watch.raised());
+        let mut alarm = ThresholdAlarm::new(Direction::Safe, 0.05, 30);
+        (0..20).for_each(|_| alarm.add(0, 100, 100_f64.ln()));
+        assert!(alarm.raised());
     }
 }

@@ -69,22 +69,22 @@ impl FleetAggregator {
     pub fn aggregate(
         &mut self,
         now: Duration,
-        readings: impl IntoIterator<Item = (ProxyName, Result<Scrape, String>)>,
+        scrapes: impl IntoIterator<Item = (ProxyName, Result<Scrape, String>)>,
     ) -> Observation {
         self.polls += 1;
         let mut all: Option<FleetDelta> = None;
-        for (name, reading) in readings {
-            let seen = self.proxies.entry(name).or_insert_with(|| TrackedProxy::new(now));
-            seen.last_listed = self.polls;
-            let scrape = match reading {
-                Ok(reading) => reading,
+        for (name, scrape) in scrapes {
+            let proxy = self.proxies.entry(name).or_insert_with(|| TrackedProxy::new(now));
+            proxy.last_listed = self.polls;
+            let scrape = match scrape {
+                Ok(scrape) => scrape,
                 Err(error) => {
-                    seen.scrape_error = Some(error);
+                    proxy.scrape_error = Some(error);
                     continue;
                 }
             };
-            let mut delta = seen.record(now, scrape);
-            if std::mem::replace(&mut seen.last_scraped, self.polls) != self.last_successful_poll {
+            let mut delta = proxy.record(now, scrape);
+            if std::mem::replace(&mut proxy.last_scraped, self.polls) != self.last_successful_poll {
                 delta.versions.clear();
             }
             match &mut all {
@@ -92,7 +92,7 @@ impl FleetAggregator {
                 None => all = Some(delta),
             }
         }
-        self.proxies.retain(|_, seen| seen.last_listed == self.polls);
+        self.proxies.retain(|_, proxy| proxy.last_listed == self.polls);
         let Some(mut all) = all else {
             return Observation::Unreachable { reason: self.unreachable_reason() };
         };
@@ -106,11 +106,11 @@ impl FleetAggregator {
         if health.proxies == 1 {
             return health;
         }
-        for (name, seen) in &self.proxies {
+        for (name, proxy) in &self.proxies {
             let name = || name.clone();
-            let generation = seen.generation;
-            if let Some(reason) = &seen.scrape_error {
-                let since = now.saturating_sub(seen.last_reachable);
+            let generation = proxy.generation;
+            if let Some(reason) = &proxy.scrape_error {
+                let since = now.saturating_sub(proxy.last_reachable);
                 health.unreachable.push(Unreachable {
                     name: name(),
                     reason: reason.clone(),
@@ -119,13 +119,13 @@ impl FleetAggregator {
                 });
                 continue;
             }
-            if generation < newest || seen.rejected {
-                let rejected = seen.rejected;
+            if generation < newest || proxy.rejected {
+                let rejected = proxy.rejected;
                 health.outdated.push(Outdated { name: name(), generation, rejected });
-            } else if !seen.confirmed {
+            } else if !proxy.confirmed {
                 health.unconfirmed.push(name());
             }
-            if seen.last_reachable > seen.last_worker_report + SILENT_AFTER {
+            if proxy.last_reachable > proxy.last_worker_report + SILENT_AFTER {
                 health.silent.push(name());
             }
         }
@@ -134,16 +134,17 @@ impl FleetAggregator {
 
     /// The reason why no proxy was read.
     fn unreachable_reason(&self) -> String {
-        let mut lost = self
+        let mut unreachable = self
             .proxies
             .iter()
-            .filter_map(|(name, seen)| Some((name, seen.scrape_error.as_ref()?)));
-        match (self.proxies.len(), lost.next()) {
+            .filter_map(|(name, proxy)| Some((name, proxy.scrape_error.as_ref()?)));
+        match (self.proxies.len(), unreachable.next()) {
             (_, None) => "there is no proxy".to_owned(),
-            (1, Some((_, why))) => why.clone(),
+            (1, Some((_, error))) => error.clone(),
             (all, Some(first)) => {
-                let lost = std::iter::once(first).chain(lost);
-                let named = join_names(lost.map(|(name, why)| format!("{name} ({why})")));
+                let unreachable = std::iter::once(first).chain(unreachable);
+                let named =
+                    join_names(unreachable.map(|(name, error)| format!("{name} ({error})")));
                 format!("none of {all} proxies can be read: {named}")
             }
         }

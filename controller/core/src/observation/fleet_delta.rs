@@ -34,7 +34,7 @@ impl Observation {
             (Self::Unreachable { reason }, Some(warning)) => {
                 Self::Unreachable { reason: format!("{reason}; {warning}") }
             }
-            (look, None) => look,
+            (observation, None) => observation,
         }
     }
 }
@@ -73,10 +73,11 @@ impl FleetDelta {
     /// Maps each generation. A configuration may carry several rollouts, each with its own numbers.
     pub fn map_generations(&mut self, number: impl Fn(Generation) -> Generation) {
         let health = &mut self.health;
-        let behind = health.outdated.iter_mut().map(|behind| &mut behind.generation);
-        let lost = health.unreachable.iter_mut().map(|lost| &mut lost.generation);
+        let outdated = health.outdated.iter_mut().map(|outdated| &mut outdated.generation);
+        let unreachable =
+            health.unreachable.iter_mut().map(|unreachable| &mut unreachable.generation);
         let own = [&mut self.generation, &mut self.newest_generation];
-        for generation in own.into_iter().chain(behind).chain(lost) {
+        for generation in own.into_iter().chain(outdated).chain(unreachable) {
             *generation = generation.map(&number);
         }
     }
@@ -103,8 +104,8 @@ impl FleetDelta {
         self.rejected |= other.rejected;
         self.restarted |= other.restarted;
         self.slices.add(&other.slices);
-        for (version, activity) in &other.versions {
-            self.versions.entry(version.clone()).or_default().add(activity);
+        for (version, counts) in &other.versions {
+            self.versions.entry(version.clone()).or_default().add(counts);
         }
     }
 }
@@ -118,23 +119,24 @@ mod tests {
     fn every_generation_is_mapped() {
         let name: ProxyName = "edge-1".into();
         let (reason, generation) = (String::new(), Some(Generation(9)));
-        let lost = Unreachable { name: name.clone(), reason, since: Duration::ZERO, generation };
-        let behind = Outdated { name, generation: Some(Generation(8)), rejected: false };
-        let roster = FleetHealth {
-            unreachable: vec![lost],
-            outdated: vec![behind],
+        let unreachable =
+            Unreachable { name: name.clone(), reason, since: Duration::ZERO, generation };
+        let outdated = Outdated { name, generation: Some(Generation(8)), rejected: false };
+        let health = FleetHealth {
+            unreachable: vec![unreachable],
+            outdated: vec![outdated],
             ..FleetHealth::default()
         };
         let (generation, newest_generation) = (Some(Generation(8)), Some(Generation(9)));
-        let health = Box::new(roster);
-        let mut seen =
+        let health = Box::new(health);
+        let mut delta =
             FleetDelta { generation, newest_generation, health, ..FleetDelta::default() };
         // The fleet's generation 8 is the rollout's 2.
-        seen.map_generations(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
+        delta.map_generations(|running| Generation(if running >= Generation(8) { 2 } else { 1 }));
         assert_eq!(
-            (seen.generation, seen.newest_generation),
+            (delta.generation, delta.newest_generation),
             (Some(Generation(2)), Some(Generation(2)))
         );
-        assert!(seen.health.confirms(Generation(2)));
+        assert!(delta.health.confirms(Generation(2)));
     }
 }

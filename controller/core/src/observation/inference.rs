@@ -78,14 +78,14 @@ impl SplitInference {
         now: Duration,
         name: &ProxyName,
         snapshot: &mut Snapshot,
-        asked: SplitRequest,
+        request: SplitRequest,
     ) {
         let served = [&self.baseline, &self.candidate].map(|version| {
             snapshot.versions.get(version).map_or(0, |counters| counters.count(Stat::Requests))
         });
         let proxy = self.proxies.entry(name.clone()).or_default();
-        proxy.update(now, served, asked);
-        let SplitRequest { generation, .. } = asked;
+        proxy.update(now, served, request);
+        let SplitRequest { generation, .. } = request;
         let before = Generation(generation.0.saturating_sub(1));
         if snapshot.generation.is_some() {
             snapshot.generation = Some(if proxy.follows { generation } else { before });
@@ -99,17 +99,17 @@ impl SplitInference {
 }
 
 impl ProxyInference {
-    fn update(&mut self, now: Duration, served: [u64; 2], asked: SplitRequest) {
+    fn update(&mut self, now: Duration, served: [u64; 2], request: SplitRequest) {
         let last = std::mem::replace(&mut self.served, served);
-        if self.generation.replace(asked.generation) != Some(asked.generation) {
+        if self.generation.replace(request.generation) != Some(request.generation) {
             // Requests so far may belong to either split.
             (self.ln_odds_requested, self.ln_odds_previous, self.follows) = (0.0, 0.0, false);
-            if asked.previous_weight == Some(asked.weight) {
-                self.follows = asked.sent_at.is_some();
+            if request.previous_weight == Some(request.weight) {
+                self.follows = request.sent_at.is_some();
             }
             return;
         }
-        let Some(told) = asked.sent_at else {
+        let Some(sent_at) = request.sent_at else {
             self.follows = false;
             return;
         };
@@ -120,17 +120,17 @@ impl ProxyInference {
             if now < last { now } else { now - last }
         };
         let (baseline, candidate) = (since(0) as f64, since(1) as f64);
-        if let Some(before) = asked.previous_weight {
+        if let Some(before) = request.previous_weight {
             let share =
                 |weight: Weight| weight.share().clamp(WEIGHT_TOLERANCE, 1.0 - WEIGHT_TOLERANCE);
-            let (new, old) = (share(asked.weight), share(before));
+            let (new, old) = (share(request.weight), share(before));
             let ratio = candidate * (new / old).ln() + baseline * ((1.0 - new) / (1.0 - old)).ln();
             self.ln_odds_requested = (self.ln_odds_requested + ratio).max(0.0);
             self.ln_odds_previous = (self.ln_odds_previous - ratio).max(0.0);
         }
         let limit = DECISIVE_ODDS.ln();
         self.follows |= self.ln_odds_requested >= limit;
-        self.follows |= now >= told + PROPAGATION_TIME && self.ln_odds_previous < limit;
+        self.follows |= now >= sent_at + PROPAGATION_TIME && self.ln_odds_previous < limit;
     }
 }
 
@@ -147,12 +147,12 @@ mod tests {
         Weight::from_ppm(percent * 10_000).unwrap()
     }
 
-    fn asked(generation: u64, before: u32, percent: u32, told: u64) -> SplitRequest {
+    fn request(generation: u64, before: u32, percent: u32, sent_at: u64) -> SplitRequest {
         SplitRequest {
             generation: Generation(generation),
             weight: weight(percent),
             previous_weight: Some(weight(before)),
-            sent_at: Some(at(told)),
+            sent_at: Some(at(sent_at)),
         }
     }
 
@@ -169,7 +169,7 @@ mod tests {
         }
 
         /// The generation that it seems to follow after it has served so many more.
-        fn after(&mut self, now: u64, baseline: u64, candidate: u64, asked: SplitRequest) -> u64 {
+        fn after(&mut self, now: u64, baseline: u64, candidate: u64, request: SplitRequest) -> u64 {
             self.counts = [self.counts[0] + baseline, self.counts[1] + candidate];
             let counters = self
                 .counts
@@ -180,7 +180,7 @@ mod tests {
                 versions: [("v1".parse().unwrap(), v1), ("v2".parse().unwrap(), v2)].into(),
                 ..Snapshot::default()
             };
-            self.served.infer(at(now), &"edge".into(), &mut snapshot, asked);
+            self.served.infer(at(now), &"edge".into(), &mut snapshot, request);
             snapshot.generation.unwrap().0
         }
     }
@@ -188,16 +188,16 @@ mod tests {
     #[test]
     fn a_distant_split_shows_within_few_requests() {
         let mut world = World::new();
-        let first = asked(4, 0, 5, 10);
+        let first = request(4, 0, 5, 10);
         assert_eq!(world.after(10, 500, 0, first), 3);
         // Still the one before.
         assert_eq!(world.after(11, 40, 0, first), 3);
         assert_eq!(world.after(12, 20, 1, first), 4);
-        let all = asked(5, 5, 100, 20);
+        let all = request(5, 5, 100, 20);
         assert_eq!(world.after(20, 95, 5, all), 4);
         assert_eq!(world.after(21, 20, 2, all), 4);
         assert_eq!(world.after(22, 0, 5, all), 5);
-        let back = asked(6, 100, 0, 30);
+        let back = request(6, 100, 0, 30);
         assert_eq!(world.after(30, 0, 10, back), 5);
         assert_eq!(world.after(31, 0, 10, back), 5);
         assert_eq!(world.after(32, 1, 0, back), 6);
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_proxy_with_little_traffic_follows_after_the_propagation_time() {
         let mut world = World::new();
-        let small = asked(4, 0, 1, 10);
+        let small = request(4, 0, 1, 10);
         assert_eq!(world.after(10, 0, 0, small), 3);
         assert_eq!(world.after(21, 30, 0, small), 3);
         assert_eq!(world.after(22, 0, 0, small), 4);
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_proxy_on_the_previous_split_never_follows() {
         let mut world = World::new();
-        let half = asked(4, 0, 50, 10);
+        let half = request(4, 0, 50, 10);
         assert_eq!(world.after(10, 10, 0, half), 3);
         assert_eq!(world.after(30, 10, 0, half), 3);
         assert_eq!(world.after(60, 10, 0, half), 3);
@@ -227,19 +227,19 @@ mod tests {
     #[test]
     fn no_proxy_follows_an_unwritten_split() {
         let mut world = World::new();
-        let untold = SplitRequest { sent_at: None, ..asked(4, 0, 50, 0) };
-        assert_eq!(world.after(10, 10, 10, untold), 3);
-        assert_eq!(world.after(90, 10, 10, untold), 3);
+        let unwritten = SplitRequest { sent_at: None, ..request(4, 0, 50, 0) };
+        assert_eq!(world.after(10, 10, 10, unwritten), 3);
+        assert_eq!(world.after(90, 10, 10, unwritten), 3);
         // Not even if they did before the weights were reverted.
-        let told = asked(4, 0, 50, 100);
-        assert_eq!(world.after(101, 10, 10, told), 4);
-        assert_eq!(world.after(102, 0, 0, untold), 3);
+        let written = request(4, 0, 50, 100);
+        assert_eq!(world.after(101, 10, 10, written), 4);
+        assert_eq!(world.after(102, 0, 0, unwritten), 3);
     }
 
     #[test]
     fn a_restarted_proxy_or_one_without_a_filter_is_handled() {
         let mut world = World::new();
-        let first = asked(4, 0, 50, 10);
+        let first = request(4, 0, 50, 10);
         world.after(10, 500, 0, first);
         world.counts = [0, 0];
         assert_eq!(world.after(11, 5, 5, first), 4);
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn all_proxies_follow_before_the_first_request() {
-        let present = asked(0, 0, 0, 0);
+        let present = request(0, 0, 0, 0);
         assert_eq!(World::new().after(1, 5, 0, present), 0);
     }
 }

@@ -117,16 +117,16 @@ mod tests {
 
     #[test]
     fn quantiles_are_interpolated() {
-        let mut activity = VersionDelta { requests: 100, ..VersionDelta::default() };
+        let mut delta = VersionDelta { requests: 100, ..VersionDelta::default() };
         // 90 requests between 10 and 12.5 ms, 10 beyond the last boundary.
         let ten = histogram::bucket(10_000);
-        activity.slower =
+        delta.slower =
             (0..histogram::BOUNDARIES).map(|b| if b <= ten { 100 } else { 10 }).collect();
-        assert_eq!(activity.quantile_ms(0.45), Some(11.25));
-        assert_eq!(activity.quantile_ms(0.99), Some(100_000.0));
+        assert_eq!(delta.quantile_ms(0.45), Some(11.25));
+        assert_eq!(delta.quantile_ms(0.99), Some(100_000.0));
         assert_eq!(VersionDelta::default().quantile_ms(0.5), None);
         // Without the requests beyond the last boundary.
-        let within = activity.within_boundaries();
+        let within = delta.within_boundaries();
         assert_eq!((within.requests, within.quantile_ms(0.5)), (90, Some(11.25)));
     }
 }

@@ -310,21 +310,21 @@ impl Body {
         let (versions, baseline, candidate) = (&self.versions, &self.baseline, &self.candidate);
         match (self.envoy.take(), self.istio.take(), self.gateway_api.take()) {
             (Some(envoy), None, None) => {
-                let reached = VersionSpec::in_envoy;
-                let (wire, _) = pair(versions, baseline, candidate, reached)?.split_targets();
+                let resolve = VersionSpec::in_envoy;
+                let (wire, _) = pair(versions, baseline, candidate, resolve)?;
                 Ok((wire, Proxies::Envoy(envoy.parse()?)))
             }
             (None, Some(istio), None) => {
                 let port = istio.port();
-                let reached =
+                let resolve =
                     |version: &VersionSpec, path: &str| version.in_istio(path, port, namespace);
-                let (wire, targets) = pair(versions, baseline, candidate, reached)?.split_targets();
+                let (wire, targets) = pair(versions, baseline, candidate, resolve)?;
                 Ok((wire, Proxies::Istio(istio.parse(targets)?)))
             }
             (None, None, Some(gateway_api)) => {
-                let reached =
+                let resolve =
                     |version: &VersionSpec, path: &str| version.in_gateway_api(path, namespace);
-                let (wire, targets) = pair(versions, baseline, candidate, reached)?.split_targets();
+                let (wire, targets) = pair(versions, baseline, candidate, resolve)?;
                 Ok((wire, Proxies::GatewayApi(gateway_api.parse(targets)?)))
             }
             _ => at("spec", "exactly one of envoy, istio and gatewayApi is required"),

@@ -8,10 +8,9 @@ use super::error::SpecError;
 use super::pods::{Pods, PodsSpec};
 use super::value::object_name;
 use crate::config::mesh::{Backend, Versions};
-use crate::config::prometheus::PrometheusConnection;
 
 /// The path of the proxies.
-const PROXIES: &str = "spec.gatewayApi.proxies";
+pub(super) const PROXIES: &str = "spec.gatewayApi.proxies";
 
 /// Proxies behind a route of the Gateway API.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,12 +70,5 @@ impl GatewayApiSpec {
             pods: self.proxies.parse(PROXIES)?,
             drift: self.drift,
         })
-    }
-}
-
-impl GatewayApiProxies {
-    /// The path and the connection of the Prometheus that observes the pods, if one does.
-    pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
-        self.pods.prometheus(PROXIES)
     }
 }

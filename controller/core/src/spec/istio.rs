@@ -9,11 +9,10 @@ use super::error::{SpecError, at};
 use super::pods::{Pods, PodsSpec};
 use super::value::object_name;
 use crate::config::mesh::{Destination, RouteWeights, Versions};
-use crate::config::prometheus::PrometheusConnection;
 use crate::rollout::plan::Step;
 
 /// The path of the proxies.
-const PROXIES: &str = "spec.istio.proxies";
+pub(super) const PROXIES: &str = "spec.istio.proxies";
 
 /// Proxies of Istio.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,11 +132,6 @@ impl IstioSpec {
 }
 
 impl IstioProxies {
-    /// The path and the connection of the Prometheus that observes the pods, if one does.
-    pub(super) fn prometheus(&self) -> Option<(String, &PrometheusConnection)> {
-        self.pods.prometheus(PROXIES)
-    }
-
     /// Checks that Istio supports the weights of all steps.
     pub(super) fn check_weights(&self, steps: &[Step]) -> Result<(), SpecError> {
         let Splitter::Mesh { .. } = self.splitter else { return Ok(()) };

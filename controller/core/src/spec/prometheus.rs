@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::error::{SpecError, at};
+use super::value::is_http_url;
 use crate::config::prometheus::{Auth, PrometheusConnection, PrometheusSettings};
 
 /// A Prometheus that scrapes the proxies.
@@ -61,12 +62,7 @@ impl PrometheusSpec {
 
 impl ConnectionSpec {
     pub(super) fn parse(self, path: &str) -> Result<PrometheusConnection, SpecError> {
-        let url = url::Url::parse(&self.url).ok();
-        let is_valid = |url: &url::Url| {
-            let anonymous = url.username().is_empty() && url.password().is_none();
-            matches!(url.scheme(), "http" | "https") && url.has_host() && anonymous
-        };
-        if !url.as_ref().is_some_and(is_valid) {
+        if !is_http_url(&self.url) {
             return at(
                 format!("{path}.url"),
                 format!(

@@ -1,8 +1,8 @@
 //! The proxies that split the traffic.
 
 use super::envoy::{self, EnvoyProxies};
-use super::gateway_api::GatewayApiProxies;
-use super::istio::IstioProxies;
+use super::gateway_api::{self, GatewayApiProxies};
+use super::istio::{self, IstioProxies};
 use crate::config::prometheus::PrometheusConnection;
 use crate::config::source::SourceConfig;
 
@@ -25,8 +25,8 @@ impl Proxies {
                 Some((envoy::PROMETHEUS.to_owned(), &settings.connection))
             }
             Self::Envoy(_) => None,
-            Self::Istio(istio) => istio.prometheus(),
-            Self::GatewayApi(gateway_api) => gateway_api.prometheus(),
+            Self::Istio(istio) => istio.pods.prometheus(istio::PROXIES),
+            Self::GatewayApi(gateway_api) => gateway_api.pods.prometheus(gateway_api::PROXIES),
         }
     }
 }

@@ -177,9 +177,9 @@ impl Rolling {
                 "list at least two; one serves while another is replaced",
             );
         }
-        let mut seen = BTreeSet::new();
+        let mut names = BTreeSet::new();
         if let Some((index, name)) =
-            instances.iter().enumerate().find(|(_, name)| !seen.insert(name.as_str()))
+            instances.iter().enumerate().find(|(_, name)| !names.insert(name.as_str()))
         {
             return at(
                 format!("{path}.instances[{index}]"),

@@ -87,8 +87,9 @@ mod tests {
 
     fn refused(file: &str, directory: Option<&str>) -> bool {
         let all = named(file).map(|(path, spec)| {
-            let kept = spec.confine_secrets_to(directory.map(Path::new));
-            kept.map_err(|error| assert!(error.to_string().starts_with(&format!("{path}: {file}"))))
+            let confined = spec.confine_secrets_to(directory.map(Path::new));
+            confined
+                .map_err(|error| assert!(error.to_string().starts_with(&format!("{path}: {file}"))))
         });
         assert!(all.windows(2).all(|two| two[0] == two[1]), "{file} in {directory:?}");
         all[0].is_err()

@@ -86,13 +86,13 @@ fn the_aa_test_is_optional() {
     assert_eq!(Spec::parse(GOOD).unwrap().plan.aa_test, None);
     let watched = GOOD.replace("  analysis:", "  analysis:\n    aaTest: { time: 5m, salts: 3 }");
     let mut plan = Spec::parse(&watched).unwrap().plan;
-    let watch = plan.aa_test.clone().unwrap();
-    assert_eq!((watch.duration, watch.requests), (Duration::from_secs(300), 10_000));
-    assert_eq!(watch.salts, ["shop-v2", "shop-v2/1", "shop-v2/2"]);
+    let test = plan.aa_test.clone().unwrap();
+    assert_eq!((test.duration, test.requests), (Duration::from_secs(300), 10_000));
+    assert_eq!(test.salts, ["shop-v2", "shop-v2/1", "shop-v2/2"]);
     assert_eq!(plan.filter_aa_test().unwrap().slices, [2_500, 50_000]);
     // The A/A test's part of alpha is not the judge's.
     assert!(
-        (watch.miss_probability - 0.002).abs() < 1e-12 && (plan.judge.alpha - 0.008).abs() < 1e-12
+        (test.miss_probability - 0.002).abs() < 1e-12 && (plan.judge.alpha - 0.008).abs() < 1e-12
     );
     plan.drop_aa_test();
     assert!((plan.judge.alpha - 0.01).abs() < 1e-12);

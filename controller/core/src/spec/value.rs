@@ -122,6 +122,14 @@ impl TryFrom<Scalar> for SpecNumber {
     }
 }
 
+/// Whether a text is a URL of HTTP with a host and without credentials.
+pub(super) fn is_http_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        let is_anonymous = url.username().is_empty() && url.password().is_none();
+        matches!(url.scheme(), "http" | "https") && url.has_host() && is_anonymous
+    })
+}
+
 /// Parses the name of an object in the cluster.
 pub(super) fn object_name(path: &str, name: String) -> Result<String, SpecError> {
     match name.is_empty() {

@@ -60,67 +60,46 @@ struct BackendSpec {
     port: u16,
 }
 
-/// A version as the filter knows it, and its target in the mesh.
-pub(super) struct VersionTarget<T> {
-    wire: wire::Version,
-    target: T,
-}
-
-/// Resolves all versions with `resolve` and returns the two of the rollout.
+/// Resolves all versions with `resolve`. Returns those of the rollout as the filter knows them, the
+/// baseline first, and their targets in the mesh.
 pub(super) fn pair<T: Clone>(
     versions: &[VersionSpec],
     baseline: &VersionName,
     candidate: &VersionName,
     resolve: impl Fn(&VersionSpec, &str) -> Result<(String, T), SpecError>,
-) -> Result<Versions<VersionTarget<T>>, SpecError> {
-    let mut checked: Vec<(&VersionName, String, T)> = Vec::with_capacity(versions.len());
+) -> Result<(Vec<wire::Version>, Versions<T>), SpecError> {
+    let mut checked: Vec<(wire::Version, T)> = Vec::with_capacity(versions.len());
     for (index, version) in versions.iter().enumerate() {
-        let path = format!("spec.versions[{index}]");
+        let (name, path) = (&version.name, format!("spec.versions[{index}]"));
         let (cluster, target) = resolve(version, &path)?;
-        if checked.iter().any(|(name, ..)| **name == version.name) {
-            return at(format!("{path}.name"), format!("duplicate version \"{}\"", version.name));
+        if checked.iter().any(|(other, _)| other.name == *name) {
+            return at(format!("{path}.name"), format!("duplicate version \"{name}\""));
         }
         if cluster.is_empty() {
             return at(format!("{path}.cluster"), "empty; name the Envoy cluster");
         }
-        if checked.iter().any(|(_, other, _)| *other == cluster) {
+        if checked.iter().any(|(other, _)| other.cluster == cluster) {
             let message =
                 format!("{cluster:?} already serves another version; set a different cluster");
             return at(format!("{path}.cluster"), message);
         }
-        checked.push((&version.name, cluster, target));
+        checked.push((wire::Version { name: name.clone(), cluster }, target));
     }
     let known = || versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>().join(", ");
-    let find = |path: &str, version: &VersionName| match checked
-        .iter()
-        .find(|(name, ..)| *name == version)
-    {
-        Some((name, cluster, target)) => Ok(VersionTarget {
-            wire: wire::Version { name: (*name).clone(), cluster: cluster.clone() },
-            target: target.clone(),
-        }),
-        None => at(path, format!("\"{version}\" is not in spec.versions ({})", known())),
+    let find = |path: &str, name: &VersionName| {
+        let version = checked.iter().find(|(version, _)| version.name == *name).cloned();
+        version.map_or_else(
+            || at(path, format!("\"{name}\" is not in spec.versions ({})", known())),
+            Ok,
+        )
     };
-    let pair = Versions {
-        baseline: find("spec.baseline", baseline)?,
-        candidate: find("spec.candidate", candidate)?,
-    };
-    match baseline == candidate {
-        true => at(
-            "spec.candidate",
-            format!("\"{candidate}\" is also the baseline; name another version"),
-        ),
-        false => Ok(pair),
+    let (old, old_target) = find("spec.baseline", baseline)?;
+    let (new, new_target) = find("spec.candidate", candidate)?;
+    if baseline == candidate {
+        let message = format!("\"{candidate}\" is also the baseline; name another version");
+        return at("spec.candidate", message);
     }
-}
-
-impl<T> Versions<VersionTarget<T>> {
-    /// Separates the versions as the filter knows them, the baseline first, from their targets.
-    pub(super) fn split_targets(self) -> (Vec<wire::Version>, Versions<T>) {
-        let Versions { baseline, candidate } = self;
-        let targets = Versions { baseline: baseline.target, candidate: candidate.target };
-        (vec![baseline.wire, candidate.wire], targets)
-    }
+    Ok((vec![old, new], Versions { baseline: old_target, candidate: new_target }))
 }
 
 impl VersionSpec {

@@ -161,16 +161,12 @@ impl WebMetric {
         MetricError::new(MetricErrorReason::Unreachable, message)
     }
 
-    async fn body(&self, url: &str, mut answer: Response) -> Result<Vec<u8>, MetricError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(url, &error))? {
-            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-                let message = format!("{url} answered with more than {MAX_RESPONSE_BYTES} bytes");
-                return Err(MetricError::new(MetricErrorReason::InvalidResponse, message));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+    async fn body(&self, url: &str, answer: Response) -> Result<Vec<u8>, MetricError> {
+        let body = http::body(answer, MAX_RESPONSE_BYTES).await;
+        body.map_err(|error| self.failed(url, &error))?.ok_or_else(|| {
+            let message = format!("{url} answered with more than {MAX_RESPONSE_BYTES} bytes");
+            MetricError::new(MetricErrorReason::InvalidResponse, message)
+        })
     }
 }
 

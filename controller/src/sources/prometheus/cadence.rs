@@ -27,7 +27,7 @@ impl ScrapeCadence {
     /// Whether every proxy of the last poll that still exists was scraped since, or had time to
     /// be: a late proxy does not delay the others.
     pub(super) fn is_ready(&self, instances: &ScrapedInstances, waited: Duration) -> bool {
-        let timeout = self.interval.map_or(MAX_WAIT, |gap| gap * 3 / 2 + INGESTION_DELAY);
+        let timeout = self.interval.map_or(MAX_WAIT, |interval| interval * 3 / 2 + INGESTION_DELAY);
         let is_new = |(name, before): (&ProxyName, &f64)| {
             let now = instances.get(name).and_then(|instance| instance.scraped);
             now.is_none_or(|now| now > *before)
@@ -39,7 +39,7 @@ impl ScrapeCadence {
     /// the proxies is due, if the interval is known.
     pub(super) fn poll_delay(&self, now: f64) -> Duration {
         let last = self.last_scrapes.values().copied().fold(0.0, f64::max);
-        let due = self.interval.map_or(0.0, |gap| last + gap.as_secs_f64());
+        let due = self.interval.map_or(0.0, |interval| last + interval.as_secs_f64());
         Duration::try_from_secs_f64(due - now)
             .unwrap_or_default()
             .clamp(MIN_POLL_INTERVAL, MAX_WAIT)
@@ -51,21 +51,21 @@ impl ScrapeCadence {
             .iter()
             .filter_map(|(name, instance)| Some((name.clone(), instance.scraped?)))
             .collect();
-        let gaps = scraped.iter().filter_map(|(name, now)| {
-            let gap = now - self.last_scrapes.get(name)?;
-            Duration::try_from_secs_f64(gap).ok().filter(|gap| !gap.is_zero())
+        let intervals = scraped.iter().filter_map(|(name, now)| {
+            let interval = now - self.last_scrapes.get(name)?;
+            Duration::try_from_secs_f64(interval).ok().filter(|interval| !interval.is_zero())
         });
-        let gap = gaps.max();
-        let came = scraped.keys().any(|name| !self.last_scrapes.contains_key(name));
-        let went = self.last_scrapes.keys().any(|name| !scraped.contains_key(name));
-        self.interval = gap.or(self.interval);
+        let interval = intervals.max();
+        let is_added = scraped.keys().any(|name| !self.last_scrapes.contains_key(name));
+        let is_removed = self.last_scrapes.keys().any(|name| !scraped.contains_key(name));
+        self.interval = interval.or(self.interval);
         self.last_scrapes = scraped;
-        gap.is_some() || came || went || self.last_scrapes.is_empty()
+        interval.is_some() || is_added || is_removed || self.last_scrapes.is_empty()
     }
 
     /// Older data is stale: the proxy has missed several scrapes.
     pub(super) fn stale_after(&self) -> Duration {
-        self.interval.map_or(MAX_WAIT, |gap| gap * 4) + INGESTION_DELAY
+        self.interval.map_or(MAX_WAIT, |interval| interval * 4) + INGESTION_DELAY
     }
 }
 

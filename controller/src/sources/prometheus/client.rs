@@ -108,17 +108,12 @@ impl PrometheusClient {
         let (time, timeout) = (format!("{as_of:.3}"), format!("{}s", TIMEOUT.as_secs()));
         let request = client.get(format!("{}/api/v1/query", self.url));
         let request = request.query(&[("query", query), ("time", &time), ("timeout", &timeout)]);
-        let mut answer = self.authorized(request)?.send().await.map_err(failed)?;
+        let answer = self.authorized(request)?.send().await.map_err(failed)?;
         let status = answer.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-                return Err(
-                    self.invalid_response(format!("with more than {MAX_RESPONSE_BYTES} bytes"))
-                );
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = http::body(answer, MAX_RESPONSE_BYTES).await.map_err(failed)?;
+        let body = body.ok_or_else(|| {
+            self.invalid_response(format!("with more than {MAX_RESPONSE_BYTES} bytes"))
+        })?;
         match serde_json::from_slice(&body) {
             Ok(QueryResponse::Success { data: QueryData::Vector(samples) }) => Ok(samples),
             Ok(QueryResponse::Success { data: QueryData::Scalar(value) }) => {

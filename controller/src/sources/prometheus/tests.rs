@@ -105,8 +105,8 @@ async fn differences_are_per_proxy_and_stale_data_is_unknown() {
     fake.proxies(&[("a", 115, 0.0), ("b", 230, 50.0)]);
     let delta = delta(prometheus.observe().await);
     assert_eq!((requests(&delta), delta.health.proxies), (5, 2));
-    let lost: Vec<_> = delta.health.unreachable.iter().map(ToString::to_string).collect();
-    assert!(lost[0].starts_with("b (Prometheus scraped it 5"), "{lost:?}");
+    let unreachable: Vec<_> = delta.health.unreachable.iter().map(ToString::to_string).collect();
+    assert!(unreachable[0].starts_with("b (Prometheus scraped it 5"), "{unreachable:?}");
 }
 
 #[tokio::test]

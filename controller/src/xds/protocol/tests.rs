@@ -42,7 +42,7 @@ fn rejecting(names: &[&str], version: &str, nonce: &str, reason: &str) -> Reques
     Request { error: Some(reason.to_owned()), ..request(names, version, nonce) }
 }
 
-fn standing(acknowledged: Option<&str>, rejected: Option<(&str, &str)>) -> AckState {
+fn ack_state(acknowledged: Option<&str>, rejected: Option<(&str, &str)>) -> AckState {
     let rejection = |(version, reason): (&str, &str)| Rejection {
         version: version.to_owned(),
         reason: reason.to_owned(),
@@ -67,9 +67,9 @@ fn begun() -> (World, Subscription) {
 fn a_published_resource_is_sent_once_and_acknowledged() {
     let (mut world, mut subscription) = begun();
     assert_eq!(next(&mut subscription, &world), None);
-    assert_eq!(subscription.ack_states()["serin"], standing(None, None));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(None, None));
     assert_eq!(subscription.on_request(&request(&["serin"], "1", "1")), Ok(ANSWER));
-    assert_eq!(subscription.ack_states()["serin"], standing(Some("1"), None));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(Some("1"), None));
     assert_eq!(next(&mut subscription, &world), None);
     world.publish("serin", "2");
     assert_eq!(next(&mut subscription, &world), sent("2", "serin", "2"));
@@ -93,7 +93,7 @@ fn a_rejection_keeps_its_reason_until_an_acceptance() {
     world.publish("serin", "2");
     next(&mut subscription, &world);
     assert_eq!(subscription.on_request(&rejecting(&["serin"], "1", "2", "no module")), Ok(ANSWER));
-    let rejected = standing(Some("1"), Some(("2", "no module")));
+    let rejected = ack_state(Some("1"), Some(("2", "no module")));
     assert_eq!(subscription.ack_states()["serin"], rejected);
     // The server does not send it again. The next request with the same nonce, without the reason,
     // does not clear the rejection.
@@ -103,7 +103,7 @@ fn a_rejection_keeps_its_reason_until_an_acceptance() {
     world.publish("serin", "3");
     assert_eq!(next(&mut subscription, &world), sent("3", "serin", "3"));
     subscription.on_request(&request(&["serin"], "3", "3")).unwrap();
-    assert_eq!(subscription.ack_states()["serin"], standing(Some("3"), None));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(Some("3"), None));
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn another_version_does_not_acknowledge() {
     let (_, mut subscription) = begun();
     subscription.on_request(&request(&["serin"], "0", "1")).unwrap();
     let reason = "no reason given; it has version \"0\"";
-    assert_eq!(subscription.ack_states()["serin"], standing(None, Some(("1", reason))));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(None, Some(("1", reason))));
 }
 
 #[test]
@@ -132,9 +132,9 @@ fn an_answer_to_an_older_response_is_ignored() {
         assert_eq!(subscription.on_request(&request(&["serin"], "2", stale)), Ok(NOTHING));
         assert_eq!(subscription.on_request(&rejecting(&["serin"], "2", stale, "why")), Ok(NOTHING));
     }
-    assert_eq!(subscription.ack_states()["serin"], standing(Some("1"), None));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(Some("1"), None));
     assert_eq!(subscription.on_request(&request(&["serin"], "2", "2")), Ok(ANSWER));
-    assert_eq!(subscription.ack_states()["serin"], standing(Some("2"), None));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(Some("2"), None));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn an_answer_or_a_later_request_can_change_the_names() {
     let (mut world, mut subscription) = begun();
     world.publish("other", "5");
     assert_eq!(subscription.on_request(&request(&["serin", "other"], "1", "1")), Ok(NEWS));
-    assert_eq!(subscription.ack_states()["serin"], standing(Some("1"), None));
+    assert_eq!(subscription.ack_states()["serin"], ack_state(Some("1"), None));
     assert_eq!(next(&mut subscription, &world), sent("2", "other", "5"));
     subscription.on_request(&request(&["serin", "other"], "5", "2")).unwrap();
     assert_eq!(subscription.on_request(&request(&["other"], "5", "2")), Ok(NEWS));
@@ -212,13 +212,13 @@ fn a_reconnecting_proxy_reports_its_version_and_gets_the_present_one() {
     world.publish("serin", "2");
     // Some proxies send the nonce of an earlier stream.
     again.on_request(&request(&["serin"], "1", "17")).unwrap();
-    assert_eq!(again.ack_states()["serin"], standing(Some("1"), None));
+    assert_eq!(again.ack_states()["serin"], ack_state(Some("1"), None));
     assert_eq!(next(&mut again, &world), sent("1", "serin", "2"));
 
     // With several resources the version is ambiguous.
     let mut several = Subscription::default();
     several.on_request(&request(&["other", "serin"], "1", "")).unwrap();
-    assert_eq!(several.ack_states()["serin"], standing(None, None));
+    assert_eq!(several.ack_states()["serin"], ack_state(None, None));
 }
 
 #[test]

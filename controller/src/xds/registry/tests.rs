@@ -9,8 +9,8 @@ fn resource(version: &str) -> Resource {
 }
 
 fn running(version: &str) -> AckStates {
-    let standing = AckState { acknowledged: Some(version.to_owned()), rejected: None };
-    [("serin".to_owned(), standing)].into()
+    let state = AckState { acknowledged: Some(version.to_owned()), rejected: None };
+    [("serin".to_owned(), state)].into()
 }
 
 fn acknowledged(proxy: &ProxyStatus) -> Option<&str> {
@@ -34,14 +34,14 @@ fn groups_have_their_own() {
 fn a_disconnected_proxy_keeps_its_state() {
     let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [later, last] = [10, 20].map(|seconds| now + Duration::from_secs(seconds));
-    let member = fleet.join("edge", "edge-1", now);
-    fleet.record(&member, running("1"));
+    let key = fleet.join("edge", "edge-1", now);
+    fleet.record(&key, running("1"));
     let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
     assert_eq!((proxy.node.as_str(), proxy.connected(), proxy.since), ("edge-1", true, now));
     assert_eq!(acknowledged(proxy), Some("1"));
 
-    fleet.leave(&member, later);
-    fleet.leave(&member, last);
+    fleet.leave(&key, later);
+    fleet.leave(&key, last);
     let [proxy] = &fleet.proxies("edge")[..] else { panic!() };
     assert_eq!((proxy.connected(), proxy.since, acknowledged(proxy)), (false, later, Some("1")));
 
@@ -68,9 +68,9 @@ fn streams_that_disagree_acknowledge_nothing() {
 fn a_disconnected_proxy_is_forgotten_in_time() {
     let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     let [gone, back] = ["edge-1", "edge-2"].map(|node| {
-        let member = fleet.join("edge", node, now);
-        fleet.leave(&member, now);
-        member
+        let key = fleet.join("edge", node, now);
+        fleet.leave(&key, now);
+        key
     });
     fleet.join("edge", &back.node, now);
     fleet.forget(now + RETENTION);
@@ -84,8 +84,8 @@ fn a_disconnected_proxy_is_forgotten_in_time() {
 fn the_number_of_disconnected_proxies_is_limited() {
     let (mut fleet, now) = (ProxyRegistry::default(), Instant::now());
     for number in 0..=MAX_RETAINED_PROXIES {
-        let member = fleet.join(&format!("group-{number}"), "node", now);
-        fleet.leave(&member, now);
+        let key = fleet.join(&format!("group-{number}"), "node", now);
+        fleet.leave(&key, now);
         fleet.forget(now);
     }
     assert_eq!(fleet.gone.len(), MAX_RETAINED_PROXIES);

@@ -27,7 +27,7 @@ fn worked_example() {
     let mut seen = Vec::new();
     for (index, block) in WORKED.into_iter().enumerate() {
         if index == 2 {
-            test.wealth_mut().pass_slot();
+            test.wealth.pass_slot();
         }
         add(&mut test, Direction::Harm, MARGIN, block);
         seen.push(test.ln_e());
@@ -89,7 +89,7 @@ fn expectation_never_exceeds_one_on_the_boundary() {
                 for (first_chance, first) in outcomes(splits[first], margin) {
                     let mut test = CoinFlip::restarting(3);
                     add(&mut test, direction, margin, first);
-                    test.wealth_mut().pass_slot();
+                    test.wealth.pass_slot();
                     for (second_chance, second) in outcomes(splits[second], margin) {
                         let mut test = test.clone();
                         add(&mut test, direction, margin, second);

@@ -46,24 +46,28 @@ fn name(index: usize) -> ProxyName {
 }
 
 /// A look at these proxies, of which those that are `None` can't be read.
-fn look(merge: &mut FleetAggregator, second: u32, proxies: &[Option<&FakeStats>]) -> Observation {
+fn poll(
+    aggregator: &mut FleetAggregator,
+    second: u32,
+    proxies: &[Option<&FakeStats>],
+) -> Observation {
     let at = LOOK * second;
-    let reading = |made: &FakeStats| Scrape { at, snapshot: made.snapshot() };
-    let readings = proxies.iter().enumerate().map(|(index, made)| {
-        (name(index), made.map(reading).ok_or_else(|| "connection refused".to_owned()))
+    let scrape = |fleet: &FakeStats| Scrape { at, snapshot: fleet.snapshot() };
+    let scrapes = proxies.iter().enumerate().map(|(index, fleet)| {
+        (name(index), fleet.map(scrape).ok_or_else(|| "connection refused".to_owned()))
     });
-    merge.aggregate(at, readings)
+    aggregator.aggregate(at, scrapes)
 }
 
-fn seen(look: Observation) -> FleetDelta {
-    match look {
-        Observation::Delta(seen) => seen,
+fn delta_of(poll: Observation) -> FleetDelta {
+    match poll {
+        Observation::Delta(delta_of) => delta_of,
         Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(seen: &FleetDelta) -> u64 {
-    seen.versions.values().map(|activity| activity.requests).sum()
+fn requests(delta_of: &FleetDelta) -> u64 {
+    delta_of.versions.values().map(|activity| activity.requests).sum()
 }
 
 #[derive(Debug, Clone)]
@@ -94,151 +98,151 @@ proptest! {
     /// before and at this one (or restarted between), and never else.
     #[test]
     fn counts_are_conserved(fates in prop::collection::vec(prop::collection::vec(fate(), 4), 1..40)) {
-        let mut made = [const { FakeStats::new(1) }; 4];
-        let mut merge = FleetAggregator::default();
+        let mut fleet = [const { FakeStats::new(1) }; 4];
+        let mut aggregator = FleetAggregator::default();
         // Of each proxy: the sighting at which it was last read, and what it has counted since in the same process.
         let mut read: [Option<usize>; 4] = [None; 4];
         let mut since = [0; 4];
         let mut sightings = 0;
         for (second, fates) in fates.iter().enumerate() {
-            let mut readings = BTreeMap::new();
+            let mut scrapes = BTreeMap::new();
             for (index, fate) in fates.iter().enumerate() {
                 let (Fate::Counts(new) | Fate::Restarts(new) | Fate::Lost(new) | Fate::LostRestart(new) | Fate::Unlisted(new)) = fate;
-                let made = &mut made[index];
+                let fleet = &mut fleet[index];
                 if let Fate::Restarts(_) | Fate::LostRestart(_) = fate {
-                    *made = FakeStats { started: made.started + 1, ..FakeStats::new(1) };
+                    *fleet = FakeStats { started: fleet.started + 1, ..FakeStats::new(1) };
                     since[index] = 0;
                 }
-                made.requests += new;
-                made.ticks += 1;
+                fleet.requests += new;
+                fleet.ticks += 1;
                 since[index] += new;
                 match fate {
-                    Fate::Counts(_) | Fate::Restarts(_) => drop(readings.insert(index, Some(made.clone()))),
-                    Fate::Lost(_) | Fate::LostRestart(_) => drop(readings.insert(index, None)),
+                    Fate::Counts(_) | Fate::Restarts(_) => drop(scrapes.insert(index, Some(fleet.clone()))),
+                    Fate::Lost(_) | Fate::LostRestart(_) => drop(scrapes.insert(index, None)),
                     Fate::Unlisted(_) => read[index] = None,
                 }
             }
             let at = LOOK * u32::try_from(second).unwrap();
-            let all = readings.iter().map(|(index, made)| {
-                let reading = made.as_ref().map(|made| Scrape { at, snapshot: made.snapshot() });
-                (name(*index), reading.ok_or_else(|| "lost".to_owned()))
+            let all = scrapes.iter().map(|(index, fleet)| {
+                let scrape = fleet.as_ref().map(|fleet| Scrape { at, snapshot: fleet.snapshot() });
+                (name(*index), scrape.ok_or_else(|| "lost".to_owned()))
             });
-            let look = merge.aggregate(at, all);
-            if readings.values().all(Option::is_none) {
-                let unknown = matches!(look, Observation::Unreachable { .. });
+            let poll = aggregator.aggregate(at, all);
+            if scrapes.values().all(Option::is_none) {
+                let unknown = matches!(poll, Observation::Unreachable { .. });
                 prop_assert!(unknown);
                 continue;
             }
             let mut expected = 0;
-            for (index, reading) in &readings {
-                if reading.is_some() {
+            for (index, scrape) in &scrapes {
+                if scrape.is_some() {
                     expected += if read[*index] == Some(sightings) { since[*index] } else { 0 };
                     (read[*index], since[*index]) = (Some(sightings + 1), 0);
                 }
             }
             sightings += 1;
-            let sighting = seen(look);
-            prop_assert_eq!(requests(&sighting), expected);
-            let lost = readings.values().filter(|reading| reading.is_none()).count();
-            prop_assert_eq!(sighting.health.proxies, readings.len());
-            prop_assert_eq!(sighting.health.unreachable.len(), lost);
+            let delta = delta_of(poll);
+            prop_assert_eq!(requests(&delta), expected);
+            let failed = scrapes.values().filter(|scrape| scrape.is_none()).count();
+            prop_assert_eq!(delta.health.proxies, scrapes.len());
+            prop_assert_eq!(delta.health.unreachable.len(), failed);
         }
     }
 }
 
 #[test]
 fn counts_of_a_single_unreachable_proxy_count_later() {
-    let (mut merge, mut made) = (FleetAggregator::default(), FakeStats::new(1));
-    look(&mut merge, 0, &[Some(&made)]);
-    let lost = look(&mut merge, 1, &[None]);
-    assert_eq!(lost, Observation::Unreachable { reason: "connection refused".to_owned() });
-    made.requests += 10;
-    assert_eq!(requests(&seen(look(&mut merge, 2, &[Some(&made)]))), 10);
+    let (mut aggregator, mut fleet) = (FleetAggregator::default(), FakeStats::new(1));
+    poll(&mut aggregator, 0, &[Some(&fleet)]);
+    let failed = poll(&mut aggregator, 1, &[None]);
+    assert_eq!(failed, Observation::Unreachable { reason: "connection refused".to_owned() });
+    fleet.requests += 10;
+    assert_eq!(requests(&delta_of(poll(&mut aggregator, 2, &[Some(&fleet)]))), 10);
 }
 
 #[test]
 fn counts_of_one_of_several_unreachable_proxies_do_not_count() {
-    let (mut merge, mut one, mut two) =
+    let (mut aggregator, mut one, mut two) =
         (FleetAggregator::default(), FakeStats::new(1), FakeStats::new(1));
-    look(&mut merge, 0, &[Some(&one), Some(&two)]);
+    poll(&mut aggregator, 0, &[Some(&one), Some(&two)]);
     (one.requests, two.requests) = (10, 20);
-    let sighting = seen(look(&mut merge, 1, &[Some(&one), None]));
-    assert_eq!(requests(&sighting), 10);
-    let [lost] = &sighting.health.unreachable[..] else { panic!("{:?}", sighting.health) };
-    assert_eq!((lost.to_string().as_str(), lost.since), ("edge-1 (connection refused)", LOOK));
+    let delta = delta_of(poll(&mut aggregator, 1, &[Some(&one), None]));
+    assert_eq!(requests(&delta), 10);
+    let [failed] = &delta.health.unreachable[..] else { panic!("{:?}", delta.health) };
+    assert_eq!((failed.to_string().as_str(), failed.since), ("edge-1 (connection refused)", LOOK));
     (one.requests, two.requests) = (11, 22);
-    assert_eq!(requests(&seen(look(&mut merge, 2, &[Some(&one), Some(&two)]))), 1);
+    assert_eq!(requests(&delta_of(poll(&mut aggregator, 2, &[Some(&one), Some(&two)]))), 1);
     two.requests += 5;
-    assert_eq!(requests(&seen(look(&mut merge, 3, &[Some(&one), Some(&two)]))), 5);
+    assert_eq!(requests(&delta_of(poll(&mut aggregator, 3, &[Some(&one), Some(&two)]))), 5);
 }
 
 #[test]
 fn a_few_unreachable_proxies_are_named() {
-    let why = |count| match look(&mut FleetAggregator::default(), 0, &vec![None; count]) {
+    let reason = |count| match poll(&mut FleetAggregator::default(), 0, &vec![None; count]) {
         Observation::Unreachable { reason } => reason,
-        Observation::Delta(seen) => panic!("{seen:?}"),
+        Observation::Delta(delta_of) => panic!("{delta_of:?}"),
     };
-    assert_eq!(why(0), "there is no proxy");
+    assert_eq!(reason(0), "there is no proxy");
     assert_eq!(
-        why(2),
+        reason(2),
         "none of 2 proxies can be read: edge-0 (connection refused), edge-1 (connection refused)"
     );
-    assert!(why(9).ends_with("edge-4 (connection refused) and 4 more"), "{}", why(9));
+    assert!(reason(9).ends_with("edge-4 (connection refused) and 4 more"), "{}", reason(9));
 }
 
 #[test]
 fn lagging_rejecting_and_silent_proxies_are_named() {
-    let mut merge = FleetAggregator::default();
-    let mut made = [FakeStats::new(1), FakeStats::new(1), FakeStats::new(1), FakeStats::new(1)];
-    let mut step = |made: &mut [FakeStats; 4], second, ticking: &[usize]| {
+    let mut aggregator = FleetAggregator::default();
+    let mut fleet = [FakeStats::new(1), FakeStats::new(1), FakeStats::new(1), FakeStats::new(1)];
+    let mut step = |fleet: &mut [FakeStats; 4], second, ticking: &[usize]| {
         for index in ticking {
-            made[*index].ticks += 5;
+            fleet[*index].ticks += 5;
         }
-        let all = made.each_ref().map(Some);
-        seen(look(&mut merge, second, &all)).health
+        let all = fleet.each_ref().map(Some);
+        delta_of(poll(&mut aggregator, second, &all)).health
     };
-    step(&mut made, 0, &[0, 1, 2, 3]);
-    let steady = step(&mut made, 1, &[0, 1, 2, 3]);
+    step(&mut fleet, 0, &[0, 1, 2, 3]);
+    let steady = step(&mut fleet, 1, &[0, 1, 2, 3]);
     assert!(steady.confirms(Generation(1)), "{steady:?}");
     // The new generation is taken by the first two, of which the second has a worker that is not there yet.
-    (made[0].generation, made[1].generation) = (2, 2);
-    made[2].rejections += 1;
-    step(&mut made, 2, &[0, 1, 2]);
-    made[1].behind += 1;
-    let roster = step(&mut made, 3, &[0, 1, 2]);
-    assert_eq!(roster.unconfirmed, [name(1)]);
-    assert_eq!(roster.silent, [name(3)]);
+    (fleet[0].generation, fleet[1].generation) = (2, 2);
+    fleet[2].rejections += 1;
+    step(&mut fleet, 2, &[0, 1, 2]);
+    fleet[1].behind += 1;
+    let health = step(&mut fleet, 3, &[0, 1, 2]);
+    assert_eq!(health.unconfirmed, [name(1)]);
+    assert_eq!(health.silent, [name(3)]);
     let behind: Vec<_> =
-        roster.outdated.iter().map(|behind| (behind.to_string(), behind.rejected)).collect();
+        health.outdated.iter().map(|behind| (behind.to_string(), behind.rejected)).collect();
     let expected =
         [("edge-2 (generation 1)".to_owned(), true), ("edge-3 (generation 1)".to_owned(), false)];
     assert_eq!(behind, expected);
-    assert!(!roster.confirms(Generation(2)));
+    assert!(!health.confirms(Generation(2)));
     // All take the one after that.
-    for made in &mut made {
-        made.generation = 3;
+    for fleet in &mut fleet {
+        fleet.generation = 3;
     }
-    let first = step(&mut made, 4, &[0, 1, 2, 3]);
+    let first = step(&mut fleet, 4, &[0, 1, 2, 3]);
     assert!(!first.confirms(Generation(3)), "their ticks may be of before");
-    let roster = step(&mut made, 5, &[0, 1, 2, 3]);
-    assert!(roster.confirms(Generation(3)) && roster.outdated.is_empty(), "{roster:?}");
+    let health = step(&mut fleet, 5, &[0, 1, 2, 3]);
+    assert!(health.confirms(Generation(3)) && health.outdated.is_empty(), "{health:?}");
 }
 
 #[test]
 fn an_unreachable_proxy_confirms_its_last_known_generation() {
-    let (mut merge, mut one, mut two) =
+    let (mut aggregator, mut one, mut two) =
         (FleetAggregator::default(), FakeStats::new(1), FakeStats::new(1));
     for second in 0..2 {
         (one.ticks, two.ticks) = (one.ticks + 5, two.ticks + 5);
-        look(&mut merge, second, &[Some(&one), Some(&two)]);
+        poll(&mut aggregator, second, &[Some(&one), Some(&two)]);
     }
     one.ticks += 5;
-    let roster = seen(look(&mut merge, 2, &[Some(&one), None])).health;
-    assert!(roster.confirms(Generation(1)), "{roster:?}");
+    let health = delta_of(poll(&mut aggregator, 2, &[Some(&one), None])).health;
+    assert!(health.confirms(Generation(1)), "{health:?}");
     for second in 3..5 {
         (one.generation, one.ticks) = (2, one.ticks + 5);
-        let roster = seen(look(&mut merge, second, &[Some(&one), None])).health;
-        assert!(!roster.confirms(Generation(2)), "{roster:?}");
+        let health = delta_of(poll(&mut aggregator, second, &[Some(&one), None])).health;
+        assert!(!health.confirms(Generation(2)), "{health:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::template;
 use crate::rollout::metric::{HeaderSource, JsonPath, WebHeader, WebMethod, WebQuery};
 use crate::spec::error::{SpecError, at};
-use crate::spec::value::SpecDuration;
+use crate::spec::value::{SpecDuration, is_http_url};
 
 /// A number in the JSON answer of a URL.
 #[derive(Deserialize, JsonSchema)]
@@ -59,13 +59,10 @@ fn timeout() -> SpecDuration {
 impl WebSpec {
     pub(super) fn parse(&self, path: &str) -> Result<WebQuery, SpecError> {
         let url = template(format!("{path}.url"), &self.url)?;
-        let is_valid = |url: url::Url| {
-            let is_anonymous = url.username().is_empty() && url.password().is_none();
-            // The host is fixed: no variable may choose the server that receives the secrets.
-            let is_fixed = url.host_str().is_some_and(|host| !host.contains(['{', '}', '%']));
-            matches!(url.scheme(), "http" | "https") && is_fixed && is_anonymous
-        };
-        if !url::Url::parse(&self.url).is_ok_and(is_valid) {
+        // The host is fixed: no variable may choose the server that receives the secrets.
+        let is_fixed =
+            |url: url::Url| url.host_str().is_some_and(|host| !host.contains(['{', '}', '%']));
+        if !is_http_url(&self.url) || !url::Url::parse(&self.url).is_ok_and(is_fixed) {
             let message = format!(
                 "{:?} is not a URL such as https://metrics.example.com/errors?of={{{{version}}}}, without a user",
                 self.url

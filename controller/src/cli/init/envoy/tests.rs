@@ -106,13 +106,13 @@ fn the_route_is_by_cluster_if_the_rollout_sets_it() {
 
 #[test]
 fn invalid_values_are_rejected() {
-    for (argument, why) in [
+    for (argument, reason) in [
         ("--upstream=v9=10.0.0.1:1", "the versions are v1 and v2"),
         ("--upstream=v2", "a version and its address"),
         ("--upstream=v2=nowhere", "not a host and a port"),
         ("--xds-server=:1", "not a host and a port"),
     ] {
         let error = printed(&[argument], None).unwrap_err();
-        assert!(error.contains(why), "{argument}: {error}");
+        assert!(error.contains(reason), "{argument}: {error}");
     }
 }

@@ -47,8 +47,8 @@ impl DnsDiscovery {
         }
         if let Some(lookup) = &mut self.lookup {
             // Without any proxies, waiting is the only option.
-            let patience = if self.proxies.is_empty() { SCRAPE_TIMEOUT } else { Duration::ZERO };
-            if let Ok(answer) = timeout(patience, lookup).await {
+            let max_wait = if self.proxies.is_empty() { SCRAPE_TIMEOUT } else { Duration::ZERO };
+            if let Ok(answer) = timeout(max_wait, lookup).await {
                 self.lookup = None;
                 self.on_answer(answer.unwrap_or_else(|error| Err(error.into())));
             } else if self.proxies.is_empty() {
@@ -59,7 +59,7 @@ impl DnsDiscovery {
     }
 
     fn on_answer(&mut self, answer: io::Result<Vec<SocketAddr>>) {
-        let trouble = match answer {
+        let problem = match answer {
             Ok(addresses) if !addresses.is_empty() => {
                 let proxies = listed(addresses.iter().map(|address| at(&address.to_string())));
                 if proxies != self.proxies {
@@ -71,8 +71,8 @@ impl DnsDiscovery {
             Err(error) => Some(error.to_string()),
         };
         self.next_lookup =
-            Instant::now() + if trouble.is_none() { REFRESH_INTERVAL } else { RETRY_INTERVAL };
-        self.warning = trouble.map(|what| self.problem(&what));
+            Instant::now() + if problem.is_none() { REFRESH_INTERVAL } else { RETRY_INTERVAL };
+        self.warning = problem.map(|what| self.problem(&what));
     }
 
     fn problem(&self, what: &str) -> String {

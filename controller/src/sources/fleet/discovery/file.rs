@@ -44,12 +44,12 @@ impl FileDiscovery {
     }
 
     pub(super) fn refresh(&mut self) -> Option<String> {
-        let stamp = std::fs::metadata(&self.path)
+        let version = std::fs::metadata(&self.path)
             .and_then(|file| Ok((file.modified()?, file.len(), file.ino())));
-        let trouble = match stamp {
-            Ok(stamp) if self.read == Some(stamp) => return self.warning.clone(),
-            Ok(stamp) => {
-                self.read = Some(stamp);
+        let problem = match version {
+            Ok(version) if self.read == Some(version) => return self.warning.clone(),
+            Ok(version) => {
+                self.read = Some(version);
                 self.reload().err()
             }
             Err(error) => {
@@ -59,7 +59,7 @@ impl FileDiscovery {
         };
         let last = if self.proxies.is_empty() { "" } else { "; its last list stays in force" };
         let path = self.path.display();
-        self.warning = trouble.map(|what| format!("spec.envoy.proxies.file: {path}: {what}{last}"));
+        self.warning = problem.map(|what| format!("spec.envoy.proxies.file: {path}: {what}{last}"));
         self.warning.clone()
     }
 

@@ -13,7 +13,7 @@ use super::*;
 /// A page whose counters change at every read if `moving`.
 struct Fake {
     address: String,
-    asked: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
     /// Whether it answers.
     open: switch::Sender<bool>,
 }
@@ -26,9 +26,9 @@ async fn serve(router: Router) -> String {
 }
 
 async fn fake() -> Fake {
-    let asked = Arc::new(AtomicUsize::new(0));
+    let requests = Arc::new(AtomicUsize::new(0));
     let (open, gate) = switch::channel(true);
-    let count = asked.clone();
+    let count = requests.clone();
     let page = move || {
         let (count, mut gate) = (count.clone(), gate.clone());
         async move {
@@ -38,7 +38,7 @@ async fn fake() -> Fake {
         }
     };
     let address = serve(Router::new().route("/stats", get(page))).await;
-    Fake { address, asked, open }
+    Fake { address, requests, open }
 }
 
 fn generation(view: &StatsPage) -> Option<u64> {
@@ -53,16 +53,16 @@ async fn one_scrape_serves_concurrent_polls() {
     let pending: Vec<_> =
         (0..50).map(|_| scraper.target(&fake.address, StatsFormat::Admin).read(fresh)).collect();
     // The target has no user left, so the next scrape is a new target's.
-    let held = scraper.target(&fake.address, StatsFormat::Admin);
+    let target = scraper.target(&fake.address, StatsFormat::Admin);
     for pending in pending {
         assert_eq!(generation(&pending.page().await.unwrap()), Some(7));
     }
-    held.read(fresh).page().await.unwrap();
-    let before = fake.asked.load(Ordering::SeqCst);
-    held.read(fresh).page().await.unwrap();
-    assert_eq!(fake.asked.load(Ordering::SeqCst), before, "fresh enough");
-    held.read(Instant::now()).page().await.unwrap();
-    assert_eq!(fake.asked.load(Ordering::SeqCst), before + 2, "two readings that agree");
+    target.read(fresh).page().await.unwrap();
+    let before = fake.requests.load(Ordering::SeqCst);
+    target.read(fresh).page().await.unwrap();
+    assert_eq!(fake.requests.load(Ordering::SeqCst), before, "fresh enough");
+    target.read(Instant::now()).page().await.unwrap();
+    assert_eq!(fake.requests.load(Ordering::SeqCst), before + 2, "two readings that agree");
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_hanging_proxy_has_one_request_and_delays_one_poll() {
     let (fake, scraper) = (fake().await, Scraper::default());
     let target = scraper.target(&fake.address, StatsFormat::Admin);
     target.read(Instant::now()).page().await.unwrap();
-    let before = fake.asked.load(Ordering::SeqCst);
+    let before = fake.requests.load(Ordering::SeqCst);
     fake.open.send_replace(false);
     let began = Instant::now();
     assert_eq!(target.read(began).page().await.unwrap_err(), ScrapeError::Timeout(SCRAPE_TIMEOUT));
@@ -80,7 +80,7 @@ async fn a_hanging_proxy_has_one_request_and_delays_one_poll() {
         assert!(target.read(Instant::now()).page().await.is_err());
     }
     assert!(again.elapsed() < SCRAPE_TIMEOUT, "its deadline has passed already");
-    assert_eq!(fake.asked.load(Ordering::SeqCst), before + 1);
+    assert_eq!(fake.requests.load(Ordering::SeqCst), before + 1);
     fake.open.send_replace(true);
     while target.read(Instant::now()).page().await.is_err() {
         sleep(Duration::from_millis(10)).await;

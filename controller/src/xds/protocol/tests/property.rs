@@ -71,8 +71,8 @@ impl Proxy {
         if self.subscriptions.contains(resource.name.as_str()) {
             let runs = self.runs.entry(resource.name.clone()).or_default();
             *runs = match takes {
-                true => standing(Some(&resource.version), None),
-                false => standing(runs.acknowledged.as_deref(), Some((&resource.version, "no"))),
+                true => ack_state(Some(&resource.version), None),
+                false => ack_state(runs.acknowledged.as_deref(), Some((&resource.version, "no"))),
             };
         }
         self.request((!takes).then(|| "no".to_owned()));
@@ -127,10 +127,10 @@ proptest! {
         }
         prop_assert!(proxy.requests.is_empty() && proxy.responses.is_empty());
         prop_assert_eq!(subscription.subscriptions.keys().map(String::as_str).collect::<BTreeSet<_>>(), proxy.subscriptions);
-        for (name, standing) in subscription.ack_states() {
-            prop_assert_eq!(&standing, &proxy.runs.get(&name).cloned().unwrap_or_default());
+        for (name, state) in subscription.ack_states() {
+            prop_assert_eq!(&state, &proxy.runs.get(&name).cloned().unwrap_or_default());
             let current = world.resources.get(&name).map(|it| it.resource.version.clone());
-            let reported = standing.rejected.map(|it| it.version).or(standing.acknowledged);
+            let reported = state.rejected.map(|it| it.version).or(state.acknowledged);
             prop_assert_eq!(reported, current, "the state is about the present version");
         }
     }
