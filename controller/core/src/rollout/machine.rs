@@ -34,6 +34,7 @@ mod shifting;
 mod state;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,8 @@ const MAX_WARM_UP: Duration = Duration::from_secs(30);
 /// A rollout in progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
-    plan: Plan,
+    /// Shared by the copies of the state that the driver makes.
+    plan: Arc<Plan>,
     judge: Judge,
     phase: MachinePhase,
     /// Distinguishes rollouts of the same name.
@@ -122,7 +124,7 @@ impl Rollout {
             blocker: None,
             last_warning: None,
             deltas: Deltas::default(),
-            plan,
+            plan: Arc::new(plan),
         };
         let mut outputs = vec![Output::emit(Event::Started {
             service: rollout.plan.service.clone(),

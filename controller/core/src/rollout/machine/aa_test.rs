@@ -2,6 +2,7 @@
 //! users of the future slices. At the end serin chooses the salt whose slices differ least; see
 //! [`balance`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serin_filter::table::Weight;
@@ -35,7 +36,8 @@ impl Rollout {
         let Some(SaltChoice { salt, slices }) = self.salt_choice(watch, slices) else { return };
         let chosen = watch.salts.get(salt).cloned().unwrap_or_default();
         let bias = slices.iter().map(|slice| slice.bias.errors).collect();
-        let compared = self.plan.steps.iter_mut().filter(|step| step.is_compared());
+        let compared =
+            Arc::make_mut(&mut self.plan).steps.iter_mut().filter(|step| step.is_compared());
         for (step, slice) in compared.zip(slices) {
             step.slice = Some(slice);
         }
