@@ -8,6 +8,9 @@ use reqwest::{ClientBuilder, Response};
 /// The longest quotation of an answer, in characters.
 const MAX_QUOTED_CHARS: usize = 200;
 
+/// A character has at most four bytes.
+const MAX_QUOTED_BYTES: usize = 4 * MAX_QUOTED_CHARS;
+
 /// A client with this timeout, if there is one.
 pub(crate) fn client(timeout: impl Into<Option<Duration>>) -> ClientBuilder {
     // Fails if a provider is installed already.
@@ -34,6 +37,17 @@ pub(crate) async fn body(
     Ok(Some(body))
 }
 
+/// The start of an answer's body, for a quotation.
+pub(crate) async fn start_of_body(mut answer: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < MAX_QUOTED_BYTES
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
 /// The innermost cause of an error; its wrappers repeat what the user knows.
 pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
@@ -45,8 +59,7 @@ pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
 
 /// The start of a foreign text, as one line without control characters.
 pub(crate) fn quote(text: &[u8]) -> String {
-    // A character has at most four bytes.
-    let text = String::from_utf8_lossy(text.get(..4 * MAX_QUOTED_CHARS).unwrap_or(text));
+    let text = String::from_utf8_lossy(text.get(..MAX_QUOTED_BYTES).unwrap_or(text));
     let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(MAX_QUOTED_CHARS).collect()
 }

@@ -20,6 +20,7 @@
 pub mod cli;
 pub mod doctor;
 pub mod engine;
+mod files;
 mod http;
 pub mod kubernetes;
 pub mod operator;

@@ -20,6 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::files::{self, MAX_SECRET_BYTES};
 use crate::http::{self, quote, root_cause};
 
 /// Time before the first retry; it doubles with each, up to a maximum.
@@ -102,7 +103,7 @@ async fn post(url: &str, secret: Option<&Path>, message: &HookMessage) -> Result
         return Ok(());
     }
     let status = answer.status().as_u16();
-    Err(HookError::Rejected { status, text: suffix(&answer.bytes().await.unwrap_or_default()) })
+    Err(HookError::Rejected { status, text: suffix(&http::start_of_body(answer).await) })
 }
 
 fn headers(secret: Option<&Path>, id: &str, body: &[u8]) -> Result<HeaderMap, HookError> {
@@ -116,7 +117,7 @@ fn headers(secret: Option<&Path>, id: &str, body: &[u8]) -> Result<HeaderMap, Ho
     put("webhook-id", id.to_owned());
     put("webhook-timestamp", now.to_string());
     if let Some(path) = secret {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path, MAX_SECRET_BYTES)
             .map_err(|cause| HookError::Secret { path: path.to_owned(), cause })?;
         let signature = Webhook::new(text.trim()).and_then(|key| key.sign(id, now, body));
         put(

@@ -5,9 +5,12 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::CliError;
-use crate::http;
+use crate::http::{self, quote};
 use crate::server::api::RolloutView;
 use crate::storage::sqlite::QueueState;
+
+/// The size limit of a response, in bytes: a history can be long.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// The server of a command.
 #[derive(Debug, Args)]
@@ -53,9 +56,9 @@ impl ServerArgs {
         if status.is_success() {
             return Ok(answer);
         }
-        let text = answer.text().await.unwrap_or_default();
-        let failed = serde_json::from_str::<ErrorBody>(&text);
-        let raw = |_| format!("{}: {status}: {text}", self.server);
+        let body = http::body(answer, MAX_RESPONSE_BYTES).await.ok().flatten().unwrap_or_default();
+        let failed = serde_json::from_slice::<ErrorBody>(&body);
+        let raw = |_| format!("{}: {status}: {}", self.server, quote(&body));
         Err(CliError::failed(failed.map_or_else(raw, |failed| failed.error)))
     }
 
@@ -64,8 +67,13 @@ impl ServerArgs {
         &self,
         request: RequestBuilder,
     ) -> Result<T, CliError> {
-        let answer = self.send(request).await?.text().await.map_err(CliError::failed)?;
-        serde_json::from_str(&answer).map_err(|error| {
+        let response = self.send(request).await?;
+        let body = http::body(response, MAX_RESPONSE_BYTES).await.map_err(CliError::failed)?;
+        let body = body.ok_or_else(|| {
+            let limit = "the response is longer than";
+            CliError::failed(format!("{}: {limit} {MAX_RESPONSE_BYTES} bytes", self.server))
+        })?;
+        serde_json::from_slice(&body).map_err(|error| {
             CliError::failed(format!("{}: unexpected response: {error}", self.server))
         })
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::Method;
 use serin_core::rollout::event::{Event, TimedEvent};
+use serin_core::spec;
 
 use super::client::ServerArgs;
 use super::event_printer::EventPrinter;
@@ -13,6 +14,7 @@ use super::output::OutputArgs;
 use super::run::exit;
 use super::text::{history_line, rollout_line};
 use super::{CliError, CliResult, ExitStatus};
+use crate::files;
 use crate::server::api::{ApplyQuery, ListQuery, RolloutView};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
 
@@ -136,7 +138,7 @@ Exit codes:
 impl ApplyArgs {
     pub(super) async fn execute(self) -> CliResult {
         let path = self.rollout.display();
-        let text = std::fs::read_to_string(&self.rollout)
+        let text = files::read_text(&self.rollout, spec::MAX_BYTES)
             .map_err(|error| CliError::invalid(format!("{path}: {error}")))?;
         let request = self.server.request(Method::POST, "rollouts").body(text);
         let request = request.query(&ApplyQuery { replace: self.replace });

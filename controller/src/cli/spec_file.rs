@@ -1,12 +1,11 @@
 //! A specification in a file.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serin_core::spec::{MAX_BYTES, Spec, SpecError};
 
 use super::CliError;
+use crate::files;
 
 /// Reads and checks the file at `path`.
 ///
@@ -18,13 +17,5 @@ pub(super) fn read(path: &Path) -> Result<Spec, CliError> {
 }
 
 fn text(path: &Path) -> Result<String, SpecError> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Ok(length) if length as u64 > MAX_BYTES => {
-            Err(SpecError::unreadable(format!("longer than {MAX_BYTES} bytes: not a rollout")))
-        }
-        Ok(_) => Ok(text),
-        Err(error) => Err(SpecError::unreadable(error.to_string())),
-    }
+    files::read_text(path, MAX_BYTES).map_err(|error| SpecError::unreadable(error.to_string()))
 }

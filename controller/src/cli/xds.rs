@@ -7,8 +7,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use clap::Args;
+use serin_core::spec;
 
 use super::CliError;
+use crate::files;
 use crate::routers::ConfigSinks;
 use crate::routers::xds_group::XdsGroups;
 use crate::storage::sqlite::Store;
@@ -67,7 +69,8 @@ impl XdsArgs {
         }
         let in_file =
             |reason: String| CliError::failed(format!("--xds-filter {}: {reason}", path.display()));
-        let text = std::fs::read(path).map_err(|error| in_file(error.to_string()))?;
+        let text =
+            files::read(path, spec::MAX_BYTES).map_err(|error| in_file(error.to_string()))?;
         let template = FilterTemplate::parse(&text).map_err(|error| in_file(error.to_string()))?;
         let publisher = Publisher::default();
         let groups = XdsGroups::start(publisher.clone(), template, store.clone())

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::finding::{Check, Finding};
+use crate::files::{self, MAX_SECRET_BYTES};
 use crate::routers::Contents;
 
 /// Timeout of a connection to a webhook's host.
@@ -108,7 +109,7 @@ async fn reachable(url: &str, view: &HookTarget) -> Finding {
 /// Whether a file has a key for signatures.
 fn key(path: &Path, hook: &Hook) -> Finding {
     let (file, target) = (path.display(), &hook.target);
-    match std::fs::read_to_string(path) {
+    match files::read_text(path, MAX_SECRET_BYTES) {
         Err(cause) => unreadable(path, &cause),
         Ok(text) => match Webhook::new(text.trim()) {
             Ok(_) => Finding::ok(Check::Secrets, format!("{file} has a key for {target}")),
@@ -123,7 +124,7 @@ fn key(path: &Path, hook: &Hook) -> Finding {
 
 /// Checks that a secret file has contents.
 pub(super) fn secret(path: &Path) -> Finding {
-    match std::fs::read_to_string(path) {
+    match files::read_text(path, MAX_SECRET_BYTES) {
         Err(cause) => unreadable(path, &cause),
         Ok(text) if text.trim().is_empty() => Finding::fail(
             Check::Secrets,

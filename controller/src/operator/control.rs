@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::api::DynamicObject;
 use serin_core::rollout::command::{Command, Rejected};
 use serin_filter::names::VersionName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::command::parse;
 use super::intent::{desired_state, implied_command, manifest};
 use super::mailbox::CommandMailbox;
-use super::reconciler::ObjectReceiver;
 use crate::engine::ControlMessage;
 use crate::kubernetes::status::CommandReport;
 
 /// The time limit for the proxies of a deleted object to confirm the baseline.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The last known state of an object; `None` if it is gone.
+pub(crate) type ObjectReceiver = watch::Receiver<Option<DynamicObject>>;
 
 /// Sends commands to a running rollout.
 pub(crate) struct RolloutControl {

@@ -12,11 +12,11 @@ use serin_core::rollout::machine::Rollout;
 use serin_core::spec::manifest::Manifest;
 use serin_core::spec::{KIND, Spec};
 use serin_filter::names::{Generation, VersionName};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::Instrument;
 
-use super::control::RolloutControl;
+use super::control::{ObjectReceiver, RolloutControl};
 use super::intent::{Intent, desired_state, intent, manifest, pending_command};
 use super::mesh::{ClusterContext, MeshBackend, MeshEngine};
 use super::progress::{StatusContext, command_status, error_status, idle_status};
@@ -42,9 +42,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The maximum number of commands that wait for a rollout.
 const CHANNEL_CAPACITY: usize = 16;
-
-/// The last known state of an object; `None` if it is gone.
-pub(crate) type ObjectReceiver = watch::Receiver<Option<DynamicObject>>;
 
 /// The reconciler of one object.
 #[derive(Clone)]

@@ -19,6 +19,7 @@ use serin_filter::names::{Generation, ServiceName};
 use thiserror::Error;
 
 use super::RouteError;
+use crate::files;
 use crate::routers::sink::{ConfigSink, generations_text, parse_generations};
 
 /// Where in the file the extension's name is (JSON pointer).
@@ -27,6 +28,9 @@ const NAME: &str = "/resources/0/name";
 const VERSION: &str = "version_info";
 /// Where in the file the filter's configuration text is.
 const TEXT: &str = "/resources/0/typed_config/config/configuration/value";
+
+/// The size limit of the file, in bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Why the file can't be used or written.
 #[derive(Debug, Error)]
@@ -61,7 +65,7 @@ impl Contents {
     /// It is not there, or not what it has to be.
     pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         let io = |cause| FileError::Io { path: path.to_owned(), cause };
-        let text = std::fs::read(path).map_err(io)?;
+        let text = files::read(path, MAX_FILE_BYTES).map_err(io)?;
         let document: Value = serde_json::from_slice(&text)
             .map_err(|cause| FileError::Json { path: path.to_owned(), cause })?;
         string(path, &document, NAME)?;

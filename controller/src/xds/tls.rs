@@ -8,6 +8,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem};
 use thiserror::Error;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::files::{self, MAX_SECRET_BYTES};
+
 /// Timeout of a client's handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,8 @@ fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|cause| TlsError::Io { path: path.to_owned(), cause })
+    files::read(path, MAX_SECRET_BYTES)
+        .map_err(|cause| TlsError::Io { path: path.to_owned(), cause })
 }
 
 /// tonic's own text omits the cause.

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
-use serin_core::spec::{GatewayApiProxies, IstioProxies as Mesh, Pods, Proxies, Spec, Splitter};
+use serin_core::spec::{
+    GatewayApiProxies, IstioProxies as Mesh, MAX_BYTES, Pods, Proxies, Spec, Splitter,
+};
 use serin_filter::config::{SCHEMA, wire};
 use serin_filter::names::Generation;
 
 use self::cluster::IstioCluster;
 use super::super::{CliError, CliResult, ExitStatus};
+use crate::files;
 use crate::kubernetes::patches::wasm_plugin::{PluginPhase, WasmPlugin};
 
 mod cluster;
@@ -51,7 +54,7 @@ impl InitIstioArgs {
 }
 
 fn documents(path: &Path, module: &str) -> Result<Vec<String>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = files::read_text(path, MAX_BYTES).map_err(|error| error.to_string())?;
     let spec = Spec::parse(&text).map_err(|error| error.to_string())?;
     let namespace = namespace(&text)?;
     let (pods, routes) = match &spec.proxies {

@@ -17,8 +17,8 @@ use crate::http::root_cause;
 /// A request without an answer for this long counts as lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The size limit of a page, in bytes.
-const MAX_PAGE_BYTES: usize = 64 << 20;
+/// The size limit of a page, in bytes. A query limits pages to the filter's statistics.
+const MAX_PAGE_BYTES: usize = 4 << 20;
 
 /// The size of a read from the connection, in bytes. Pages are longer.
 const READ_BUFFER_BYTES: usize = 8 << 10;
@@ -135,9 +135,9 @@ impl AdminClient {
         while let Some(frame) = answer.frame().await {
             let Ok(chunk) = frame.map_err(unreachable)?.into_data() else { continue };
             if body.len() + chunk.len() > MAX_PAGE_BYTES {
-                return Err(ScrapeError::InvalidResponse(
-                    "with more than the limit of a page".to_owned(),
-                ));
+                return Err(ScrapeError::InvalidResponse(format!(
+                    "with more than {MAX_PAGE_BYTES} bytes"
+                )));
             }
             body.extend_from_slice(&chunk);
         }

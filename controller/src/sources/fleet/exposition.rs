@@ -44,7 +44,8 @@ pub(super) fn parse(text: &[u8]) -> Result<MetricValues, String> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         // counts, exact up to 2^53
         let count = value.max(0.0) as u64;
-        *values.entry(name.to_owned()).or_default() += count;
+        let sum = values.entry(name.to_owned()).or_default();
+        *sum = sum.saturating_add(count);
     }
     Ok(values)
 }

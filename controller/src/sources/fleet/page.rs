@@ -82,7 +82,8 @@ impl AdminPage {
             if let Some((filter, what)) = name.rsplit_once('.')
                 && REJECTION_COUNTERS.contains(&what)
             {
-                *self.rejections.entry(filter.to_owned()).or_default() += value;
+                let sum = self.rejections.entry(filter.to_owned()).or_default();
+                *sum = sum.saturating_add(value);
             }
             return;
         }

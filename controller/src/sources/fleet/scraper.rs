@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::admin::{AdminClient, ScrapeError};
 use super::exposition::{self, MetricValues};
 use super::page::{self, AdminPage};
+use crate::http::quote;
 
 /// Timeout for a proxy that answered the last time. Envoy's admin interface runs in its main
 /// thread and is quick even under load.
@@ -57,7 +58,8 @@ impl StatsFormat {
     fn parse(self, text: &[u8]) -> Result<StatsPage, String> {
         match self {
             Self::Admin => {
-                AdminPage::parse(text).map(StatsPage::Admin).map_err(|error| error.to_string())
+                let invalid = |error: serde_json::Error| quote(error.to_string().as_bytes());
+                AdminPage::parse(text).map(StatsPage::Admin).map_err(invalid)
             }
             Self::Exposition => exposition::parse(text).map(StatsPage::Exposition),
         }

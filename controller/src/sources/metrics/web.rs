@@ -22,6 +22,7 @@ use serin_filter::names::VersionName;
 use thiserror::Error;
 use tokio::net::lookup_host;
 
+use crate::files::{self, MAX_SECRET_BYTES};
 use crate::http::{self, quote, root_cause};
 
 /// The size limit of an answer, in bytes.
@@ -189,8 +190,8 @@ impl MetricProvider for WebMetric {
             let message = format!("{url} answered with status {status}: {}", quote(&body));
             return Err(MetricError::new(MetricErrorReason::Rejected, message));
         }
-        let document = serde_json::from_slice(&body).map_err(|error| {
-            let message = format!("{url} answered with invalid JSON ({error}): {}", quote(&body));
+        let document = serde_json::from_slice(&body).map_err(|_| {
+            let message = format!("{url} answered with invalid JSON: {}", quote(&body));
             MetricError::new(MetricErrorReason::InvalidResponse, message)
         })?;
         let path = &self.query.json_path;
@@ -212,13 +213,10 @@ fn headers(all: &[WebHeader]) -> Result<HeaderMap, MetricError> {
         let secret = |message: String| MetricError::new(MetricErrorReason::Secret, message);
         let value = match value {
             HeaderSource::Text(text) => text.clone(),
-            HeaderSource::File(path) => {
-                let path = path.display();
-                std::fs::read_to_string(path.to_string())
-                    .map_err(|error| secret(format!("the header {key}: {path}: {error}")))?
-                    .trim()
-                    .to_owned()
-            }
+            HeaderSource::File(path) => files::read_text(path, MAX_SECRET_BYTES)
+                .map_err(|error| secret(format!("the header {key}: {}: {error}", path.display())))?
+                .trim()
+                .to_owned(),
         };
         let invalid = || secret(format!("the header {key} can't have this value"));
         let name = HeaderName::try_from(key).map_err(|_| invalid())?;

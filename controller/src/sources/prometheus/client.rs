@@ -9,13 +9,14 @@ use serde::Deserialize;
 use serin_core::config::prometheus::{Auth, PrometheusConnection};
 use thiserror::Error;
 
+use crate::files::{self, MAX_SECRET_BYTES};
 use crate::http::{self, quote, root_cause};
 
 /// Timeout of a query.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The size limit of an answer, in bytes.
-const MAX_RESPONSE_BYTES: usize = 64 << 20;
+const MAX_RESPONSE_BYTES: usize = 16 << 20;
 
 /// The error of a query.
 #[derive(Debug, Error)]
@@ -126,8 +127,12 @@ impl PrometheusClient {
             Err(_) if !status.is_success() => {
                 Err(self.invalid_response(format!("with status {status}")))
             }
-            Err(error) => Err(self
-                .invalid_response(format!("something that is not the result of a query: {error}"))),
+            Err(error) => {
+                let error = quote(error.to_string().as_bytes());
+                Err(self.invalid_response(format!(
+                    "something that is not the result of a query: {error}"
+                )))
+            }
         }
     }
 
@@ -148,7 +153,7 @@ impl PrometheusClient {
 }
 
 fn secret(path: &Path) -> Result<String, QueryError> {
-    let text = std::fs::read_to_string(path)
+    let text = files::read_text(path, MAX_SECRET_BYTES)
         .map_err(|cause| QueryError::Secret { path: path.to_owned(), cause })?;
     Ok(text.trim().to_owned())
 }

@@ -10,6 +10,10 @@ use serin_core::config::discovery::host_and_port;
 use serin_core::observation::health::ProxyName;
 
 use super::{ProxyEndpoint, ProxyEndpoints, at, listed};
+use crate::files;
+
+/// The size limit of the list, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// The label that names a proxy if it is the only target of its group.
 const NAME_LABEL: &str = "instance";
@@ -64,7 +68,8 @@ impl FileDiscovery {
     }
 
     fn reload(&mut self) -> Result<(), String> {
-        let text = std::fs::read_to_string(&self.path).map_err(|error| error.to_string())?;
+        let text =
+            files::read_text(&self.path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
         let is_json = self.path.extension().is_some_and(|extension| extension == "json");
         let proxies = if is_json { json(&text) } else { yaml(&text) }.and_then(proxies)?;
         if proxies != self.proxies {
