@@ -146,22 +146,26 @@ async fn a_rollout_killed_at_any_write_ends_as_without_the_kill() {
         let (code, events) = server.watch(&number).await;
         server.kill().await;
         candidate.set_faults([]);
-        let told = format!("run {run}, {kill:?}: {events:?}");
-        assert_eq!(code, Some(if bad { 3 } else { 0 }), "{told}");
+        let context = format!("run {run}, {kill:?}: {events:?}");
+        assert_eq!(code, Some(if bad { 3 } else { 0 }), "{context}");
         let gates = numbers(&events, "gateOpened", "step");
         let shifts = numbers(&events, "shifting", "generation");
         let expected: Vec<u64> = (before + 1..).take(shifts.len()).collect();
-        assert_eq!(shifts, expected, "each split once, each a generation: {told}");
-        assert_eq!(numbers(&events, "ended", "generation"), shifts[shifts.len() - 1..], "{told}");
+        assert_eq!(shifts, expected, "each split once, each a generation: {context}");
+        assert_eq!(
+            numbers(&events, "ended", "generation"),
+            shifts[shifts.len() - 1..],
+            "{context}"
+        );
         if bad {
-            assert!(gates.is_empty() && shifts.len() == 2, "{told}");
+            assert!(gates.is_empty() && shifts.len() == 2, "{context}");
         } else {
-            assert_eq!((gates, shifts.len()), (vec![1, 2], 2), "{told}");
+            assert_eq!((gates, shifts.len()), (vec![1, 2], 2), "{context}");
             v2_serves = !v2_serves;
         }
         let expected = if v2_serves { 1_000_000 } else { 0 };
-        assert_eq!(world.envoy.weight_of_v2(), expected, "{told}");
-        assert_eq!(world.envoy.generation(), shifts[shifts.len() - 1], "{told}");
+        assert_eq!(world.envoy.weight_of_v2(), expected, "{context}");
+        assert_eq!(world.envoy.generation(), shifts[shifts.len() - 1], "{context}");
         println!("run {run}: {kill:?}, {}", if bad { "rolled back" } else { "promoted" });
     }
     let report = load.stop().await;

@@ -44,9 +44,9 @@ async fn a_rollback_does_not_wait_for_a_reader() {
     load.stop().await;
 }
 
-async fn until_weight(world: &World, wanted: u32) {
+async fn until_weight(world: &World, expected: u32) {
     until(Duration::from_secs(60), "the weight", async || match world.envoy.weight_of_v2() {
-        weight if weight == wanted => Ok(()),
+        weight if weight == expected => Ok(()),
         weight => Err(weight),
     })
     .await;

@@ -67,25 +67,25 @@ fn assert_split(ended: &RolloutResult, report: &Report) {
             .filter(|record| record.started > start && record.started + MARGIN < end)
             .map(|record| record.version())
             .collect();
-        let seen = versions.iter().filter(|version| **version == Some("v2")).count();
+        let served = versions.iter().filter(|version| **version == Some("v2")).count();
         let n = versions.len();
         assert!(n > 300, "{weight}: only {n} requests");
-        let (below, above) = tails(n, seen, *share);
-        assert!(below > 0.0005 && above > 0.0005, "{weight}: v2 answered {seen} of {n}");
+        let (below, above) = tails(n, served, *share);
+        assert!(below > 0.0005 && above > 0.0005, "{weight}: v2 answered {served} of {n}");
     }
 }
 
 /// The probabilities of at most, and of at least, that many of n. Exact by the binomial
 /// distribution: at 1 % the normal approximation is bad.
-fn tails(n: usize, seen: usize, share: f64) -> (f64, f64) {
+fn tails(n: usize, served: usize, share: f64) -> (f64, f64) {
     if share == 1.0 {
-        return if seen == n { (1.0, 1.0) } else { (0.0, 1.0) };
+        return if served == n { (1.0, 1.0) } else { (0.0, 1.0) };
     }
     let mut likely = (1.0 - share).powf(n as f64);
     let (mut below, mut above) = (0.0, 0.0);
     for k in 0..=n {
-        below += if k <= seen { likely } else { 0.0 };
-        above += if k >= seen { likely } else { 0.0 };
+        below += if k <= served { likely } else { 0.0 };
+        above += if k >= served { likely } else { 0.0 };
         likely *= (n - k) as f64 / (k + 1) as f64 * share / (1.0 - share);
     }
     (below, above)
@@ -103,7 +103,7 @@ fn assert_sticky(ended: &RolloutResult, report: &Report) {
         let before = met.insert(user, version.clone());
         assert!(
             before.as_deref() != Some("v2") || version == "v2",
-            "user {user} was taken back from v2 to {version}"
+            "user {user} was reassigned from v2 to {version}"
         );
     }
 }

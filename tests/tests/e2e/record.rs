@@ -30,7 +30,7 @@ async fn a_recorded_run_is_judged_the_same_at_the_same_block() {
             serde_json::from_str(lines.lines().last().expect("a block")).expect("JSON");
         assert_eq!((&last["verdict"], &last["block"]), (&"harm".into(), &reason["block"]));
         let evidence = last["ln_e_combined"].as_f64().expect("a number").exp();
-        let told = reason["evidence"].as_f64().expect("a number");
-        assert!((evidence / told - 1.0).abs() < 1e-12, "{evidence} is not {told}");
+        let reported = reason["evidence"].as_f64().expect("a number");
+        assert!((evidence / reported - 1.0).abs() < 1e-12, "{evidence} is not {reported}");
     }
 }

@@ -53,8 +53,11 @@ async fn answers_of_v2(world: &World) -> usize {
         let header =
             |name: &str| answer.headers().get(name).map(|v| v.to_str().expect("text").to_owned());
         let version = header("x-upstream-version");
-        let told = header("x-echo-serin-version");
-        assert!(told.is_none() || told == version, "{told:?} is not {version:?}");
+        let version_header = header("x-echo-serin-version");
+        assert!(
+            version_header.is_none() || version_header == version,
+            "{version_header:?} is not {version:?}"
+        );
         v2 += usize::from(version.as_deref() == Some("v2"));
     }
     v2

@@ -21,10 +21,11 @@ use serin_tests::serin;
 async fn every_manifest_is_applied_without_loss() {
     let Some(server) = ApiServer::start().await else { return };
     let installed = server.install().await;
-    let wanted = manifests::all();
-    let wanted: Vec<_> = wanted.iter().filter(|object| !manifests::is_too_new(object)).collect();
-    assert_eq!(installed.len(), wanted.len());
-    for (stored, manifest) in installed.iter().zip(wanted) {
+    let expected = manifests::all();
+    let expected: Vec<_> =
+        expected.iter().filter(|object| !manifests::is_too_new(object)).collect();
+    assert_eq!(installed.len(), expected.len());
+    for (stored, manifest) in installed.iter().zip(expected) {
         // The server silently drops an unknown field.
         assert!(contains(stored, manifest), "{manifest}\nis stored as\n{stored}");
     }

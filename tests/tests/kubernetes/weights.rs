@@ -30,11 +30,12 @@ async fn replacing_the_object_has_the_same_effect() {
     let Some(server) = world().await else { return };
     for sample in &SAMPLES {
         let before = server.create(&sample.object()).await;
-        let wanted = sample.edits(&before, 35).applied(&before).expect("the object that was read");
+        let expected =
+            sample.edits(&before, 35).applied(&before).expect("the object that was read");
         let api = objects(&server.admin(), &before);
-        let after = api.replace(name(&before), &PostParams::default(), &dynamic(&wanted)).await;
+        let after = api.replace(name(&before), &PostParams::default(), &dynamic(&expected)).await;
         let after = json!(after.expect(sample.name));
-        assert_eq!(written(&after), written(&wanted), "{}", sample.name);
+        assert_eq!(written(&after), written(&expected), "{}", sample.name);
     }
 }
 

@@ -64,11 +64,11 @@ impl Client {
 /// The first request of a proxy of this name.
 pub(crate) fn hello(node: &str) -> DiscoveryRequest {
     let node = Node { id: node.to_owned(), cluster: GROUP.to_owned(), ..Node::default() };
-    DiscoveryRequest { node: Some(node), ..wants() }
+    DiscoveryRequest { node: Some(node), ..subscribe() }
 }
 
 /// A subscription to the filter's configuration.
-pub(crate) fn wants() -> DiscoveryRequest {
+pub(crate) fn subscribe() -> DiscoveryRequest {
     DiscoveryRequest {
         resource_names: vec!["serin".to_owned()],
         type_url: TYPE_URL.to_owned(),
@@ -77,16 +77,16 @@ pub(crate) fn wants() -> DiscoveryRequest {
 }
 
 /// An ACK of this response.
-pub(crate) fn takes(response: &DiscoveryResponse) -> DiscoveryRequest {
+pub(crate) fn ack(response: &DiscoveryResponse) -> DiscoveryRequest {
     DiscoveryRequest {
         version_info: response.version_info.clone(),
         response_nonce: response.nonce.clone(),
-        ..wants()
+        ..subscribe()
     }
 }
 
 /// A NACK of the response with this nonce.
-pub(crate) fn refuses(nonce: &str, message: String) -> DiscoveryRequest {
+pub(crate) fn nack(nonce: &str, message: String) -> DiscoveryRequest {
     let error_detail = Some(Detail { code: 13, message, ..Detail::default() });
-    DiscoveryRequest { response_nonce: nonce.to_owned(), error_detail, ..wants() }
+    DiscoveryRequest { response_nonce: nonce.to_owned(), error_detail, ..subscribe() }
 }

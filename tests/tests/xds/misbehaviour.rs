@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tonic::Code;
 
-use crate::client::{Client, hello, refuses, takes, wants};
+use crate::client::{Client, ack, hello, nack, subscribe};
 use crate::world::{DiscoveryMode, Serin, Shop, acknowledged, rejected, template};
 
 /// While a client misbehaves, an Envoy gets new configurations undisturbed.
@@ -47,13 +47,13 @@ async fn wrong_nonces_and_unknown_types_change_nothing() {
     let response = client.next().await.expect("a response");
     assert_eq!(response.version_info, "1");
     for nonce in ["", "0", "17", "nonsense", "\u{0}"] {
-        client.send(refuses(nonce, "no".to_owned()));
-        client.send(DiscoveryRequest { response_nonce: nonce.to_owned(), ..takes(&response) });
+        client.send(nack(nonce, "no".to_owned()));
+        client.send(DiscoveryRequest { response_nonce: nonce.to_owned(), ..ack(&response) });
     }
     for type_url in ["", "x", "type.googleapis.com/envoy.config.cluster.v3.Cluster"] {
-        client.send(DiscoveryRequest { type_url: type_url.to_owned(), ..takes(&response) });
+        client.send(DiscoveryRequest { type_url: type_url.to_owned(), ..ack(&response) });
     }
-    client.send(takes(&response));
+    client.send(ack(&response));
     others
         .serin
         .until("only the right answer counts", |proxies| {
@@ -73,7 +73,7 @@ async fn a_flood_ends_its_stream() {
     let client = Client::connect(others.serin.address).await;
     client.send(hello("flood"));
     for _ in 0..10_000 {
-        client.send(wants());
+        client.send(subscribe());
     }
     let status = client.end().await;
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
@@ -85,7 +85,7 @@ async fn a_message_of_64_mb_ends_its_stream() {
     let mut others = Others::new().await;
     let client = Client::connect(others.serin.address).await;
     client.send(hello("huge"));
-    client.send(refuses("1", "x".repeat(64 << 20)));
+    client.send(nack("1", "x".repeat(64 << 20)));
     let status = client.end().await;
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
     others.are_served().await;
@@ -94,7 +94,7 @@ async fn a_message_of_64_mb_ends_its_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn unauthenticated_clients_are_refused() {
     let mut others = Others::new().await;
-    for request in [wants(), hello(""), hello(&"n".repeat(257))] {
+    for request in [subscribe(), hello(""), hello(&"n".repeat(257))] {
         let client = Client::connect(others.serin.address).await;
         client.send(request);
         let status = client.end().await;

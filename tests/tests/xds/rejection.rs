@@ -4,7 +4,7 @@ use serin::xds::registry::ProxyStatus;
 use serin::xds::template::FilterTemplate;
 
 use crate::world::{
-    DiscoveryMode, GROUP, Serin, Shop, acknowledged, everybody, rejected, template, version,
+    DiscoveryMode, GROUP, Serin, Shop, acknowledged, all_users, rejected, template, version,
 };
 
 async fn is_named(way: DiscoveryMode) {
@@ -27,7 +27,7 @@ async fn is_named(way: DiscoveryMode) {
             })
         }
     };
-    serin.publisher.publish(GROUP, moduleless.resource("2".to_owned(), everybody(2, "v1")));
+    serin.publisher.publish(GROUP, moduleless.resource("2".to_owned(), all_users(2, "v1")));
     serin.until("no module", refused_by("2", "none.wasm")).await;
     serin.publisher.publish(GROUP, template.resource("3".to_owned(), "{}".to_owned()));
     serin.until("no configuration", refused_by("3", "Wasm")).await;

@@ -63,7 +63,7 @@ impl Serin {
 
     /// All users get this version, from this filter.
     pub(crate) fn publish(&self, template: &FilterTemplate, generation: u64, version: &str) {
-        let configuration = everybody(generation, version);
+        let configuration = all_users(generation, version);
         self.publisher.publish(GROUP, template.resource(generation.to_string(), configuration));
     }
 
@@ -84,7 +84,7 @@ impl Serin {
     /// filter's configuration.
     pub(crate) async fn until_acknowledged(&self, nodes: &[&str], version: &str) {
         let right = |proxy: &ProxyStatus| {
-            let rejected = standing(proxy).is_some_and(|standing| standing.rejected.is_some());
+            let rejected = ack_state(proxy).is_some_and(|ack_state| ack_state.rejected.is_some());
             proxy.connected() && acknowledged(proxy) == Some(version) && !rejected
         };
         self.until("every proxy has acknowledged it", |proxies| {
@@ -102,16 +102,16 @@ impl Drop for Serin {
 }
 
 /// A proxy's state of the filter's configuration.
-pub(crate) fn standing(proxy: &ProxyStatus) -> Option<&AckState> {
+pub(crate) fn ack_state(proxy: &ProxyStatus) -> Option<&AckState> {
     proxy.resources.get("serin")
 }
 
 pub(crate) fn acknowledged(proxy: &ProxyStatus) -> Option<&str> {
-    standing(proxy)?.acknowledged.as_deref()
+    ack_state(proxy)?.acknowledged.as_deref()
 }
 
 pub(crate) fn rejected(proxy: &ProxyStatus) -> Option<&Rejection> {
-    standing(proxy)?.rejected.as_ref()
+    ack_state(proxy)?.rejected.as_ref()
 }
 
 /// Two versions of a shop, and the Envoys in front of them.
@@ -151,7 +151,7 @@ pub(crate) fn template(envoy: &Envoy) -> FilterTemplate {
 }
 
 /// A configuration that gives all users this version.
-pub(crate) fn everybody(generation: u64, version: &str) -> String {
+pub(crate) fn all_users(generation: u64, version: &str) -> String {
     let service = json!({
         "name": "shop", "authorities": ["*"], "sticky": [{"header": "x-user-id"}],
         "versions": [{"name": "v1", "cluster": "shop-v1"}, {"name": "v2", "cluster": "shop-v2"}],

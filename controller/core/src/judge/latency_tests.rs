@@ -153,6 +153,6 @@ mod tests {
         // 50 ms has 10 %, 100 ms 0.8 %, 200 ms nothing: two, four and eight times as much.
         assert_eq!(select_boundaries(&settings, &history), [3, 4, 6, 7, 8]);
         let few = Settings { boundaries_ms: vec![5.0, 10.0, 20.0, 50.0, 100.0, 200.0], ..settings };
-        assert_eq!(select_boundaries(&few, &history), [3, 4, 5], "beyond the last there is none");
+        assert_eq!(select_boundaries(&few, &history), [3, 4, 5], "no boundary beyond the last");
     }
 }

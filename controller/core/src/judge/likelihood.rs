@@ -170,7 +170,7 @@ mod tests {
                     }
                 }
                 assert!(expectation <= 1.0 + 1e-12, "{margin:?} {p_b}: {expectation}");
-                assert!(expectation > 0.5, "{margin:?} {p_b} bets next to nothing: {expectation}");
+                assert!(expectation > 0.5, "{margin:?} {p_b} hardly bets: {expectation}");
             }
         }
     }

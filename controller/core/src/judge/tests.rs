@@ -75,7 +75,7 @@ fn few_requests_are_gathered_into_blocks() {
     assert_eq!(numbers, [5.0, 10.0]);
 }
 
-/// Without it the first block would only tell which latencies to judge by.
+/// Otherwise the first block would only select the latency boundaries.
 #[test]
 fn a_known_baseline_is_bet_on_from_the_first_block() {
     let settings = Settings { boundaries_ms: vec![100.0, 200.0], ..Settings::default() };
@@ -88,7 +88,7 @@ fn a_known_baseline_is_bet_on_from_the_first_block() {
     assert!(judge.observe(51.0, &slow).unwrap().ln_e_latency.unwrap() > 1.0);
 }
 
-/// Slots are for time in which something is bet.
+/// Slots count only the time with bets.
 #[test]
 fn learning_passes_no_slot() {
     let [mut late, mut early] = [0, 1].map(|_| Judge::new(errors_only()));
@@ -101,7 +101,7 @@ fn learning_passes_no_slot() {
     }
 }
 
-/// Gathered counts stay together: who calls seldom has seconds without a call.
+/// Pending counts stay together: a slow caller leaves seconds without a request.
 #[test]
 fn a_replayed_block_without_the_candidate_is_learned_from_unless_counts_are_pending() {
     let mut judge = Judge::new(errors_only());
@@ -148,14 +148,14 @@ fn with_objective() -> Judge {
     Judge::new(Settings { objectives: vec![objective()], ..errors_only() })
 }
 
-/// Judges this block each second from second `from` on, and says what comes of it.
+/// Judges this block each second from second `from` on; returns the last verdict.
 fn verdict_after(judge: &mut Judge, from: u32, seconds: u32, block: &Block) -> Verdict {
     let rulings = (from..from + seconds).filter_map(|second| judge.observe(second.into(), block));
     rulings.last().unwrap().verdict
 }
 
 #[test]
-fn an_objective_missed_by_both_is_the_services_fault_until_it_is_kept_again() {
+fn an_objective_missed_by_both_versions_is_unhealthy_until_met_again() {
     let mut judge = with_objective();
     let (bad, good) =
         (block(arm(900, 45, &[]), arm(100, 5, &[])), block(arm(900, 1, &[]), arm(100, 0, &[])));

@@ -124,7 +124,7 @@ mod tests {
         for _ in 0..10_000 {
             wealth.pass_slot();
             assert!(wealth.reserved() < before && wealth.reserved() > 0.0);
-            assert!(wealth.ln_e().abs() < 1e-9, "what is put in was held back");
+            assert!(wealth.ln_e().abs() < 1e-9, "the investment comes from the reserve");
             before = wealth.reserved();
         }
     }

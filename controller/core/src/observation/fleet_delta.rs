@@ -70,7 +70,8 @@ pub struct FleetDelta {
 }
 
 impl FleetDelta {
-    /// Maps each generation. A configuration may carry several rollouts, each with its own numbers.
+    /// Maps each generation. A configuration may carry several rollouts, each with its own
+    /// numbers.
     pub fn map_generations(&mut self, number: impl Fn(Generation) -> Generation) {
         let health = &mut self.health;
         let outdated = health.outdated.iter_mut().map(|outdated| &mut outdated.generation);
@@ -88,8 +89,8 @@ impl FleetDelta {
         self.rejected || self.health.outdated.iter().any(|proxy| proxy.rejected)
     }
 
-    /// Adds the counts of another proxy. A tripwire under an older generation says nothing about
-    /// the newest.
+    /// Adds the counts of another proxy. A tripwire under an older generation does not concern the
+    /// newest.
     pub fn add(&mut self, other: &Self) {
         self.generation = self.generation.min(other.generation);
         match other.newest_generation.cmp(&self.newest_generation) {

@@ -53,7 +53,7 @@ pub struct Outdated {
 
 impl FleetHealth {
     /// Whether every proxy runs this generation in every worker. For an unreachable proxy the last
-    /// scrape counts: a proxy does not go back by itself.
+    /// scrape counts: a proxy never reverts by itself.
     #[must_use]
     pub fn confirms(&self, generation: Generation) -> bool {
         self.unconfirmed.is_empty()

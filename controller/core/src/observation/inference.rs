@@ -1,11 +1,11 @@
 //! Infers the split that a proxy follows, from the requests that it served, where the mesh splits.
 //!
 //! In that mode the filter only observes, and its generation says nothing about weights. The
-//! candidate's share of each proxy's requests is compared with the requested split and the previous
-//! one by a sequential likelihood ratio (CUSUM, as the time of the change is unknown). It separates
-//! distant splits after few requests. A proxy with too little traffic is taken to follow after
-//! [`PROPAGATION_TIME`], unless its requests favour the previous split: a proxy without requests
-//! misroutes no request.
+//! candidate's share of each proxy's requests is compared with the requested split and the
+//! previous one by a sequential likelihood ratio (CUSUM, as the time of the change is unknown). It
+//! separates distant splits after few requests. A proxy with too little traffic is taken to follow
+//! after [`PROPAGATION_TIME`], unless its requests favour the previous split: a proxy without
+//! requests misroutes no request.
 //!
 //! The inferred generation replaces the one that a splitting filter reports, so the rest of the
 //! code is the same in both modes.
@@ -71,8 +71,8 @@ impl SplitInference {
         Self { baseline, candidate, proxies: HashMap::new() }
     }
 
-    /// Replaces the filter's generation in `snapshot` by that of the split which the proxy follows.
-    /// A proxy without a filter keeps none.
+    /// Replaces the filter's generation in `snapshot` by that of the split which the proxy
+    /// follows. A proxy without a filter keeps none.
     pub fn infer(
         &mut self,
         now: Duration,
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// One proxy and what it has served so far.
+    /// One proxy and its served requests.
     struct World {
         served: SplitInference,
         counts: [u64; 2],
@@ -168,7 +168,7 @@ mod tests {
             Self { served, counts: [0, 0] }
         }
 
-        /// The generation that it seems to follow after it has served so many more.
+        /// The inferred generation after so many more requests.
         fn after(&mut self, now: u64, baseline: u64, candidate: u64, request: SplitRequest) -> u64 {
             self.counts = [self.counts[0] + baseline, self.counts[1] + candidate];
             let counters = self
@@ -190,7 +190,7 @@ mod tests {
         let mut world = World::new();
         let first = request(4, 0, 5, 10);
         assert_eq!(world.after(10, 500, 0, first), 3);
-        // Still the one before.
+        // Still the previous one.
         assert_eq!(world.after(11, 40, 0, first), 3);
         assert_eq!(world.after(12, 20, 1, first), 4);
         let all = request(5, 5, 100, 20);
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(world.after(10, 0, 0, small), 3);
         assert_eq!(world.after(21, 30, 0, small), 3);
         assert_eq!(world.after(22, 0, 0, small), 4);
-        // Once it has, it has.
+        // It keeps following.
         assert_eq!(world.after(23, 900, 0, small), 4);
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let unwritten = SplitRequest { sent_at: None, ..request(4, 0, 50, 0) };
         assert_eq!(world.after(10, 10, 10, unwritten), 3);
         assert_eq!(world.after(90, 10, 10, unwritten), 3);
-        // Not even if they did before the weights were reverted.
+        // The same for proxies that followed before the weights were reverted.
         let written = request(4, 0, 50, 100);
         assert_eq!(world.after(101, 10, 10, written), 4);
         assert_eq!(world.after(102, 0, 0, unwritten), 3);

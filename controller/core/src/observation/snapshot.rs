@@ -19,7 +19,7 @@ pub struct Snapshot {
     pub ticks: u64,
     /// Ticks of workers that run an older generation.
     pub ticks_behind: u64,
-    /// Filter configurations that the proxy refused.
+    /// Filter configurations that the proxy rejected.
     pub rejections: u64,
     /// Versions stopped by the filter's tripwire.
     pub tripped: BTreeSet<VersionName>,

@@ -85,7 +85,7 @@ mod tests {
         .map(|(path, spec)| (path, spec.unwrap()))
     }
 
-    fn refused(file: &str, directory: Option<&str>) -> bool {
+    fn rejected(file: &str, directory: Option<&str>) -> bool {
         let all = named(file).map(|(path, spec)| {
             let confined = spec.confine_secrets_to(directory.map(Path::new));
             confined
@@ -97,13 +97,13 @@ mod tests {
 
     #[test]
     fn secret_files_are_confined_to_their_directory() {
-        assert!(!refused("/secrets/a/key", Some("/secrets/a")));
-        assert!(!refused("/secrets/a/deep/key", Some("/secrets/a")));
-        assert!(refused("/secrets/b/key", Some("/secrets/a")));
-        assert!(refused("/secrets/ab", Some("/secrets/a")));
-        assert!(refused("/secrets/a/../b/key", Some("/secrets/a")));
-        assert!(refused("key", Some("/secrets/a")));
-        assert!(refused("/secrets/a/key", None));
+        assert!(!rejected("/secrets/a/key", Some("/secrets/a")));
+        assert!(!rejected("/secrets/a/deep/key", Some("/secrets/a")));
+        assert!(rejected("/secrets/b/key", Some("/secrets/a")));
+        assert!(rejected("/secrets/ab", Some("/secrets/a")));
+        assert!(rejected("/secrets/a/../b/key", Some("/secrets/a")));
+        assert!(rejected("key", Some("/secrets/a")));
+        assert!(rejected("/secrets/a/key", None));
     }
 
     /// A stored state must not call more than the specification beside it.

@@ -97,10 +97,10 @@ impl Shop {
         now["spec"]["replicas"].as_u64().expect("a number")
     }
 
-    async fn until_replicas(&self, version: &str, wanted: u64) {
-        until(SOON, &format!("{wanted} replicas of {version}"), async || {
+    async fn until_replicas(&self, version: &str, expected: u64) {
+        until(SOON, &format!("{expected} replicas of {version}"), async || {
             let replicas = self.replicas(version).await;
-            if replicas == wanted { Ok(()) } else { Err((replicas, self.world.said())) }
+            if replicas == expected { Ok(()) } else { Err((replicas, self.world.said())) }
         })
         .await;
     }
@@ -126,8 +126,8 @@ impl Shop {
             loop {
                 for version in ["v1", "v2"] {
                     let object = read(&admin, &deployment(version, 0)).await;
-                    let wanted = object["spec"]["replicas"].as_u64().expect("a number");
-                    become_ready(&objects(&admin, &object), version, wanted).await;
+                    let expected = object["spec"]["replicas"].as_u64().expect("a number");
+                    become_ready(&objects(&admin, &object), version, expected).await;
                 }
                 sleep(Duration::from_millis(200)).await;
             }
@@ -231,7 +231,7 @@ async fn a_rollback_waits_for_no_replica_and_scales_the_candidate_down() {
     shop.become_ready("v1", 0).await;
     shop.become_ready("v2", 0).await;
     world.order(&object, "abort by=ann").await;
-    world.until(SOON, "v1 has everybody", &object, phase("Stopped")).await;
+    world.until(SOON, "v1 has all traffic", &object, phase("Stopped")).await;
     assert_eq!(shop.weights().await, [100, 0]);
     shop.until_replicas("v2", 0).await;
     assert_eq!(shop.replicas("v1").await, 4);
@@ -252,7 +252,7 @@ async fn an_autoscaled_deployment_is_awaited_and_never_written() {
     shop.become_ready("v2", 2).await;
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.order(&object, "abort by=ann").await;
-    world.until(SOON, "v1 has everybody", &object, phase("Stopped")).await;
+    world.until(SOON, "v1 has all traffic", &object, phase("Stopped")).await;
     world.until_told(&object, &["ReplicasKept"]).await;
     assert_eq!(shop.replicas("v2").await, 2);
 }
@@ -272,7 +272,7 @@ async fn replicas_without_scale_are_awaited() {
     shop.become_ready("v2", 1).await;
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.order(&object, "abort by=ann").await;
-    let stopped = world.until(SOON, "v1 has everybody", &object, phase("Stopped")).await;
+    let stopped = world.until(SOON, "v1 has all traffic", &object, phase("Stopped")).await;
     assert_eq!(stopped["status"].get("pendingScaleDown"), None);
     assert_eq!(shop.replicas("v2").await, 1);
 }
@@ -288,19 +288,19 @@ async fn rolling_batches_promote() {
     object["spec"]["rollbackWindow"] = "5s".into();
     let _operator = world.operator("a");
     let object = shop.create(&object).await;
-    let mut seen = vec![[100, 0]];
+    let mut splits = vec![[100, 0]];
     until(ROLLOUT, "v2 is promoted", async || {
         let (weights, replicas) = (shop.weights().await, shop.replicas("v2").await);
         // Read after the weights: a replica that became ready since is not missing.
         assert!(replicas >= weights[1] / 25, "{weights:?} with {replicas}");
-        if seen.last() != Some(&weights) {
-            seen.push(weights);
+        if splits.last() != Some(&weights) {
+            splits.push(weights);
         }
         let stable = read(&world.admin(), &object).await["status"]["stable"] == "v2";
-        if stable { Ok(()) } else { Err(seen.clone()) }
+        if stable { Ok(()) } else { Err(splits.clone()) }
     })
     .await;
-    assert_eq!(seen, [[100, 0], [75, 25], [50, 50], [25, 75], [0, 100]]);
+    assert_eq!(splits, [[100, 0], [75, 25], [50, 50], [25, 75], [0, 100]]);
     shop.until_replicas("v1", 0).await;
     assert_eq!(shop.replicas("v2").await, 4);
     let report = load.stop().await;

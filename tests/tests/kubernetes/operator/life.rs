@@ -70,7 +70,7 @@ async fn commands_and_newer_candidates_are_handled() {
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.order(&object, "puase").await;
     let refused = |object: &Value| object["status"]["command"]["rejected"].is_string();
-    world.until(SOON, "it is no order", &object, refused).await;
+    world.until(SOON, "the command is rejected", &object, refused).await;
     world.order(&object, "pause by=ann reason=lunch").await;
     world.until(SOON, "it is paused", &object, phase("Paused")).await;
 

@@ -72,8 +72,9 @@ async fn changed_weights_are_repaired_and_reported() {
 async fn changed_weights_are_respected_until_restored() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
-    let told = world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
-    let message = told["status"]["message"].as_str().expect("a message");
+    let current =
+        world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
+    let message = current["status"]["message"].as_str().expect("a message");
     assert!(message.contains("drift: respect"), "{message}");
     world.until_told(&object, &["Warning", "Blocked"]).await;
     world.order(&object, "approve").await;
@@ -105,10 +106,11 @@ async fn deleted_routes_are_reported_and_awaited() {
     let _operator = world.operator("a");
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.delete(&routes).await;
-    let told = world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
-    let message = told["status"]["message"].as_str().expect("a message");
+    let current =
+        world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
+    let message = current["status"]["message"].as_str().expect("a message");
     assert!(message.contains("VirtualService reviews does not exist"), "{message}");
-    assert_eq!(told["status"]["step"], "1/2");
+    assert_eq!(current["status"]["step"], "1/2");
     world.until_told(&object, &["Warning", "Blocked"]).await;
 
     world

@@ -44,12 +44,12 @@ async fn the_gateway_api_works_without_the_kinds_of_istio() {
 
 /// The cluster does not have this kind, and the ServiceRollout reports it.
 async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
-    let told =
+    let current =
         world.until(SOON, "the status reports it", object, degraded("CRDNotInstalled")).await;
-    let message = told["status"]["message"].as_str().expect("a message");
+    let message = current["status"]["message"].as_str().expect("a message");
     let expected = format!("the cluster has no kind {kind}: install its definition");
     assert!(message.contains(&expected), "{message}");
-    assert_eq!(told["status"]["phase"], "Pending");
+    assert_eq!(current["status"]["phase"], "Pending");
     world.until_told(object, &["CRDNotInstalled"]).await;
 }
 
@@ -73,9 +73,9 @@ fn named(name: &str, mut object: Value) -> Value {
 
 /// Waits until the status reports what the candidate lacks.
 async fn until_missed(world: &World, object: &Value, what: &str) {
-    let told =
+    let current =
         world.until(SOON, "the status reports it", object, degraded("DestinationMissing")).await;
-    let message = told["status"]["message"].as_str().expect("a message");
+    let message = current["status"]["message"].as_str().expect("a message");
     assert!(message.contains(what), "{message}");
     world.until_told(object, &["DestinationMissing"]).await;
 }

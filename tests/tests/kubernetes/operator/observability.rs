@@ -67,27 +67,27 @@ impl World {
 
     /// Waits for a log line about `reviews`, a counted error and an Event, all with this reason.
     async fn until_reported(&self, reason: &str) {
-        until(SOON, &format!("a log line says {reason}"), async || {
+        until(SOON, &format!("a log line has {reason}"), async || {
             let log = self.log();
-            let says = |line: &Value| {
+            let has_reason = |line: &Value| {
                 line["reason"] == reason
                     && line["rollout"] == "reviews"
                     && line["namespace"] == "bookinfo"
                     && ["WARN", "ERROR"].map(Value::from).contains(&line["level"])
             };
-            if log.iter().any(says) { Ok(()) } else { Err(log) }
+            if log.iter().any(has_reason) { Ok(()) } else { Err(log) }
         })
         .await;
         self.until_counted(&format!("serin_operator_errors_total{{reason=\"{reason}\"}}")).await;
-        until(SOON, &format!("an Event says {reason}"), async || {
+        until(SOON, &format!("an Event has {reason}"), async || {
             let events = self.events().await;
-            let says = |event: &Value| {
+            let has_reason = |event: &Value| {
                 event["reason"] == reason
                     && event["type"] == "Warning"
                     && event["regarding"]["kind"] == "ServiceRollout"
                     && event["reportingController"] == "serin.dev/operator"
             };
-            if events.iter().any(says) { Ok(()) } else { Err(events) }
+            if events.iter().any(has_reason) { Ok(()) } else { Err(events) }
         })
         .await;
     }
@@ -116,7 +116,7 @@ impl World {
     }
 
     async fn until_degraded(&self, object: &Value, reason: &str) -> Value {
-        until(SOON, &format!("Degraded says {reason}"), async || {
+        until(SOON, &format!("Degraded has {reason}"), async || {
             let now = read(&self.server.admin(), object).await;
             match condition(&now, "Degraded") == ["True", reason] {
                 true => Ok(now),
@@ -127,10 +127,10 @@ impl World {
     }
 
     /// Waits until /readyz answers with this status; returns the body.
-    async fn until_readiness(&self, wanted: u16) -> String {
-        until(SOON, &format!("/readyz answers {wanted}"), async || {
+    async fn until_readiness(&self, expected: u16) -> String {
+        until(SOON, &format!("/readyz answers {expected}"), async || {
             let (status, body) = self.get("/readyz").await?;
-            if status == wanted { Ok(body) } else { Err((status, body).1) }
+            if status == expected { Ok(body) } else { Err((status, body).1) }
         })
         .await
     }

@@ -38,7 +38,7 @@ fn worked_example() {
     );
 }
 
-/// Against numbers computed apart, in Python, from the formula.
+/// Values computed independently, in Python, from the formula.
 #[test]
 fn golden_vectors_of_both_directions() {
     for (direction, expected) in [
@@ -66,8 +66,8 @@ fn binomial(n: u32, k: u32, p: f64) -> f64 {
     ways * p.powi(k as i32) * (1.0 - p).powi((n - k) as i32)
 }
 
-/// The property that the guarantee rests on, by enumeration of every outcome of two blocks on the boundary of the null: split and rate
-/// of the baseline change from one block to the next.
+/// The property behind the guarantee, by enumeration of all outcomes of two blocks on the boundary
+/// of the null, with another split and another rate of the baseline in each.
 #[test]
 fn expectation_never_exceeds_one_on_the_boundary() {
     let splits = [(12, 3, 0.1), (5, 5, 0.4), (4, 9, 0.02)];
@@ -97,13 +97,13 @@ fn expectation_never_exceeds_one_on_the_boundary() {
                     }
                 }
                 assert!(expectation <= 1.0 + 1e-12, "{direction:?} {margin:?}: {expectation}");
-                assert!(expectation > 0.5, "{direction:?} bets next to nothing: {expectation}");
+                assert!(expectation > 0.5, "{direction:?} hardly bets: {expectation}");
             }
         }
     }
 }
 
-/// Beyond the boundary each test gains on average: what is enumerated above is a test, and of the right hypothesis.
+/// Beyond the boundary each test gains on average: it tests the right hypothesis.
 #[test]
 fn beyond_the_boundary_each_direction_gains() {
     let expected = |direction, p_c: f64| {

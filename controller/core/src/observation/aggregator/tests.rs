@@ -6,9 +6,9 @@ use serin_filter::stat::Stat;
 
 use super::*;
 
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A proxy that counts, restarts, and can't always be read.
+/// A proxy that counts, restarts, and is sometimes unreachable.
 #[derive(Debug, Clone)]
 struct FakeStats {
     generation: u64,
@@ -45,13 +45,13 @@ fn name(index: usize) -> ProxyName {
     ProxyName::from(format!("edge-{index}"))
 }
 
-/// A look at these proxies, of which those that are `None` can't be read.
+/// A poll of these proxies; those that are `None` can't be read.
 fn poll(
     aggregator: &mut FleetAggregator,
     second: u32,
     proxies: &[Option<&FakeStats>],
 ) -> Observation {
-    let at = LOOK * second;
+    let at = POLL_INTERVAL * second;
     let scrape = |fleet: &FakeStats| Scrape { at, snapshot: fleet.snapshot() };
     let scrapes = proxies.iter().enumerate().map(|(index, fleet)| {
         (name(index), fleet.map(scrape).ok_or_else(|| "connection refused".to_owned()))
@@ -61,13 +61,13 @@ fn poll(
 
 fn delta_of(poll: Observation) -> FleetDelta {
     match poll {
-        Observation::Delta(delta_of) => delta_of,
+        Observation::Delta(delta) => delta,
         Observation::Unreachable { reason } => panic!("{reason}"),
     }
 }
 
-fn requests(delta_of: &FleetDelta) -> u64 {
-    delta_of.versions.values().map(|activity| activity.requests).sum()
+fn requests(delta: &FleetDelta) -> u64 {
+    delta.versions.values().map(|version| version.requests).sum()
 }
 
 #[derive(Debug, Clone)]
@@ -94,13 +94,14 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    /// Whatever is lost, restarted or taken off the list, in whatever order: each request counts once, if its proxy was read at the sighting
-    /// before and at this one (or restarted between), and never else.
+    /// Invariant under lost polls, restarts and changes of the list, in any order: a request
+    /// counts once, if its proxy was read at the previous poll and at this one (or restarted
+    /// between), and otherwise never.
     #[test]
     fn counts_are_conserved(fates in prop::collection::vec(prop::collection::vec(fate(), 4), 1..40)) {
         let mut fleet = [const { FakeStats::new(1) }; 4];
         let mut aggregator = FleetAggregator::default();
-        // Of each proxy: the sighting at which it was last read, and what it has counted since in the same process.
+        // For each proxy: the poll that last read it, and the counts since in the same process.
         let mut read: [Option<usize>; 4] = [None; 4];
         let mut since = [0; 4];
         let mut sightings = 0;
@@ -122,7 +123,7 @@ proptest! {
                     Fate::Unlisted(_) => read[index] = None,
                 }
             }
-            let at = LOOK * u32::try_from(second).unwrap();
+            let at = POLL_INTERVAL * u32::try_from(second).unwrap();
             let all = scrapes.iter().map(|(index, fleet)| {
                 let scrape = fleet.as_ref().map(|fleet| Scrape { at, snapshot: fleet.snapshot() });
                 (name(*index), scrape.ok_or_else(|| "lost".to_owned()))
@@ -169,7 +170,10 @@ fn counts_of_one_of_several_unreachable_proxies_do_not_count() {
     let delta = delta_of(poll(&mut aggregator, 1, &[Some(&one), None]));
     assert_eq!(requests(&delta), 10);
     let [failed] = &delta.health.unreachable[..] else { panic!("{:?}", delta.health) };
-    assert_eq!((failed.to_string().as_str(), failed.since), ("edge-1 (connection refused)", LOOK));
+    assert_eq!(
+        (failed.to_string().as_str(), failed.since),
+        ("edge-1 (connection refused)", POLL_INTERVAL)
+    );
     (one.requests, two.requests) = (11, 22);
     assert_eq!(requests(&delta_of(poll(&mut aggregator, 2, &[Some(&one), Some(&two)]))), 1);
     two.requests += 5;
@@ -180,7 +184,7 @@ fn counts_of_one_of_several_unreachable_proxies_do_not_count() {
 fn a_few_unreachable_proxies_are_named() {
     let reason = |count| match poll(&mut FleetAggregator::default(), 0, &vec![None; count]) {
         Observation::Unreachable { reason } => reason,
-        Observation::Delta(delta_of) => panic!("{delta_of:?}"),
+        Observation::Delta(delta) => panic!("{delta:?}"),
     };
     assert_eq!(reason(0), "there is no proxy");
     assert_eq!(
@@ -204,7 +208,7 @@ fn lagging_rejecting_and_silent_proxies_are_named() {
     step(&mut fleet, 0, &[0, 1, 2, 3]);
     let steady = step(&mut fleet, 1, &[0, 1, 2, 3]);
     assert!(steady.confirms(Generation(1)), "{steady:?}");
-    // The new generation is taken by the first two, of which the second has a worker that is not there yet.
+    // The first two accept the new generation; a worker of the second lags.
     (fleet[0].generation, fleet[1].generation) = (2, 2);
     fleet[2].rejections += 1;
     step(&mut fleet, 2, &[0, 1, 2]);
@@ -218,12 +222,12 @@ fn lagging_rejecting_and_silent_proxies_are_named() {
         [("edge-2 (generation 1)".to_owned(), true), ("edge-3 (generation 1)".to_owned(), false)];
     assert_eq!(behind, expected);
     assert!(!health.confirms(Generation(2)));
-    // All take the one after that.
+    // All accept the next one.
     for fleet in &mut fleet {
         fleet.generation = 3;
     }
     let first = step(&mut fleet, 4, &[0, 1, 2, 3]);
-    assert!(!first.confirms(Generation(3)), "their ticks may be of before");
+    assert!(!first.confirms(Generation(3)), "their ticks may be older");
     let health = step(&mut fleet, 5, &[0, 1, 2, 3]);
     assert!(health.confirms(Generation(3)) && health.outdated.is_empty(), "{health:?}");
 }

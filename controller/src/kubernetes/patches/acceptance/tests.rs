@@ -7,7 +7,7 @@ fn condition(name: &str, status: &str, generation: u64) -> Value {
 }
 
 /// A status of one parent's controller, with conditions of generation 3.
-fn says(parent: Value, accepted: &str, resolved: &str) -> Value {
+fn parent_status(parent: Value, accepted: &str, resolved: &str) -> Value {
     json!({
         "parentRef": parent, "controllerName": "example.com/gateway",
         "conditions": [
@@ -42,7 +42,7 @@ fn waits_for(acceptance: Acceptance, expected: &str) {
 
 #[test]
 fn every_parent_has_to_accept() {
-    let yes = |parent| says(parent, "True", "True");
+    let yes = |parent| parent_status(parent, "True", "True");
     assert_eq!(of(json!([yes(public()), yes(mesh())])), Acceptance::Accepted);
     let silent = "Service store has not reported on the route yet";
     waits_for(of(json!([yes(public())])), silent);
@@ -61,11 +61,11 @@ fn a_refusal_by_any_controller_precedes_waiting() {
         reason: "R".to_owned(),
         message: "m".to_owned(),
     };
-    assert_eq!(of(json!([says(mesh(), "True", "False")])), refused("Service store"));
+    assert_eq!(of(json!([parent_status(mesh(), "True", "False")])), refused("Service store"));
     let two = json!([
-        says(public(), "True", "True"),
-        says(mesh(), "True", "True"),
-        says(public(), "False", "True")
+        parent_status(public(), "True", "True"),
+        parent_status(mesh(), "True", "True"),
+        parent_status(public(), "False", "True")
     ]);
     assert_eq!(of(two), refused("Gateway public (https)"));
 }
@@ -73,33 +73,38 @@ fn a_refusal_by_any_controller_precedes_waiting() {
 #[test]
 fn a_status_of_another_generation_does_not_count() {
     for status in ["True", "False"] {
-        let mut old = says(mesh(), "True", "True");
+        let mut old = parent_status(mesh(), "True", "True");
         old["conditions"][2] = condition("ResolvedRefs", status, 2);
         waits_for(
-            of(json!([says(public(), "True", "True"), old])),
+            of(json!([parent_status(public(), "True", "True"), old])),
             "Service store has not observed generation 3 yet (ResolvedRefs is of 2)",
         );
     }
-    let mut unsaid = says(mesh(), "True", "True");
-    unsaid["conditions"][0].as_object_mut().unwrap().remove("observedGeneration");
+    let mut without_generation = parent_status(mesh(), "True", "True");
+    without_generation["conditions"][0].as_object_mut().unwrap().remove("observedGeneration");
     let reason = "Service store has not observed generation 3 yet (Accepted is of 0)";
-    waits_for(of(json!([says(public(), "True", "True"), unsaid])), reason);
+    waits_for(of(json!([parent_status(public(), "True", "True"), without_generation])), reason);
 }
 
 #[test]
 fn an_unknown_or_missing_condition_waits() {
-    let unknown = json!([says(public(), "Unknown", "True"), says(mesh(), "True", "True")]);
+    let unknown =
+        json!([parent_status(public(), "Unknown", "True"), parent_status(mesh(), "True", "True")]);
     waits_for(of(unknown), "Gateway public (https): Accepted is Unknown: m");
-    let mut missing = says(mesh(), "True", "True");
+    let mut missing = parent_status(mesh(), "True", "True");
     missing["conditions"].as_array_mut().unwrap().pop();
     let reason = "Service store has not reported ResolvedRefs yet";
-    waits_for(of(json!([says(public(), "True", "True"), missing])), reason);
+    waits_for(of(json!([parent_status(public(), "True", "True"), missing])), reason);
 }
 
 #[test]
 fn the_status_of_a_removed_parent_does_not_count() {
-    let gone = says(json!({"name": "gone"}), "False", "False");
-    let all = json!([says(public(), "True", "True"), gone, says(mesh(), "True", "True")]);
+    let gone = parent_status(json!({"name": "gone"}), "False", "False");
+    let all = json!([
+        parent_status(public(), "True", "True"),
+        gone,
+        parent_status(mesh(), "True", "True")
+    ]);
     assert_eq!(of(all), Acceptance::Accepted);
 }
 
