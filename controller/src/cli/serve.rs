@@ -107,10 +107,11 @@ impl ServeArgs {
         let context = EngineContext { sinks: fleet.sinks, ..EngineContext::default() };
         let supervisor = Supervisor::start(store, options, context).await;
         let supervisor = supervisor.map_err(CliError::failed)?;
+        // A client that reads the address may stop the server at once.
+        let mut stop = StopSignals::new()?;
         if let Ok(address) = listener.local_addr() {
             tracing::info!("serving on http://{address}");
         }
-        let mut stop = StopSignals::new()?;
         // Event streams do not end by themselves: open connections are dropped.
         tokio::select! {
             never = serve(listener, router(supervisor, tokens)) => match never {},
