@@ -23,7 +23,8 @@ use thiserror::Error;
 use tokio::task::spawn_blocking;
 
 use self::queue::{PendingWrite, WriteQueue};
-use crate::routers::xds_group::{GroupConfig, GroupStore, GroupStoreError};
+use crate::routers::SinkConfig;
+use crate::routers::xds_group::{GroupStore, GroupStoreError};
 
 /// The schema as a list of migrations. A released migration never changes.
 const MIGRATIONS: [&str; 3] = ["
@@ -361,7 +362,7 @@ impl Store {
 }
 
 impl GroupStore for Store {
-    fn load(&self) -> Result<Vec<(String, GroupConfig)>, GroupStoreError> {
+    fn load(&self) -> Result<Vec<(String, SinkConfig)>, GroupStoreError> {
         let connection = self.connection();
         let read = || {
             let mut statement = connection.prepare("SELECT group_name, served FROM served")?;
@@ -375,9 +376,9 @@ impl GroupStore for Store {
         rows.into_iter().map(parse).collect()
     }
 
-    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), GroupStoreError> {
+    fn save(&self, group: &str, config: &SinkConfig) -> Result<(), GroupStoreError> {
         const SQL: &str = "INSERT OR REPLACE INTO served (group_name, served) VALUES (?, ?)";
-        let served = serde_json::to_string(served).map_err(GroupStoreError::new)?;
+        let served = serde_json::to_string(config).map_err(GroupStoreError::new)?;
         let written = self.connection().execute(SQL, params![group, served]);
         written.map(drop).map_err(GroupStoreError::new)
     }
