@@ -6,8 +6,8 @@
 //!
 //! A command is not a field of `spec`: a GitOps tool resets `spec` to the repository's, but keeps
 //! annotations that the repository does not set. The status has the last handled command, so the
-//! operator executes the same text once, even after a restart. To repeat a command, add a word such
-//! as `id=2`.
+//! operator executes the same text once, even after a restart. To repeat a command, add a word
+//! such as `id=2`.
 
 use serin_core::rollout::command::{Action, Command};
 use thiserror::Error;

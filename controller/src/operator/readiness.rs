@@ -14,8 +14,8 @@ use crate::telemetry::operator::OperatorMetrics;
 /// The interval between probes of the API server.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The operator is not ready after the API server has been silent, or the watch has failed, for this
-/// long.
+/// The operator is not ready after the API server has been silent, or the watch has failed, for
+/// this long.
 const MAX_AGE: Duration = Duration::from_secs(15);
 
 /// The readiness of an operator. Clones share their state.

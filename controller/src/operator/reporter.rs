@@ -46,7 +46,7 @@ impl RolloutReporter {
         self.0.metrics.reconcile();
     }
 
-    /// Counts an error. Logs and publishes it if its message is new, or was last reported long ago.
+    /// Counts an error. Logs and publishes it if its message is new or due again.
     pub(crate) fn error(&self, reason: &'static str, message: &str) {
         if self.warn(reason, message) {
             self.publish(EventNote { warning: true, reason, note: message.to_owned() });

@@ -2,8 +2,8 @@
 //!
 //! The user owns the file: the Wasm module, its failure policy, its name. serin owns the
 //! configuration text, and in that text the services of its rollouts; it keeps all other content.
-//! serin renames a new file onto the old one and never writes in place: Envoy follows renames only,
-//! and a reader always sees a complete file.
+//! serin renames a new file onto the old one and never writes in place: Envoy follows renames
+//! only, and a reader always sees a complete file.
 //!
 //! Several rollouts share a file. Each rollout counts its own generations, and the file counts one
 //! for all of them. Its `version_info` lists both: `12 cart=7 shop=12`.

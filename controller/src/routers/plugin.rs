@@ -1,8 +1,8 @@
 //! The filter's configuration in a WasmPlugin. All rollouts in the plugin's scope share it.
 //!
 //! This module does no I/O: a split changes the desired configuration, and the caller writes the
-//! edits ([`PluginConfig::edits`]). Proxies report the generation of the whole configuration, so an
-//! annotation lists the generation of each rollout.
+//! edits ([`PluginConfig::edits`]). Proxies report the generation of the whole configuration, so
+//! an annotation lists the generation of each rollout.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

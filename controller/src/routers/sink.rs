@@ -1,5 +1,5 @@
-//! Sinks of the filter's configuration: a file that one Envoy follows, a group of an xDS server, or
-//! a WasmPlugin. The rollouts of one location share its sink.
+//! Sinks of the filter's configuration: a file that one Envoy follows, a group of an xDS server,
+//! or a WasmPlugin. The rollouts of one location share its sink.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,5 +1,5 @@
-//! The filter's configuration for a group of proxies, pushed to them by xDS. The store contains it,
-//! so that a restarted server serves the same configuration.
+//! The filter's configuration for a group of proxies, pushed to them by xDS. The store contains
+//! it, so that a restarted server serves the same configuration.
 
 use std::collections::BTreeMap;
 use std::error::Error;

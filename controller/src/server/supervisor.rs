@@ -119,7 +119,7 @@ impl Supervisor {
                 tracing::error!(rollout = entry.id, %error, "rollout not resumed");
             }
         }
-        // A proxy may delay the start, so it runs in the background: the API serves requests meanwhile.
+        // A proxy may delay the start, so it runs in the background.
         let starter = supervisor.clone();
         tokio::spawn(async move {
             starter.begin_queued_with_retry().await;

@@ -121,7 +121,7 @@ impl StatusStore {
     async fn resolve_conflict(
         &mut self,
         name: &str,
-        refused: &WriterStamp,
+        rejected: &WriterStamp,
     ) -> Result<ConflictResolution, StatusError> {
         let failed = |reason: String| StatusError::Failed(reason);
         let object = match timeout(TIMEOUT, self.api.get(name)).await {
@@ -131,7 +131,7 @@ impl StatusStore {
             Err(_) => return Err(failed(no_answer())),
         };
         let stored = read(&object).map_err(|error| failed(error.to_string()))?.writer;
-        match resolve(stored.as_ref(), self.status.writer.as_ref(), refused) {
+        match resolve(stored.as_ref(), self.status.writer.as_ref(), rejected) {
             ConflictResolution::Superseded => Err(StatusError::Superseded),
             resolution => {
                 self.object = object;

@@ -27,9 +27,9 @@ impl UnpersistedEvents {
         &self.events
     }
 
-    /// Records the result of a write. A rollback executes its outputs even after a failed write, so
-    /// the next write includes their events. Other outputs are not executed, and their events are
-    /// dropped.
+    /// Records the result of a write. A rollback executes its outputs even after a failed write,
+    /// so the next write includes their events. Other outputs are not executed, and their events
+    /// are dropped.
     pub(crate) fn after_write(&mut self, written: bool, rollout: &Rollout) {
         if written {
             self.events.clear();

@@ -54,7 +54,7 @@ impl Drop for LoggingGuard {
 /// Installs the process's subscriber.
 ///
 /// `directives` are a level (`debug`) or levels by module (`warn,serin::operator=debug`); without
-/// them, `default` applies. Spans are exported to the OTLP collector at `otlp_endpoint`, over HTTP.
+/// them, `default` applies. Spans are exported to the OTLP collector at `otlp_endpoint` over HTTP.
 ///
 /// # Errors
 /// The directives or the endpoint are invalid, or the process has a subscriber already.

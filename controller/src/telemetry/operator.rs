@@ -162,7 +162,7 @@ impl OperatorMetrics {
         self.states.lock().phases.clear();
     }
 
-    /// Sets the status of a rollout in progress; `None` removes one that this operator no longer runs.
+    /// Sets the status of a rollout in progress; `None` removes one that no longer runs here.
     pub(crate) fn set_status(&self, rollout: &RolloutLabels, status: Option<RolloutStatus>) {
         let statuses = &mut self.states.lock().statuses;
         match status {
