@@ -36,9 +36,9 @@ pub enum ControlMessage {
 /// The state of a rollout at its start, or after a restart.
 #[derive(Debug)]
 pub struct RunState {
-    /// The state.
+    /// The state machine.
     pub rollout: Rollout,
-    /// Its outputs.
+    /// Its outputs, not executed yet.
     pub outputs: Vec<Output>,
     /// Time since the rollout started.
     pub at: Duration,
@@ -59,12 +59,12 @@ impl<R: Router> Engine<R> {
     /// Runs a rollout to its end. The journal already contains the initial state.
     pub async fn run(
         self,
-        course: RunState,
+        state: RunState,
         journal: &mut impl Journal,
         control: mpsc::Receiver<ControlMessage>,
     ) -> Summary {
         let Self { router, mut source, watches: _watches } = self;
-        let RunState { rollout, outputs, at } = course;
+        let RunState { rollout, outputs, at } = state;
         let (results_sender, results) = mpsc::unbounded_channel();
         let environment = LiveEnvironment {
             router,
@@ -150,17 +150,17 @@ impl<R: Router, J: Journal> RunningRollout<'_, R, J> {
         reply: oneshot::Sender<Result<(), Rejected>>,
     ) -> ControlFlow<Summary> {
         if reply.is_closed() {
-            // The sender has gone and does not expect the command to be carried out.
+            // The sender is gone and does not expect the command to be executed.
             return ControlFlow::Continue(());
         }
         let turn = Turn::Command(command);
         let decided = driver::decide(&mut self.rollout, &mut self.environment, turn).await;
-        let (answer, outputs) = match decided {
+        let (result, outputs) = match decided {
             Ok(outputs) => (Ok(()), outputs),
             Err(rejected) => (Err(rejected), Vec::new()),
         };
         // The send fails only if the sender no longer waits.
-        let _ = reply.send(answer);
+        let _ = reply.send(result);
         self.execute(outputs).await
     }
 

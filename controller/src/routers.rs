@@ -1,4 +1,4 @@
-//! Routers: what carries a split to the proxies.
+//! Routers: they apply splits to the proxies.
 
 pub mod capacity_gate;
 mod envoy_file;
@@ -17,32 +17,33 @@ use thiserror::Error;
 
 pub(crate) use self::envoy_file::Contents;
 pub use self::envoy_file::FileError;
+pub use self::sink::SinkConfig;
 pub use self::sinks::ConfigSinks;
 use self::xds_group::GroupStoreError;
 use crate::kubernetes::deployments::CapacityError;
 use crate::kubernetes::objects::ClusterError;
 use crate::kubernetes::patches::Drift;
 
-/// Why a split can't be put in force.
+/// A split can't be applied.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum RouteError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("the filter's configuration for this rollout would not be valid: {0}")]
-    Wanted(ConfigError),
+    #[error("this rollout's filter configuration is invalid: {0}")]
+    InvalidConfig(ConfigError),
     #[error("group {group}: {reason}")]
     Group { group: String, reason: String },
     #[error(transparent)]
     GroupStore(#[from] GroupStoreError),
-    #[error("there is no xDS server: `serin serve --xds-listen` has one")]
-    NoServer,
+    #[error("no xDS server runs here: use `serin serve --xds-listen`")]
+    NoXdsServer,
     #[error(transparent)]
     Table(#[from] TableError),
     #[error(transparent)]
     Percent(#[from] NotPercent),
     #[error(
-        "{0}; spec asks that this be respected (drift: respect): the rollout goes on once they are what was written"
+        "{0}; with `drift: respect` the rollout continues after the written weights are restored"
     )]
     DriftRespected(Drift),
     #[error(transparent)]
@@ -58,6 +59,6 @@ pub struct PresentSplit {
     pub generation: Option<Generation>,
     /// The candidate's weight.
     pub candidate: Weight,
-    /// The weight of versions that take no part in the rollout.
+    /// The weight of versions outside the rollout.
     pub others: Weight,
 }

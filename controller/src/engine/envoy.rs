@@ -1,4 +1,4 @@
-//! A rollout on Envoys whose filters follow one file, or one group of an xDS server.
+//! A rollout on Envoys that follow one file, or one group of an xDS server.
 
 use std::time::Duration;
 
@@ -81,13 +81,13 @@ impl<'c> EnvoyBackend<'c> {
             }
         };
         let router = FilterRouter::open(&context.sinks, &envoy.sink, &service)
-            .map_err(|cause| refused(&envoy.sink, cause))?;
+            .map_err(|cause| rejected(&envoy.sink, cause))?;
         let (sink, source) = (envoy.sink, envoy.source);
         Ok((Self { scraper: &context.scraper, router, sink, source }, plan))
     }
 }
 
-fn refused(sink: &SinkLocation, cause: RouteError) -> StartError {
+fn rejected(sink: &SinkLocation, cause: RouteError) -> StartError {
     StartError::Route { field: sink.field(), cause }
 }
 
@@ -99,7 +99,7 @@ impl RoutingBackend for EnvoyBackend<'_> {
     }
 
     fn allow_aa_test(&mut self, test: wire::AaTest) -> Result<(), StartError> {
-        self.router.allow_aa_test(test).map_err(|cause| refused(&self.sink, cause))
+        self.router.allow_aa_test(test).map_err(|cause| rejected(&self.sink, cause))
     }
 
     fn connect(self, plan: &Plan, _: Generation, _: Weight) -> EnvoyEngine {

@@ -32,27 +32,27 @@ const FIRST_REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 pub enum StartError {
     #[error("{field}: {cause}")]
     Route { field: &'static str, cause: RouteError },
-    #[error("spec.freeze: nothing begins before {until}")]
+    #[error("spec.freeze: no rollout starts before {until}")]
     Frozen { until: String },
     #[error(
-        "{found}, and a rollout that begins at {first} would reassign them to {baseline}: begin at a higher weight, or return them first"
+        "{found}; a rollout that starts at {first} would reassign them to {baseline}: start at a higher weight, or roll them back first"
     )]
     WouldReassignUsers { found: String, baseline: String, first: Weight },
-    #[error(
-        "{field}: `serin operator` carries this out, for objects in a cluster; elsewhere spec.envoy is needed"
-    )]
+    #[error("{field}: only `serin operator` supports this field; use spec.envoy outside a cluster")]
     InCluster { field: &'static str },
-    #[error("spec.envoy: `serin run` or `serin serve` carries this out, outside a cluster")]
+    #[error(
+        "spec.envoy: `serin operator` does not support this field; use `serin run` or `serin serve`"
+    )]
     OutsideCluster,
     #[error("{reason}")]
     Unreachable { reason: String },
     #[error(
-        "Envoy runs no serin filter: is it in the listener's http_filters, and did its module load? (no statistic {})",
+        "Envoy runs no serin filter: check that the listener's http_filters contain it and that its module loaded (no statistic {})",
         serin_filter::stat::GENERATION
     )]
     NoFilter,
     #[error(
-        "some of the proxies run no serin filter: {proxies}: is it in their listeners' http_filters, and did its module load?"
+        "proxies without the serin filter: {proxies}; check that their listeners' http_filters contain it and that its module loaded"
     )]
     NoFilterAt { proxies: String },
     #[error(transparent)]
@@ -73,9 +73,9 @@ impl StartError {
     }
 }
 
-/// The place where the splits of one rollout are put in force, before the rollout starts there.
+/// The target of a rollout's splits, before the rollout starts.
 pub trait RoutingBackend: Send {
-    /// The router to this place.
+    /// The router of this target.
     type Router: Router;
 
     /// Reads the split in force.
@@ -88,7 +88,7 @@ pub trait RoutingBackend: Send {
     fn allow_aa_test(&mut self, test: AaTest) -> Result<(), StartError>;
 
     /// Connects a router, and a source of evidence for the plan's versions. `generation` and
-    /// `candidate` are of the last split that was requested here.
+    /// `candidate` are those of the last split that was requested of this target.
     fn connect(
         self,
         plan: &Plan,
@@ -102,14 +102,14 @@ pub trait RoutingBackend: Send {
 pub struct StartOptions {
     /// Distinguishes rollouts of the same name.
     pub run: String,
-    /// Whether users may be reassigned from a version that they have met.
+    /// Whether users may be reassigned from a version that has served them.
     pub reset_users: bool,
     /// The newest generation that an earlier rollout of this service requested.
     pub last_generation: Generation,
 }
 
-/// Checks that a rollout can start, and starts it. No user is reassigned from a version that they
-/// have met, unless the options allow it.
+/// Checks that a rollout can start, and starts it. It reassigns no user from a version that has
+/// served them, unless the options allow it.
 ///
 /// # Errors
 /// A check failed.
@@ -138,7 +138,7 @@ pub async fn begin<B: RoutingBackend>(
     // Without a proxy the first poll reports the reason.
     let _ = timeout(DISCOVERY_TIMEOUT, engine.source.discovered()).await;
     let reported = first_report(&mut engine.source).await?;
-    // A proxy may run what another controller requested.
+    // A proxy may run a split that another controller requested.
     let generation = generation.max(engine.router.generation_at(reported));
     let present = Split { generation, candidate, assignment: UserAssignment::ServiceSalt };
     let (rollout, outputs) = Rollout::start(plan, present, options.run);
@@ -176,7 +176,7 @@ pub async fn resume<B: RoutingBackend>(
     Ok((engine, RunState { rollout, outputs, at }))
 }
 
-/// Checks that the first step reassigns no users from a version that they have met.
+/// Checks that the first step reassigns no user from a version that has served them.
 fn check_users(present: PresentSplit, plan: &Plan) -> Result<(), StartError> {
     let first = plan.steps.first().map_or(Weight::ZERO, |step| step.weight());
     let Plan { service, baseline, candidate, .. } = plan;

@@ -1,8 +1,13 @@
-//! Commands, as an annotation: `kubectl annotate servicerollout shop --overwrite serin.dev/command="pause reason=the database moves"`.
+//! Commands in an annotation:
 //!
-//! An annotation and not a field of `spec`, because a GitOps tool resets `spec` to the repository, and leaves annotations alone that
-//! the repository does not have. The same text is executed once, even if the operator restarts: the status has the handled command.
-//! To repeat a command, add a word such as `id=2`.
+//! ```text
+//! kubectl annotate servicerollout shop --overwrite serin.dev/command="pause reason=maintenance"
+//! ```
+//!
+//! A command is not a field of `spec`: a GitOps tool resets `spec` to the repository's, but keeps
+//! annotations that the repository does not set. The status has the last handled command, so the
+//! operator executes the same text once, even after a restart. To repeat a command, add a word
+//! such as `id=2`.
 
 use serin_core::rollout::command::{Action, Command};
 use thiserror::Error;
@@ -10,7 +15,7 @@ use thiserror::Error;
 /// The annotation with the command.
 pub(crate) const ANNOTATION: &str = "serin.dev/command";
 
-/// Why a command is invalid.
+/// A command is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs)] // the messages say it
 pub(crate) enum CommandError {
@@ -28,7 +33,7 @@ pub(crate) enum CommandError {
 /// It is invalid.
 pub(crate) fn parse(text: &str) -> Result<Command, CommandError> {
     let (words, reason) = match text.split_once("reason=") {
-        Some((words, why)) => (words, Some(why.trim().to_owned())),
+        Some((words, reason)) => (words, Some(reason.trim().to_owned())),
         None => (text, None),
     };
     let mut words = words.split_whitespace();
@@ -37,12 +42,13 @@ pub(crate) fn parse(text: &str) -> Result<Command, CommandError> {
     let by = "an annotation".to_owned();
     let mut command = Command { action, by, reason, step: None, seconds: None, force: false };
     for word in words {
-        take(&mut command, word).ok_or_else(|| CommandError::UnknownOption(word.to_owned()))?;
+        set_option(&mut command, word)
+            .ok_or_else(|| CommandError::UnknownOption(word.to_owned()))?;
     }
     Ok(command)
 }
 
-fn take(command: &mut Command, word: &str) -> Option<()> {
+fn set_option(command: &mut Command, word: &str) -> Option<()> {
     match word.split_once('=').unwrap_or((word, "")) {
         ("step", number) => command.step = Some(number.parse().ok()?),
         ("for", time) => command.seconds = Some(humantime::parse_duration(time).ok()?.as_secs()),

@@ -1,4 +1,4 @@
-//! Watches the ServiceRollouts, and runs a task for each.
+//! Watches the ServiceRollouts and runs a task for each.
 
 use std::collections::HashMap;
 
@@ -21,13 +21,14 @@ use crate::kubernetes::objects::rollouts;
 use crate::operator::reconciler::RolloutReconciler;
 use crate::telemetry::operator::RolloutLabels;
 
-/// Events of one object that wait for the API server.
+/// The maximum number of Events of one object that wait for the API server.
 const CHANNEL_CAPACITY: usize = 100;
 
 /// Namespace and name.
 type ObjectKey = (String, String);
 
-/// Reconciles all objects of a namespace, or of all. Returns when the watch ends, with the reason.
+/// Reconciles all objects of a namespace, or of all namespaces. Returns the reason when the watch
+/// ends.
 pub(crate) async fn run(
     cluster: ClusterContext,
     namespace: Option<String>,
@@ -89,7 +90,7 @@ impl RolloutController {
                 self.on_object(object);
             }
             Event::InitDone => {
-                let missing = |known: &&ObjectKey| !listed.contains(known);
+                let missing = |key: &&ObjectKey| !listed.contains(key);
                 let missing: Vec<_> = self.objects.keys().filter(missing).cloned().collect();
                 missing.iter().for_each(|key| self.on_deleted(key));
             }
@@ -101,9 +102,9 @@ impl RolloutController {
         let key = key(&object);
         let phase = object.data.pointer("/status/phase").and_then(serde_json::Value::as_str);
         self.cluster.metrics.set_phase(&labels(&key), Some(phase.unwrap_or("Pending")));
-        // A task that has ended does not receive.
-        let known = self.objects.get(&key).filter(|sender| !sender.is_closed());
-        match known {
+        // The channel of an ended task is closed.
+        let running = self.objects.get(&key).filter(|sender| !sender.is_closed());
+        match running {
             Some(sender) => drop(sender.send_replace(Some(object))),
             None => self.spawn(key, object),
         }

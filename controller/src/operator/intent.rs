@@ -26,7 +26,7 @@ pub(crate) struct DesiredState<'o> {
 /// The specification in an object.
 ///
 /// # Errors
-/// It is not valid.
+/// It is invalid.
 pub(crate) fn manifest(object: &DynamicObject) -> Result<Manifest, String> {
     let spec = object.data.get("spec").unwrap_or(&Value::Null);
     let namespace = object.namespace().unwrap_or_default();
@@ -52,86 +52,88 @@ pub(crate) fn desired_state<'o>(
 pub(crate) enum Intent {
     /// Resume the rollout in the status.
     Resume,
-    /// Begin a rollout.
+    /// Start a rollout.
     Begin {
-        /// The version that runs.
+        /// The version that serves all users now.
         baseline: VersionName,
         /// The version that replaces it.
         candidate: VersionName,
     },
     /// Only write the status.
     Idle {
-        /// The phase of the service.
+        /// The phase of the object.
         phase: RolloutPhase,
-        /// The version that runs.
+        /// The version that serves all users now.
         stable: VersionName,
     },
     /// Remove the finalizer.
     Finalize,
 }
 
-/// Decides the next action. A rollout under way is resumed even if the object has changed: [`implied_command`] stops it.
+/// Decides the next action. A rollout in progress is resumed even if the object has changed:
+/// [`implied_command`] stops it.
 #[must_use]
-pub(crate) fn intent(wanted: DesiredState<'_>, status: &ObjectStatus) -> Intent {
+pub(crate) fn intent(desired: DesiredState<'_>, status: &ObjectStatus) -> Intent {
     if status.checkpoint.is_some() {
         return Intent::Resume;
     }
-    if wanted.deleted {
+    if desired.deleted {
         return Intent::Finalize;
     }
-    let stable = status.stable.as_ref().unwrap_or(wanted.baseline).clone();
-    if *wanted.candidate == stable {
+    let stable = status.stable.as_ref().unwrap_or(desired.baseline).clone();
+    if *desired.candidate == stable {
         return Intent::Idle { phase: RolloutPhase::Stable, stable };
     }
-    if status.rejected.as_ref() == Some(wanted.candidate) && !retries(wanted, status) {
-        let phase = match status.history.first().map(|past| &*past.verdict) {
+    if status.rejected.as_ref() == Some(desired.candidate) && !retries(desired, status) {
+        let phase = match status.history.first().map(|last| &*last.verdict) {
             Some("Stopped") => RolloutPhase::Stopped,
             _ => RolloutPhase::RolledBack,
         };
         return Intent::Idle { phase, stable };
     }
-    Intent::Begin { baseline: stable, candidate: wanted.candidate.clone() }
+    Intent::Begin { baseline: stable, candidate: desired.candidate.clone() }
 }
 
 /// Whether the annotation asks for a retry.
-fn retries(wanted: DesiredState<'_>, status: &ObjectStatus) -> bool {
-    let Some(text) = pending_command(wanted, status) else { return false };
+fn retries(desired: DesiredState<'_>, status: &ObjectStatus) -> bool {
+    let Some(text) = pending_command(desired, status) else { return false };
     command::parse(text).is_ok_and(|command| command.action == Action::Retry)
 }
 
-/// The command that has not been handled.
+/// The command that the operator has not handled yet.
 #[must_use]
 pub(crate) fn pending_command<'o>(
-    wanted: DesiredState<'o>,
+    desired: DesiredState<'o>,
     status: &ObjectStatus,
 ) -> Option<&'o str> {
-    let heard = status.command.as_ref().map(|report| &*report.text);
-    wanted.command.filter(|text| heard != Some(text))
+    let handled = status.command.as_ref().map(|report| &*report.text);
+    desired.command.filter(|text| handled != Some(text))
 }
 
-/// The command by which the object ends the rollout from `baseline` to `candidate` that is under way.
+/// The command with which a change of the object ends the rollout in progress. `versions` are its
+/// baseline and its candidate.
 #[must_use]
 pub(crate) fn implied_command(
-    wanted: DesiredState<'_>,
-    under_way: (&VersionName, &VersionName),
+    desired: DesiredState<'_>,
+    versions: (&VersionName, &VersionName),
     phase: RolloutPhase,
 ) -> Option<Command> {
-    let (baseline, candidate) = under_way;
-    let command = |action, why: String| {
+    let (baseline, candidate) = versions;
+    let command = |action, reason: String| {
         let by = "serin".to_owned();
-        Command { action, by, reason: Some(why), step: None, seconds: None, force: false }
+        Command { action, by, reason: Some(reason), step: None, seconds: None, force: false }
     };
     let promoted = phase == RolloutPhase::Promoted;
-    if wanted.deleted {
+    if desired.deleted {
         // A promoted candidate stays promoted.
         return (!promoted)
             .then(|| command(Action::Abort, "the ServiceRollout is being deleted".to_owned()));
     }
-    let newer = wanted.candidate;
+    let newer = desired.candidate;
     match (newer == candidate, promoted) {
         (true, _) => None,
         (false, false) => Some(command(Action::Abort, format!("spec.candidate is {newer} now"))),
-        // The rollback window ends first; then the next rollout begins.
+        // The rollback window ends before the next rollout starts.
         (false, true) if newer != baseline => None,
         (false, true) => Some(command(Action::Undo, format!("spec.candidate is {newer} again"))),
     }
@@ -148,7 +150,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn decided(baseline: &str, candidate: &str, status: &ObjectStatus) -> Intent {
+    fn decide(baseline: &str, candidate: &str, status: &ObjectStatus) -> Intent {
         let (baseline, candidate) = (&version(baseline), &version(candidate));
         intent(DesiredState { baseline, candidate, command: None, deleted: false }, status)
     }
@@ -157,13 +159,13 @@ mod tests {
         Intent::Begin { baseline: version(baseline), candidate: version(candidate) }
     }
 
-    fn rest(phase: RolloutPhase, stable: &str) -> Intent {
+    fn idle(phase: RolloutPhase, stable: &str) -> Intent {
         Intent::Idle { phase, stable: version(stable) }
     }
 
-    /// A status after a rollout that ended so.
+    /// A status after a rollout with this verdict.
     fn after(stable: &str, candidate: &str, verdict: &str) -> ObjectStatus {
-        let past = HistoryEntry {
+        let last = HistoryEntry {
             baseline: version(stable),
             candidate: version(candidate),
             verdict: verdict.to_owned(),
@@ -175,49 +177,49 @@ mod tests {
         ObjectStatus {
             stable: Some(version(stable)),
             rejected,
-            history: vec![past],
+            history: vec![last],
             ..ObjectStatus::default()
         }
     }
 
     #[test]
-    fn a_rollout_begins_when_the_candidate_is_not_what_runs() {
+    fn a_rollout_starts_if_the_candidate_is_not_the_stable_version() {
         let new = ObjectStatus::default();
-        assert_eq!(decided("v1", "v1", &new), rest(RolloutPhase::Stable, "v1"));
-        assert_eq!(decided("v1", "v2", &new), begin("v1", "v2"));
-        // What was promoted is the baseline, whatever spec.baseline still says.
+        assert_eq!(decide("v1", "v1", &new), idle(RolloutPhase::Stable, "v1"));
+        assert_eq!(decide("v1", "v2", &new), begin("v1", "v2"));
+        // The promoted version is the baseline, even if spec.baseline is outdated.
         let promoted = after("v2", "v2", "Promoted");
-        assert_eq!(decided("v1", "v2", &promoted), rest(RolloutPhase::Stable, "v2"));
-        assert_eq!(decided("v1", "v3", &promoted), begin("v2", "v3"));
-        assert_eq!(decided("v1", "v1", &promoted), begin("v2", "v1"));
+        assert_eq!(decide("v1", "v2", &promoted), idle(RolloutPhase::Stable, "v2"));
+        assert_eq!(decide("v1", "v3", &promoted), begin("v2", "v3"));
+        assert_eq!(decide("v1", "v1", &promoted), begin("v2", "v1"));
     }
 
     #[test]
-    fn what_was_taken_back_is_not_tried_again_by_itself() {
+    fn only_a_command_retries_a_rejected_candidate() {
         let rolled_back = after("v1", "v2", "RolledBack");
-        assert_eq!(decided("v1", "v2", &rolled_back), rest(RolloutPhase::RolledBack, "v1"));
+        assert_eq!(decide("v1", "v2", &rolled_back), idle(RolloutPhase::RolledBack, "v1"));
         assert_eq!(
-            decided("v1", "v2", &after("v1", "v2", "Stopped")),
-            rest(RolloutPhase::Stopped, "v1")
+            decide("v1", "v2", &after("v1", "v2", "Stopped")),
+            idle(RolloutPhase::Stopped, "v1")
         );
-        assert_eq!(decided("v1", "v3", &rolled_back), begin("v1", "v3"));
-        assert_eq!(decided("v1", "v1", &rolled_back), rest(RolloutPhase::Stable, "v1"));
+        assert_eq!(decide("v1", "v3", &rolled_back), begin("v1", "v3"));
+        assert_eq!(decide("v1", "v1", &rolled_back), idle(RolloutPhase::Stable, "v1"));
         let (baseline, candidate) = (&version("v1"), &version("v2"));
         let retry =
             DesiredState { baseline, candidate, command: Some("retry id=1"), deleted: false };
         assert_eq!(intent(retry, &rolled_back), begin("v1", "v2"));
-        let heard = CommandReport {
+        let handled = CommandReport {
             text: "retry id=1".to_owned(),
             at: Timestamp::UNIX_EPOCH,
             rejected: None,
         };
-        let heard = ObjectStatus { command: Some(heard), ..rolled_back };
-        assert_eq!(intent(retry, &heard), rest(RolloutPhase::RolledBack, "v1"));
+        let handled = ObjectStatus { command: Some(handled), ..rolled_back };
+        assert_eq!(intent(retry, &handled), idle(RolloutPhase::RolledBack, "v1"));
     }
 
     #[test]
-    fn what_is_under_way_goes_on_even_if_it_is_to_end() {
-        let under_way = StatusCheckpoint {
+    fn a_rollout_in_progress_resumes_even_if_the_object_ends_it() {
+        let checkpoint = StatusCheckpoint {
             baseline: version("v1"),
             candidate: version("v2"),
             spec: String::new(),
@@ -225,8 +227,8 @@ mod tests {
             at_ms: 0,
             wall: Timestamp::UNIX_EPOCH,
         };
-        let status = ObjectStatus { checkpoint: Some(under_way), ..ObjectStatus::default() };
-        assert_eq!(decided("v1", "v3", &status), Intent::Resume);
+        let status = ObjectStatus { checkpoint: Some(checkpoint), ..ObjectStatus::default() };
+        assert_eq!(decide("v1", "v3", &status), Intent::Resume);
         let (baseline, candidate) = (&version("v1"), &version("v2"));
         let deleted = DesiredState { baseline, candidate, command: None, deleted: true };
         assert_eq!(intent(deleted, &status), Intent::Resume);
@@ -234,18 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn another_candidate_or_a_deletion_ends_what_is_under_way() {
+    fn another_candidate_or_a_deletion_ends_a_rollout() {
         let (v1, v2, v3) = (version("v1"), version("v2"), version("v3"));
-        let wanted =
+        let desired =
             |candidate, deleted| DesiredState { baseline: &v1, candidate, command: None, deleted };
-        let action =
-            |wanted, phase| implied_command(wanted, (&v1, &v2), phase).map(|order| order.action);
-        assert_eq!(action(wanted(&v2, false), RolloutPhase::Progressing), None);
-        assert_eq!(action(wanted(&v3, false), RolloutPhase::Progressing), Some(Action::Abort));
-        assert_eq!(action(wanted(&v1, false), RolloutPhase::Paused), Some(Action::Abort));
-        assert_eq!(action(wanted(&v2, true), RolloutPhase::Progressing), Some(Action::Abort));
-        assert_eq!(action(wanted(&v3, false), RolloutPhase::Promoted), None);
-        assert_eq!(action(wanted(&v1, false), RolloutPhase::Promoted), Some(Action::Undo));
-        assert_eq!(action(wanted(&v2, true), RolloutPhase::Promoted), None);
+        let action = |desired, phase| {
+            implied_command(desired, (&v1, &v2), phase).map(|command| command.action)
+        };
+        assert_eq!(action(desired(&v2, false), RolloutPhase::Progressing), None);
+        assert_eq!(action(desired(&v3, false), RolloutPhase::Progressing), Some(Action::Abort));
+        assert_eq!(action(desired(&v1, false), RolloutPhase::Paused), Some(Action::Abort));
+        assert_eq!(action(desired(&v2, true), RolloutPhase::Progressing), Some(Action::Abort));
+        assert_eq!(action(desired(&v3, false), RolloutPhase::Promoted), None);
+        assert_eq!(action(desired(&v1, false), RolloutPhase::Promoted), Some(Action::Undo));
+        assert_eq!(action(desired(&v2, true), RolloutPhase::Promoted), None);
     }
 }

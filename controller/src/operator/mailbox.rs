@@ -25,7 +25,7 @@ impl CommandMailbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rollout follows the object of this generation.
+    /// Sets the generation of the object that the rollout follows.
     pub(crate) fn set_generation(&self, generation: i64) {
         self.state().generation = generation;
     }
@@ -47,12 +47,13 @@ impl CommandMailbox {
         self.state().phase = phase;
     }
 
-    /// A command is sent to the rollout.
+    /// Records a command that is sent to the rollout.
     pub(crate) fn submit(&self, text: &str) {
         self.state().submitted = Some(text.to_owned());
     }
 
-    /// The rollout accepts the command: that is stored together with its outcome.
+    /// Records that the rollout accepted the command. The journal stores the result with the
+    /// outcome.
     pub(crate) fn accept(&self, now: Timestamp) {
         let mut state = self.state();
         if let Some(text) = state.submitted.take() {
@@ -60,7 +61,7 @@ impl CommandMailbox {
         }
     }
 
-    /// The result of a command that was rejected, or changed nothing.
+    /// Records the result of a command that was rejected or changed nothing.
     pub(crate) fn report(&self, report: CommandReport) {
         let mut state = self.state();
         if state.submitted.take().is_some() || report.rejected.is_some() {
@@ -74,7 +75,7 @@ impl CommandMailbox {
         self.state().report.clone()
     }
 
-    /// The result has been stored.
+    /// Records that this result is stored.
     pub(crate) fn mark_reported(&self, report: &CommandReport) {
         let mut state = self.state();
         if state.report.as_ref() == Some(report) {

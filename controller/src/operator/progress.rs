@@ -1,4 +1,4 @@
-//! The status of a rollout under way, or just ended. Pure.
+//! The status of an object for the state of its rollout. Pure.
 
 use std::time::Duration;
 
@@ -17,19 +17,20 @@ use crate::kubernetes::status::{
     RolloutPhase, StatusCheckpoint,
 };
 
-/// The longest state that is stored, in bytes: an object may have 1.5 MB, and other writers use it too.
+/// The maximum length of a stored state, in bytes. An object may have 1.5 MB, which it shares with
+/// other writers.
 pub(crate) const MAX_STATE_BYTES: usize = 512 << 10;
 
-/// The time of a status, and the generation of its object.
+/// The context of a status.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StatusContext {
     /// The generation of the object that the rollout follows.
     pub(crate) generation: i64,
-    /// Now.
+    /// The present time.
     pub(crate) now: Timestamp,
 }
 
-/// The start of a rollout.
+/// The configuration with which a rollout started.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StartedWith<'r> {
     /// `spec`.
@@ -38,20 +39,20 @@ pub(crate) struct StartedWith<'r> {
     pub(crate) scales: bool,
 }
 
-/// The status after a rollout has taken a step.
+/// The status after an input to the state machine.
 ///
 /// # Errors
-/// Its state is too long to store.
+/// The state is too long for an object.
 pub(crate) fn progressed(
     before: &ObjectStatus,
-    moment: StatusContext,
-    began: StartedWith<'_>,
+    context: StatusContext,
+    started: StartedWith<'_>,
     at: Duration,
     rollout: &Rollout,
     outputs: &[Output],
 ) -> Result<ObjectStatus, String> {
     let mut status = before.clone();
-    status.observed_generation = moment.generation;
+    status.observed_generation = context.generation;
     status.generation = status.generation.max(rollout.split().generation.0);
     show_split(&mut status, rollout);
     let ended = outputs.iter().find_map(|output| match output {
@@ -62,14 +63,14 @@ pub(crate) fn progressed(
         _ => None,
     });
     if let Some(summary) = ended {
-        end(&mut status, moment, summary);
-        status.pending_scale_down = pending_scale_down(summary).filter(|_| began.scales);
+        end(&mut status, context, summary);
+        status.pending_scale_down = pending_scale_down(summary).filter(|_| started.scales);
         return Ok(status);
     }
     let state = serde_json::to_string(rollout).map_err(|error| error.to_string())?;
     if state.len() > MAX_STATE_BYTES {
         return Err(format!(
-            "{} bytes are more than the {MAX_STATE_BYTES} that are kept",
+            "the state has {} bytes; a status has room for {MAX_STATE_BYTES}",
             state.len()
         ));
     }
@@ -77,15 +78,15 @@ pub(crate) fn progressed(
     status.checkpoint = Some(StatusCheckpoint {
         baseline: plan.baseline.clone(),
         candidate: plan.candidate.clone(),
-        spec: began.spec.to_owned(),
+        spec: started.spec.to_owned(),
         state,
         at_ms: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-        wall: moment.now,
+        wall: context.now,
     });
     status.stable = Some(plan.baseline.clone());
-    // This rollout may need the version.
+    // This rollout may need the version that was about to be scaled down.
     status.pending_scale_down = None;
-    show_progress(&mut status, moment, rollout);
+    show_progress(&mut status, context, rollout);
     Ok(status)
 }
 
@@ -99,7 +100,7 @@ fn show_split(status: &mut ObjectStatus, rollout: &Rollout) {
     .into();
 }
 
-fn show_progress(status: &mut ObjectStatus, moment: StatusContext, rollout: &Rollout) {
+fn show_progress(status: &mut ObjectStatus, context: StatusContext, rollout: &Rollout) {
     let view = &rollout.status();
     status.phase = match view.stage {
         Stage::RollingBack => RolloutPhase::RollingBack,
@@ -117,7 +118,7 @@ fn show_progress(status: &mut ObjectStatus, moment: StatusContext, rollout: &Rol
     };
     status.evidence = Some(evidence(view));
     let message = status.message.clone();
-    let under_way = ConditionUpdate { type_: PROGRESSING, holds: true, reason, message };
+    let progressing = ConditionUpdate { type_: PROGRESSING, holds: true, reason, message };
     let ready = ConditionUpdate {
         type_: READY,
         holds: false,
@@ -129,8 +130,8 @@ fn show_progress(status: &mut ObjectStatus, moment: StatusContext, rollout: &Rol
         (None, Some(warning)) => degraded("Warning".to_owned(), warning.to_owned()),
         (None, None) => not_degraded(),
     };
-    for finding in [ready, under_way, degraded] {
-        set(&mut status.conditions, finding, moment.generation, moment.now);
+    for update in [ready, progressing, degraded] {
+        set(&mut status.conditions, update, context.generation, context.now);
     }
 }
 
@@ -150,7 +151,7 @@ fn evidence(view: &event::RolloutStatus) -> EvidenceStatus {
     }
 }
 
-fn end(status: &mut ObjectStatus, moment: StatusContext, summary: &Summary) {
+fn end(status: &mut ObjectStatus, context: StatusContext, summary: &Summary) {
     let Summary { verdict, reason, baseline, candidate, confirmed, .. } = summary;
     let reason = reason.as_ref().map(RollbackReason::to_string);
     let (phase, verdict) = match verdict {
@@ -175,15 +176,15 @@ fn end(status: &mut ObjectStatus, moment: StatusContext, summary: &Summary) {
             verdict: verdict.to_owned(),
             reason,
             confirmed: *confirmed,
-            ended: moment.now,
+            ended: context.now,
         },
     );
     status.history.truncate(MAX_HISTORY);
     let message = status.message.clone();
-    set_idle(status, moment, &message);
+    set_idle(status, context, &message);
 }
 
-/// The version that serves no users. It may serve some until every proxy has confirmed the split.
+/// The version that serves no users. Until every proxy has confirmed the split, it may serve some.
 fn pending_scale_down(summary: &Summary) -> Option<PendingScaleDown> {
     let version = match summary.verdict {
         RolloutVerdict::Promoted => &summary.baseline,
@@ -192,17 +193,17 @@ fn pending_scale_down(summary: &Summary) -> Option<PendingScaleDown> {
     summary.confirmed.then(|| PendingScaleDown { version: version.clone(), problem: None })
 }
 
-/// The status of an object without a rollout under way.
+/// The status of an object without a rollout in progress.
 #[must_use]
 pub(crate) fn idle_status(
     before: &ObjectStatus,
-    moment: StatusContext,
+    context: StatusContext,
     phase: RolloutPhase,
 ) -> ObjectStatus {
     let mut status = before.clone();
-    status.observed_generation = moment.generation;
+    status.observed_generation = context.generation;
     if phase == RolloutPhase::Stable {
-        // spec.candidate has been another version since.
+        // spec.candidate was another version in the meantime.
         status.rejected = None;
         // The message of the last rollout stays.
         if before.phase != phase {
@@ -211,51 +212,51 @@ pub(crate) fn idle_status(
     }
     status.phase = phase;
     let message = status.message.clone();
-    set_idle(&mut status, moment, &message);
+    set_idle(&mut status, context, &message);
     status
 }
 
-fn set_idle(status: &mut ObjectStatus, moment: StatusContext, message: &str) {
-    let word = format!("{:?}", status.phase);
+fn set_idle(status: &mut ObjectStatus, context: StatusContext, message: &str) {
+    let reason = format!("{:?}", status.phase);
     let stable = status.phase == RolloutPhase::Stable;
-    let finding = |type_, holds| ConditionUpdate {
+    let update = |type_, holds| ConditionUpdate {
         type_,
         holds,
-        reason: word.clone(),
+        reason: reason.clone(),
         message: message.to_owned(),
     };
     let degraded = match stable {
         true => not_degraded(),
-        false => finding(DEGRADED, true),
+        false => update(DEGRADED, true),
     };
-    for finding in [finding(READY, stable), finding(PROGRESSING, false), degraded] {
-        set(&mut status.conditions, finding, moment.generation, moment.now);
+    for update in [update(READY, stable), update(PROGRESSING, false), degraded] {
+        set(&mut status.conditions, update, context.generation, context.now);
     }
 }
 
-/// The status of an object whose rollout can't begin or continue.
+/// The status of an object whose rollout can't start or continue.
 #[must_use]
 pub(crate) fn error_status(
     before: &ObjectStatus,
-    moment: StatusContext,
-    word: &str,
+    context: StatusContext,
     reason: &str,
+    message: &str,
 ) -> ObjectStatus {
     let mut status = before.clone();
-    status.observed_generation = moment.generation;
+    status.observed_generation = context.generation;
     if status.checkpoint.is_none() {
         status.phase = RolloutPhase::Pending;
     }
-    status.message = reason.to_owned();
-    let finding = |type_| ConditionUpdate {
+    status.message = message.to_owned();
+    let update = |type_| ConditionUpdate {
         type_,
         holds: false,
-        reason: word.to_owned(),
-        message: reason.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
     };
-    let degraded = degraded(word.to_owned(), reason.to_owned());
-    for finding in [finding(READY), finding(PROGRESSING), degraded] {
-        set(&mut status.conditions, finding, moment.generation, moment.now);
+    let degraded = degraded(reason.to_owned(), message.to_owned());
+    for update in [update(READY), update(PROGRESSING), degraded] {
+        set(&mut status.conditions, update, context.generation, context.now);
     }
     status
 }

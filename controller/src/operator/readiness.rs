@@ -1,4 +1,4 @@
-//! Whether the operator can work: the API server answers, the kind is installed, and its watch runs.
+//! The operator's readiness: the API server answers, the kind is installed, and its watch runs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,13 +11,14 @@ use tracing::{info, warn};
 use crate::kubernetes::objects::{ClusterError, TIMEOUT, classify, rollouts};
 use crate::telemetry::operator::OperatorMetrics;
 
-/// From one probe of the API server to the next.
+/// The interval between probes of the API server.
 const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The operator is not ready when the API server has not answered, or the watch has failed, for so long.
+/// The operator is not ready after the API server has been silent, or the watch has failed, for
+/// this long.
 const MAX_AGE: Duration = Duration::from_secs(15);
 
-/// Whether the operator is ready. Clones share their state.
+/// The readiness of an operator. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness(Arc<Mutex<ReadinessState>>);
 
@@ -25,9 +26,9 @@ pub struct Readiness(Arc<Mutex<ReadinessState>>);
 struct ReadinessState {
     /// The last probe that succeeded.
     answered: Option<Instant>,
-    /// Why the last probe failed, and whether waiting can help.
+    /// The error of the last probe, and whether it may pass by itself.
     problem: Option<(String, bool)>,
-    /// Since when the watch of ServiceRollouts fails, and why.
+    /// The start of the watch's present failure, and its error.
     watch_failed: Option<(Instant, String)>,
 }
 
@@ -36,10 +37,10 @@ impl Readiness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the operator is ready.
+    /// Checks that the operator is ready.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason why it is not.
     pub fn check(&self) -> Result<(), String> {
         let state = self.state();
         if let Some((reason, false)) = &state.problem {
@@ -61,7 +62,7 @@ impl Readiness {
         }
     }
 
-    /// Probes the API server for ever.
+    /// Probes the API server until the future is dropped.
     pub(crate) async fn probe(
         &self,
         client: Client,
@@ -76,22 +77,22 @@ impl Readiness {
         let params = ListParams::default().limit(1);
         loop {
             let what = || "the list of ServiceRollouts".to_owned();
-            let answer = match timeout(TIMEOUT, api.list(&params)).await {
+            let result = match timeout(TIMEOUT, api.list(&params)).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(classify(&what(), &resource.kind, error)),
                 Err(_) => Err(ClusterError::Timeout { what: what() }),
             };
-            if let Err(error) = &answer {
+            if let Err(error) = &result {
                 metrics.error(error.reason());
             }
-            self.on_probe(answer);
+            self.on_probe(result);
             sleep(PROBE_INTERVAL).await;
         }
     }
 
-    fn on_probe(&self, answer: Result<(), ClusterError>) {
+    fn on_probe(&self, result: Result<(), ClusterError>) {
         let mut state = self.state();
-        match answer {
+        match result {
             Ok(()) => {
                 state.answered = Some(Instant::now());
                 if state.problem.take().is_some() {
@@ -110,17 +111,17 @@ impl Readiness {
         }
     }
 
-    /// The watch of ServiceRollouts delivers, or is not this replica's task.
+    /// Records that the watch of ServiceRollouts works, or that this replica needs none.
     pub(crate) fn watch_recovered(&self) {
         self.state().watch_failed = None;
     }
 
-    /// The watch of ServiceRollouts failed; whether its error is new.
+    /// Records a failure of the watch of ServiceRollouts. Returns true if its error is new.
     pub(crate) fn watch_failed(&self, reason: &str) -> bool {
         let mut state = self.state();
-        let known = state.watch_failed.take();
-        let is_new = known.as_ref().is_none_or(|(_, last)| last != reason);
-        let since = known.map_or_else(Instant::now, |(since, _)| since);
+        let last = state.watch_failed.take();
+        let is_new = last.as_ref().is_none_or(|(_, error)| error != reason);
+        let since = last.map_or_else(Instant::now, |(since, _)| since);
         state.watch_failed = Some((since, reason.to_owned()));
         is_new
     }
@@ -132,10 +133,10 @@ mod tests {
 
     use super::*;
 
-    const MOMENT: Duration = Duration::from_millis(1);
+    const TICK: Duration = Duration::from_millis(1);
 
     #[tokio::test(start_paused = true)]
-    async fn ready_needs_a_recent_answer() {
+    async fn readiness_needs_a_recent_answer() {
         let readiness = Readiness::default();
         assert!(readiness.check().is_err());
         readiness.on_probe(Ok(()));
@@ -143,14 +144,14 @@ mod tests {
         readiness.on_probe(Err(ClusterError::Timeout { what: "a list".to_owned() }));
         advance(MAX_AGE).await;
         assert_eq!(readiness.check(), Ok(()));
-        advance(MOMENT).await;
+        advance(TICK).await;
         assert!(readiness.check().unwrap_err().contains("15 s"));
         readiness.on_probe(Ok(()));
         assert_eq!(readiness.check(), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_missing_kind_or_right_is_reported_at_once() {
+    async fn a_missing_kind_is_reported_at_once() {
         let readiness = Readiness::default();
         readiness.on_probe(Ok(()));
         readiness.on_probe(Err(ClusterError::NoKind { kind: "ServiceRollout".to_owned() }));
@@ -158,10 +159,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_may_fail_for_a_while() {
+    async fn a_watch_that_keeps_failing_ends_readiness() {
         let readiness = Readiness::default();
         assert!(readiness.watch_failed("gone"));
-        advance(MAX_AGE + MOMENT).await;
+        advance(MAX_AGE + TICK).await;
         readiness.on_probe(Ok(()));
         assert!(!readiness.watch_failed("gone"));
         assert!(readiness.check().unwrap_err().contains("gone"));

@@ -14,7 +14,7 @@ use super::progress::blocker_reason;
 use crate::kubernetes::event_mapping::{EventNote, event_note};
 use crate::telemetry::operator::{OperatorMetrics, RolloutLabels};
 
-/// An error that stays the same is logged and published again after this time.
+/// An unchanged error is logged and published again after this time.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// Reports one rollout. Clones share their state.
@@ -26,12 +26,12 @@ struct ReporterState {
     labels: RolloutLabels,
     metrics: Arc<OperatorMetrics>,
     events: mpsc::Sender<EventNote>,
-    /// The last message of each reason, and when it was reported.
+    /// The last message of each reason, and the time of its report.
     reported: Mutex<HashMap<String, (String, Instant)>>,
 }
 
 impl RolloutReporter {
-    /// Reports the rollout of this namespace and name.
+    /// A reporter of the rollout with this namespace and name.
     #[must_use]
     pub(crate) fn new(
         labels: RolloutLabels,
@@ -41,43 +41,43 @@ impl RolloutReporter {
         Self(Arc::new(ReporterState { labels, metrics, events, reported: Mutex::default() }))
     }
 
-    /// A reconcile begins.
+    /// Counts a reconcile.
     pub(crate) fn reconcile(&self) {
         self.0.metrics.reconcile();
     }
 
-    /// Counts an error; logs and publishes it when its message is new, or old enough to be repeated.
+    /// Counts an error. Logs and publishes it if its message is new or due again.
     pub(crate) fn error(&self, reason: &'static str, message: &str) {
         if self.warn(reason, message) {
             self.publish(EventNote { warning: true, reason, note: message.to_owned() });
         }
     }
 
-    /// Counts an error, and logs it when its message is new; whether it is.
+    /// Counts an error, and logs it if it is due. Returns true if it was logged.
     fn warn(&self, reason: &str, message: &str) -> bool {
         let ReporterState { labels, metrics, reported, .. } = &*self.0;
         metrics.error(reason);
         let now = Instant::now();
         let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = reported.get(reason).is_some_and(|(last, at)| {
+        let recent = reported.get(reason).is_some_and(|(last, at)| {
             last == message && now.saturating_duration_since(*at) < REPEAT_AFTER
         });
-        if !known {
+        if !recent {
             reported.insert(reason.to_owned(), (message.to_owned(), now));
             let RolloutLabels { namespace, rollout } = labels;
             warn!(rollout, namespace, reason, "{message}");
         }
-        !known
+        !recent
     }
 
-    /// Publishes a note. A full queue drops it: the status has the same content.
+    /// Publishes a note as an Event. A full queue drops it: the status has the same content.
     pub(crate) fn publish(&self, note: EventNote) {
         if self.0.events.try_send(note).is_err() {
             self.0.metrics.error("EventDropped");
         }
     }
 
-    /// Reports what happened in a rollout under way.
+    /// Reports an event of the rollout.
     pub(crate) fn event(&self, event: &Event) {
         let RolloutLabels { namespace, rollout } = &self.0.labels;
         let note = event_note(event);
@@ -95,22 +95,22 @@ impl RolloutReporter {
         note.into_iter().for_each(|note| self.publish(note));
     }
 
-    /// The metrics of a rollout under way.
+    /// Sets the metrics of the rollout in progress.
     pub(crate) fn progress(&self, rollout: &Rollout) {
         self.0.metrics.set_status(&self.0.labels, Some(rollout.status()));
     }
 
-    /// The rollout is not under way here any more.
+    /// Removes the metrics of a rollout that this operator no longer runs.
     pub(crate) fn stopped(&self) {
         self.0.metrics.set_status(&self.0.labels, None);
     }
 
-    /// A poll began this much later than due, and took this long.
+    /// Counts a poll: its delay after it was due, and its duration.
     pub(crate) fn poll(&self, late: Duration, took: Duration) {
         self.0.metrics.rollouts.on_poll(late, took);
     }
 
-    /// The state of the rollout was written to the status, or could not be.
+    /// Counts a write of the rollout's state to the status, and whether it succeeded.
     pub(crate) fn store_write(&self, written: bool) {
         self.0.metrics.rollouts.on_store_write(written);
     }
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_error_is_counted_each_time_and_published_when_its_message_changes() {
+    async fn a_repeated_error_is_counted_but_not_published() {
         let (events, mut published) = mpsc::channel(10);
         let metrics = Arc::new(OperatorMetrics::default());
         let labels = RolloutLabels { namespace: "a".to_owned(), rollout: "b".to_owned() };

@@ -1,8 +1,8 @@
-//! The end of a version: its Deployment is scaled to zero once it serves no users.
+//! Scales the Deployment of a version to zero after the version serves no users.
 //!
-//! The status names the version, stored together with the end of the rollout, so that the next operator scales it down if this one
-//! is killed. To do it twice changes nothing. A version that a newer rollout is about to use keeps its replicas, and so does one that
-//! has been given users since.
+//! The operator stores the version's name together with the end of the rollout. If the operator is
+//! killed, the next one scales the version down. A repeated scale-down changes nothing. A version
+//! keeps its replicas if the next rollout uses it, or if it has users again.
 
 use std::error::Error;
 
@@ -21,23 +21,23 @@ use crate::kubernetes::event_mapping::EventNote;
 use crate::kubernetes::status::{ObjectStatus, PendingScaleDown};
 use crate::storage::status::{StatusError, StatusStore};
 
-/// What becomes of a version's replicas.
+/// The outcome of a scale-down.
 #[derive(Debug, PartialEq, Eq)]
 enum ScaleDownOutcome {
-    /// It has none.
+    /// The version has no replicas: the note of an Event.
     ScaledDown(String),
-    /// It keeps them, for this reason.
+    /// The version keeps its replicas: the note of an Event.
     Skipped(String),
-    /// It is tried again, for this reason.
+    /// The operator retries after an error.
     Retry {
         /// In CamelCase.
         reason: &'static str,
-        /// As a sentence.
+        /// A sentence.
         message: String,
     },
 }
 
-/// Scales the version to zero that the status names, unless the next rollout needs it.
+/// Scales the version in the status to zero, unless the next rollout needs it.
 pub(crate) async fn scale_down(
     cluster: &ClusterContext,
     reporter: &RolloutReporter,
@@ -66,7 +66,7 @@ pub(crate) async fn scale_down(
     }
     match store.write(status).await {
         Ok(()) => scale_down_note(outcome).into_iter().for_each(|note| reporter.publish(note)),
-        // It is done, and reported, once more.
+        // The next reconcile repeats the scale-down and its report.
         Err(error) => report_write(reporter, &error),
     }
 }
@@ -84,7 +84,7 @@ async fn scale_version_to_zero(
     stable: VersionName,
     version: VersionName,
 ) -> ScaleDownOutcome {
-    let named = version.clone();
+    let name = version.clone();
     let spec = match manifest(object) {
         Ok(manifest) => manifest.parse(stable, version).map_err(|error| error.to_string()),
         Err(error) => Err(error),
@@ -92,37 +92,37 @@ async fn scale_version_to_zero(
     let spec = match spec {
         Ok(spec) => spec,
         Err(error) => {
-            return ScaleDownOutcome::Skipped(format!("{named} keeps its replicas: {error}"));
+            return ScaleDownOutcome::Skipped(format!("{name} keeps its replicas: {error}"));
         }
     };
-    let Some(known) = spec.deployments.as_ref().filter(|known| known.scale) else {
+    let Some(targets) = spec.deployments.as_ref().filter(|targets| targets.scale) else {
         return ScaleDownOutcome::Skipped(format!(
-            "{named} keeps its replicas: spec.scale is no longer true"
+            "{name} keeps its replicas: spec.scale is no longer true"
         ));
     };
     let namespace = object.namespace().unwrap_or_default();
-    let deployments = DeploymentScaler::of(&cluster.client, &cluster.fence, &namespace, known);
-    let what = deployments.candidate();
+    let deployments = DeploymentScaler::of(&cluster.client, &cluster.fence, &namespace, targets);
+    let deployment = deployments.candidate();
     match present_weight(cluster, &namespace, &spec).await {
         Ok(Weight::ZERO) => {}
         Ok(share) => {
-            let reason = format!("{named} has been given {share} of the users");
-            return ScaleDownOutcome::Skipped(format!("{what} keeps its replicas: {reason}"));
+            let reason = format!("{name} has {share} of the users");
+            return ScaleDownOutcome::Skipped(format!("{deployment} keeps its replicas: {reason}"));
         }
         Err(error) => return retry(error.reason(), &error),
     }
     match deployments.scale_to_zero().await {
         Ok(None) => ScaleDownOutcome::ScaledDown(format!(
-            "{what} is scaled to zero: {named} serves no users"
+            "{deployment} is scaled to zero: {name} serves no users"
         )),
         Ok(Some(reason)) => {
-            ScaleDownOutcome::Skipped(format!("{what} keeps its replicas: {reason}"))
+            ScaleDownOutcome::Skipped(format!("{deployment} keeps its replicas: {reason}"))
         }
         Err(error) => retry(error.reason(), &error),
     }
 }
 
-/// The present weight of the version that is to be scaled down.
+/// The present weight of the version to scale down.
 async fn present_weight(
     cluster: &ClusterContext,
     namespace: &str,
@@ -145,7 +145,7 @@ fn is_needed(version: &VersionName, next: &Intent) -> bool {
     }
 }
 
-/// The scale-down that remains.
+/// The scale-down that remains in the status.
 fn remaining(before: &PendingScaleDown, outcome: &ScaleDownOutcome) -> Option<PendingScaleDown> {
     match outcome {
         ScaleDownOutcome::ScaledDown(_) | ScaleDownOutcome::Skipped(_) => None,
@@ -181,12 +181,12 @@ mod tests {
         assert!(is_needed(&version("v1"), &begin("v1")));
         assert!(is_needed(&version("v1"), &Intent::Resume));
         assert!(!is_needed(&version("v1"), &begin("v3")));
-        let rest = Intent::Idle { phase: RolloutPhase::Stable, stable: version("v2") };
-        assert!(!is_needed(&version("v1"), &rest) && !is_needed(&version("v1"), &Intent::Finalize));
+        let idle = Intent::Idle { phase: RolloutPhase::Stable, stable: version("v2") };
+        assert!(!is_needed(&version("v1"), &idle) && !is_needed(&version("v1"), &Intent::Finalize));
     }
 
     #[test]
-    fn a_failed_scale_down_is_tried_again() {
+    fn a_failed_scale_down_is_retried() {
         let pending = PendingScaleDown { version: version("v1"), problem: None };
         assert_eq!(remaining(&pending, &ScaleDownOutcome::ScaledDown(String::new())), None);
         assert_eq!(remaining(&pending, &ScaleDownOutcome::Skipped(String::new())), None);

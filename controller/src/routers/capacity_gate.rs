@@ -1,5 +1,5 @@
-//! Stands before a mesh's router: the candidate gets a greater share only when its Deployment can carry it. What gives it less, or as much as it
-//! has, goes through at once, with no look at any Deployment: a rollback waits for nothing.
+//! A gate in front of a mesh's router: the candidate's share grows only if its Deployment has the
+//! capacity. A share that is smaller or unchanged passes without a check: a rollback never waits.
 
 use serin_core::ports::Router;
 use serin_core::rollout::event::Stage;
@@ -12,11 +12,11 @@ use serin_filter::table::Weight;
 use super::RouteError;
 use crate::kubernetes::deployments::{CapacityError, DeploymentScaler};
 
-/// A mesh's router behind a guard, if the rollout has Deployments to look at.
+/// A mesh's router behind a capacity check, if the rollout has Deployments.
 #[derive(Debug)]
 pub(crate) struct CapacityGate<R> {
     router: R,
-    /// The share that the candidate has.
+    /// The candidate's present share.
     share: Weight,
     check: Option<CapacityCheck>,
 }
@@ -24,18 +24,18 @@ pub(crate) struct CapacityGate<R> {
 #[derive(Debug)]
 struct CapacityCheck {
     deployments: DeploymentScaler,
-    /// The split of a preview: its share is 0, but the candidate needs a ready replica.
+    /// The generation of a preview: its share is 0, but the candidate needs a ready replica.
     preview: Option<Generation>,
 }
 
 impl<R> CapacityGate<R> {
-    /// A gate before the router of a mesh in which the candidate has this share, without a check yet.
+    /// A gate without a check. `share` is the candidate's present share.
     #[must_use]
     pub(crate) fn new(router: R, share: Weight) -> Self {
         Self { router, share, check: None }
     }
 
-    /// Has the rollout look at these Deployments.
+    /// Adds the check of these Deployments.
     pub(crate) fn set_check(&mut self, deployments: DeploymentScaler, rollout: &Rollout) {
         self.check = Some(CapacityCheck { deployments, preview: preview(rollout) });
     }
@@ -43,7 +43,7 @@ impl<R> CapacityGate<R> {
     /// Whether replicas follow the weights.
     #[must_use]
     pub(crate) fn scales(&self) -> bool {
-        self.check.as_ref().is_some_and(|guard| guard.deployments.scale())
+        self.check.as_ref().is_some_and(|check| check.deployments.scale())
     }
 }
 
@@ -60,13 +60,13 @@ impl CapacityCheck {
     }
 }
 
-/// The generation of the preview that the rollout begins with and that is not live yet.
+/// The generation of a rollout's preview that is not live yet.
 fn preview(rollout: &Rollout) -> Option<Generation> {
     rollout.plan().steps.first().filter(|step| Step::is_preview(step))?;
-    let (shown, present) = (rollout.status(), rollout.split().generation);
-    match shown.stage {
+    let (status, present) = (rollout.status(), rollout.split().generation);
+    match status.stage {
         Stage::Preparing => Some(present.next()),
-        Stage::Step if shown.step == Some(1) && !shown.live => Some(present),
+        Stage::Step if status.step == Some(1) && !status.live => Some(present),
         _ => None,
     }
 }

@@ -1,13 +1,13 @@
 //! The filter's configuration as a file that Envoy follows (ECDS, `path_config_source`).
 //!
-//! The file is the user's: which module, how it fails, its name. serin owns the configuration text in it, and in that text the services
-//! of its rollouts; everything else is kept as it is found. A new file is moved onto the old one, never written in place: Envoy
-//! follows moves only, and a reader sees a whole file.
+//! The user owns the file: the Wasm module, its failure policy, its name. serin owns the
+//! configuration text, and in that text the services of its rollouts; it keeps all other content.
+//! serin renames a new file onto the old one and never writes in place: Envoy follows renames
+//! only, and a reader always sees a complete file.
 //!
-//! Several rollouts share a file. Each counts generations for itself, the file for all of them; its `version_info` tells which
-//! generation of each rollout it carries: `12 shop=12 cart=7`.
+//! Several rollouts share a file. Each rollout counts its own generations, and the file counts one
+//! for all of them. Its `version_info` lists both: `12 cart=7 shop=12`.
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -15,24 +15,23 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use serin_filter::config::{Config, ConfigError, wire};
-use serin_filter::names::{Generation, ServiceName};
 use thiserror::Error;
 
 use super::RouteError;
 use crate::files;
-use crate::routers::sink::{ConfigSink, generations_text, parse_generations};
+use crate::routers::sink::{ConfigSink, SinkConfig};
 
-/// Where in the file the extension's name is (JSON pointer).
+/// The JSON pointer to the extension's name.
 const NAME: &str = "/resources/0/name";
-/// The field of the file that tells its version.
+/// The field with the file's version.
 const VERSION: &str = "version_info";
-/// Where in the file the filter's configuration text is.
+/// The JSON pointer to the filter's configuration text.
 const TEXT: &str = "/resources/0/typed_config/config/configuration/value";
 
 /// The size limit of the file, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Why the file can't be used or written.
+/// The file can't be read or written.
 #[derive(Debug, Error)]
 #[allow(missing_docs)] // the messages say it
 pub enum FileError {
@@ -41,28 +40,28 @@ pub enum FileError {
     #[error("{path}: not JSON: {cause}")]
     Json { path: PathBuf, cause: serde_json::Error },
     #[error(
-        "{path}: no text at {pointer}; it has to be a discovery response with the serin filter (envoy/filter.json is one)"
+        "{path}: no string at {pointer}; expected a discovery response with the serin filter, such as envoy/filter.json"
     )]
     Shape { path: PathBuf, pointer: &'static str },
-    #[error("{path}: the filter's configuration in it is not valid: {cause}")]
+    #[error("{path}: invalid filter configuration: {cause}")]
     Config { path: PathBuf, cause: ConfigError },
     #[error("{path}: another serin has a rollout under way in this file ({lock} is locked)", lock = lock.display())]
     Locked { path: PathBuf, lock: PathBuf },
 }
 
-/// What such a file says.
+/// The contents of such a file.
 #[derive(Debug)]
 pub(crate) struct Contents {
     /// The whole file.
     document: Value,
-    config: wire::Config,
+    present: SinkConfig,
 }
 
 impl Contents {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// It is not there, or not what it has to be.
+    /// The file is missing or invalid.
     pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
         let io = |cause| FileError::Io { path: path.to_owned(), cause };
         let text = files::read(path, MAX_FILE_BYTES).map_err(io)?;
@@ -73,21 +72,19 @@ impl Contents {
         let invalid = |cause| FileError::Config { path: path.to_owned(), cause };
         Config::parse(text).map_err(invalid)?;
         let config = serde_json::from_slice(text).map_err(|cause| invalid(cause.into()))?;
-        Ok(Self { document, config })
+        let version = document.get(VERSION).and_then(Value::as_str).unwrap_or_default();
+        let present = SinkConfig::new(config, version);
+        Ok(Self { document, present })
     }
 
-    /// Name of the filter's configuration, by which listeners and statistics call it.
+    /// The name of the filter's configuration in listeners and statistics.
     pub(crate) fn filter(&self) -> &str {
         self.document.pointer(NAME).and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The filter's configuration.
     pub(crate) fn config(&self) -> &wire::Config {
-        &self.config
-    }
-
-    fn version(&self) -> &str {
-        self.document.get(VERSION).and_then(Value::as_str).unwrap_or_default()
+        &self.present.config
     }
 }
 
@@ -95,47 +92,39 @@ impl Contents {
 #[derive(Debug)]
 pub(super) struct EnvoyFile {
     path: PathBuf,
-    /// As it was last read or written.
+    /// The contents as last read or written.
     contents: Contents,
-    /// The generation of each rollout that it carries, by service.
-    generations: BTreeMap<String, Generation>,
-    /// Held for as long as the file is ours.
+    /// Keeps other processes out of the file.
     _lock: File,
 }
 
 impl EnvoyFile {
-    /// Opens the file at `path`, and keeps other processes out of it. Nothing is written to it.
+    /// Opens the file at `path` and locks it against other processes. Writes nothing.
     ///
     /// # Errors
-    /// The file is not there (Envoy needs it to start), is not what it has to be, or another serin has it.
+    /// The file is missing (Envoy needs it to start) or invalid, or another process has locked it.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let lock = lock(path)?;
         let contents = Contents::read(path)?;
-        let generations = parse_generations(contents.version());
-        Ok(Self { path: path.to_owned(), contents, generations, _lock: lock })
+        Ok(Self { path: path.to_owned(), contents, _lock: lock })
     }
 
-    /// Moves a file with this configuration into its place, which carries these generations.
-    fn write(
-        &mut self,
-        config: wire::Config,
-        carried: BTreeMap<String, Generation>,
-    ) -> Result<(), FileError> {
+    /// Replaces the file by one with this configuration.
+    fn write(&mut self, next: SinkConfig) -> Result<(), FileError> {
         let json = |cause| FileError::Json { path: self.path.clone(), cause };
-        let text = serde_json::to_string(&config).map_err(json)?;
+        let text = serde_json::to_string(&next.config).map_err(json)?;
         let mut document = self.contents.document.clone();
-        if let Some(place) = document.pointer_mut(TEXT) {
-            *place = Value::String(text);
+        if let Some(value) = document.pointer_mut(TEXT) {
+            *value = Value::String(text);
         }
         if let Some(document) = document.as_object_mut() {
-            let version = generations_text(config.generation, &carried);
-            document.insert(VERSION.to_owned(), Value::String(version));
+            document.insert(VERSION.to_owned(), Value::String(next.generations_text()));
         }
         let mut text = serde_json::to_vec_pretty(&document).map_err(json)?;
         text.push(b'\n');
-        move_into_place(&self.path, &text)
+        replace_file(&self.path, &text)
             .map_err(|cause| FileError::Io { path: self.path.clone(), cause })?;
-        (self.contents, self.generations) = (Contents { document, config }, carried);
+        self.contents = Contents { document, present: next };
         Ok(())
     }
 }
@@ -145,27 +134,16 @@ impl ConfigSink for EnvoyFile {
         self.contents.filter()
     }
 
-    fn config(&self) -> &wire::Config {
-        self.contents.config()
+    fn present(&self) -> &SinkConfig {
+        &self.contents.present
     }
 
-    fn generations(&self) -> &BTreeMap<String, Generation> {
-        &self.generations
-    }
-
-    fn put(
-        &mut self,
-        config: wire::Config,
-        service: &ServiceName,
-        generation: Generation,
-    ) -> Result<(), RouteError> {
-        let mut carried = self.generations.clone();
-        carried.insert(service.to_string(), generation);
-        Ok(self.write(config, carried)?)
+    fn put(&mut self, config: SinkConfig) -> Result<(), RouteError> {
+        Ok(self.write(config)?)
     }
 }
 
-/// Keeps other rollouts out of the file for as long as the result lives.
+/// Keeps other processes out of the file while the result lives.
 fn lock(path: &Path) -> Result<File, FileError> {
     let mut lock = path.as_os_str().to_owned();
     lock.push(".lock");
@@ -188,12 +166,12 @@ fn string<'d>(
     text.ok_or_else(|| FileError::Shape { path: path.to_owned(), pointer })
 }
 
-/// Writes beside the file and renames, so that the file is whole at any time, whatever happens.
-fn move_into_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
+/// Writes a file in the same directory and renames it, so that a crash leaves a complete file.
+fn replace_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
     file.write_all(text)?;
-    // The proxy may run as another user: who could read the old file can read the new one.
+    // The proxy may run as another user: the new file keeps the owner and rights of the old one.
     let (old, new) = (std::fs::metadata(path)?, file.as_file().metadata()?);
     if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
         fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;

@@ -8,7 +8,7 @@ use serin_filter::names::Generation;
 use serin_filter::table::{BucketRange, Table, TableError, Weight};
 
 use super::{PresentSplit, RouteError};
-use crate::routers::sink::{SharedSink, lock, with_service};
+use crate::routers::sink::{SharedSink, SinkConfig, lock};
 use crate::routers::sinks::ConfigSinks;
 
 /// The service of one rollout in the filter's configuration.
@@ -16,37 +16,38 @@ use crate::routers::sinks::ConfigSinks;
 pub struct FilterRouter {
     sink: SharedSink,
     service: wire::Service,
-    /// What may be watched.
+    /// The A/A test that splits may ask for.
     aa_test: Option<wire::AaTest>,
     table: Table,
-    /// Users of versions that take no part in the rollout, which counts them as the baseline's.
+    /// The weight of versions outside the rollout. Their users count as the baseline's.
     others_weight: Weight,
-    /// The rollout's generation that is carried.
+    /// The rollout's generation in the sink.
     generation: Generation,
-    /// The carrier's generation from which on it is.
+    /// The first generation of the sink that contains it.
     since_sink_generation: Generation,
 }
 
 impl FilterRouter {
-    /// Opens a place for a rollout of `service`. Nothing is changed there.
+    /// Opens the sink at `location` for a rollout of `service`. Changes nothing.
     ///
     /// # Errors
-    /// The file is not there (Envoy needs it to start), is not what it has to be, or another serin has it; there is no xDS server; or the
-    /// filter would not take the service.
+    /// The file is missing (Envoy needs it to start) or invalid, or another process has locked it;
+    /// this process runs no xDS server; or the filter would reject the service.
     pub fn open(
-        carriers: &ConfigSinks,
-        place: &SinkLocation,
+        sinks: &ConfigSinks,
+        location: &SinkLocation,
         service: &wire::Service,
     ) -> Result<Self, RouteError> {
-        Self::with_sink(carriers.open(place)?, service)
+        Self::with_sink(sinks.open(location)?, service)
     }
 
-    /// The same for what is open already.
+    /// A router for `service` in an open sink.
     pub(super) fn with_sink(sink: SharedSink, service: &wire::Service) -> Result<Self, RouteError> {
         let mut service = service.clone();
         let (table, others_weight, since_sink_generation, generation) = {
-            let file = lock(&sink);
-            let present = file.config().services.iter().find(|s| s.name == service.name);
+            let sink = lock(&sink);
+            let SinkConfig { config, .. } = sink.present();
+            let present = config.services.iter().find(|s| s.name == service.name);
             let (table, others) = match present {
                 Some(present) => present_table(present, &service)?,
                 None => (Table::all(0), Weight::ZERO),
@@ -54,11 +55,12 @@ impl FilterRouter {
             if let Some(present) = present
                 && table.weight(1) > Weight::ZERO
             {
-                // Another salt would give the candidate other users.
+                // Another salt would reassign the candidate's users.
                 service.salt.clone_from(&present.salt);
             }
-            let since = file.config().generation;
-            (table, others, since, file.generation_of(&service.name).unwrap_or(since))
+            let since = config.generation;
+            let generation = sink.present().generation_of(&service.name).unwrap_or(since);
+            (table, others, since, generation)
         };
         let router = Self {
             sink,
@@ -73,19 +75,19 @@ impl FilterRouter {
         Ok(router)
     }
 
-    /// Lets splits ask for this to be watched.
+    /// Permits splits that ask for this A/A test.
     ///
     /// # Errors
-    /// The filter would not take it.
-    pub fn allow_aa_test(&mut self, watch: wire::AaTest) -> Result<(), RouteError> {
-        self.aa_test = Some(watch);
+    /// The filter would reject it.
+    pub fn allow_aa_test(&mut self, test: wire::AaTest) -> Result<(), RouteError> {
+        self.aa_test = Some(test);
         self.check(UserAssignment::AaTest)
     }
 
     fn check(&self, users: UserAssignment) -> Result<(), RouteError> {
         let sink = lock(&self.sink);
-        let (config, service) = (sink.config(), self.service_with(&self.table, users));
-        with_service(config, service, config.generation).map(drop)
+        let (present, service) = (sink.present(), self.service_with(&self.table, users));
+        present.with_service(service, present.config.generation).map(drop)
     }
 
     /// The split in force.
@@ -98,36 +100,40 @@ impl FilterRouter {
         }
     }
 
-    /// Name of the filter's configuration, by which Envoy's statistics call it.
+    /// The name of the filter's configuration in Envoy's statistics.
     #[must_use]
     pub fn filter(&self) -> String {
         lock(&self.sink).filter().to_owned()
     }
 
-    /// The carrier's own generation, which proxies report.
+    /// The sink's own generation, which proxies report.
     #[must_use]
     pub fn sink_generation(&self) -> Generation {
-        lock(&self.sink).config().generation
+        lock(&self.sink).present().config.generation
     }
 
-    /// Puts a split in force, with the least movement of users. To apply the same split again changes nothing but makes Envoy look again.
+    /// Puts a split in force with the fewest reassigned users. A repeated split writes the same
+    /// configuration, which Envoy then loads again.
     ///
     /// # Errors
-    /// It could not be put there; the old one is still in force.
+    /// The write failed; the previous split remains in force.
     pub fn put(&mut self, split: Split) -> Result<(), RouteError> {
         let table = self.table.shifted(&[split.candidate.rest(), split.candidate])?;
         let service = self.service_with(&table, split.assignment);
         let mut sink = lock(&self.sink);
-        let present = sink.config();
+        let present = sink.present();
+        let sink_generation = present.config.generation;
         let (since, generation) = match split.generation == self.generation {
-            true => (self.since_sink_generation, present.generation),
+            true => (self.since_sink_generation, sink_generation),
             false => {
-                let next = split.generation.max(present.generation.next());
+                let next = split.generation.max(sink_generation.next());
                 (next, next)
             }
         };
-        let config = with_service(present, service, generation)?;
-        sink.put(config, &self.service.name, split.generation)?;
+        let config = present.with_service(service, generation)?;
+        let mut generations = present.generations.clone();
+        generations.insert(self.service.name.to_string(), split.generation);
+        sink.put(SinkConfig { config, generations })?;
         drop(sink);
         (self.table, self.generation, self.since_sink_generation) =
             (table, split.generation, since);
@@ -142,9 +148,9 @@ impl FilterRouter {
         let buckets = table.ranges().iter().filter_map(buckets).collect();
         let mut service = wire::Service { buckets, ..self.service.clone() };
         match (users, &self.aa_test) {
-            (UserAssignment::AaTest, watch) => service.aa_test.clone_from(watch),
-            (UserAssignment::TestedSalt(index), Some(watch)) => {
-                service.salt.clone_from(watch.salts.get(index).unwrap_or(&self.service.salt))
+            (UserAssignment::AaTest, test) => service.aa_test.clone_from(test),
+            (UserAssignment::TestedSalt(index), Some(test)) => {
+                service.salt.clone_from(test.salts.get(index).unwrap_or(&self.service.salt))
             }
             _ => {}
         }
@@ -159,7 +165,7 @@ impl Router for FilterRouter {
         self.put(split)
     }
 
-    /// Any generation of the carrier carries the rollout's from when it was put there on.
+    /// The sink contains the rollout's generation from the write of it on.
     fn generation_at(&self, running: Generation) -> Generation {
         match running {
             foreign if foreign > self.sink_generation() => foreign,
@@ -173,8 +179,8 @@ impl Router for FilterRouter {
     }
 }
 
-/// The present division of users between baseline and candidate, and the weight of versions that take no part in this rollout: their users
-/// count as the baseline's.
+/// The present table of baseline and candidate, and the weight of versions outside the rollout.
+/// Their users count as the baseline's.
 fn present_table(
     present: &wire::Service,
     service: &wire::Service,

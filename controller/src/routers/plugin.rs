@@ -1,90 +1,74 @@
-//! The filter's configuration in a WasmPlugin, which all rollouts of its scope share.
+//! The filter's configuration in a WasmPlugin. All rollouts in the plugin's scope share it.
 //!
-//! Nothing is written here: a split changes what shall be carried, and whoever knows the API server writes it ([`PluginConfig::edits`]). What each
-//! rollout's generation is stands in an annotation, as proxies report that of the whole.
+//! This module does no I/O: a split changes the desired configuration, and the caller writes the
+//! edits ([`PluginConfig::edits`]). Proxies report the generation of the whole configuration, so
+//! an annotation lists the generation of each rollout.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use serin_filter::config::wire;
-use serin_filter::names::{Generation, ServiceName};
 
 use super::RouteError;
 use super::filter::FilterRouter;
 use crate::kubernetes::patches::wasm_plugin::PluginError;
 use crate::kubernetes::patches::{Edits, wasm_plugin};
-use crate::routers::sink::{ConfigSink, generations_text, parse_generations};
+use crate::routers::sink::{ConfigSink, SinkConfig};
 
-/// What a plugin shall carry. Clones are of the same.
+/// The desired configuration of a plugin. Clones share it.
 #[derive(Debug, Clone)]
 pub struct PluginConfig(Arc<Mutex<DesiredConfig>>);
 
 #[derive(Debug)]
-struct DesiredConfig {
-    config: wire::Config,
-    /// The generation of each rollout that it carries, by service.
-    generations: BTreeMap<String, Generation>,
-}
+struct DesiredConfig(SinkConfig);
 
 impl PluginConfig {
-    /// What a plugin carries.
+    /// Reads the configuration of a plugin.
     ///
     /// # Errors
-    /// The object is no WasmPlugin with a configuration of the filter.
+    /// The object is not a WasmPlugin with a valid filter configuration.
     pub fn read(object: &Value) -> Result<Self, PluginError> {
         let config = wasm_plugin::config(object)?;
-        let generations =
-            parse_generations(wasm_plugin::generations_annotation(object).unwrap_or_default());
-        Ok(Self(Arc::new(Mutex::new(DesiredConfig { config, generations }))))
+        let generations = wasm_plugin::generations_annotation(object).unwrap_or_default();
+        let desired = DesiredConfig(SinkConfig::new(config, generations));
+        Ok(Self(Arc::new(Mutex::new(desired))))
     }
 
     fn desired(&self) -> MutexGuard<'_, DesiredConfig> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A router for the service of one rollout. What it puts in force has to be written then.
+    /// A router for the service of one rollout. After each split the caller writes the edits.
     ///
     /// # Errors
-    /// The filter would not take the service.
+    /// The filter would reject the service.
     pub fn router(&self, service: &wire::Service) -> Result<FilterRouter, RouteError> {
         FilterRouter::with_sink(self.0.clone(), service)
     }
 
-    /// What has to change for the plugin to carry what it shall.
+    /// The edits that give the plugin the desired configuration.
     ///
     /// # Errors
-    /// The object is no WasmPlugin of serin's.
+    /// The object is not a WasmPlugin of serin.
     pub fn edits(&self, object: &Value) -> Result<Edits, PluginError> {
-        let draft = self.desired();
-        let carried = generations_text(draft.config.generation, &draft.generations);
-        wasm_plugin::with_generations(object, &draft.config, &carried)
+        let DesiredConfig(desired) = &*self.desired();
+        wasm_plugin::with_generations(object, &desired.config, &desired.generations_text())
     }
 }
 
 impl ConfigSink for DesiredConfig {
-    /// Istio's proxies count refused configurations where no client can read them; the filter counts its
-    /// own.
+    /// Empty: no client can read the counters of rejected configurations in Istio's proxies. The
+    /// filter has counters of its own.
     fn filter(&self) -> &str {
         ""
     }
 
-    fn config(&self) -> &wire::Config {
-        &self.config
+    fn present(&self) -> &SinkConfig {
+        &self.0
     }
 
-    fn generations(&self) -> &BTreeMap<String, Generation> {
-        &self.generations
-    }
-
-    fn put(
-        &mut self,
-        config: wire::Config,
-        service: &ServiceName,
-        generation: Generation,
-    ) -> Result<(), RouteError> {
-        self.config = config;
-        self.generations.insert(service.to_string(), generation);
+    fn put(&mut self, config: SinkConfig) -> Result<(), RouteError> {
+        self.0 = config;
         Ok(())
     }
 }
@@ -93,6 +77,7 @@ impl ConfigSink for DesiredConfig {
 mod tests {
     use serde_json::json;
     use serin_core::split::{Split, UserAssignment};
+    use serin_filter::names::Generation;
     use serin_filter::table::Weight;
 
     use super::*;
@@ -122,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn several_rollouts_share_a_plugin_and_each_finds_its_own_again() {
+    fn rollouts_share_a_plugin_and_resume_their_own_generations() {
         let object = plugin();
         let config = PluginConfig::read(&object).unwrap();
-        assert!(!config.edits(&object).unwrap().is_empty(), "it does not say yet whom it carries");
+        assert!(!config.edits(&object).unwrap().is_empty(), "the annotation is missing");
         let mut shop = config.router(&service("shop")).unwrap();
         let mut cart = config.router(&service("cart")).unwrap();
         shop.put(split(4, 10_000)).unwrap();
@@ -147,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plugin_of_serins_is_refused() {
+    fn a_plugin_of_another_filter_is_rejected() {
         let mut object = plugin();
         object["spec"]["pluginConfig"] = json!({"other": 1});
         PluginConfig::read(&object).unwrap_err();

@@ -1,86 +1,95 @@
-//! A sink carries the filter's configuration to proxies: a file that one Envoy follows, or xDS for a
-//! group of them. The rollouts of one location share its sink.
+//! Sinks of the filter's configuration: a file that one Envoy follows, a group of an xDS server,
+//! or a WasmPlugin. The rollouts of one location share its sink.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use serin_filter::config::{Config, wire};
 use serin_filter::names::{Generation, ServiceName};
 
 use super::RouteError;
 
-/// A configuration on its way to proxies.
+/// A sink of the filter's configuration.
 pub(super) trait ConfigSink: Debug + Send {
-    /// Name of the filter's configuration, by which Envoy's statistics call it.
+    /// The name of the filter's configuration in Envoy's statistics.
     fn filter(&self) -> &str;
 
-    /// What it carries.
-    fn config(&self) -> &wire::Config;
+    /// The present configuration.
+    fn present(&self) -> &SinkConfig;
 
-    /// The generation of a service's rollout that it carries; `None` if no rollout has said.
-    fn generation_of(&self, service: &ServiceName) -> Option<Generation> {
-        self.generations().get(service.as_str()).copied()
-    }
-
-    /// The generation of each rollout that it carries, by service.
-    fn generations(&self) -> &BTreeMap<String, Generation>;
-
-    /// Who refuses it, and why; `None` where proxies do not tell.
+    /// The proxies that reject the configuration, with their reasons; `None` if proxies report
+    /// none.
     fn rejection_reason(&self) -> Option<String> {
         None
     }
 
-    /// Carries this configuration from now on, with this generation of a service's rollout.
+    /// Replaces the configuration.
     ///
     /// # Errors
-    /// It can't; the one before is still carried.
-    fn put(
-        &mut self,
-        config: wire::Config,
-        service: &ServiceName,
+    /// The write failed; the previous configuration remains.
+    fn put(&mut self, config: SinkConfig) -> Result<(), RouteError>;
+}
+
+/// The configuration in a sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkConfig {
+    /// The filter's configuration, with the sink's own generation.
+    pub config: wire::Config,
+    /// The generation of each rollout in the sink, by service.
+    pub generations: BTreeMap<String, Generation>,
+}
+
+impl SinkConfig {
+    /// A configuration with the generations of a text as in [`Self::generations_text`].
+    pub(super) fn new(config: wire::Config, generations: &str) -> Self {
+        Self { config, generations: parse_generations(generations) }
+    }
+
+    /// The generation of a service's rollout; `None` if no rollout of it was ever in this sink.
+    pub(super) fn generation_of(&self, service: &ServiceName) -> Option<Generation> {
+        self.generations.get(service.as_str()).copied()
+    }
+
+    /// The filter's configuration with this service, under a new generation of the sink.
+    ///
+    /// # Errors
+    /// The filter would reject it.
+    pub(super) fn with_service(
+        &self,
+        service: wire::Service,
         generation: Generation,
-    ) -> Result<(), RouteError>;
+    ) -> Result<wire::Config, RouteError> {
+        let mut config = wire::Config { generation, ..self.config.clone() };
+        config.services.retain(|present| present.name != service.name);
+        config.services.push(service);
+        Config::try_from(config.clone()).map_err(RouteError::InvalidConfig)?;
+        Ok(config)
+    }
+
+    /// The generations in the sink as text: its own, and that of each rollout, such as
+    /// `12 cart=7 shop=12`.
+    pub(super) fn generations_text(&self) -> String {
+        let rollouts = self.generations.iter();
+        let rollouts = rollouts.map(|(service, generation)| format!(" {service}={generation}"));
+        format!("{}{}", self.config.generation, rollouts.collect::<String>())
+    }
 }
 
-/// The configuration that a carrier would carry with this service in it, under this generation.
-///
-/// # Errors
-/// The filter would not take it.
-pub(super) fn with_service(
-    present: &wire::Config,
-    service: wire::Service,
-    generation: Generation,
-) -> Result<wire::Config, RouteError> {
-    let mut config = wire::Config { generation, ..present.clone() };
-    config.services.retain(|present| present.name != service.name);
-    config.services.push(service);
-    Config::try_from(config.clone()).map_err(RouteError::Wanted)?;
-    Ok(config)
-}
-
-/// What tells which generations a carrier carries: its own, and that of each rollout.
-pub(super) fn generations_text(
-    generation: Generation,
-    carried: &BTreeMap<String, Generation>,
-) -> String {
-    let rollouts = carried.iter().map(|(service, carried)| format!(" {service}={carried}"));
-    format!("{generation}{}", rollouts.collect::<String>())
-}
-
-/// Parses the text of [`generations_text`]. Other forms were not written by serin and are ignored.
-pub(super) fn parse_generations(version: &str) -> BTreeMap<String, Generation> {
-    let rollouts = version.split(' ').filter_map(|part| part.split_once('='));
-    let read = rollouts.filter_map(|(service, generation)| {
+/// Ignores parts in other formats: serin did not write them.
+fn parse_generations(text: &str) -> BTreeMap<String, Generation> {
+    let rollouts = text.split(' ').filter_map(|part| part.split_once('='));
+    let parsed = rollouts.filter_map(|(service, generation)| {
         Some((service.to_owned(), Generation(generation.parse().ok()?)))
     });
-    read.collect()
+    parsed.collect()
 }
 
-/// A carrier that rollouts share.
+/// A sink that several rollouts share.
 pub(super) type SharedSink = Arc<Mutex<dyn ConfigSink>>;
 
-/// A panic with the lock leaves no partial state.
+/// Locks a sink. A panic with the lock leaves no partial state.
 pub(super) fn lock(sink: &SharedSink) -> MutexGuard<'_, dyn ConfigSink + 'static> {
     sink.lock().unwrap_or_else(PoisonError::into_inner)
 }

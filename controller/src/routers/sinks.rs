@@ -25,12 +25,12 @@ impl ConfigSinks {
         Self { groups: Some(Arc::new(groups)), ..Self::default() }
     }
 
-    pub(super) fn open(&self, place: &SinkLocation) -> Result<SharedSink, RouteError> {
-        match place {
+    pub(super) fn open(&self, location: &SinkLocation) -> Result<SharedSink, RouteError> {
+        match location {
             SinkLocation::File(path) => Ok(self.file(path)?),
             SinkLocation::Group(group) => match &self.groups {
                 Some(groups) => Ok(groups.open(group)? as Arc<Mutex<XdsGroup>>),
-                None => Err(RouteError::NoServer),
+                None => Err(RouteError::NoXdsServer),
             },
         }
     }

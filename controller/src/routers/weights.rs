@@ -1,4 +1,4 @@
-//! Splits as weights in an object of the user's: a VirtualService, an HTTPRoute or a GRPCRoute.
+//! Splits as weights in a user's object: a VirtualService, an HTTPRoute or a GRPCRoute.
 
 use serde_json::Value;
 use serin_core::config::mesh::{Backend, Destination, NotPercent, RouteWeights, Versions};
@@ -15,20 +15,20 @@ use crate::kubernetes::patches::acceptance::Acceptance;
 use crate::kubernetes::patches::{Drift, FieldError, RolloutRoutes, http_route, virtual_service};
 use crate::sources::requested_split::{RequestedSplit, SplitRecord};
 
-/// Where the versions are in the object.
+/// The versions in the object.
 #[derive(Debug, Clone)]
 pub(crate) enum WeightedVersions {
-    /// In a VirtualService.
+    /// As destinations of a VirtualService.
     VirtualService(Versions<Destination>),
-    /// In a route of the Gateway API.
+    /// As backends of a Gateway API route.
     Route(Versions<Backend>),
 }
 
 impl WeightedVersions {
-    /// The routes of the object that are the rollout's.
+    /// The routes of the rollout in the object.
     ///
     /// # Errors
-    /// There are none, or the object is not what it has to be.
+    /// The object has no such route, or is invalid.
     pub(crate) fn routes(&self, object: &Value) -> Result<RolloutRoutes, FieldError> {
         match self {
             Self::VirtualService(versions) => virtual_service::routes(object, versions),
@@ -36,10 +36,10 @@ impl WeightedVersions {
         }
     }
 
-    /// The weights by which the candidate gets this share.
+    /// The weights that give the candidate this share.
     ///
     /// # Errors
-    /// The object can't have them.
+    /// The object can't express them.
     pub(crate) fn weights(&self, candidate: Weight) -> Result<RouteWeights, NotPercent> {
         match self {
             Self::VirtualService(_) => RouteWeights::percent(candidate),
@@ -47,7 +47,7 @@ impl WeightedVersions {
         }
     }
 
-    /// Whether the gateway has accepted the object. Istio does not report that.
+    /// Whether the gateway has accepted the object. Istio does not report acceptance.
     fn acceptance(&self, object: &Value) -> Result<Acceptance, FieldError> {
         match self {
             Self::VirtualService(_) => Ok(Acceptance::Accepted),
@@ -55,17 +55,17 @@ impl WeightedVersions {
         }
     }
 
-    /// What of an object as it is now keeps the mesh from following this share: somebody has changed the weights, or a gateway has not taken
-    /// them over; and whether that is worth telling.
+    /// The reason why the mesh does not apply this share: another writer changed the weights, or a
+    /// gateway has not accepted them.
     #[must_use]
     pub(crate) fn problem(&self, object: &Value, candidate: Weight) -> Option<RouteProblem> {
-        let told = |message: String| Some(RouteProblem { message, transient: false });
-        let shares = self.weights(candidate).ok()?;
+        let problem = |message: String| Some(RouteProblem { message, transient: false });
+        let weights = self.weights(candidate).ok()?;
         match self.routes(object) {
-            Err(error) => return told(error.to_string()),
+            Err(error) => return problem(error.to_string()),
             Ok(routes) => {
-                if let Some(drift) = routes.drift(shares).first() {
-                    return told(format!("somebody else has changed the weights: {drift}"));
+                if let Some(drift) = routes.drift(weights).first() {
+                    return problem(format!("another writer changed the weights: {drift}"));
                 }
             }
         }
@@ -75,19 +75,19 @@ impl WeightedVersions {
                 Some(RouteProblem { message, transient: true })
             }
             Ok(Acceptance::Refused { parent, reason, message }) => {
-                told(format!("{parent} does not take the route: {reason}: {message}"))
+                problem(format!("{parent} rejects the route: {reason}: {message}"))
             }
-            Err(error) => told(error.to_string()),
+            Err(error) => problem(error.to_string()),
         }
     }
 }
 
-/// What keeps a mesh from following.
+/// The reason why a mesh does not apply a split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RouteProblem {
-    /// What.
+    /// A sentence.
     pub(crate) message: String,
-    /// Whether that is what may be expected for a while.
+    /// Whether it may pass by itself.
     pub(crate) transient: bool,
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct WeightRouter {
 }
 
 impl WeightRouter {
-    /// A router that has told the mesh what is on the board.
+    /// A router of an object. `requested_split` has the split that was requested last.
     #[must_use]
     pub(crate) fn new(
         object: ManagedObject,
@@ -112,54 +112,54 @@ impl WeightRouter {
         Self { object, weighted, drift, requested_split }
     }
 
-    /// A change by another writer that is to be respected. It does not delay a rollback.
+    /// A change by another writer that the specification respects. It does not delay a rollback.
     fn drift_to_respect(&self, split: Split, object: &Value) -> Option<Drift> {
-        let note = self.requested_split.read();
+        let requested = self.requested_split.read();
         if self.drift == DriftPolicy::Repair || split.candidate == Weight::ZERO {
             return None;
         }
-        let shares = self.weighted.weights(note.weight).ok()?;
-        self.weighted.routes(object).ok()?.drift(shares).into_iter().next()
+        let weights = self.weighted.weights(requested.weight).ok()?;
+        self.weighted.routes(object).ok()?.drift(weights).into_iter().next()
     }
 
     async fn write(&self, split: Split) -> Result<(), RouteError> {
-        let shares = self.weighted.weights(split.candidate)?;
+        let weights = self.weighted.weights(split.candidate)?;
         let object = self.object.read().await?;
         if let Some(drift) = self.drift_to_respect(split, &object) {
             return Err(RouteError::DriftRespected(drift));
         }
         let before = self.weighted.routes(&object).ok().and_then(|routes| routes.candidate());
-        let decide = |object: &Value| Ok(self.weighted.routes(object)?.edits(shares));
+        let decide = |object: &Value| Ok(self.weighted.routes(object)?.edits(weights));
         let written = self.object.change::<FieldError>(decide).await?;
         self.record_write(split, before, &written);
         Ok(())
     }
 
-    /// Puts what was written on the board. What was asked for before, and was there already, keeps its time.
+    /// Records the requested split. A repeated request for a present split keeps its time.
     fn record_write(&self, split: Split, before: Option<Weight>, written: &Value) {
         let Split { generation, candidate, .. } = split;
-        let known = self.requested_split.read();
-        let there = before == Some(candidate);
-        let again = there && (known.generation, known.weight) == (generation, candidate);
-        let trouble = self.weighted.problem(written, candidate);
+        let last = self.requested_split.read();
+        let present = before == Some(candidate);
+        let repeated = present && (last.generation, last.weight) == (generation, candidate);
+        let problem = self.weighted.problem(written, candidate);
         self.requested_split.write(SplitRecord {
             generation,
             weight: candidate,
-            previous_weight: match again {
-                true => known.previous_weight,
+            previous_weight: match repeated {
+                true => last.previous_weight,
                 // An earlier attempt wrote weights that are present already.
-                false => before.filter(|_| !there),
+                false => before.filter(|_| !present),
             },
-            written_at: if again { known.written_at } else { Instant::now() },
+            written_at: if repeated { last.written_at } else { Instant::now() },
             resource_version: version(written),
-            transient: trouble.as_ref().is_some_and(|trouble| trouble.transient),
-            problem: trouble.map(|trouble| trouble.message),
-            watch_error: known.watch_error,
+            transient: problem.as_ref().is_some_and(|problem| problem.transient),
+            problem: problem.map(|problem| problem.message),
+            watch_error: last.watch_error,
         });
     }
 }
 
-/// The object's version, as a number: servers count them up.
+/// The object's version as a number: API servers count versions up.
 #[must_use]
 pub(crate) fn version(object: &Value) -> u64 {
     let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
@@ -173,7 +173,7 @@ impl Router for WeightRouter {
         self.write(split).await
     }
 
-    /// What proxies run is inferred from what they serve, and is the rollout's own.
+    /// The source infers the rollout's own generation from the traffic of the proxies.
     fn generation_at(&self, running: Generation) -> Generation {
         running
     }

@@ -1,56 +1,46 @@
-//! The filter's configuration for a group of proxies, pushed to them by xDS. It is kept, so that the same is served after a restart.
+//! The filter's configuration for a group of proxies, pushed to them by xDS. The store contains
+//! it, so that a restarted server serves the same configuration.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
 use serin_core::observation::aggregator::join_names;
 use serin_filter::config::{Config, wire};
-use serin_filter::names::{Generation, ServiceName};
 use thiserror::Error;
 
 use super::RouteError;
-use crate::routers::sink::ConfigSink;
+use crate::routers::sink::{ConfigSink, SinkConfig};
 use crate::xds::publisher::Publisher;
 use crate::xds::template::FilterTemplate;
 
-/// What a group is served, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GroupConfig {
-    /// The filter's configuration.
-    pub config: wire::Config,
-    /// The generation of each rollout that it carries, by service.
-    pub generations: BTreeMap<String, Generation>,
-}
-
-/// A store of groups could not be read or written.
+/// The store of groups can't be read or written.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub struct GroupStoreError(Box<dyn Error + Send + Sync>);
 
 impl GroupStoreError {
-    /// An error of the store's own kind.
+    /// Wraps an error of the store.
     #[must_use]
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Box::new(error))
     }
 }
 
-/// Keeps what groups are served.
+/// Persists the configuration of each group.
 pub trait GroupStore: Debug + Send + Sync {
-    /// All that was kept, by group.
+    /// The stored configurations, by group.
     ///
     /// # Errors
-    /// It can't be read.
-    fn load(&self) -> Result<Vec<(String, GroupConfig)>, GroupStoreError>;
+    /// The read failed.
+    fn load(&self) -> Result<Vec<(String, SinkConfig)>, GroupStoreError>;
 
-    /// Keeps what a group is served.
+    /// Stores the configuration of a group.
     ///
     /// # Errors
-    /// It can't be written.
-    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), GroupStoreError>;
+    /// The write failed.
+    fn save(&self, group: &str, config: &SinkConfig) -> Result<(), GroupStoreError>;
 }
 
 /// The groups of an xDS server.
@@ -63,10 +53,10 @@ pub struct XdsGroups {
 }
 
 impl XdsGroups {
-    /// Publishes what was kept.
+    /// Publishes the stored configurations.
     ///
     /// # Errors
-    /// It can't be read.
+    /// The store can't be read.
     pub fn start(
         publisher: Publisher,
         template: FilterTemplate,
@@ -74,18 +64,18 @@ impl XdsGroups {
     ) -> Result<Self, RouteError> {
         let groups =
             Self { publisher, template: Arc::new(template), store, open: Mutex::default() };
-        for (group, config) in groups.store.load()? {
-            let served = XdsGroup { config, ..groups.empty(&group)? };
-            served.publish(&served.config.config)?;
-            groups.insert(group, served);
+        for (name, present) in groups.store.load()? {
+            let group = XdsGroup { present, ..groups.empty(&name)? };
+            group.publish(&group.present.config)?;
+            groups.insert(name, group);
         }
         Ok(groups)
     }
 
     pub(super) fn open(&self, group: &str) -> Result<Arc<Mutex<XdsGroup>>, RouteError> {
-        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
-        match known {
-            Some(known) => Ok(known),
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(group).cloned();
+        match open {
+            Some(open) => Ok(open),
             None => Ok(self.insert(group.to_owned(), self.empty(group)?)),
         }
     }
@@ -95,18 +85,18 @@ impl XdsGroups {
         open.entry(name).or_insert_with(|| Arc::new(Mutex::new(group))).clone()
     }
 
-    /// A group that is served what the template says.
+    /// A group with the template's configuration.
     fn empty(&self, group: &str) -> Result<XdsGroup, RouteError> {
-        let wrong = |reason: String| RouteError::Group { group: group.to_owned(), reason };
+        let invalid = |reason: String| RouteError::Group { group: group.to_owned(), reason };
         let text = self.template.configuration().as_bytes();
-        Config::parse(text).map_err(RouteError::Wanted)?;
-        let config = serde_json::from_slice(text).map_err(|error| wrong(error.to_string()))?;
+        Config::parse(text).map_err(RouteError::InvalidConfig)?;
+        let config = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
         Ok(XdsGroup {
             group: group.to_owned(),
             publisher: self.publisher.clone(),
             template: self.template.clone(),
             store: self.store.clone(),
-            config: GroupConfig { config, generations: BTreeMap::new() },
+            present: SinkConfig { config, generations: BTreeMap::new() },
         })
     }
 }
@@ -118,7 +108,7 @@ pub(super) struct XdsGroup {
     publisher: Publisher,
     template: Arc<FilterTemplate>,
     store: Arc<dyn GroupStore>,
-    config: GroupConfig,
+    present: SinkConfig,
 }
 
 impl XdsGroup {
@@ -133,11 +123,11 @@ impl XdsGroup {
     }
 }
 
-/// What a proxy says, without the rest of a long text.
+/// Limits the length of a proxy's message.
 fn truncate(reason: &str) -> String {
-    const LONGEST: usize = 300;
+    const MAX_CHARS: usize = 300;
     let mut rest = reason.trim().chars();
-    let first: String = rest.by_ref().take(LONGEST).collect();
+    let first: String = rest.by_ref().take(MAX_CHARS).collect();
     if rest.next().is_some() { first + "..." } else { first }
 }
 
@@ -146,35 +136,26 @@ impl ConfigSink for XdsGroup {
         self.template.name()
     }
 
-    fn config(&self) -> &wire::Config {
-        &self.config.config
-    }
-
-    fn generations(&self) -> &BTreeMap<String, Generation> {
-        &self.config.generations
+    fn present(&self) -> &SinkConfig {
+        &self.present
     }
 
     fn rejection_reason(&self) -> Option<String> {
         let proxies = self.publisher.proxies(&self.group);
-        let refusing = proxies.iter().filter_map(|proxy| {
+        let rejections = proxies.iter().filter_map(|proxy| {
             let rejection = proxy.resources.get(self.template.name())?.rejected.as_ref()?;
             Some(format!("{}: {}", proxy.node, truncate(&rejection.reason)))
         });
-        Some(join_names(refusing)).filter(|refusing| !refusing.is_empty())
+        Some(join_names(rejections)).filter(|rejections| !rejections.is_empty())
     }
 
-    /// Published first: a rollback waits for no disk. What could not be kept is kept with the next.
-    fn put(
-        &mut self,
-        config: wire::Config,
-        service: &ServiceName,
-        generation: Generation,
-    ) -> Result<(), RouteError> {
-        self.publish(&config)?;
-        self.config.config = config;
-        self.config.generations.insert(service.to_string(), generation);
-        if let Err(why) = self.store.save(&self.group, &self.config) {
-            tracing::error!(group = self.group, error = %why, "served configuration not persisted");
+    /// Publishes before it stores: a rollback does not wait for the disk. After a failed write the
+    /// next write stores the newer configuration.
+    fn put(&mut self, config: SinkConfig) -> Result<(), RouteError> {
+        self.publish(&config.config)?;
+        self.present = config;
+        if let Err(error) = self.store.save(&self.group, &self.present) {
+            tracing::error!(group = self.group, %error, "served configuration not persisted");
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ impl From<QueryRejection> for ApiError {
 /// The routes.
 pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
     #[allow(clippy::cast_possible_truncation)] // a megabyte
-    let most = DefaultBodyLimit::max(MAX_BYTES as usize);
+    let body_limit = DefaultBodyLimit::max(MAX_BYTES as usize);
     let requests = RequestMetrics::default();
     let registry = Arc::new(metrics::registry(&supervisor, &requests));
     let shared = ApiState { supervisor, tokens: Arc::new(tokens), registry };
@@ -147,7 +147,7 @@ pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
         .fallback(async || {
             ApiError(StatusCode::NOT_FOUND, "no such path; see /openapi.json".to_owned())
         })
-        .layer(most)
+        .layer(body_limit)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
         .layer(map_response(problem::in_json))
         .layer(from_fn_with_state(requests, metrics::measure))
@@ -162,7 +162,7 @@ async fn authorize(State(shared): State<ApiState>, request: Request, next: Next)
         Trust { token: token.clone(), ..Trust::default() }.accepts_token(offered.as_bytes())
     };
     let is_read = request.method().is_safe();
-    let refusal = match offered {
+    let error = match offered {
         // A web page must not send commands in the name of its visitor.
         _ if !is_read && request.headers().contains_key(header::ORIGIN) => {
             ApiError(StatusCode::FORBIDDEN, "commands from web pages are rejected".to_owned())
@@ -179,7 +179,7 @@ async fn authorize(State(shared): State<ApiState>, request: Request, next: Next)
         }
         _ => ApiError(StatusCode::UNAUTHORIZED, "unknown token".to_owned()),
     };
-    refusal.into_response()
+    error.into_response()
 }
 
 fn bearer(headers: &HeaderMap) -> &str {

@@ -119,11 +119,11 @@ impl Supervisor {
                 tracing::error!(rollout = entry.id, %error, "rollout not resumed");
             }
         }
-        // A proxy may delay this, so it runs in the background and requests are served meanwhile.
-        let taking_over = supervisor.clone();
+        // A proxy may delay the start, so it runs in the background.
+        let starter = supervisor.clone();
         tokio::spawn(async move {
-            taking_over.begin_queued_with_retry().await;
-            taking_over.readiness.taken_over();
+            starter.begin_queued_with_retry().await;
+            starter.readiness.taken_over();
         });
         tokio::spawn(supervisor.clone().purge_expired());
         Ok(supervisor)
@@ -177,8 +177,8 @@ impl Supervisor {
     fn resume(self: &Arc<Self>, entry: &RolloutEntry) -> Result<(), SupervisorError> {
         let spec = self.parse_spec(&entry.spec)?;
         let (id, service) = (entry.id, entry.service.clone());
-        let Some(kept) = self.store.checkpoint(id)? else { return Ok(()) };
-        self.spawn(id, service, StartMode::Restored(Box::new((spec, kept))));
+        let Some(checkpoint) = self.store.checkpoint(id)? else { return Ok(()) };
+        self.spawn(id, service, StartMode::Restored(Box::new((spec, checkpoint))));
         Ok(())
     }
 
@@ -200,8 +200,8 @@ impl Supervisor {
                 failing: false,
             };
             let ready = mode.ready(&supervisor.context, &mut journal, &mut commands).await;
-            if let Some((engine, course)) = ready {
-                engine.run(course, &mut journal, commands).await;
+            if let Some((engine, state)) = ready {
+                engine.run(state, &mut journal, commands).await;
             }
             supervisor.running().remove(&id);
             supervisor.begin_queued_with_retry().await;
@@ -235,18 +235,19 @@ impl Supervisor {
         if entry.phase == QueueState::Queued && command.action == Action::Abort {
             return self.withdraw(id, &command).await;
         }
-        let over = || SupervisorError::Rejected(Rejected(format!("rollout {id} is not under way")));
-        let control = self.running().get(&id).map(|active| active.control.clone());
+        let not_running =
+            || SupervisorError::Rejected(Rejected(format!("rollout {id} is not under way")));
+        let control = self.running().get(&id).map(|running| running.control.clone());
         if control.is_none() && entry.phase == QueueState::Running && command.skips_confirmation() {
             // The stored state can't be read.
             self.store.fail(id, &abandon_reason(&command))?;
             self.notify_events();
             return self.entry(id);
         }
-        let control = control.ok_or_else(over)?;
-        let (reply, answer) = oneshot::channel();
-        control.send(ControlMessage::Command(command, reply)).await.map_err(|_| over())?;
-        answer.await.map_err(|_| over())??;
+        let control = control.ok_or_else(not_running)?;
+        let (reply, result) = oneshot::channel();
+        control.send(ControlMessage::Command(command, reply)).await.map_err(|_| not_running())?;
+        result.await.map_err(|_| not_running())??;
         Ok(entry)
     }
 

@@ -15,19 +15,19 @@ pub(crate) enum ConflictResolution {
     Superseded,
 }
 
-/// Decides from the writer of the stored status. `known` is the status that this operator read or
-/// wrote last; `refused` is the one whose write failed.
+/// Decides from the writer of the stored status. `last` is the status that this operator read or
+/// wrote last; `rejected` is the one whose write failed.
 #[must_use]
 pub(crate) fn resolve(
     stored: Option<&WriterStamp>,
-    known: Option<&WriterStamp>,
-    refused: &WriterStamp,
+    last: Option<&WriterStamp>,
+    rejected: &WriterStamp,
 ) -> ConflictResolution {
     // The stored status may also be an earlier write of this operator whose response was lost.
-    let own = stored.is_some_and(|stamp| stamp.identity == refused.identity);
+    let own = stored.is_some_and(|stamp| stamp.identity == rejected.identity);
     match stored {
-        Some(stamp) if stamp == refused => ConflictResolution::AlreadyWritten,
-        _ if stored == known || own => ConflictResolution::Retry,
+        Some(stamp) if stamp == rejected => ConflictResolution::AlreadyWritten,
+        _ if stored == last || own => ConflictResolution::Retry,
         _ => ConflictResolution::Superseded,
     }
 }
@@ -42,22 +42,22 @@ mod tests {
 
     #[test]
     fn only_a_write_of_another_operator_supersedes() {
-        let (old, known, refused) = (stamp("a", 6), stamp("a", 7), stamp("b", 1));
+        let (old, last, rejected) = (stamp("a", 6), stamp("a", 7), stamp("b", 1));
         // This operator took over from a, which has not written since.
-        assert_eq!(resolve(Some(&known), Some(&known), &refused), ConflictResolution::Retry);
+        assert_eq!(resolve(Some(&last), Some(&last), &rejected), ConflictResolution::Retry);
         assert_eq!(
-            resolve(Some(&refused), Some(&known), &refused),
+            resolve(Some(&rejected), Some(&last), &rejected),
             ConflictResolution::AlreadyWritten
         );
         // Operator a still writes.
         assert_eq!(
-            resolve(Some(&stamp("a", 8)), Some(&known), &refused),
+            resolve(Some(&stamp("a", 8)), Some(&last), &rejected),
             ConflictResolution::Superseded
         );
-        assert_eq!(resolve(Some(&old), Some(&known), &refused), ConflictResolution::Superseded);
+        assert_eq!(resolve(Some(&old), Some(&last), &rejected), ConflictResolution::Superseded);
         // The stored status was deleted.
-        assert_eq!(resolve(None, Some(&known), &refused), ConflictResolution::Superseded);
-        assert_eq!(resolve(None, None, &refused), ConflictResolution::Retry);
+        assert_eq!(resolve(None, Some(&last), &rejected), ConflictResolution::Superseded);
+        assert_eq!(resolve(None, None, &rejected), ConflictResolution::Retry);
     }
 
     #[test]

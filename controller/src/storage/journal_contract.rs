@@ -1,4 +1,4 @@
-//! The contract of every journal, as tests over an implementation.
+//! The contract of every journal, as tests of an implementation.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ pub(crate) trait JournalFixture {
     /// The journal of one rollout.
     fn journal(&mut self) -> &mut Self::Journal;
 
-    /// Lets writes succeed or fail.
+    /// Makes writes succeed or fail.
     fn set_writable(&mut self, writable: bool);
 
-    /// What a restart reads.
+    /// The rollout that a restarted process reads.
     fn stored(&self) -> StoredRollout;
 }
 
@@ -96,7 +96,7 @@ async fn a_dropped_end_is_not_stored_later(fixture: &mut impl JournalFixture) {
     assert_eq!(fixture.stored(), running(&rollout));
 }
 
-/// A rollback goes on while its store is down.
+/// A rollback continues while its store is down.
 async fn a_rollback_is_stored_by_a_later_commit(fixture: &mut impl JournalFixture) {
     let (mut rollout, outputs) = started();
     fixture.journal().commit(Duration::ZERO, &rollout, &outputs).await.unwrap();

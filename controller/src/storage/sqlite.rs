@@ -5,6 +5,7 @@
 //! synchronous = FULL: a completed write is on the disk). After a crash it reads the state,
 //! applies its split again under the same generation, and resumes.
 
+mod entry;
 mod queue;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +14,6 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{Timestamp, Unit};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serin_core::rollout::command::Command;
 use serin_core::rollout::event::{Event, RolloutVerdict, TimedEvent};
 use serin_core::rollout::machine::{Output, Rollout};
@@ -22,22 +21,27 @@ use serin_core::rollout::plan::Plan;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
+pub use self::entry::{QueueState, RolloutEntry};
+use self::entry::{SELECT_ENTRY, entry};
 use self::queue::{PendingWrite, WriteQueue};
-use crate::routers::xds_group::{GroupConfig, GroupStore, GroupStoreError};
+use crate::routers::SinkConfig;
+use crate::routers::xds_group::{GroupStore, GroupStoreError};
 
 /// The schema as a list of migrations. A released migration never changes.
-const MIGRATIONS: [&str; 3] = ["
+const MIGRATIONS: [&str; 3] = [
+    "
     CREATE TABLE rollouts (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         name TEXT NOT NULL,
         service TEXT NOT NULL,
         spec TEXT NOT NULL,
         phase TEXT NOT NULL CHECK (phase IN ('queued', 'running', 'ended', 'failed')),
-        -- JSON of the state machine, and its time in seconds; the wall clock then, in seconds since 1970.
+        -- The state machine as JSON, its time in seconds, and the wall clock at that time in
+        -- seconds since 1970.
         state TEXT,
         at REAL NOT NULL DEFAULT 0,
         wall REAL NOT NULL DEFAULT 0,
-        -- How it ended: a verdict, or why it could not begin.
+        -- The verdict, or the reason why the rollout could not start.
         outcome TEXT
     ) STRICT;
     CREATE TABLE events (
@@ -46,19 +50,22 @@ const MIGRATIONS: [&str; 3] = ["
         event TEXT NOT NULL
     ) STRICT;
     CREATE INDEX events_of_rollout ON events (rollout, sequence);
-", "
+",
+    "
     ALTER TABLE rollouts ADD COLUMN baseline TEXT NOT NULL DEFAULT '';
     ALTER TABLE rollouts ADD COLUMN candidate TEXT NOT NULL DEFAULT '';
-    -- Times as RFC 3339, in UTC: when it was taken on, when its last gate had opened, when it ended.
+    -- UTC times as RFC 3339: of its addition, of the opening of its last gate, and of its end.
     ALTER TABLE rollouts ADD COLUMN created TEXT NOT NULL DEFAULT '1970-01-01T00:00:00Z';
     ALTER TABLE rollouts ADD COLUMN promoted TEXT;
     ALTER TABLE rollouts ADD COLUMN ended TEXT;
-    -- The rollout that it tries once more.
+    -- The rollout that it retries.
     ALTER TABLE rollouts ADD COLUMN retry_of INTEGER;
-", "
-    -- What the proxies of each group are served by xDS, as JSON.
+",
+    "
+    -- The configuration that the proxies of each group receive by xDS, as JSON.
     CREATE TABLE served (group_name TEXT PRIMARY KEY, served TEXT NOT NULL) STRICT;
-"];
+",
+];
 
 /// The store is unusable.
 #[derive(Debug, Error)]
@@ -67,73 +74,21 @@ pub enum StoreError {
     #[error("{}: another serin has this store", .0.display())]
     Locked(PathBuf),
     #[error(
-        "{}: schema {found}, but this serin knows {} at most: it was written by a later one",
+        "{}: schema {found} is newer than schema {} of this serin; use a newer serin",
         path.display(),
         MIGRATIONS.len()
     )]
     NewerSchema { path: PathBuf, found: u32 },
-    #[error("{}: damaged ({reason}); move it away to begin with an empty one, or restore a copy", path.display())]
+    #[error("{}: damaged ({reason}); restore a copy, or move it away to start with an empty store", path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{}: can't be written ({reason}): is its directory there, and may this user write in it?", path.display())]
+    #[error("{}: can't be written ({reason}); check that its directory exists and that this user may write to it", path.display())]
     Unwritable { path: PathBuf, reason: String },
     #[error("the store: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error("the store: rollout {id} has a state that can't be read: {reason}")]
     State { id: i64, reason: serde_json::Error },
-    #[error("the store: what was to be written was given up")]
+    #[error("the store: the writer stopped before this write")]
     WriterFailed,
-}
-
-/// The state of a rollout in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum QueueState {
-    /// It waits for another rollout of the service to end.
-    Queued,
-    /// It is in progress.
-    Running,
-    /// It ended with a verdict.
-    Ended,
-    /// It could not start.
-    Failed,
-}
-
-/// A rollout in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RolloutEntry {
-    /// Its number.
-    pub id: i64,
-    /// Its name: `metadata.name`.
-    pub name: String,
-    /// The service.
-    pub service: String,
-    /// The version that serves all users at the start.
-    pub baseline: String,
-    /// The version to roll out.
-    pub candidate: String,
-    /// The time when it was added.
-    #[schemars(with = "String", extend("format" = "date-time"))]
-    pub created: Timestamp,
-    /// The time when its last gate opened. An undo may follow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub promoted: Option<Timestamp>,
-    /// The time when it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub ended: Option<Timestamp>,
-    /// The number of the rollout that it retries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry_of: Option<i64>,
-    /// Its state in the queue.
-    pub phase: QueueState,
-    /// The verdict, or the reason why it could not start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<String>,
-    /// The specification as submitted.
-    #[serde(skip)]
-    pub spec: String,
 }
 
 /// The last persisted state of a running rollout.
@@ -191,7 +146,7 @@ impl Store {
         }
     }
 
-    /// Lets all writes fail, or succeed again.
+    /// Makes all writes fail, or succeed again.
     #[cfg(test)]
     pub(crate) fn set_read_only(&self, read_only: bool) {
         self.connection().pragma_update(None, "query_only", read_only).unwrap();
@@ -251,8 +206,8 @@ impl Store {
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), StoreError> {
-        let record = PendingWrite::new(id, at, rollout, outputs)?;
-        Ok(queue::write(&mut self.connection(), [&record])?)
+        let write = PendingWrite::new(id, at, rollout, outputs)?;
+        Ok(queue::write(&mut self.connection(), [&write])?)
     }
 
     /// Writes a rollout's state and events, in one transaction with other pending writes.
@@ -266,8 +221,8 @@ impl Store {
         rollout: &Rollout,
         outputs: &[Output],
     ) -> Result<(), StoreError> {
-        let (written, nobody_writes) = self.queue.add(PendingWrite::new(id, at, rollout, outputs)?);
-        if nobody_writes {
+        let (written, start_writer) = self.queue.add(PendingWrite::new(id, at, rollout, outputs)?);
+        if start_writer {
             let store = self.clone();
             spawn_blocking(move || store.write_queue());
         }
@@ -277,8 +232,8 @@ impl Store {
     /// Writes until the queue is empty.
     fn write_queue(&self) {
         let _writing = self.queue.writing();
-        while let Some(waiting) = self.queue.take() {
-            waiting.write(&mut self.connection());
+        while let Some(batch) = self.queue.take() {
+            batch.write(&mut self.connection());
         }
     }
 
@@ -301,10 +256,11 @@ impl Store {
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?));
         let found: Option<(String, f64, f64)> =
             self.connection().query_row(SQL, [id], read).optional()?;
-        let Some((state, at, kept)) = found else { return Ok(None) };
+        let Some((state, at, wall_then)) = found else { return Ok(None) };
         let rollout =
             serde_json::from_str(&state).map_err(|reason| StoreError::State { id, reason })?;
-        let at = Duration::try_from_secs_f64(at + (wall() - kept).max(0.0)).unwrap_or_default();
+        let at =
+            Duration::try_from_secs_f64(at + (wall() - wall_then).max(0.0)).unwrap_or_default();
         Ok(Some(Checkpoint { rollout, at }))
     }
 
@@ -361,7 +317,7 @@ impl Store {
 }
 
 impl GroupStore for Store {
-    fn load(&self) -> Result<Vec<(String, GroupConfig)>, GroupStoreError> {
+    fn load(&self) -> Result<Vec<(String, SinkConfig)>, GroupStoreError> {
         let connection = self.connection();
         let read = || {
             let mut statement = connection.prepare("SELECT group_name, served FROM served")?;
@@ -375,9 +331,9 @@ impl GroupStore for Store {
         rows.into_iter().map(parse).collect()
     }
 
-    fn save(&self, group: &str, served: &GroupConfig) -> Result<(), GroupStoreError> {
+    fn save(&self, group: &str, config: &SinkConfig) -> Result<(), GroupStoreError> {
         const SQL: &str = "INSERT OR REPLACE INTO served (group_name, served) VALUES (?, ?)";
-        let served = serde_json::to_string(served).map_err(GroupStoreError::new)?;
+        let served = serde_json::to_string(config).map_err(GroupStoreError::new)?;
         let written = self.connection().execute(SQL, params![group, served]);
         written.map(drop).map_err(GroupStoreError::new)
     }
@@ -409,36 +365,6 @@ fn insert_event(
     connection
         .execute(SQL, params![id, event.map_err(|reason| StoreError::State { id, reason })?])?;
     Ok(())
-}
-
-const SELECT_ENTRY: &str = "SELECT id, name, service, phase, outcome, spec, baseline, candidate, created, promoted, ended, retry_of
-    FROM rollouts";
-
-fn entry(row: &Row<'_>) -> rusqlite::Result<RolloutEntry> {
-    let phase: String = row.get(3)?;
-    let time = |column| -> rusqlite::Result<Option<Timestamp>> {
-        let text: Option<String> = row.get(column)?;
-        Ok(text.and_then(|text| text.parse().ok()))
-    };
-    Ok(RolloutEntry {
-        id: row.get(0)?,
-        name: row.get(1)?,
-        service: row.get(2)?,
-        baseline: row.get(6)?,
-        candidate: row.get(7)?,
-        created: time(8)?.unwrap_or_default(),
-        promoted: time(9)?,
-        ended: time(10)?,
-        retry_of: row.get(11)?,
-        phase: match phase.as_str() {
-            "queued" => QueueState::Queued,
-            "running" => QueueState::Running,
-            "failed" => QueueState::Failed,
-            _ => QueueState::Ended,
-        },
-        outcome: row.get(4)?,
-        spec: row.get(5)?,
-    })
 }
 
 fn verdict(output: &Output) -> Option<&'static str> {

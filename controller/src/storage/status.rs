@@ -24,7 +24,7 @@ const MAX_ATTEMPTS: usize = 20;
 pub(crate) enum StatusError {
     #[error("another operator has written the status")]
     Superseded,
-    #[error("the object is gone")]
+    #[error("the object was deleted")]
     Gone,
     #[error("the status can't be written: {0}")]
     Failed(String),
@@ -99,35 +99,39 @@ impl StatusStore {
                     (self.object, self.status) = (object, status);
                     return Ok(());
                 }
-                Ok(Err(Error::Api(answer))) if answer.code == 409 => {
-                    if self.conflicted(&name, &stamp).await? == ConflictResolution::AlreadyWritten {
+                Ok(Err(Error::Api(response))) if response.code == 409 => {
+                    if self.resolve_conflict(&name, &stamp).await?
+                        == ConflictResolution::AlreadyWritten
+                    {
                         self.status = status;
                         return Ok(());
                     }
                 }
-                Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StatusError::Gone),
+                Ok(Err(Error::Api(response))) if response.code == 404 => {
+                    return Err(StatusError::Gone);
+                }
                 Ok(Err(error)) => return Err(StatusError::Failed(error.to_string())),
-                Err(_) => return Err(StatusError::Failed("no answer".to_owned())),
+                Err(_) => return Err(StatusError::Failed(no_answer())),
             }
         }
         Err(StatusError::Failed("another client keeps changing the object".to_owned()))
     }
 
     /// Reads the object again, and resolves the conflict.
-    async fn conflicted(
+    async fn resolve_conflict(
         &mut self,
         name: &str,
-        refused: &WriterStamp,
+        rejected: &WriterStamp,
     ) -> Result<ConflictResolution, StatusError> {
-        let failed = |why: String| StatusError::Failed(why);
+        let failed = |reason: String| StatusError::Failed(reason);
         let object = match timeout(TIMEOUT, self.api.get(name)).await {
             Ok(Ok(object)) => object,
-            Ok(Err(Error::Api(answer))) if answer.code == 404 => return Err(StatusError::Gone),
+            Ok(Err(Error::Api(response))) if response.code == 404 => return Err(StatusError::Gone),
             Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => return Err(failed("no answer".to_owned())),
+            Err(_) => return Err(failed(no_answer())),
         };
         let stored = read(&object).map_err(|error| failed(error.to_string()))?.writer;
-        match resolve(stored.as_ref(), self.status.writer.as_ref(), refused) {
+        match resolve(stored.as_ref(), self.status.writer.as_ref(), rejected) {
             ConflictResolution::Superseded => Err(StatusError::Superseded),
             resolution => {
                 self.object = object;
@@ -135,6 +139,10 @@ impl StatusStore {
             }
         }
     }
+}
+
+fn no_answer() -> String {
+    format!("no answer within {} s", TIMEOUT.as_secs())
 }
 
 /// The status of an object, or an empty one.

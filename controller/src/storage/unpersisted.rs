@@ -1,4 +1,4 @@
-//! Events that were published but not persisted: a rollback goes on while its store is down.
+//! Events that were published but not persisted: a rollback continues while its store is down.
 
 use serin_core::rollout::machine::{Output, Rollout};
 
@@ -9,7 +9,7 @@ const MAX_EVENTS: usize = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct UnpersistedEvents {
     events: Vec<Output>,
-    /// How many of them waited before the present write.
+    /// The number of events from before the present write.
     waiting: usize,
 }
 
@@ -27,8 +27,9 @@ impl UnpersistedEvents {
         &self.events
     }
 
-    /// Records the result of a write. After a failed write a rollback executes its outputs all the
-    /// same, so their events are kept for the next write; other outputs are not executed.
+    /// Records the result of a write. A rollback executes its outputs even after a failed write,
+    /// so the next write includes their events. Other outputs are not executed, and their events
+    /// are dropped.
     pub(crate) fn after_write(&mut self, written: bool, rollout: &Rollout) {
         if written {
             self.events.clear();
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rollback_keeps_its_newest_events_and_other_failures_drop_theirs() {
+    fn only_a_rollback_keeps_the_events_of_a_failed_write() {
         let plan = Spec::parse(include_str!("../../../envoy/rollout.yaml")).unwrap().plan;
         let (mut rollout, outputs) =
             Rollout::start(plan, Split::baseline(Generation(7)), "1".to_owned());

@@ -16,7 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
-/// How log lines are written.
+/// The format of log entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// One line of text per entry, in color on a terminal
@@ -37,7 +37,7 @@ pub enum LoggingError {
     Init(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Exports the spans that are left when it is dropped.
+/// Exports the remaining spans when it is dropped.
 #[derive(Debug)]
 pub struct LoggingGuard(Option<SdkTracerProvider>);
 
@@ -54,7 +54,7 @@ impl Drop for LoggingGuard {
 /// Installs the process's subscriber.
 ///
 /// `directives` are a level (`debug`) or levels by module (`warn,serin::operator=debug`); without
-/// them, `default` holds. Spans are exported to the OTLP collector at `otlp_endpoint`, over HTTP.
+/// them, `default` applies. Spans are exported to the OTLP collector at `otlp_endpoint` over HTTP.
 ///
 /// # Errors
 /// The directives or the endpoint are invalid, or the process has a subscriber already.
@@ -78,7 +78,7 @@ pub fn init(
 
 /// Exports spans in batches, from a thread of its own.
 fn tracer_provider(endpoint: &str) -> Result<SdkTracerProvider, ExporterBuildError> {
-    // HTTPS needs it. A provider that the process has already serves as well.
+    // HTTPS needs a provider. An error means that the process has one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let endpoint = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
     let exporter = SpanExporter::builder().with_http().with_endpoint(endpoint).build()?;

@@ -49,7 +49,7 @@ pub(crate) struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct AnswerLabels {
+struct ResponseLabels {
     verb: &'static str,
     resource: String,
     code: String,
@@ -61,11 +61,11 @@ pub struct OperatorMetrics {
     registry: Registry,
     reconciles: Counter,
     errors: Family<ReasonLabels, Counter>,
-    requests: Family<AnswerLabels, Counter>,
+    requests: Family<ResponseLabels, Counter>,
     latency: Family<RequestLabels, Histogram, fn() -> Histogram>,
     leader: Gauge,
     states: RolloutStates,
-    /// Measurements of the rollouts under way.
+    /// Measurements of the rollouts in progress.
     pub(crate) rollouts: RolloutMetrics,
 }
 
@@ -96,12 +96,12 @@ impl OperatorMetrics {
         registry.register("serin_operator_errors", "Errors, by their reason", self.errors.clone());
         registry.register(
             "serin_operator_api_requests",
-            "Requests to the API server; the code is none if there was no answer",
+            "Requests to the API server; the code is `none` without a response",
             self.requests.clone(),
         );
         registry.register(
             "serin_operator_api_request_duration_seconds",
-            "Time from a request to the head of the API server's answer",
+            "Time from a request to the head of the API server's response",
             self.latency.clone(),
         );
         registry.register(
@@ -124,29 +124,31 @@ impl OperatorMetrics {
         Ok(page)
     }
 
-    /// A reconcile begins.
+    /// Counts a reconcile.
     pub(crate) fn reconcile(&self) {
         self.reconciles.inc();
     }
 
-    /// An error of this reason occurred.
+    /// Counts an error with this reason.
     pub(crate) fn error(&self, reason: &str) {
         self.errors.get_or_create(&ReasonLabels { reason: reason.to_owned() }).inc();
     }
 
-    /// A request to the API server ended with this code, or without an answer.
+    /// Counts a request to the API server. The code of one without a response is `none`.
     pub(crate) fn request(&self, labels: &RequestLabels, code: &str, took: Duration) {
         let RequestLabels { verb, resource } = labels.clone();
-        self.requests.get_or_create(&AnswerLabels { verb, resource, code: code.to_owned() }).inc();
+        self.requests
+            .get_or_create(&ResponseLabels { verb, resource, code: code.to_owned() })
+            .inc();
         self.latency.get_or_create(labels).observe(took.as_secs_f64());
     }
 
-    /// Whether this operator leads.
+    /// Sets whether this operator leads.
     pub(crate) fn set_leader(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
 
-    /// A rollout is in this phase; `None` if its object is gone.
+    /// Sets the phase of a rollout; `None` removes a deleted one.
     pub(crate) fn set_phase(&self, rollout: &RolloutLabels, phase: Option<&str>) {
         let phases = &mut self.states.lock().phases;
         match phase {
@@ -155,12 +157,12 @@ impl OperatorMetrics {
         }
     }
 
-    /// Forgets the phases of all rollouts: another operator leads.
+    /// Removes the phases of all rollouts: another operator leads.
     pub(crate) fn clear_phases(&self) {
         self.states.lock().phases.clear();
     }
 
-    /// The state of a rollout under way; `None` when it is no longer under way here.
+    /// Sets the status of a rollout in progress; `None` removes one that no longer runs here.
     pub(crate) fn set_status(&self, rollout: &RolloutLabels, status: Option<RolloutStatus>) {
         let statuses = &mut self.states.lock().statuses;
         match status {
@@ -170,7 +172,7 @@ impl OperatorMetrics {
     }
 }
 
-/// The rollouts as they stand at a scrape. Clones share it.
+/// The rollouts at the time of a scrape. Clones share their state.
 #[derive(Debug, Clone, Default)]
 struct RolloutStates(Arc<Mutex<States>>);
 
@@ -221,7 +223,7 @@ mod tests {
     }
 
     fn has(metrics: &OperatorMetrics, line: &str) -> bool {
-        metrics.page().unwrap().lines().any(|known| known == line)
+        metrics.page().unwrap().lines().any(|present| present == line)
     }
 
     #[test]
@@ -250,7 +252,7 @@ mod tests {
             "serin_operator_api_requests_total{verb=\"patch\",resource=\"virtualservices\",code=\"403\"} 1",
             "serin_operator_api_request_duration_seconds_count{verb=\"patch\",resource=\"virtualservices\"} 1",
         ] {
-            assert!(page.lines().any(|known| known == line), "{line}: {page}");
+            assert!(page.lines().any(|present| present == line), "{line}: {page}");
         }
     }
 }

@@ -29,7 +29,7 @@ fn durations_are_counted_up_to_each_bound() {
         "serin_poll_lateness_seconds_count 5",
         "serin_poll_duration_seconds_count 5",
     ] {
-        assert!(page.lines().any(|seen| seen == line), "{line}\nis not in\n{page}");
+        assert!(page.lines().any(|present| present == line), "{line}\nis not in\n{page}");
     }
 }
 

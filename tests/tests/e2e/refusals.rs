@@ -116,7 +116,7 @@ async fn a_rollout_that_cannot_start_changes_nothing() {
             "  strategy:",
             "  freeze: [{ days: [mon, tue, wed, thu, fri, sat, sun] }]\n  strategy:",
             1,
-            "spec.freeze: nothing begins before 2",
+            "spec.freeze: no rollout starts before 2",
         ),
     ] {
         let (ended, error) = run(directory.path(), spec.replacen(from, to, 1).as_bytes()).await;

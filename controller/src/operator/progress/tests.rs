@@ -11,12 +11,12 @@ use serin_filter::table::Weight;
 
 use super::*;
 
-fn moment(second: i64) -> StatusContext {
+fn context(second: i64) -> StatusContext {
     StatusContext { generation: 3, now: Timestamp::from_second(second).unwrap() }
 }
 
-/// A rollout from v1 to v2 that has just begun.
-fn begun() -> (Rollout, Vec<Output>) {
+/// A rollout from v1 to v2 that has just started.
+fn started() -> (Rollout, Vec<Output>) {
     let destination =
         |name: &str| json!({"name": name, "destination": {"host": "shop", "subset": name}});
     let spec = json!({
@@ -41,13 +41,13 @@ fn condition<'s>(status: &'s ObjectStatus, type_: &str) -> (&'s str, &'s str) {
 }
 
 fn after(rollout: &Rollout, outputs: &[Output], before: &ObjectStatus) -> ObjectStatus {
-    let began = StartedWith { spec: "{}", scales: true };
-    progressed(before, moment(60), began, Duration::from_secs(5), rollout, outputs).unwrap()
+    let started = StartedWith { spec: "{}", scales: true };
+    progressed(before, context(60), started, Duration::from_secs(5), rollout, outputs).unwrap()
 }
 
 #[test]
-fn a_rollout_under_way_can_be_gone_on_with() {
-    let (rollout, outputs) = begun();
+fn a_stored_status_restores_its_rollout() {
+    let (rollout, outputs) = started();
     let status = after(&rollout, &outputs, &ObjectStatus::default());
     assert_eq!(
         (status.phase, &*status.step, &*status.weight),
@@ -61,13 +61,13 @@ fn a_rollout_under_way_can_be_gone_on_with() {
     let text = serde_json::to_string(&status).unwrap();
     let read: ObjectStatus = serde_json::from_str(&text).unwrap();
     assert_eq!(read, status);
-    let kept: Rollout = serde_json::from_str(&read.checkpoint.unwrap().state).unwrap();
-    assert_eq!(kept, rollout);
+    let restored: Rollout = serde_json::from_str(&read.checkpoint.unwrap().state).unwrap();
+    assert_eq!(restored, rollout);
 }
 
 #[test]
-fn what_is_in_the_way_is_a_word_and_a_sentence() {
-    let (mut rollout, _) = begun();
+fn a_blocker_is_a_condition_with_its_reason_and_message() {
+    let (mut rollout, _) = started();
     let observation = Observation::Unreachable { reason: "there is no proxy".to_owned() };
     let outputs = rollout.step(Duration::from_secs(5), Input::Observation(observation));
     let status = after(&rollout, &outputs, &ObjectStatus::default());
@@ -76,8 +76,8 @@ fn what_is_in_the_way_is_a_word_and_a_sentence() {
 }
 
 #[test]
-fn an_end_is_remembered_and_says_what_runs() {
-    let (mut rollout, outputs) = begun();
+fn an_end_sets_the_stable_version_and_enters_the_history() {
+    let (mut rollout, outputs) = started();
     let before = after(&rollout, &outputs, &ObjectStatus::default());
     let command = Command {
         action: Action::Abort,
@@ -98,19 +98,19 @@ fn an_end_is_remembered_and_says_what_runs() {
         status = after(&rollout, &outputs, &status);
     }
     assert_eq!(status.history.len(), MAX_HISTORY);
-    // The message stays until the state changes.
-    let rest = idle_status(&status, moment(90), RolloutPhase::Stopped);
-    assert_eq!(rest.message, status.message);
-    let stable = idle_status(&rest, moment(99), RolloutPhase::Stable);
+    // The message stays until the phase changes.
+    let idle = idle_status(&status, context(90), RolloutPhase::Stopped);
+    assert_eq!(idle.message, status.message);
+    let stable = idle_status(&idle, context(99), RolloutPhase::Stable);
     assert_eq!(condition(&stable, READY), ("True", "Stable"));
-    // So it may be tried again.
-    assert_eq!((&rest.rejected, &stable.rejected), (&status.rejected, &None));
-    assert_eq!(idle_status(&stable, moment(120), RolloutPhase::Stable), stable);
+    // A later rollout may then try v2 again.
+    assert_eq!((&idle.rejected, &stable.rejected), (&status.rejected, &None));
+    assert_eq!(idle_status(&stable, context(120), RolloutPhase::Stable), stable);
 }
 
 #[test]
-fn whoever_serves_nobody_at_the_end_is_to_have_no_replicas() {
-    let (rollout, _) = begun();
+fn the_version_without_users_is_scaled_down_at_the_end() {
+    let (rollout, _) = started();
     let summary = |verdict, confirmed| Summary {
         verdict,
         reason: None,
@@ -124,20 +124,20 @@ fn whoever_serves_nobody_at_the_end_is_to_have_no_replicas() {
         candidate_requests: 0,
         candidate_failures: BTreeMap::new(),
     };
-    let retired = |verdict, confirmed, scales| {
+    let scaled_down = |verdict, confirmed, scales| {
         let ended = Output::Emit(Box::new(Event::Ended(summary(verdict, confirmed))));
         let (before, at) = (ObjectStatus::default(), Duration::from_secs(5));
-        let began = StartedWith { spec: "{}", scales };
-        let status = progressed(&before, moment(60), began, at, &rollout, &[ended]).unwrap();
+        let started = StartedWith { spec: "{}", scales };
+        let status = progressed(&before, context(60), started, at, &rollout, &[ended]).unwrap();
         status.pending_scale_down.map(|pending| pending.version.to_string())
     };
-    assert_eq!(retired(RolloutVerdict::Promoted, true, true).as_deref(), Some("v1"));
-    assert_eq!(retired(RolloutVerdict::RolledBack, true, true).as_deref(), Some("v2"));
-    assert_eq!(retired(RolloutVerdict::Interrupted, true, true).as_deref(), Some("v2"));
+    assert_eq!(scaled_down(RolloutVerdict::Promoted, true, true).as_deref(), Some("v1"));
+    assert_eq!(scaled_down(RolloutVerdict::RolledBack, true, true).as_deref(), Some("v2"));
+    assert_eq!(scaled_down(RolloutVerdict::Interrupted, true, true).as_deref(), Some("v2"));
     // An unconfirmed version may still have traffic.
-    assert_eq!(retired(RolloutVerdict::RolledBack, false, true), None);
-    assert_eq!(retired(RolloutVerdict::Promoted, true, false), None);
-    // A rollout under way may need whatever it was.
+    assert_eq!(scaled_down(RolloutVerdict::RolledBack, false, true), None);
+    assert_eq!(scaled_down(RolloutVerdict::Promoted, true, false), None);
+    // A rollout in progress may need any version.
     let version = "v1".parse().unwrap();
     let pending_scale_down = Some(PendingScaleDown { version, problem: None });
     let before = ObjectStatus { pending_scale_down, ..ObjectStatus::default() };
@@ -145,17 +145,17 @@ fn whoever_serves_nobody_at_the_end_is_to_have_no_replicas() {
 }
 
 #[test]
-fn what_can_not_begin_says_why() {
+fn an_error_sets_the_reason_and_the_message() {
     let status =
-        error_status(&ObjectStatus::default(), moment(1), "ObjectMissing", "it is not there");
+        error_status(&ObjectStatus::default(), context(1), "ObjectMissing", "it is not there");
     assert_eq!((status.phase, &*status.message), (RolloutPhase::Pending, "it is not there"));
     assert_eq!(condition(&status, DEGRADED), ("True", "ObjectMissing"));
-    assert_eq!(error_status(&status, moment(2), "ObjectMissing", "it is not there"), status);
+    assert_eq!(error_status(&status, context(2), "ObjectMissing", "it is not there"), status);
 }
 
 #[test]
-fn a_state_that_is_too_long_is_not_stored() {
-    let (rollout, outputs) = begun();
+fn a_state_is_much_shorter_than_the_limit() {
+    let (rollout, outputs) = started();
     let state = serde_json::to_string(&rollout).unwrap();
     assert!(state.len() < MAX_STATE_BYTES / 8, "{}", state.len());
     after(&rollout, &outputs, &ObjectStatus::default());

@@ -21,14 +21,14 @@ fn open(path: &Path, name: &str, candidate: &str) -> Result<FilterRouter, RouteE
 }
 
 fn open_in(
-    carriers: &ConfigSinks,
+    sinks: &ConfigSinks,
     path: &Path,
     name: &str,
     candidate: &str,
 ) -> Result<FilterRouter, RouteError> {
     let authority = if name == "shop" { "*" } else { name };
     FilterRouter::open(
-        carriers,
+        sinks,
         &SinkLocation::File(path.to_owned()),
         &service(name, authority, candidate),
     )
@@ -53,7 +53,7 @@ fn shipped() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn what_is_written_is_what_the_filter_reads() {
+fn the_filter_reads_the_written_split() {
     let (_directory, path) = shipped();
     let mut file = open(&path, "shop", "v2").unwrap();
     assert_eq!((file.filter(), file.generation), ("serin".to_owned(), Generation(0)));
@@ -79,7 +79,7 @@ fn other_services_and_the_users_fields_are_kept() {
 }
 
 #[test]
-fn a_new_controller_goes_on_from_the_table_it_finds() {
+fn a_new_controller_continues_from_the_present_table() {
     let (_directory, path) = shipped();
     let mut first = open(&path, "shop", "v2").unwrap();
     for (generation, ppm) in [(1, 600_000), (2, 100_000), (3, 300_000)] {
@@ -99,7 +99,7 @@ fn a_new_controller_goes_on_from_the_table_it_finds() {
 }
 
 #[test]
-fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
+fn an_aa_test_runs_before_its_chosen_salt_assigns_users() {
     let (_directory, path) = shipped();
     let mut file = open(&path, "shop", "v2").unwrap();
     let salts = ["s".to_owned(), "t".to_owned()].to_vec();
@@ -114,7 +114,7 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
     };
     let chosen = serin_filter::bucket::Bucketing::new("t");
     assert_eq!(salted(&path), chosen);
-    // Who goes on from there keeps it, as long as there are users to keep.
+    // A new router keeps the salt while the candidate has users.
     drop(file);
     let mut next = open(&path, "shop", "v2").unwrap();
     next.put(split(3, 50_000)).unwrap();
@@ -126,15 +126,15 @@ fn users_are_watched_and_then_assigned_by_the_salt_chosen() {
 }
 
 #[test]
-fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
+fn rollouts_share_a_file_and_lock_it_against_other_processes() {
     let (_directory, path) = shipped();
-    let carriers = ConfigSinks::default();
-    let mut shop = open_in(&carriers, &path, "shop", "v2").unwrap();
-    let mut cart = open_in(&carriers, &path, "cart", "v2").unwrap();
+    let sinks = ConfigSinks::default();
+    let mut shop = open_in(&sinks, &path, "shop", "v2").unwrap();
+    let mut cart = open_in(&sinks, &path, "cart", "v2").unwrap();
     let other = open(&path, "third", "v2").unwrap_err().to_string();
     assert!(other.contains("another serin has a rollout under way in this file"), "{other}");
     shop.put(split(1, 10_000)).unwrap();
-    // Each counts for itself; the file counts for both.
+    // Each rollout counts its own generations; the file counts one for both.
     cart.put(split(1, 50_000)).unwrap();
     let weights = |path| {
         let config = config(path);
@@ -145,22 +145,23 @@ fn rollouts_of_one_process_share_a_file_and_keep_other_processes_out() {
     assert_eq!(weights(&path), (2, vec![10_000, 50_000]));
     shop.put(split(2, 20_000)).unwrap();
     assert_eq!(weights(&path).0, 3);
-    // A proxy at the file's generation 2 follows the cart, but not yet the shop; generation 9 is unknown.
+    // A proxy at the file's generation 2 runs the cart's split, but not the shop's second one.
+    // Generation 9 is unknown.
     let running =
         |router: &FilterRouter| [1, 2, 3, 9].map(|g| router.generation_at(Generation(g)).0);
     assert_eq!((running(&shop), running(&cart)), ([1, 1, 2, 9], [0, 1, 1, 9]));
-    // The same split once more is the same generation.
+    // A repeated split keeps the file's generation.
     cart.put(split(1, 50_000)).unwrap();
     assert_eq!(weights(&path).0, 3);
     drop((shop, cart));
-    let again = open_in(&carriers, &path, "shop", "v2").unwrap();
-    assert_eq!((again.generation, again.present().candidate.ppm()), (Generation(2), 20_000));
-    let cart = open_in(&carriers, &path, "cart", "v2").unwrap();
+    let shop = open_in(&sinks, &path, "shop", "v2").unwrap();
+    assert_eq!((shop.generation, shop.present().candidate.ppm()), (Generation(2), 20_000));
+    let cart = open_in(&sinks, &path, "cart", "v2").unwrap();
     assert_eq!((cart.generation, cart.sink_generation()), (Generation(1), Generation(3)));
 }
 
 #[test]
-fn a_service_is_not_hidden_by_one_that_takes_every_request() {
+fn a_catch_all_service_does_not_hide_another_service() {
     let (_directory, path) = shipped();
     open(&path, "shop", "v2").unwrap().put(split(1, 5)).unwrap();
     open(&path, "cart", "v9").unwrap().put(split(2, 10_000)).unwrap();
@@ -180,27 +181,27 @@ fn a_service_is_not_hidden_by_one_that_takes_every_request() {
 }
 
 #[test]
-fn owner_rights_and_links_stay() {
+fn a_write_keeps_owner_rights_and_links() {
     let (directory, path) = shipped();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     // Only root can give a file away.
-    let submitted = std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok();
+    let chowned = std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).is_ok();
     let link = directory.path().join("link.json");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     open(&link, "shop", "v2").unwrap().put(split(1, 5)).unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!(metadata.mode() & 0o777, 0o640);
-    assert_eq!(metadata.uid() == 65_534, submitted);
+    assert_eq!(metadata.uid() == 65_534, chowned);
     assert!(link.is_symlink());
     assert_eq!(config(&path).generation, Generation(1));
 }
 
 #[test]
-fn a_file_that_is_not_ours_is_refused_and_left_alone() {
+fn an_invalid_file_is_rejected_and_unchanged() {
     let (directory, path) = shipped();
     for (text, expected) in [
         ("", "not JSON"),
-        ("{}", "no text at /resources/0/name"),
+        ("{}", "no string at /resources/0/name"),
         (&SHIPPED.replace("\\\"schema\\\":1", "\\\"schema\\\":2"), "schema 2 is unsupported"),
     ] {
         std::fs::write(&path, text).unwrap();

@@ -1,4 +1,4 @@
-//! `/metrics` of `serin serve`: rollouts as they stand at the scrape, and requests to the API.
+//! `/metrics` of `serin serve`: the rollouts at the time of the scrape, and requests to the API.
 
 use std::sync::Arc;
 use std::time::Instant;

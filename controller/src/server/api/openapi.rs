@@ -27,7 +27,7 @@ pub(super) fn routes() -> Vec<ApiRoute> {
             .query::<String>("service", "Rollouts of this service only.")
             .query::<bool>("promoted", "Promoted rollouts only.")
             .fails(400, "The query has an unknown field or an invalid value.")
-            .answers::<Vec<RolloutView>>(200, JSON, "The rollouts in the store.")
+            .responds::<Vec<RolloutView>>(200, JSON, "The rollouts in the store.")
             .fails(500, "The store can't be read."),
         ApiRoute::post("/v1/rollouts", super::apply, "apply", "Apply a rollout")
             .describe(
@@ -38,14 +38,14 @@ pub(super) fn routes() -> Vec<ApiRoute> {
                 "Whether to abort running and queued rollouts of the service first.",
             )
             .body::<String>("application/yaml", "The rollout, in YAML (or JSON, which is YAML).")
-            .answers::<RolloutView>(201, JSON, "Accepted: started or queued, or ended already.")
+            .responds::<RolloutView>(201, JSON, "Accepted: started or queued, or ended already.")
             .fails(400, "The body is not UTF-8, or the query has an unknown field.")
             .fails(409, "The rollout failed to start. The store has it as failed, with the reason.")
             .fails(422, "The rollout is invalid: the field and the reason. Nothing was changed.")
             .fails(500, "The store can't be written."),
         ApiRoute::get("/v1/rollouts/{id}", super::show, "show", "Show a rollout")
             .parameter::<i64>("id", "Number of the rollout.")
-            .answers::<RolloutView>(200, JSON, "The rollout, with its status while it runs.")
+            .responds::<RolloutView>(200, JSON, "The rollout, with its status while it runs.")
             .fails(400, "The number is invalid.")
             .fails(404, "Unknown rollout.")
             .fails(500, "The store can't be read."),
@@ -56,7 +56,7 @@ pub(super) fn routes() -> Vec<ApiRoute> {
             )
             .parameter::<i64>("id", "Number of the rollout.")
             .header::<i64>("last-event-id", "Id of the last event that the client received.")
-            .answers::<TimedEvent<Event>>(200, "text/event-stream", "The events, each once and in order.")
+            .responds::<TimedEvent<Event>>(200, "text/event-stream", "The events, each once and in order.")
             .fails(400, "The number is invalid.")
             .fails(404, "Unknown rollout.")
             .fails(500, "The store can't be read."),
@@ -65,7 +65,7 @@ pub(super) fn routes() -> Vec<ApiRoute> {
             .parameter::<i64>("id", "Number of the rollout.")
             .parameter::<Action>("action", "Action of the command.")
             .body::<CommandBody>(JSON, "Author, reason and options of the command.")
-            .answers::<RolloutView>(200, JSON, "Done, or in effect already.")
+            .responds::<RolloutView>(200, JSON, "Done, or in effect already.")
             .fails(400, "The number is invalid, or the body is not JSON.")
             .fails(404, "Unknown rollout or action.")
             .fails(409, "The state of the rollout rejects the command: the reason. Nothing was changed.")
@@ -73,19 +73,19 @@ pub(super) fn routes() -> Vec<ApiRoute> {
             .fails(422, "The body has an unknown or invalid field.")
             .fails(500, "The store can't be read."),
         ApiRoute::get("/metrics", super::metrics_page, "metrics", "Metrics for Prometheus")
-            .answers::<String>(200, prometheus_text::CONTENT_TYPE, "Prometheus's text format.")
+            .responds::<String>(200, prometheus_text::CONTENT_TYPE, "Prometheus's text format.")
             .fails(500, "The store can't be read."),
         ApiRoute::get("/healthz", async || "ok\n", "healthz", "Liveness")
             .without_token()
-            .answers::<String>(200, TEXT, "The process responds."),
+            .responds::<String>(200, TEXT, "The process responds."),
         ApiRoute::get("/readyz", super::ready, "readyz", "Readiness")
             .describe("Probes the store with a write, every ten seconds at most.")
             .without_token()
-            .answers::<String>(200, TEXT, "Rollouts are resumed, and the store is writable.")
+            .responds::<String>(200, TEXT, "Rollouts are resumed, and the store is writable.")
             .fails(503, "Not ready: the reason."),
         ApiRoute::get("/openapi.json", super::openapi, "openapi", "This document")
             .without_token()
-            .answers::<Map<String, Value>>(200, JSON, "OpenAPI 3.1."),
+            .responds::<Map<String, Value>>(200, JSON, "OpenAPI 3.1."),
     ]
 }
 

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Longest explanation, in bytes.
+/// The maximum length of a framework's message, in bytes.
 const MAX_PROBLEM_BYTES: usize = 10_000;
 
 /// An error.
@@ -19,14 +19,14 @@ pub struct Problem {
 
 /// Converts error responses of the framework, such as for a body that is too long, to a
 /// [`Problem`].
-pub(super) async fn in_json(answer: Response) -> Response {
-    let status = answer.status();
+pub(super) async fn in_json(response: Response) -> Response {
+    let status = response.status();
     let is_json =
-        answer.headers().get(header::CONTENT_TYPE).is_some_and(|is| is == "application/json");
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
     if is_json || !(status.is_client_error() || status.is_server_error()) {
-        return answer;
+        return response;
     }
-    let (mut head, body) = answer.into_parts();
+    let (mut head, body) = response.into_parts();
     head.headers.remove(header::CONTENT_TYPE);
     head.headers.remove(header::CONTENT_LENGTH);
     let body = to_bytes(body, MAX_PROBLEM_BYTES).await.unwrap_or_default();

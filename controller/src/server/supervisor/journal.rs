@@ -39,7 +39,7 @@ impl SqliteJournal {
 
 /// The outcome of an abandoned rollout.
 pub(super) fn abandon_reason(command: &Command) -> String {
-    format!("given up where it stood, the proxies unchanged: {command}")
+    format!("abandoned, with the proxies unchanged: {command}")
 }
 
 impl Journal for SqliteJournal {

@@ -13,7 +13,7 @@ use crate::engine::EnvoyEngine;
 use crate::storage::sqlite::{QueueState, RolloutEntry, StoreError};
 
 impl Supervisor {
-    /// Adds a rollout: starts it, or queues it behind the rollout that has its service. If it
+    /// Adds a rollout: starts it, or queues it behind the running rollout of its service. If it
     /// replaces others, the supervisor aborts those of its service; a running one rolls back
     /// first.
     ///
@@ -61,8 +61,8 @@ impl Supervisor {
             Err(failure) => return Err(failure),
         }
         let now = self.entry(id)?;
-        let has_begun = (phase, now.phase) == (QueueState::Queued, QueueState::Running);
-        match has_begun {
+        let has_started = (phase, now.phase) == (QueueState::Queued, QueueState::Running);
+        match has_started {
             true => match self.forward_command(now, command).await {
                 Ok(_) | Err(SupervisorError::Rejected(_)) => Ok(()),
                 Err(failure) => Err(failure),
@@ -78,10 +78,10 @@ impl Supervisor {
         entry: RolloutEntry,
         command: Command,
     ) -> Result<RolloutEntry, SupervisorError> {
-        let refuse = |why: &str| Err(Rejected(format!("rollout {} {why}", entry.id)).into());
+        let reject = |state: &str| Err(Rejected(format!("rollout {} {state}", entry.id)).into());
         match (entry.phase, entry.outcome.as_deref()) {
-            (QueueState::Queued | QueueState::Running, _) => return refuse("is under way"),
-            (QueueState::Ended, Some("promoted")) => return refuse("was promoted"),
+            (QueueState::Queued | QueueState::Running, _) => return reject("is under way"),
+            (QueueState::Ended, Some("promoted")) => return reject("was promoted"),
             _ => {}
         }
         let is_retry = |other: &RolloutEntry| {
@@ -103,14 +103,14 @@ impl Supervisor {
     async fn begin_added(self: &Arc<Self>, id: i64) -> Result<RolloutEntry, SupervisorError> {
         let supervisor = self.clone();
         // The caller may disconnect before the rollout starts.
-        let begun = tokio::spawn(async move { supervisor.begin_queued().await });
-        if let Ok(begun) = begun.await {
-            begun?;
+        let started = tokio::spawn(async move { supervisor.begin_queued().await });
+        if let Ok(result) = started.await {
+            result?;
         }
         let entry = self.entry(id)?;
         match (entry.phase, &entry.outcome) {
-            (QueueState::Failed, Some(why)) => {
-                Err(SupervisorError::Start { id, reason: why.clone() })
+            (QueueState::Failed, Some(reason)) => {
+                Err(SupervisorError::Start { id, reason: reason.clone() })
             }
             _ => Ok(entry),
         }
@@ -147,10 +147,10 @@ impl Supervisor {
 
     async fn begin(self: &Arc<Self>, entry: &RolloutEntry, spec: Spec) -> Result<(), StoreError> {
         match EnvoyEngine::begin(&self.context, spec, entry.id.to_string(), false).await {
-            Ok((engine, course)) => {
-                self.store.commit(entry.id, Duration::ZERO, &course.rollout, &course.outputs)?;
+            Ok((engine, state)) => {
+                self.store.commit(entry.id, Duration::ZERO, &state.rollout, &state.outputs)?;
                 let service = entry.service.clone();
-                self.spawn(entry.id, service, StartMode::Ready(Box::new((engine, course))));
+                self.spawn(entry.id, service, StartMode::Ready(Box::new((engine, state))));
                 Ok(())
             }
             Err(error) => self.store.fail(entry.id, &format!("{error}; nothing was changed")),
@@ -158,7 +158,7 @@ impl Supervisor {
     }
 
     fn is_service_busy(&self, spec: &Spec) -> bool {
-        self.running().values().any(|active| active.service == spec.plan.service.as_str())
+        self.running().values().any(|running| running.service == spec.plan.service.as_str())
     }
 
     /// Removes a rollout from the queue.
@@ -169,7 +169,7 @@ impl Supervisor {
     ) -> Result<RolloutEntry, SupervisorError> {
         let _guard = self.start_lock.lock().await;
         if self.entry(id)?.phase != QueueState::Queued {
-            return Err(Rejected(format!("rollout {id} has begun meanwhile")).into());
+            return Err(Rejected(format!("rollout {id} has started meanwhile")).into());
         }
         self.store.fail(id, &command.to_string())?;
         self.notify_events();

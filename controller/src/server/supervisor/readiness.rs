@@ -39,7 +39,7 @@ impl Readiness {
     /// The reason why the server is not ready.
     pub(super) fn check(&self, store: &Store) -> Result<(), String> {
         if !self.taken_over.load(Ordering::Relaxed) {
-            return Err("rollouts of the store are still being taken over".to_owned());
+            return Err("the stored rollouts are not resumed yet".to_owned());
         }
         let mut written = self.written();
         match &*written {

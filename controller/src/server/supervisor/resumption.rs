@@ -30,16 +30,16 @@ impl StartMode {
     ) -> Option<(EnvoyEngine, RunState)> {
         let (spec, Checkpoint { rollout, at }) = match self {
             Self::Ready(ready) => return Some(*ready),
-            Self::Restored(kept) => *kept,
+            Self::Restored(restored) => *restored,
         };
         let mut reported = None;
         loop {
             let resumed = EnvoyEngine::resume(context, spec.clone(), rollout.clone(), at).await;
             let error = match resumed {
-                Ok((engine, course)) => {
+                Ok((engine, state)) => {
                     // This commit belongs to a rollback, which waits for nothing.
-                    let _ = journal.commit(at, &course.rollout, &course.outputs).await;
-                    return Some((engine, course));
+                    let _ = journal.commit(at, &state.rollout, &state.outputs).await;
+                    return Some((engine, state));
                 }
                 Err(error) => error.to_string(),
             };
@@ -52,16 +52,16 @@ impl StartMode {
             else {
                 continue;
             };
-            let answer = match command.skips_confirmation() {
+            let result = match command.skips_confirmation() {
                 true => journal.abandon(&command).map_err(|error| Rejected(error.to_string())),
                 false => Err(Rejected(format!(
-                    "it can't go on yet: {error}; `serin abort --force` gives it up, and changes nothing at the proxies"
+                    "the rollout can't resume yet: {error}; `serin abort --force` abandons it and leaves the proxies unchanged"
                 ))),
             };
-            let given_up = answer.is_ok();
+            let abandoned = result.is_ok();
             // The send fails only if the caller no longer waits.
-            let _ = reply.send(answer);
-            if given_up {
+            let _ = reply.send(result);
+            if abandoned {
                 return None;
             }
         }

@@ -1,6 +1,5 @@
-//! The queue of pending writes. One thread takes all of them into one transaction. A thousand
-//! rollouts that poll every second thus share each sync of the disk, and no other thread waits
-//! for it.
+//! The queue of pending writes. One thread writes all of them in one transaction: a thousand
+//! rollouts that poll every second share each sync of the disk, and no other thread waits for it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +39,7 @@ impl PendingWrite {
     ) -> Result<Self, StoreError> {
         let json = |reason| StoreError::State { id, reason };
         let at = at.as_secs_f64();
-        let told = outputs.iter().filter_map(|output| match output {
+        let events = outputs.iter().filter_map(|output| match output {
             Output::Emit(event) => Some(serde_json::to_string(&TimedEvent { at, event: &**event })),
             _ => None,
         });
@@ -53,7 +52,7 @@ impl PendingWrite {
             outcome: outputs.iter().find_map(verdict),
             promoted: outputs.iter().any(promotes).then(now),
             ended: rollout.ended().then(now),
-            events: told.collect::<Result<_, _>>().map_err(json)?,
+            events: events.collect::<Result<_, _>>().map_err(json)?,
         })
     }
 

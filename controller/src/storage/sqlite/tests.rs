@@ -11,7 +11,7 @@ fn plan() -> Plan {
     Spec::parse(SPEC).unwrap().plan
 }
 
-fn begun() -> (Rollout, Vec<Output>) {
+fn started() -> (Rollout, Vec<Output>) {
     Rollout::start(plan(), Split::baseline(Generation(7)), "1".to_owned())
 }
 
@@ -30,13 +30,13 @@ fn a_state_survives_reopening() {
         (store.get(id).unwrap().unwrap().phase, store.checkpoint(id).unwrap()),
         (QueueState::Queued, None)
     );
-    let (rollout, outputs) = begun();
+    let (rollout, outputs) = started();
     store.commit(id, Duration::from_secs(5), &rollout, &outputs).unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
-    let kept = store.checkpoint(id).unwrap().unwrap();
-    assert_eq!(kept.rollout, rollout);
-    assert!(kept.at >= Duration::from_secs(5) && kept.at < Duration::from_secs(60));
+    let checkpoint = store.checkpoint(id).unwrap().unwrap();
+    assert_eq!(checkpoint.rollout, rollout);
+    assert!(checkpoint.at >= Duration::from_secs(5) && checkpoint.at < Duration::from_secs(60));
     let entry = store.get(id).unwrap().unwrap();
     assert_eq!((entry.phase, entry.spec.as_str()), (QueueState::Running, SPEC));
     let events = store.events(id, 0).unwrap();
@@ -51,7 +51,7 @@ fn a_state_survives_reopening() {
 fn an_end_is_stored_with_its_verdict() {
     let (_directory, _, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
-    let (mut rollout, _) = begun();
+    let (mut rollout, _) = started();
     let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
     outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
     store.commit(id, Duration::ZERO, &rollout, &outputs).unwrap();
@@ -64,7 +64,7 @@ fn an_end_is_stored_with_its_verdict() {
 fn a_clock_that_was_set_back_adds_no_time() {
     let (_directory, _, store) = open();
     let id = store.add(&plan(), SPEC).unwrap();
-    let (rollout, _) = begun();
+    let (rollout, _) = started();
     for (jump, least, most) in [(3_600.0, 5, 6), (-3_600.0, 3_605, 3_660)] {
         store.commit(id, Duration::from_secs(5), &rollout, &[]).unwrap();
         let moved = store.connection().execute("UPDATE rollouts SET wall = wall + ?", [jump]);
@@ -88,16 +88,17 @@ fn a_file_of_another_format_is_rejected_and_unchanged() {
     let (directory, path, store) = open();
     store.connection().pragma_update(None, "user_version", 99).unwrap();
     drop(store);
-    let later = Store::open(&path).unwrap_err().to_string();
-    assert!(later.contains("schema 99, but this serin knows 3 at most"), "{later}");
+    let newer = Store::open(&path).unwrap_err().to_string();
+    assert!(newer.contains("schema 99 is newer than schema 3"), "{newer}");
     let other = directory.path().join("other.db");
     let text = "not a database at all, but long enough to have a header ".repeat(40);
     std::fs::write(&other, &text).unwrap();
     let damaged = Store::open(&other).unwrap_err().to_string();
     assert!(damaged.contains("damaged (") && damaged.contains("restore a copy"), "{damaged}");
     assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
-    let nowhere = Store::open(&directory.path().join("none").join("x.db")).unwrap_err().to_string();
-    assert!(nowhere.contains("x.db: can't be written ("), "{nowhere}");
+    let unwritable =
+        Store::open(&directory.path().join("none").join("x.db")).unwrap_err().to_string();
+    assert!(unwritable.contains("x.db: can't be written ("), "{unwritable}");
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn promotions_are_dated_and_a_purge_keeps_the_last_one() {
     let (_directory, _, store) = open();
     let promote = || {
         let id = store.add(&plan(), SPEC).unwrap();
-        let (mut rollout, _) = begun();
+        let (mut rollout, _) = started();
         let mut outputs = rollout.step(Duration::ZERO, Input::Interrupt);
         outputs.extend(rollout.step(Duration::ZERO, Input::Interrupt));
         for output in &mut outputs {
@@ -146,7 +147,7 @@ fn promotions_are_dated_and_a_purge_keeps_the_last_one() {
     };
     let (first, second) = (promote(), promote());
     store.fail(store.add(&plan(), SPEC).unwrap(), "a mistake").unwrap();
-    let under_way = store.add(&plan(), SPEC).unwrap();
+    let queued = store.add(&plan(), SPEC).unwrap();
     let entry = store.get(first).unwrap().unwrap();
     assert!(
         entry.promoted.is_some()
@@ -157,7 +158,7 @@ fn promotions_are_dated_and_a_purge_keeps_the_last_one() {
     store.purge(Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(ids().len(), 4);
     store.purge(Timestamp::MAX).unwrap();
-    assert_eq!(ids(), [under_way, second]);
+    assert_eq!(ids(), [queued, second]);
     assert!(
         store.events(first, 0).unwrap().is_empty() && !store.events(second, 0).unwrap().is_empty()
     );
@@ -168,14 +169,16 @@ async fn a_failed_write_of_a_batch_does_not_affect_the_others() {
     let (_directory, path, store) = open();
     let store = Arc::new(store);
     let ids: Vec<_> = (0..50).map(|_| store.add(&plan(), SPEC).unwrap()).collect();
-    let (rollout, outputs) = begun();
-    let keep = |id| store.commit_batched(id, Duration::from_secs(5), &rollout, &outputs);
-    let (kept, unknown) =
-        tokio::join!(futures_util::future::join_all(ids.iter().map(|id| keep(*id))), keep(1_000));
-    assert!(kept.iter().all(Result::is_ok), "{kept:?}");
+    let (rollout, outputs) = started();
+    let commit = |id| store.commit_batched(id, Duration::from_secs(5), &rollout, &outputs);
+    let (written, unknown) = tokio::join!(
+        futures_util::future::join_all(ids.iter().map(|id| commit(*id))),
+        commit(1_000)
+    );
+    assert!(written.iter().all(Result::is_ok), "{written:?}");
     // The foreign key of its events fails: the rollout does not exist.
     assert!(unknown.is_err());
-    keep(ids[0]).await.unwrap();
+    commit(ids[0]).await.unwrap();
     // The writer drops its handle shortly after it sends the results.
     while Arc::strong_count(&store) > 1 {
         tokio::task::yield_now().await;

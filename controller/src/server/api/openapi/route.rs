@@ -24,12 +24,12 @@ pub(in super::super) struct ApiRoute {
     description: Option<&'static str>,
     parameters: Vec<Parameter>,
     body: Option<Content>,
-    answers: Vec<(u16, Content)>,
+    responses: Vec<(u16, Content)>,
     failures: Vec<(u16, &'static str)>,
 }
 
 struct Parameter {
-    place: &'static str,
+    location: &'static str,
     name: &'static str,
     description: &'static str,
     schema: MakeSchema,
@@ -88,7 +88,7 @@ impl ApiRoute {
             description: None,
             parameters: Vec::new(),
             body: None,
-            answers: Vec::new(),
+            responses: Vec::new(),
             failures: vec![(408, "The request or its response took more than 30 seconds.")],
         }
     }
@@ -132,12 +132,12 @@ impl ApiRoute {
 
     fn with<T: JsonSchema>(
         mut self,
-        place: &'static str,
+        location: &'static str,
         name: &'static str,
         description: &'static str,
     ) -> Self {
         let schema = SchemaGenerator::subschema_for::<T>;
-        self.parameters.push(Parameter { place, name, description, schema });
+        self.parameters.push(Parameter { location, name, description, schema });
         self
     }
 
@@ -153,14 +153,14 @@ impl ApiRoute {
     }
 
     /// A response.
-    pub(super) fn answers<T: JsonSchema>(
+    pub(super) fn responds<T: JsonSchema>(
         mut self,
         status: u16,
         media_type: &'static str,
         description: &'static str,
     ) -> Self {
         let schema = SchemaGenerator::subschema_for::<T>;
-        self.answers.push((status, Content { media_type, description, schema }));
+        self.responses.push((status, Content { media_type, description, schema }));
         self
     }
 
@@ -188,8 +188,8 @@ impl ApiRoute {
             let parameters = self.parameters.iter().map(|parameter| {
                 json!({
                     "name": parameter.name,
-                    "in": parameter.place,
-                    "required": parameter.place == "path",
+                    "in": parameter.location,
+                    "required": parameter.location == "path",
                     "description": parameter.description,
                     "schema": (parameter.schema)(&mut schemas.read),
                 })
@@ -211,11 +211,11 @@ impl ApiRoute {
     }
 
     fn responses(&self, schemas: &mut Schemas) -> Value {
-        let answer = |(status, answer): &(u16, Content)| {
-            let content = answer.json(&mut schemas.sent);
-            (*status, json!({ "description": answer.description, "content": content }))
+        let response = |(status, body): &(u16, Content)| {
+            let content = body.json(&mut schemas.sent);
+            (*status, json!({ "description": body.description, "content": content }))
         };
-        let mut responses: Vec<_> = self.answers.iter().map(answer).collect();
+        let mut responses: Vec<_> = self.responses.iter().map(response).collect();
         let unauthorized = (401, "The token is missing or unknown.");
         let failures = self.failures.iter().chain((!self.open).then_some(&unauthorized));
         responses.extend(failures.map(|(status, reason)| {
@@ -224,7 +224,7 @@ impl ApiRoute {
             (*status, problem)
         }));
         responses.sort_by_key(|(status, _)| *status);
-        let named = responses.into_iter().map(|(status, answer)| (status.to_string(), answer));
+        let named = responses.into_iter().map(|(status, response)| (status.to_string(), response));
         named.collect::<Map<_, _>>().into()
     }
 }
