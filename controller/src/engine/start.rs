@@ -81,6 +81,14 @@ pub trait RoutingBackend: Send {
     /// Reads the split in force.
     fn present(&self) -> impl Future<Output = Result<PresentSplit, StartError>> + Send;
 
+    /// Checks that requests can be sent to the candidate.
+    ///
+    /// # Errors
+    /// Its destination is missing.
+    fn check_candidate(&self) -> impl Future<Output = Result<(), StartError>> + Send {
+        async { Ok(()) }
+    }
+
     /// Permits splits that assign users by this A/A test.
     ///
     /// # Errors
@@ -122,6 +130,7 @@ pub async fn begin<B: RoutingBackend>(
         return Err(StartError::Frozen { until });
     }
     let present = backend.present().await?;
+    backend.check_candidate().await?;
     if present.candidate > Weight::ZERO {
         // A new salt would reassign these users.
         plan.drop_aa_test();

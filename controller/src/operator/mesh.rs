@@ -127,17 +127,6 @@ impl<'c> MeshBackend<'c> {
         };
         Ok(Self { cluster, namespace, pods: pods.clone(), target })
     }
-
-    /// Checks that the mesh can send requests to the candidate.
-    ///
-    /// # Errors
-    /// A subset or Service is missing.
-    pub(crate) async fn check_destinations(&self) -> Result<(), StartError> {
-        match &self.target {
-            MeshTarget::Weights(target) => target.check(self.cluster, self.namespace).await,
-            MeshTarget::Plugin(_) => Ok(()),
-        }
-    }
 }
 
 impl RoutingBackend for MeshBackend<'_> {
@@ -150,6 +139,14 @@ impl RoutingBackend for MeshBackend<'_> {
                 Ok(PresentSplit { generation: None, candidate, others: Weight::ZERO })
             }
             MeshTarget::Plugin(target) => Ok(target.present()),
+        }
+    }
+
+    async fn check_candidate(&self) -> Result<(), StartError> {
+        match &self.target {
+            MeshTarget::Weights(target) => target.check(self.cluster, self.namespace).await,
+            // The filter's configuration names the clusters.
+            MeshTarget::Plugin(_) => Ok(()),
         }
     }
 

@@ -206,7 +206,6 @@ impl RolloutReconciler {
         let namespace = store.object().namespace().unwrap_or_default();
         let deployments = self.deployments(&namespace, &spec);
         let backend = MeshBackend::open(&self.cluster, &namespace, &spec).await?;
-        backend.check_destinations().await?;
         // A retry, or another object of the same name, is another rollout for hooks.
         let uid = store.object().uid().unwrap_or_default();
         let options = StartOptions {
