@@ -1,5 +1,7 @@
 //! Calls to `serin serve`.
 
+use std::net::IpAddr;
+
 use clap::Args;
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
@@ -35,12 +37,23 @@ impl ServerArgs {
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.server.clone();
         url.set_path(&format!("/v1/{path}"));
-        let client = http::client(None).build().unwrap_or_default();
+        let client = match self.is_local() {
+            true => http::client(None).no_proxy(),
+            false => http::client(None),
+        };
+        let client = client.build().unwrap_or_default();
         let request = client.request(method, url);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
+    }
+
+    /// Whether the server is on this machine. Its token must not reach a proxy.
+    fn is_local(&self) -> bool {
+        let host = self.server.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
     }
 
     /// Sends a request. An error response is an error with its reason.

@@ -16,6 +16,7 @@ use super::{CliError, CliResult, ExitStatus, listen};
 use crate::kubernetes::client::connect;
 use crate::operator::readiness::Readiness;
 use crate::operator::{OperatorOptions, operate};
+use crate::server::api::serve;
 use crate::telemetry::operator::{self, OperatorMetrics};
 
 /// Carry out the ServiceRollouts of a Kubernetes cluster
@@ -78,9 +79,7 @@ impl OperatorArgs {
         let work = operate(client.clone(), options.clone(), metrics.clone(), readiness.clone());
         tokio::select! {
             reason = work => return Err(CliError::failed(reason)),
-            Err(error) = axum::serve(listener, routes(metrics, readiness)) => {
-                return Err(CliError::failed(error));
-            }
+            never = serve(listener, routes(metrics, readiness)) => match never {},
             () = stop.recv() => {}
         }
         options.release_lease(client).await;

@@ -41,6 +41,16 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "TOKEN", env = "SERIN_OPERATE_TOKEN", hide_env_values = true)]
     operate_token: Option<String>,
 
+    /// Accept requests and tokens without TLS on other addresses than loopback: for a network that
+    /// only a TLS proxy in front of the server can reach
+    #[arg(long, env = "SERIN_ALLOW_PLAIN_HTTP")]
+    allow_plain_http: bool,
+
+    /// Name by which clients address the server, apart from IP addresses and localhost. Others are
+    /// rejected, so that no web page can rebind its name to the server
+    #[arg(long = "host", value_name = "NAME", env = "SERIN_HOST", value_delimiter = ',')]
+    hosts: Vec<String>,
+
     /// Run hooks that are commands: each client with the operate token can then run any command
     #[arg(long, env = "SERIN_ALLOW_COMMANDS")]
     allow_commands: bool,
@@ -73,6 +83,9 @@ Example:
 Exit codes:
   0 stopped, 1 failed to start (the store, the address), 2 invalid command line.";
 
+/// The minimum length of a token, in bytes.
+const MIN_TOKEN_BYTES: usize = 16;
+
 /// Each proxy needs connections, and the usual soft limit is about a thousand.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
@@ -85,12 +98,21 @@ impl ServeArgs {
     pub(super) async fn execute(self) -> CliResult {
         allow_many_files();
         let tokens = Tokens { read: self.read_token, operate: self.operate_token };
-        if [&tokens.read, &tokens.operate].into_iter().flatten().any(String::is_empty) {
-            return Err(CliError::invalid("a token must not be empty"));
+        let is_short = |token: &String| token.len() < MIN_TOKEN_BYTES;
+        if [&tokens.read, &tokens.operate].into_iter().flatten().any(is_short) {
+            return Err(CliError::invalid(format!(
+                "a token has at least {MIN_TOKEN_BYTES} characters, so that it can't be guessed"
+            )));
         }
         if !self.listen.ip().is_loopback() && tokens.operate.is_none() {
             return Err(CliError::invalid(format!(
                 "--listen {}: other machines can reach it: --operate-token is required",
+                self.listen
+            )));
+        }
+        if !self.listen.ip().is_loopback() && !self.allow_plain_http {
+            return Err(CliError::invalid(format!(
+                "--listen {}: tokens would cross the network without TLS: listen on loopback behind a TLS proxy, or accept it with --allow-plain-http",
                 self.listen
             )));
         }
@@ -114,7 +136,7 @@ impl ServeArgs {
         }
         // Event streams do not end by themselves: open connections are dropped.
         tokio::select! {
-            never = serve(listener, router(supervisor, tokens)) => match never {},
+            never = serve(listener, router(supervisor, tokens, self.hosts)) => match never {},
             error = fleet.serving => Err(CliError::failed(error)),
             () = stop.recv() => Ok(ExitStatus::Success),
         }

@@ -33,6 +33,7 @@ pub use self::problem::Problem;
 use crate::server::supervisor::{Supervisor, SupervisorError};
 use crate::storage::sqlite::{QueueState, RolloutEntry};
 
+mod host;
 mod metrics;
 pub mod openapi;
 mod problem;
@@ -130,8 +131,9 @@ impl From<QueryRejection> for ApiError {
     }
 }
 
-/// The routes.
-pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
+/// The routes. `hosts` are the names by which clients may address the server, apart from IP
+/// addresses and `localhost`.
+pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens, hosts: Vec<String>) -> Router {
     #[allow(clippy::cast_possible_truncation)] // a megabyte
     let body_limit = DefaultBodyLimit::max(MAX_BYTES as usize);
     let requests = RequestMetrics::default();
@@ -149,6 +151,7 @@ pub fn router(supervisor: Arc<Supervisor>, tokens: Tokens) -> Router {
         })
         .layer(body_limit)
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT))
+        .layer(from_fn_with_state(hosts.into(), host::check))
         .layer(map_response(problem::in_json))
         .layer(from_fn_with_state(requests, metrics::measure))
         .with_state(shared)

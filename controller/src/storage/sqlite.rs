@@ -8,6 +8,8 @@
 mod entry;
 mod queue;
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -26,6 +28,9 @@ use self::entry::{SELECT_ENTRY, entry};
 use self::queue::{PendingWrite, WriteQueue};
 use crate::routers::SinkConfig;
 use crate::routers::xds_group::{GroupStore, GroupStoreError};
+
+/// The permissions of the store's files.
+const OWNER_ONLY: u32 = 0o600;
 
 /// The schema as a list of migrations. A released migration never changes.
 const MIGRATIONS: [&str; 3] = [
@@ -122,6 +127,7 @@ impl Store {
     }
 
     fn connect(path: &Path) -> Result<Self, StoreError> {
+        restrict(path);
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::ZERO)?;
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
@@ -336,6 +342,15 @@ impl GroupStore for Store {
         let served = serde_json::to_string(config).map_err(GroupStoreError::new)?;
         let written = self.connection().execute(SQL, params![group, served]);
         written.map(drop).map_err(GroupStoreError::new)
+    }
+}
+
+/// Restricts the file to its owner: rollouts contain tokens. SQLite creates its other files with the
+/// same permissions. If the file can't be created or changed, SQLite reports the reason.
+fn restrict(path: &Path) {
+    let created = OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(path);
+    if let Ok(file) = created {
+        let _ = file.set_permissions(Permissions::from_mode(OWNER_ONLY));
     }
 }
 

@@ -29,40 +29,63 @@ async fn ask(
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens() {
     let directory = tempfile::tempdir().expect("a directory");
-    let tokens = [("SERIN_READ_TOKEN", "reader"), ("SERIN_OPERATE_TOKEN", "operator")];
+    let (reader, operator) = ("the-token-of-readers", "the-token-of-operators");
+    let tokens = [("SERIN_READ_TOKEN", reader), ("SERIN_OPERATE_TOKEN", operator)];
     let server = Server::with(directory.path(), &tokens).await;
     for (method, path, token, expected) in [
         ("GET", "/healthz", "", 200),
         ("GET", "/v1/rollouts", "", 401),
         ("GET", "/v1/rollouts", "guess", 401),
-        ("GET", "/v1/rollouts", "reade", 401),
-        ("GET", "/v1/rollouts", "reader", 200),
-        ("GET", "/v1/rollouts", "operator", 200),
+        ("GET", "/v1/rollouts", "the-token-of-reader", 401),
+        ("GET", "/v1/rollouts", reader, 200),
+        ("GET", "/v1/rollouts", operator, 200),
         ("POST", "/v1/rollouts", "", 401),
-        ("POST", "/v1/rollouts", "reader", 403),
-        ("POST", "/v1/rollouts/1/pause", "reader", 403),
-        ("POST", "/v1/rollouts", "operator", 422),
+        ("POST", "/v1/rollouts", reader, 403),
+        ("POST", "/v1/rollouts/1/pause", reader, 403),
+        ("POST", "/v1/rollouts", operator, 422),
     ] {
         let (status, _) = ask(&server, method, path, token, "").await;
         assert_eq!(status, expected, "{method} {path} as {token:?}");
     }
     let refused = server.refused(&["status"]).await;
     assert_eq!(refused, "serin: token required: Authorization: Bearer ...\n");
-    assert_eq!(server.ok(&["status", "--token", "reader"]).await, "");
+    assert_eq!(server.ok(&["status", "--token", reader]).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_tokens_listens_on_loopback_only() {
+async fn an_exposed_server_needs_a_long_token_and_tls_in_front() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut serin = serin_tests::serin();
-    serin.args(["serve", "--listen", "0.0.0.0:0", "--store"]).arg(directory.path().join("x.db"));
-    let output = serin.output().await.expect("serin runs");
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        text(&output.stderr).contains("--operate-token is required"),
-        "{}",
-        text(&output.stderr)
-    );
+    for (listen, token, expected) in [
+        ("0.0.0.0:0", None, "--operate-token is required"),
+        ("0.0.0.0:0", Some("the-token-of-operators"), "accept it with --allow-plain-http"),
+        ("127.0.0.1:0", Some("fifteen letters"), "a token has at least 16 characters"),
+    ] {
+        let mut serin = serin_tests::serin();
+        serin.args(["serve", "--listen", listen, "--store"]).arg(directory.path().join("x.db"));
+        serin.args(token.map(|token| format!("--operate-token={token}")));
+        let output = serin.output().await.expect("serin runs");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
+    }
+    assert!(!directory.path().join("x.db").exists(), "nothing is created before validation");
+}
+
+/// A web page can make its name resolve to the server, but not send another Host.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_other_host_names_are_rejected() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::with(directory.path(), &[("SERIN_HOST", "serin.example")]).await;
+    for (host, expected) in [
+        ("evil.example", 403),
+        ("127.0.0.1.evil.example", 403),
+        ("serin.example:9290", 200),
+        ("localhost", 200),
+        ("127.0.0.1:1", 200),
+    ] {
+        let request = Request::get(format!("{}/v1/rollouts", server.url())).header("host", host);
+        let answer = http::send(request.body(Full::default()).expect("a request")).await;
+        assert_eq!(answer.expect("an answer").status(), expected, "{host}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,8 @@ use serin_tests::{Fault, Server, Spec, http, text, until};
 
 use crate::world::World;
 
-const READER: &str = "reader";
-const OPERATOR: &str = "operator";
+const READER: &str = "the-token-of-readers";
+const OPERATOR: &str = "the-token-of-operators";
 
 /// The document, and which of its answers have been seen.
 struct Contract<'s> {

@@ -75,6 +75,20 @@ fn a_clock_that_was_set_back_adds_no_time() {
 }
 
 #[test]
+fn only_its_owner_can_read_the_store() {
+    let (_directory, path, store) = open();
+    store.add(&plan(), SPEC).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for suffix in ["", "-wal"] {
+        assert_eq!(mode(&PathBuf::from(format!("{}{suffix}", path.display()))), 0o600);
+    }
+    drop(store);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    drop(Store::open(&path).unwrap());
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
 fn one_process_opens_the_store_at_a_time() {
     let (_directory, path, store) = open();
     let second = Store::open(&path).unwrap_err().to_string();
