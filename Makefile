@@ -43,7 +43,7 @@ demo: build ## A rollout on a real Envoy, under load; FAULT=errors|slow|reset ma
 # both. It does not depend on `build`: tests enable more features of some crates, which would be compiled twice.
 TEST_FEATURES ?=
 .PHONY: test
-test: $(WASM) $(ENVOY) $(TRAP) $(if $(findstring kubernetes,$(TEST_FEATURES)),$(KUBE_SERVER)) ## Run all tests, end to end ones on a real Envoy included
+test: $(WASM) $(ENVOY) $(TRAP) $(if $(findstring serin-tests/,$(TEST_FEATURES)),$(KUBE_SERVER)) ## Run all tests, end to end ones on a real Envoy included
 	cargo test --workspace --locked $(TEST_FEATURES:%=--features %)
 
 .PHONY: test-prometheus
@@ -66,6 +66,22 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 test-kubernetes: $(WASM) $(ENVOY) $(TRAP) $(KUBE_SERVER) ## Run the operator's tests on a real API server, with a real Envoy for the mesh
 	cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
 
+# The cluster is the suite's own, and is removed afterwards. Root is needed for its namespaces; elsewhere the suite is skipped and says so.
+.PHONY: test-istio
+test-istio: build wasm-image $(CLUSTER_PARTS) ## Rollouts on the real Istio, in a Kubernetes cluster on this machine; needs root
+	@set -eu; \
+	if [ "$$(id -u)" = 0 ] && unshare --net true; then \
+		cargo test -p serin-tests --locked --features serin-tests/istio --test istio --no-run; \
+		trap 'tests/cluster/down istio-test' EXIT; \
+		tests/cluster/down istio-test; \
+		tests/cluster/up istio-test istio; \
+		tests/cluster/load istio-test pod target/debug/pod; \
+		tests/cluster/load istio-test serin target/debug/serin; \
+		SERIN_CLUSTER=istio-test cargo test -p serin-tests --locked --features serin-tests/istio --test istio -- --test-threads 1; \
+	else \
+		echo 'SKIPPED: the suite on Istio, which needs root and network namespaces' >&2; \
+	fi
+
 # A Kubernetes node and Istio, as they are. The first time takes a quarter of an hour: they are built from their sources.
 CLUSTER ?= serin
 .PHONY: cluster
@@ -74,9 +90,8 @@ cluster: $(CLUSTER_PARTS) ## A Kubernetes cluster with Istio on this machine, na
 	@echo 'The cluster runs. To use it:'
 	@echo '  export KUBECONFIG=$(abspath target/clusters/$(CLUSTER)/kubeconfig) PATH=$(abspath $(CLUSTER_TOOLS)/bin):$$PATH'
 	@echo '  kubectl get pods --all-namespaces; istioctl proxy-status; helm list --all-namespaces'
-	@echo '  tests/cluster/image.py localhost/NAME:1 NAME.tar PROGRAM:/NAME:libraries -- /NAME'
-	@echo '  ctr -a $(abspath target/clusters/$(CLUSTER)/containerd.sock) -n k8s.io images import NAME.tar'
-	@echo 'A pod with such an image needs imagePullPolicy: Never. This machine reaches pods by their addresses.'
+	@echo '  tests/cluster/load $(CLUSTER) NAME PROGRAM     makes the image localhost/NAME:1, for pods with imagePullPolicy: Never'
+	@echo 'This machine reaches pods by their addresses.'
 	@echo 'To remove the cluster: make cluster-down CLUSTER=$(CLUSTER)'
 
 .PHONY: cluster-down
@@ -146,7 +161,7 @@ bench-fleet: $(WASM) $(ENVOY) ## What fleets of up to 2,000 proxies with 1,000 r
 .PHONY: check
 check: $(WASM) ## Format, lints, docs
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --features serin-tests/kubernetes --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features serin-tests/istio --locked -- -D warnings
 	cargo clippy -p serin-filter --target wasm32-wasip1 --locked -- -D warnings
 	cargo clippy -p serin-filter --target wasm32-wasip1 --features trap --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
