@@ -41,7 +41,7 @@ const ISTIO: &str = "/properties/istio";
 const PODS: [&str; 2] =
     ["/properties/istio/properties/proxies", "/properties/gatewayApi/properties/proxies"];
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     rule(
         "",
         "",
@@ -53,6 +53,12 @@ const RULES: [Rule; 16] = [
         ".candidate",
         "self.versions.exists(v, v.name == self.candidate)",
         "is not in spec.versions",
+    ),
+    rule(
+        "",
+        ".versions",
+        "self.versions.all(v, self.versions.exists_one(other, other.name == v.name))",
+        "two versions have the same name",
     ),
     rule(
         "",
@@ -155,9 +161,6 @@ pub(super) fn with_rules(mut spec: Value) -> Value {
     for (at, keyword, most) in BOUNDS {
         set(at, keyword, json!(most));
     }
-    // Two versions of one name are refused.
-    set("/properties/versions", "x-kubernetes-list-type", json!("map"));
-    set("/properties/versions", "x-kubernetes-list-map-keys", json!(["name"]));
     for pods in PODS {
         set(&format!("{pods}/properties/matchLabels"), "minProperties", json!(1));
     }
