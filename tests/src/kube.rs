@@ -1,7 +1,7 @@
 //! A real Kubernetes API server with etcd behind it, for one test.
 //!
 //! No cluster: objects are stored, versioned, validated, authorized and watched, and nothing acts on them. The binaries are those in
-//! `KUBEBUILDER_ASSETS`, or else what `make test-kubernetes` leaves in `target/tools/kube-1.20.2`. Mesh kinds are defined by the files in
+//! `KUBEBUILDER_ASSETS`, or else what `make test-kubernetes` leaves in `target/tools/cluster/bin`. Mesh kinds are defined by the files in
 //! `SERIN_CRDS`, which the mesh publishes, or else by definitions that take anything.
 
 mod crds;

@@ -7,6 +7,8 @@
 //! a Kubernetes API server (feature `kubernetes`), which takes longer to build than all else: without one its suite is skipped, and says so.
 
 pub mod call;
+#[cfg(feature = "istio")]
+pub mod cluster;
 pub mod deployer;
 pub mod envoy;
 pub mod figures;

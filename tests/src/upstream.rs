@@ -78,6 +78,15 @@ impl Upstream {
         Self::serve(listener.unwrap_or_else(|error| panic!("port {port}: {error}")), version)
     }
 
+    /// Starts a version at this address, which others can reach: one in a pod.
+    ///
+    /// # Panics
+    /// When the address is taken.
+    pub async fn start_at(address: SocketAddr, version: &str) -> Self {
+        let listener = std::net::TcpListener::bind(address);
+        Self::serve(listener.unwrap_or_else(|error| panic!("{address}: {error}")), version)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -1,5 +1,7 @@
 //! The definition of the kind `ServiceRollout`, generated from the types that serin reads.
 
+mod rules;
+
 use serde_json::{Value, json};
 use serin_core::spec::definition::{schema, structural_schema};
 use serin_core::spec::{API_VERSION, KIND};
@@ -48,7 +50,7 @@ pub fn definition() -> Value {
                         "apiVersion": { "type": "string" },
                         "kind": { "type": "string" },
                         "metadata": { "type": "object" },
-                        "spec": schema(),
+                        "spec": rules::with_rules(schema()),
                         "status": structural_schema::<ObjectStatus>(),
                     },
                 } },

@@ -4,16 +4,12 @@
 
 use std::path::Path;
 
-use kube::Error;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams};
 use serde_json::Value;
 
-use super::{ApiServer, crds, dynamic, objects, root};
+use super::{ApiServer, crds, objects, root};
 
 const DIRECTORY: &str = "envoy/kubernetes";
-
-/// Kinds that Kubernetes 1.20 does not have in the version that clusters of today want.
-pub const TOO_NEW: [(&str, &str); 1] = [("policy/v1", "PodDisruptionBudget")];
 
 /// All objects, in the order of the kustomization.
 ///
@@ -28,36 +24,25 @@ pub fn all() -> Vec<Value> {
 }
 
 impl ApiServer {
-    /// Applies all that this server can have, and gives it as the server has it. The kinds in it are served then.
+    /// Applies all of them, and gives them as the server has them. The kinds in them are served then.
     ///
     /// # Panics
-    /// When the server refuses an object that is not of [`TOO_NEW`], or takes one that is.
+    /// When the server refuses an object, or does not know one of its fields.
     pub async fn install(&self) -> Vec<Value> {
         let mut installed = Vec::new();
         for object in all() {
             let api = objects(&self.admin(), &object);
-            let made = api.create(&PostParams::default(), &dynamic(&object)).await;
-            match made {
-                Ok(made) => {
-                    assert!(!is_too_new(&object), "this server has the kind now: {object}");
-                    if object["kind"] == "CustomResourceDefinition" {
-                        crds::until_served(&self.admin, &object).await;
-                    }
-                    installed.push(serde_json::to_value(made).expect("JSON"));
-                }
-                Err(Error::Api(status)) if status.is_not_found() && is_too_new(&object) => {}
-                Err(error) => panic!("{object}: {error}"),
+            let name = object["metadata"]["name"].as_str().expect("a name");
+            let strict = PatchParams::apply("serin-tests").validation_strict();
+            let applied = api.patch(name, &strict, &Patch::Apply(&object)).await;
+            let applied = applied.unwrap_or_else(|error| panic!("{object}: {error}"));
+            if object["kind"] == "CustomResourceDefinition" {
+                crds::until_served(&self.admin, &object).await;
             }
+            installed.push(serde_json::to_value(applied).expect("JSON"));
         }
         installed
     }
-}
-
-/// Whether an object is of a kind that this server does not have.
-pub fn is_too_new(object: &Value) -> bool {
-    TOO_NEW
-        .iter()
-        .any(|(version, kind)| object["apiVersion"] == *version && object["kind"] == *kind)
 }
 
 /// The documents in a text.

@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::root;
 use crate::ports;
 
-const BINARIES: &str = "target/tools/kube-1.20.2";
+const BINARIES: &str = "target/tools/cluster/bin";
 
 /// Where `kube-apiserver` and `etcd` are, if they are anywhere.
 ///

@@ -7,6 +7,7 @@ mod mesh;
 mod operator;
 mod plugin;
 mod rights;
+mod rules;
 mod samples;
 mod tutorial;
 mod weights;
