@@ -77,7 +77,7 @@ test-istio: build wasm-image $(CLUSTER_PARTS) ## Rollouts on the real Istio, in 
 		tests/cluster/up istio-test istio; \
 		tests/cluster/load istio-test pod target/debug/pod; \
 		tests/cluster/load istio-test serin target/debug/serin; \
-		SERIN_CLUSTER=istio-test cargo test -p serin-tests --locked --features serin-tests/istio --test istio -- --test-threads 1; \
+		SERIN_CLUSTER=istio-test cargo test -p serin-tests --locked --features serin-tests/istio --test istio; \
 	else \
 		echo 'SKIPPED: the suite on Istio, which needs root and network namespaces' >&2; \
 	fi

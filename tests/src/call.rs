@@ -114,7 +114,10 @@ impl Call {
 
     async fn exchange(self) -> Result<Answer, CallError> {
         let socket = TcpSocket::new_v4()?;
-        socket.bind((self.source, 0).into())?;
+        // A cluster's address is not reached from one of these.
+        if self.target.ip().is_loopback() {
+            socket.bind((self.source, 0).into())?;
+        }
         let stream = socket.connect(self.target).await?;
         // Ends the connection when this is dropped.
         let mut connection = JoinSet::new();

@@ -174,8 +174,8 @@ pub(super) fn with_rules(mut spec: Value) -> Value {
 impl Rule {
     fn value(&self) -> Value {
         let mut value = json!({ "rule": self.rule, "message": self.message });
-        if !self.field.is_empty() {
-            value["fieldPath"] = json!(self.field);
+        if let Some(fields) = value.as_object_mut().filter(|_| !self.field.is_empty()) {
+            fields.insert("fieldPath".to_owned(), self.field.into());
         }
         value
     }
