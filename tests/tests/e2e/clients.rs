@@ -98,13 +98,13 @@ async fn silent_clients_time_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_heads_time_out() {
-    let answers = dawdle("GET /v1/rollouts HTTP/1.1\r\nhost: serin\r\nx-slow: ").await;
+    let answers = dawdle("GET /v1/rollouts HTTP/1.1\r\nhost: localhost\r\nx-slow: ").await;
     assert!(answers.iter().all(|answer| !answer.contains("200 OK")), "{:?}", answers.first());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_bodies_time_out() {
-    let begun = "POST /v1/rollouts HTTP/1.1\r\nhost: serin\r\ncontent-length: 100\r\n\r\nkind: ";
+    let begun = "POST /v1/rollouts HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nkind: ";
     for answer in dawdle(begun).await {
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
         assert!(answer.ends_with("{\"error\":\"request timeout\"}"), "{answer}");
