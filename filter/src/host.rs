@@ -20,9 +20,20 @@ pub(crate) fn start_ticking() {
     }
 }
 
-/// The value of a request header, which need not be UTF-8.
+/// The value of a request header, which need not be UTF-8. Joins the lines of a repeated header by
+/// commas (RFC 9110, 5.2). `None` also for an empty value.
 pub(crate) fn request_header(name: &str) -> Option<Vec<u8>> {
+    property(&["request", "headers", name])
+}
+
+/// The first line of a request header: the whole value of a header that is not a list.
+pub(crate) fn request_header_line(name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+}
+
+/// Whether the request has a header, which may be empty.
+pub(crate) fn has_request_header(name: &str) -> bool {
+    request_header_line(name).is_some()
 }
 
 /// Sets a request header and replaces the values that the client sent.

@@ -6,7 +6,7 @@ use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::Action;
 
 use crate::config::Service;
-use crate::config::wire::{Route, Sticky};
+use crate::config::wire::{Override, Route, Sticky};
 use crate::meter::{AssignedRequest, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
 use crate::request::Request;
@@ -38,7 +38,13 @@ struct HostRequest<'w>(&'w Worker);
 
 impl Request for HostRequest<'_> {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
-        host::request_header(name)
+        // Pseudo-headers are never repeated, and a read of the line is cheaper.
+        let is_pseudo_header = name.starts_with(':');
+        (if is_pseudo_header { host::request_header_line } else { host::request_header })(name)
+    }
+
+    fn first_line(&self, name: &str) -> Option<Vec<u8>> {
+        host::request_header_line(name)
     }
 
     fn source(&self) -> Option<Vec<u8>> {
@@ -59,22 +65,19 @@ impl Stream {
     /// that the filter does not measure.
     fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
-        let index = worker.config.service(|| host::request_header(":authority"))?;
+        let index = worker.config.service(|| host::request_header_line(":authority"))?;
         let service = worker.config.services.get(index)?;
         let start_us = worker.now_us();
         worker.detect_overdue(index, start_us);
         let selection = select(service, &HostRequest(worker));
-        if let Some(name) = &service.override_.header
-            && host::request_header(name).is_some()
-        {
-            host::remove_request_header(name);
-        }
+        remove_override(&service.override_, &HostRequest(worker));
         let mut route_header = None;
         let mut request = MeasuredRequest {
             service: index,
             start_us,
             // Even an empty gRPC message has a body.
-            grpc: has_body && host::request_header("content-type").is_some_and(|it| is_grpc(&it)),
+            grpc: has_body
+                && host::request_header_line("content-type").is_some_and(|it| is_grpc(&it)),
             first_byte_us: None,
             assigned: None,
             reason: None,
@@ -156,6 +159,23 @@ impl Stream {
     }
 }
 
+/// Removes the header and the cookie of an override: upstreams could log their secret.
+fn remove_override(Override { header, cookie }: &Override, request: &impl Request) {
+    if let Some(name) = header
+        && host::has_request_header(name)
+    {
+        host::remove_request_header(name);
+    }
+    if let Some(name) = cookie
+        && let Some(rest) = request.without_cookie(name)
+    {
+        match rest.is_empty() {
+            true => host::remove_request_header("cookie"),
+            false => host::set_request_header("cookie", &rest),
+        }
+    }
+}
+
 /// Sets the header that the routes match, and returns its name.
 fn set_route_header(service: &Service, version: usize) -> Option<&'static str> {
     let version = service.versions.get(version)?;
@@ -170,7 +190,7 @@ fn set_route_header(service: &Service, version: usize) -> Option<&'static str> {
 /// Propagates the bucket in `tracestate` of a traced request.
 fn propagate_bucket(bucket: Option<u32>) {
     if let Some(bucket) = bucket
-        && host::request_header("traceparent").is_some()
+        && host::has_request_header("traceparent")
     {
         let tracestate = host::request_header("tracestate");
         let value = trace::with_bucket(tracestate.as_deref(), bucket);
@@ -212,7 +232,7 @@ fn is_grpc(content_type: &[u8]) -> bool {
 #[cfg(feature = "trap")]
 #[allow(clippy::panic)]
 fn trap() {
-    if host::request_header("x-serin-trap").is_some() {
+    if host::has_request_header("x-serin-trap") {
         panic!("x-serin-trap");
     }
 }
@@ -229,7 +249,7 @@ impl HttpContext for Stream {
         let mut changed = route_header.is_some();
         for header in [VERSION_HEADER, CLUSTER_HEADER] {
             // Routes may match either header, so remove a client's value of the other.
-            if route_header != Some(header) && host::request_header(header).is_some() {
+            if route_header != Some(header) && host::has_request_header(header) {
                 host::remove_request_header(header);
                 changed = true;
             }

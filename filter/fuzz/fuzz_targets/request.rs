@@ -21,9 +21,14 @@ struct Lines<'b>(&'b [u8]);
 impl Request for Lines<'_> {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
         let mut lines = self.0.split(|byte| *byte == b'\n').skip(1);
-        lines.find_map(|line| {
+        let value = lines.find_map(|line| {
             Some(line.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?.to_vec())
-        })
+        });
+        value.filter(|value| !value.is_empty())
+    }
+
+    fn first_line(&self, name: &str) -> Option<Vec<u8>> {
+        self.header(name)
     }
 
     fn source(&self) -> Option<Vec<u8>> {

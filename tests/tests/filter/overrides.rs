@@ -1,6 +1,7 @@
 //! Overrides of the version by trusted requests.
 
 use serde_json::{Value, json};
+use serin_tests::Protocol;
 
 use crate::world::{World, all, only_shop};
 
@@ -55,6 +56,27 @@ async fn the_override_header_does_not_reach_the_upstream() {
         for answer in [once, twice] {
             let headers = world.upstream_of(&answer).last_headers();
             assert!(!headers.contains_key("x-version"), "{value}: {headers:?}");
+        }
+    }
+}
+
+/// The cookie may contain the same secret. Other cookies reach the upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_override_cookie_does_not_reach_the_upstream() {
+    let world = shop(json!({"token": TOKEN})).await;
+    let value = format!("version=v2:{TOKEN}");
+    for (cookies, expected) in [
+        (format!("a=1; {value}; b=2"), Some("a=1; b=2")),
+        (format!("{value};{value}"), None),
+        ("version=wrong; a=1".to_owned(), Some("a=1")),
+        ("a=1;b=2".to_owned(), Some("a=1;b=2")),
+    ] {
+        for protocol in Protocol::ALL {
+            let call = world.call(protocol).header("cookie", &cookies);
+            let answer = call.send().await.expect("a response");
+            let headers = world.upstream_of(&answer).last_headers();
+            let seen = headers.get("cookie").map(|value| value.to_str().expect("text"));
+            assert_eq!(seen, expected, "{protocol:?}: {cookies}");
         }
     }
 }
