@@ -12,7 +12,7 @@ use crate::outcome::{Outcome, ResponseInfo};
 use crate::request::Request;
 use crate::select::{Assignment, Reason, Selection, select};
 use crate::worker::Worker;
-use crate::{CLUSTER_HEADER, VERSION_HEADER, host, trace};
+use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
 
 pub(crate) struct Stream {
     worker: Rc<Worker>,
@@ -23,6 +23,7 @@ pub(crate) struct Stream {
 /// A request to a service of the configuration.
 struct MeasuredRequest {
     service: usize,
+    unusual_authority: bool,
     start_us: u64,
     grpc: bool,
     first_byte_us: Option<u64>,
@@ -65,7 +66,12 @@ impl Stream {
     /// that the filter does not measure.
     fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
-        let index = worker.config.service(|| host::request_header_line(":authority"))?;
+        let mut unusual_authority = false;
+        let index = worker.config.service(|| {
+            let authority = host::request_header_line(":authority")?;
+            unusual_authority = authority::is_unusual(&authority);
+            Some(authority)
+        })?;
         let service = worker.config.services.get(index)?;
         let start_us = worker.now_us();
         worker.detect_overdue(index, start_us);
@@ -74,6 +80,7 @@ impl Stream {
         let mut route_header = None;
         let mut request = MeasuredRequest {
             service: index,
+            unusual_authority,
             start_us,
             // Even an empty gRPC message has a body.
             grpc: has_body
@@ -145,9 +152,14 @@ impl Stream {
                 .is_none_or(|details| details == b"via_upstream")
         };
         let cluster = host::property(&["xds", "cluster_name"]);
+        let outcome = Outcome::classify(response, &service.blame, from_upstream);
+        if request.unusual_authority && cluster.is_none() && outcome.lacks_upstream() {
+            // The routes do not match this form of the name. That is no failure of a version.
+            return;
+        }
         let completed = CompletedRequest {
             cluster: cluster.as_deref(),
-            outcome: Outcome::classify(response, &service.blame, from_upstream),
+            outcome,
             status,
             first_byte_us: request.first_byte_us,
             latency_us: worker.now_us().saturating_sub(request.start_us),
