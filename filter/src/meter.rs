@@ -33,6 +33,12 @@ pub struct AssignedRequest {
 }
 
 impl AssignedRequest {
+    /// Index of the version.
+    #[must_use]
+    pub fn version(&self) -> usize {
+        self.version
+    }
+
     /// The same request of a user in these slices.
     #[must_use]
     pub fn in_slices(self, slices: SliceMembership) -> Self {

@@ -145,6 +145,7 @@ impl RootContext for Root {
             let now_us = worker.now_us();
             (0..worker.config.services.len())
                 .for_each(|index| worker.detect_overdue(index, now_us));
+            worker.expire_redirected(now_us);
         }
         self.flush();
         if !self.is_replaced() {
@@ -164,6 +165,9 @@ impl RootContext for Root {
 impl Drop for Root {
     /// Flushes the counts of streams that ended after the last tick.
     fn drop(&mut self) {
+        if let Some(worker) = &self.worker {
+            worker.expire_redirected(u64::MAX);
+        }
         self.flush();
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Stream {
 }
 
 /// A request to a service of the configuration.
-struct MeasuredRequest {
+pub(crate) struct MeasuredRequest {
     service: usize,
     unusual_authority: bool,
     start_us: u64,
@@ -33,6 +33,45 @@ struct MeasuredRequest {
     /// Identity for the response's `set-cookie`.
     new_identity: Option<String>,
 }
+
+/// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
+/// stream and creates another one for the rest of the request.
+pub(crate) struct RedirectedRequest {
+    /// The caller's connection.
+    pub(crate) connection: Option<u64>,
+    pub(crate) redirected_us: u64,
+    request: MeasuredRequest,
+    cluster: Option<Vec<u8>>,
+    status: Option<u64>,
+}
+
+impl RedirectedRequest {
+    /// Counts the redirect as the response of the service.
+    pub(crate) fn complete(&self, worker: &Worker) {
+        let elapsed_us = self.redirected_us.saturating_sub(self.request.start_us);
+        let completed = CompletedRequest {
+            cluster: self.cluster.as_deref(),
+            outcome: Outcome::Success,
+            status: self.status,
+            first_byte_us: Some(elapsed_us),
+            latency_us: elapsed_us,
+        };
+        self.request.complete(worker, &completed);
+    }
+}
+
+impl MeasuredRequest {
+    fn complete(&self, worker: &Worker, completed: &CompletedRequest<'_>) {
+        let Some(service) = worker.config.services.get(self.service) else { return };
+        let complete = |meter: &mut Meter| meter.complete(service, self.assigned, completed);
+        if let Some(version) = worker.with_meter(self.service, complete).flatten() {
+            worker.trip(self.service, version);
+        }
+    }
+}
+
+/// The response details of a stream that the proxy recreates.
+const INTERNAL_REDIRECT: &[u8] = b"internal_redirect";
 
 /// The current request, read by host calls.
 struct HostRequest<'w>(&'w Worker);
@@ -66,12 +105,24 @@ impl Stream {
     /// that the filter does not measure.
     fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
+        let redirected = worker.take_redirected(connection_id);
         let mut unusual_authority = false;
         let index = worker.config.service(|| {
             let authority = host::request_header_line(":authority")?;
             unusual_authority = authority::is_unusual(&authority);
             Some(authority)
-        })?;
+        });
+        if let Some(redirected) = redirected {
+            if index == Some(redirected.request.service) {
+                let request = redirected.request;
+                let assigned = request.assigned.as_ref();
+                let service = worker.config.services.get(request.service)?;
+                let header = assigned.and_then(|it| set_route_header(service, it.version()));
+                return Some((request, header));
+            }
+            redirected.complete(worker);
+        }
+        let index = index?;
         let service = worker.config.services.get(index)?;
         let start_us = worker.now_us();
         worker.detect_overdue(index, start_us);
@@ -135,11 +186,27 @@ impl Stream {
         }
     }
 
-    fn complete(&self) {
+    fn complete(&mut self) {
         let worker = &*self.worker;
-        let Some(request) = &self.request else { return };
+        let Some(request) = self.request.take() else { return };
         let Some(service) = worker.config.services.get(request.service) else { return };
+        let now_us = worker.now_us();
         let status = host::property_u64(&["response", "code"]);
+        let cluster = host::property(&["xds", "cluster_name"]);
+        let read_details = || host::property(&["response", "code_details"]);
+        // The filter sees no response headers of an internal redirect.
+        let details = request.first_byte_us.is_none().then(read_details).flatten();
+        if details.as_deref() == Some(INTERNAL_REDIRECT) {
+            let connection = connection_id();
+            let redirected_us = now_us;
+            return worker.add_redirected(RedirectedRequest {
+                connection,
+                redirected_us,
+                request,
+                cluster,
+                status,
+            });
+        }
         let grpc_status = || host::property_u64(&["response", "grpc_status"]);
         let response = ResponseInfo {
             status,
@@ -147,11 +214,8 @@ impl Stream {
             // The proxy derives a gRPC status for plain HTTP too.
             grpc_status: request.grpc.then(grpc_status).flatten(),
         };
-        let from_upstream = || {
-            host::property(&["response", "code_details"])
-                .is_none_or(|details| details == b"via_upstream")
-        };
-        let cluster = host::property(&["xds", "cluster_name"]);
+        let from_upstream =
+            || details.or_else(read_details).is_none_or(|details| details == b"via_upstream");
         let outcome = Outcome::classify(response, &service.blame, from_upstream);
         if request.unusual_authority && cluster.is_none() && outcome.lacks_upstream() {
             // The routes do not match this form of the name. That is no failure of a version.
@@ -162,13 +226,14 @@ impl Stream {
             outcome,
             status,
             first_byte_us: request.first_byte_us,
-            latency_us: worker.now_us().saturating_sub(request.start_us),
+            latency_us: now_us.saturating_sub(request.start_us),
         };
-        let complete = |meter: &mut Meter| meter.complete(service, request.assigned, &completed);
-        if let Some(version) = worker.with_meter(request.service, complete).flatten() {
-            worker.trip(request.service, version);
-        }
+        request.complete(worker, &completed);
     }
+}
+
+fn connection_id() -> Option<u64> {
+    host::property_u64(&["connection", "id"])
 }
 
 /// Removes the header and the cookie of an override: upstreams could log their secret.

@@ -5,17 +5,26 @@ use std::time::Instant;
 
 use crate::config::{Config, Service};
 use crate::meter::Meter;
+use crate::stream::RedirectedRequest;
 use crate::{host, stat};
 
 /// Interval between reads of the trips of other workers. A read per request would cost more than
 /// selection.
 const TRIP_READ_INTERVAL_US: u64 = 10_000;
 
+/// Time in which a redirected request must return. Usually it returns at once; an earlier filter
+/// can delay or reject it.
+const REDIRECT_TIMEOUT_US: u64 = 10_000_000;
+/// Limit on redirected requests that have not returned.
+const MAX_REDIRECTED: usize = 1_024;
+
 pub(crate) struct Worker {
     pub(crate) config: Config,
     meters: Vec<RefCell<Meter>>,
     /// Trip states by service and version.
     trips: Vec<Vec<TripState>>,
+    /// Requests that an internal redirect continues, oldest first.
+    redirected: RefCell<Vec<RedirectedRequest>>,
     /// Seeded per worker.
     random: RefCell<fastrand::Rng>,
     start: Instant,
@@ -39,6 +48,7 @@ impl Worker {
             meters: config.services.iter().map(|s| RefCell::new(Meter::new(s))).collect(),
             trips: config.services.iter().map(trips).collect(),
             config,
+            redirected: RefCell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             start: Instant::now(),
         }
@@ -51,6 +61,44 @@ impl Worker {
 
     pub(crate) fn random(&self) -> u64 {
         self.random.try_borrow_mut().map_or(0, |mut random| random.u64(..))
+    }
+
+    /// Adds a request that returns in another stream of its connection.
+    pub(crate) fn add_redirected(&self, request: RedirectedRequest) {
+        let Ok(mut redirected) = self.redirected.try_borrow_mut() else { return };
+        redirected.push(request);
+        let first = (redirected.len() > MAX_REDIRECTED).then(|| redirected.remove(0));
+        drop(redirected);
+        if let Some(first) = first {
+            first.complete(self);
+        }
+    }
+
+    /// The oldest redirected request of a connection. Reads the connection only if there is a
+    /// redirected request.
+    pub(crate) fn take_redirected(
+        &self,
+        connection: impl FnOnce() -> Option<u64>,
+    ) -> Option<RedirectedRequest> {
+        let mut redirected = self.redirected.try_borrow_mut().ok()?;
+        if redirected.is_empty() {
+            return None;
+        }
+        let connection = connection();
+        let index = redirected.iter().position(|request| request.connection == connection)?;
+        Some(redirected.remove(index))
+    }
+
+    /// Completes the redirected requests that do not return.
+    pub(crate) fn expire_redirected(&self, now_us: u64) {
+        let expired = |request: &mut RedirectedRequest| {
+            now_us.saturating_sub(request.redirected_us) >= REDIRECT_TIMEOUT_US
+        };
+        let expired: Vec<_> = match self.redirected.try_borrow_mut() {
+            Ok(mut redirected) => redirected.extract_if(.., expired).collect(),
+            Err(_) => return,
+        };
+        expired.iter().for_each(|request| request.complete(self));
     }
 
     /// Calls `measure` with the meter of the service with this index.
