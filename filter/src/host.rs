@@ -7,6 +7,7 @@ use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
 use crate::names::{Generation, ServiceName, VersionName};
 use crate::stat::FLUSH_INTERVAL;
+use crate::tripwire::BaselineRate;
 
 /// The plugin configuration.
 pub(crate) fn configuration() -> Option<Vec<u8>> {
@@ -102,6 +103,26 @@ pub(crate) fn is_tripped(
 fn tripwire_key(service: &ServiceName, version: &VersionName) -> String {
     // Names contain no slash.
     ["serin.tripwire/", service.as_str(), "/", version.as_str()].concat()
+}
+
+/// Shares the failure rate of a baseline with the other workers of this proxy, and with this one
+/// after a trap.
+pub(crate) fn share_baseline(service: &ServiceName, version: &VersionName, rate: BaselineRate) {
+    let key = baseline_key(service, version);
+    let _ = hostcalls::set_shared_data(&key, Some(&rate.to_bytes()), None);
+}
+
+/// The shared failure rate of a baseline.
+pub(crate) fn shared_baseline(
+    service: &ServiceName,
+    version: &VersionName,
+) -> Option<BaselineRate> {
+    let (bytes, _) = hostcalls::get_shared_data(&baseline_key(service, version)).ok()?;
+    BaselineRate::from_bytes(&bytes?)
+}
+
+fn baseline_key(service: &ServiceName, version: &VersionName) -> String {
+    ["serin.baseline/", service.as_str(), "/", version.as_str()].concat()
 }
 
 fn set_shared(key: &str, generation: Generation) {

@@ -1,13 +1,16 @@
 //! Measurements of one service in one worker: tallies, requests in flight, A/A test and tripwire.
 //! Time is passed in.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use crate::aa_test::{NO_SLICES, SliceCounts, SliceMembership};
 use crate::config::Service;
 use crate::in_flight::{InFlight, StartInterval};
 use crate::outcome::Outcome;
 use crate::select::Reason;
 use crate::tally::{ServedRequest, Tally};
-use crate::tripwire::Tripwire;
+use crate::tripwire::{BaselineRate, Tripwire};
 
 /// The measurements of a service. Its methods take the service it was created for.
 #[derive(Debug)]
@@ -62,14 +65,16 @@ pub struct CompletedRequest<'c> {
 }
 
 impl Meter {
-    /// Counts of zero.
+    /// Counts of zero. The tripwire compares with this failure rate of the baseline.
     #[must_use]
-    pub fn new(service: &Service) -> Self {
+    pub fn new(service: &Service, baseline: &Rc<Cell<BaselineRate>>) -> Self {
+        let tripwire =
+            |tolerated| Tripwire::new(tolerated, service.versions.len(), Rc::clone(baseline));
         let versions = service.versions.len();
         Self {
             tallies: vec![Tally::default(); versions],
             in_flight: vec![InFlight::new(service.overdue_us); versions],
-            tripwire: service.tripwire.map(|tolerated| Tripwire::new(tolerated, versions)),
+            tripwire: service.tripwire.map(tripwire),
             slice_counts: service.aa_test.as_ref().map(SliceCounts::new),
             bypassed: 0,
         }

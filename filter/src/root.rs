@@ -146,6 +146,7 @@ impl RootContext for Root {
             (0..worker.config.services.len())
                 .for_each(|index| worker.detect_overdue(index, now_us));
             worker.expire_redirected(now_us);
+            worker.share_baselines();
         }
         self.flush();
         if !self.is_replaced() {

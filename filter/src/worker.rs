@@ -1,12 +1,48 @@
 //! State of one worker under one configuration, shared by its streams.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Instant;
 
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, limit};
 use crate::meter::Meter;
+use crate::names::{ServiceName, VersionName};
 use crate::stream::RedirectedRequest;
+use crate::tripwire::BaselineRate;
 use crate::{host, stat};
+
+type SharedRate = Rc<Cell<BaselineRate>>;
+
+thread_local! {
+    /// Failure rates of the baselines in this VM, over all generations.
+    static BASELINES: RefCell<Vec<(ServiceName, VersionName, SharedRate)>> =
+        const { RefCell::new(Vec::new()) };
+}
+
+/// The failure rate of the service's baseline, from this worker or another.
+fn baseline(service: &Service) -> SharedRate {
+    let Some(version) = service.versions.first() else { return SharedRate::default() };
+    BASELINES.with_borrow_mut(|known| {
+        let same = |(name, baseline, _): &(ServiceName, VersionName, SharedRate)| {
+            *name == service.name && *baseline == version.name
+        };
+        let rate = match known.iter().position(same) {
+            Some(index) => known.remove(index).2,
+            None => SharedRate::default(),
+        };
+        // Forget the baseline that was configured the longest time ago.
+        if known.len() == limit::TOTAL_VERSIONS {
+            known.remove(0);
+        }
+        known.push((service.name.clone(), version.name.clone(), Rc::clone(&rate)));
+        if let Some(shared) = host::shared_baseline(&service.name, &version.name)
+            && shared.requests() > rate.get().requests()
+        {
+            rate.set(shared);
+        }
+        rate
+    })
+}
 
 /// Interval between reads of the trips of other workers. A read per request would cost more than
 /// selection.
@@ -21,6 +57,8 @@ const MAX_REDIRECTED: usize = 1_024;
 pub(crate) struct Worker {
     pub(crate) config: Config,
     meters: Vec<RefCell<Meter>>,
+    /// By service, with the number of requests when last shared.
+    baselines: Vec<(SharedRate, Cell<u32>)>,
     /// Trip states by service and version.
     trips: Vec<Vec<TripState>>,
     /// Requests that an internal redirect continues, oldest first.
@@ -44,8 +82,11 @@ impl Worker {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let trips =
             |service: &Service| service.versions.iter().map(|_| TripState::default()).collect();
+        let baselines: Vec<_> = config.services.iter().map(baseline).collect();
+        let meters = config.services.iter().zip(&baselines);
         Self {
-            meters: config.services.iter().map(|s| RefCell::new(Meter::new(s))).collect(),
+            meters: meters.map(|(s, baseline)| RefCell::new(Meter::new(s, baseline))).collect(),
+            baselines: baselines.into_iter().map(|rate| (rate, Cell::default())).collect(),
             trips: config.services.iter().map(trips).collect(),
             config,
             redirected: RefCell::default(),
@@ -159,6 +200,21 @@ impl Worker {
         let tripped = self.with_meter(service, |meter| meter.detect_overdue(now_us));
         if let Some(version) = tripped.flatten() {
             self.trip(service, version);
+        }
+    }
+
+    /// Shares the failure rates of the baselines, if this worker has observed more of it than the
+    /// one that shared before.
+    pub(crate) fn share_baselines(&self) {
+        for (service, (rate, last)) in self.config.services.iter().zip(&self.baselines) {
+            let rate = rate.get();
+            if last.replace(rate.requests()) != rate.requests()
+                && let Some(version) = service.versions.first()
+                && host::shared_baseline(&service.name, &version.name)
+                    .is_none_or(|shared| shared.requests() <= rate.requests())
+            {
+                host::share_baseline(&service.name, &version.name, rate);
+            }
         }
     }
 

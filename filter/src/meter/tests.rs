@@ -61,7 +61,7 @@ fn the_a_a_test_counts_requests_by_slice() {
     let mut service = service();
     let salts = ["a", "b"].map(crate::bucket::Bucketing::new).to_vec();
     service.aa_test = Some(crate::aa_test::AaTest { salts, slices: vec![10_000, 1_000_000] });
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     let mut slices = NO_SLICES;
     [slices[0], slices[1]] = [0, 1];
     let cancelled = CompletedRequest { outcome: Outcome::Cancelled, ..SUCCEEDED };
@@ -78,7 +78,7 @@ fn the_a_a_test_counts_requests_by_slice() {
 #[test]
 fn a_response_without_a_cluster_counts_only_if_routing_failed() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     let local_reply = CompletedRequest { cluster: None, ..SUCCEEDED };
     let unrouted = CompletedRequest { outcome: Outcome::Failure(Failure::Unrouted), ..local_reply };
     for completed in [local_reply, unrouted] {
@@ -91,7 +91,7 @@ fn a_response_without_a_cluster_counts_only_if_routing_failed() {
 #[test]
 fn a_misrouted_request_counts_for_the_version_that_served() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     let misrouted = CompletedRequest { cluster: Some(b"c1"), ..FAILED };
     let unmatched = CompletedRequest { cluster: Some(b"c3"), ..SUCCEEDED };
     for completed in [misrouted, unmatched] {
@@ -109,7 +109,7 @@ fn a_misrouted_request_counts_for_the_version_that_served() {
 #[test]
 fn without_a_chosen_version_the_cluster_identifies_it() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     assert_eq!(meter.complete(&service, None, &SUCCEEDED), None);
     let unrouted = Outcome::Failure(Failure::Unrouted);
     let no_route = CompletedRequest { cluster: None, outcome: unrouted, ..SUCCEEDED };
@@ -120,7 +120,7 @@ fn without_a_chosen_version_the_cluster_identifies_it() {
 #[test]
 fn a_failing_version_trips() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     let requests = (1..100).find(|_| request(&mut meter, &service, &FAILED) == Some(1));
     assert_eq!(requests, Some(12));
 }
@@ -128,7 +128,7 @@ fn a_failing_version_trips() {
 #[test]
 fn pinned_requests_do_not_trip() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     for _ in 0..100 {
         let assigned = meter.start(1, Reason::Override, 0);
         assert_eq!(meter.detect_overdue(2_000_000), None);
@@ -143,13 +143,13 @@ fn pinned_requests_do_not_trip() {
 #[test]
 fn overdue_requests_trip_before_they_end() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     let hanging: Vec<_> = (0..20).map(|n| meter.start(1, Reason::Header, n).unwrap()).collect();
     assert_eq!(meter.detect_overdue(1_000_000), None);
     assert_eq!(meter.detect_overdue(1_125_000), Some(1));
     assert_eq!(drain(&mut meter), [((1, Stat::Overdue), 20)].into());
     // The tripwire does not observe them again.
-    let mut fresh = Meter::new(&service);
+    let mut fresh = Meter::new(&service, &Rc::default());
     std::mem::swap(&mut meter.tripwire, &mut fresh.tripwire);
     for assigned in hanging {
         assert_eq!(meter.complete(&service, Some(assigned), &FAILED), None);
@@ -159,7 +159,7 @@ fn overdue_requests_trip_before_they_end() {
 #[test]
 fn a_request_is_not_overdue_after_its_response_starts() {
     let service = service();
-    let mut meter = Meter::new(&service);
+    let mut meter = Meter::new(&service, &Rc::default());
     let mut assigned = meter.start(1, Reason::Header, 0).unwrap();
     meter.responded(&mut assigned);
     assert_eq!(meter.detect_overdue(u64::MAX), None);
@@ -170,7 +170,7 @@ fn a_request_is_not_overdue_after_its_response_starts() {
 
 #[test]
 fn bypassed_requests_are_counted_once() {
-    let mut meter = Meter::new(&service());
+    let mut meter = Meter::new(&service(), &Rc::default());
     meter.count_bypassed();
     meter.count_bypassed();
     assert_eq!((meter.take_bypassed(), meter.take_bypassed()), (2, 0));
