@@ -37,6 +37,21 @@ pub(crate) fn has_request_header(name: &str) -> bool {
     request_header_line(name).is_some()
 }
 
+/// The first line of a response header, in the callback of the response headers.
+pub(crate) fn response_header_line(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
+}
+
+/// A response trailer, in the callback of the response trailers.
+pub(crate) fn response_trailer(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseTrailers, name).ok().flatten()
+}
+
+/// A range of the chunk, in the callback of the response body.
+pub(crate) fn response_body(start: usize, length: usize) -> Option<Vec<u8>> {
+    hostcalls::get_buffer(BufferType::HttpResponseBody, start, length).ok().flatten()
+}
+
 /// Sets a request header and replaces the values that the client sent.
 pub(crate) fn set_request_header(name: &str, value: &[u8]) {
     warn(name, hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value)));

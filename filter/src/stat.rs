@@ -50,7 +50,8 @@ pub enum Stat {
     Misrouted,
     /// Of those: requests served by a cluster that matches no version.
     Unmatched,
-    /// Completed requests served by this version, without pinned ones.
+    /// Completed requests served by this version, and streams from the start of the response, without
+    /// pinned ones.
     Requests,
     /// Of those: failures, by kind.
     Failures(Failure),

@@ -7,9 +7,10 @@ use proxy_wasm::types::Action;
 
 use crate::config::Service;
 use crate::config::wire::{Override, Route, Sticky};
-use crate::meter::{AssignedRequest, CompletedRequest, Meter};
+use crate::meter::{AssignedRequest, BegunStream, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
 use crate::request::Request;
+use crate::rpc::{self, Rpc, StatusReader};
 use crate::select::{Assignment, Reason, Selection, select};
 use crate::worker::Worker;
 use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
@@ -25,13 +26,37 @@ pub(crate) struct MeasuredRequest {
     service: usize,
     unusual_authority: bool,
     start_us: u64,
-    grpc: bool,
+    rpc: Option<Rpc>,
+    /// Whether the request can be an upgrade or CONNECT.
+    tunnel: Option<Tunnel>,
     first_byte_us: Option<u64>,
     /// `None` if the mesh splits.
     assigned: Option<AssignedRequest>,
     reason: Option<Reason>,
     /// Identity for the response's `set-cookie`.
     new_identity: Option<String>,
+    /// The status of an RPC, as far as it has arrived.
+    rpc_status: RpcStatus,
+    /// Set if the response is a stream, which counts when it begins.
+    begun: Option<BegunStream>,
+}
+
+/// A request after which the connection may carry another protocol.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tunnel {
+    Upgrade,
+    Connect,
+}
+
+/// Where the status of an RPC is.
+enum RpcStatus {
+    /// In trailers that have not arrived, or nowhere.
+    Missing,
+    /// In the body.
+    Body(Box<StatusReader>),
+    Known(u64),
+    /// In a part of the body that the filter cannot read.
+    Unreadable,
 }
 
 /// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
@@ -61,9 +86,68 @@ impl RedirectedRequest {
 }
 
 impl MeasuredRequest {
+    /// Whether the response is a stream. Reads the status of an RPC in the response headers.
+    fn is_stream(&mut self, has_body: bool) -> bool {
+        if !has_body {
+            if self.rpc.is_some()
+                && let Some(status) = host::response_header_line("grpc-status")
+            {
+                self.rpc_status = RpcStatus::Known(rpc::parse_status(&status));
+            }
+            return false;
+        }
+        if self.rpc == Some(Rpc::Grpc) {
+            return true;
+        }
+        let Some(content_type) = host::response_header_line("content-type") else {
+            let Some(tunnel) = self.tunnel else { return false };
+            let status = host::response_header_line(":status").unwrap_or_default();
+            return match tunnel {
+                Tunnel::Upgrade => status == b"101",
+                Tunnel::Connect => status.starts_with(b"2"),
+            };
+        };
+        if self.rpc.is_some()
+            && let Some(reader) = StatusReader::new(&content_type)
+        {
+            self.rpc_status = match host::response_header_line("content-encoding") {
+                None => RpcStatus::Body(Box::new(reader)),
+                Some(_) => RpcStatus::Unreadable,
+            };
+        }
+        rpc::is_stream(&content_type)
+    }
+
+    /// Reads the status of an RPC in a chunk of the body.
+    fn read_status(&mut self, body_size: usize) {
+        if let RpcStatus::Body(reader) = &mut self.rpc_status {
+            reader.add(body_size, host::response_body);
+            match reader.status() {
+                Some(Some(status)) => self.rpc_status = RpcStatus::Known(status),
+                Some(None) => self.rpc_status = RpcStatus::Unreadable,
+                None => {}
+            }
+        }
+    }
+
+    /// The status of an RPC that has ended.
+    fn final_status(&self, http_status: u64) -> Option<u64> {
+        let rpc = self.rpc?;
+        match self.rpc_status {
+            RpcStatus::Known(status) => Some(status),
+            RpcStatus::Unreadable => None,
+            RpcStatus::Missing | RpcStatus::Body(_) => {
+                let header = host::property(&["response", "headers", "grpc-status"]);
+                let missing = || rpc.missing_status(http_status);
+                header.map(|status| rpc::parse_status(&status)).or_else(missing)
+            }
+        }
+    }
+
     fn complete(&self, worker: &Worker, completed: &CompletedRequest<'_>) {
         let Some(service) = worker.config.services.get(self.service) else { return };
-        let complete = |meter: &mut Meter| meter.complete(service, self.assigned, completed);
+        let complete =
+            |meter: &mut Meter| meter.complete(service, self.assigned, self.begun, completed);
         if let Some(version) = worker.with_meter(self.service, complete).flatten() {
             worker.trip(self.service, version);
         }
@@ -129,17 +213,20 @@ impl Stream {
         let selection = select(service, &HostRequest(worker));
         remove_override(&service.override_, &HostRequest(worker));
         let mut route_header = None;
+        // Even an empty message of an RPC has a body.
+        let content_type = has_body.then(|| host::request_header_line("content-type")).flatten();
         let mut request = MeasuredRequest {
             service: index,
             unusual_authority,
             start_us,
-            // Even an empty gRPC message has a body.
-            grpc: has_body
-                && host::request_header_line("content-type").is_some_and(|it| is_grpc(&it)),
+            rpc: content_type.as_deref().and_then(Rpc::of),
+            tunnel: (has_body && content_type.is_none()).then(tunnel),
             first_byte_us: None,
             assigned: None,
             reason: None,
             new_identity: None,
+            rpc_status: RpcStatus::Missing,
+            begun: None,
         };
         match selection {
             Selection::Bypass => {
@@ -167,16 +254,28 @@ impl Stream {
         Some((request, route_header))
     }
 
-    fn respond(&mut self) {
+    fn respond(&mut self, has_body: bool) {
         let worker = &*self.worker;
         let Some(request) = &mut self.request else { return };
         let Some(service) = worker.config.services.get(request.service) else { return };
         if request.first_byte_us.is_some() {
             return;
         }
-        request.first_byte_us = Some(worker.now_us().saturating_sub(request.start_us));
+        let now_us = worker.now_us();
+        let first_byte_us = now_us.saturating_sub(request.start_us);
+        request.first_byte_us = Some(first_byte_us);
         if let Some(assigned) = &mut request.assigned {
             worker.with_meter(request.service, |meter| meter.responded(assigned));
+        }
+        if request.is_stream(has_body)
+            && let Some(cluster) = host::property(&["xds", "cluster_name"])
+        {
+            worker.detect_overdue(request.service, now_us);
+            let begin = |meter: &mut Meter| {
+                let assigned = request.assigned.as_ref();
+                meter.begin(service, assigned, &cluster, first_byte_us, now_us)
+            };
+            request.begun = worker.with_meter(request.service, begin).flatten();
         }
         if let Some(identity) = request.new_identity.take() {
             add_identity_cookie(service, &identity);
@@ -192,7 +291,8 @@ impl Stream {
         let Some(service) = worker.config.services.get(request.service) else { return };
         let now_us = worker.now_us();
         let status = host::property_u64(&["response", "code"]);
-        let cluster = host::property(&["xds", "cluster_name"]);
+        let read_cluster = || host::property(&["xds", "cluster_name"]);
+        let cluster = request.begun.is_none().then(read_cluster).flatten();
         let read_details = || host::property(&["response", "code_details"]);
         // The filter sees no response headers of an internal redirect.
         let details = request.first_byte_us.is_none().then(read_details).flatten();
@@ -207,12 +307,10 @@ impl Stream {
                 status,
             });
         }
-        let grpc_status = || host::property_u64(&["response", "grpc_status"]);
         let response = ResponseInfo {
             status,
             flags: host::property_u64(&["response", "flags"]).unwrap_or(0),
-            // The proxy derives a gRPC status for plain HTTP too.
-            grpc_status: request.grpc.then(grpc_status).flatten(),
+            grpc_status: status.and_then(|status| request.final_status(status)),
         };
         let from_upstream =
             || details.or_else(read_details).is_none_or(|details| details == b"via_upstream");
@@ -299,10 +397,11 @@ fn add_reveal_header(service: &Service, header: &str, reason: Option<Reason>) {
     }
 }
 
-/// Whether a content type is gRPC. gRPC-Web is not: its status is in the body.
-fn is_grpc(content_type: &[u8]) -> bool {
-    let rest = content_type.strip_prefix(b"application/grpc");
-    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+fn tunnel() -> Tunnel {
+    match host::request_header_line(":method").as_deref() {
+        Some(b"CONNECT") => Tunnel::Connect,
+        _ => Tunnel::Upgrade,
+    }
 }
 
 /// Traps on demand, in the build for failure tests.
@@ -337,8 +436,25 @@ impl HttpContext for Stream {
         Action::Continue
     }
 
-    fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
-        self.respond();
+    fn on_http_response_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        self.respond(!end_of_stream);
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, body_size: usize, _: bool) -> Action {
+        if let Some(request) = &mut self.request {
+            request.read_status(body_size);
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if let Some(request) = &mut self.request
+            && request.rpc.is_some()
+            && let Some(status) = host::response_trailer("grpc-status")
+        {
+            request.rpc_status = RpcStatus::Known(rpc::parse_status(&status));
+        }
         Action::Continue
     }
 

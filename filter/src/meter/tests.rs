@@ -33,7 +33,7 @@ fn request(
 ) -> Option<usize> {
     let assigned = meter.start(1, Reason::Header, 0);
     assert!(assigned.is_some());
-    meter.complete(service, assigned, completed)
+    meter.complete(service, assigned, None, completed)
 }
 
 /// Drains the counts, without histograms, responses and choices.
@@ -67,7 +67,7 @@ fn the_a_a_test_counts_requests_by_slice() {
     let cancelled = CompletedRequest { outcome: Outcome::Cancelled, ..SUCCEEDED };
     for completed in [SUCCEEDED, FAILED, cancelled] {
         let assigned = meter.start(1, Reason::Header, 0).map(|request| request.in_slices(slices));
-        let _ = meter.complete(&service, assigned, &completed);
+        let _ = meter.complete(&service, assigned, None, &completed);
     }
     let _ = request(&mut meter, &service, &SUCCEEDED);
     let mut drained = Vec::new();
@@ -110,10 +110,10 @@ fn a_misrouted_request_counts_for_the_version_that_served() {
 fn without_a_chosen_version_the_cluster_identifies_it() {
     let service = service();
     let mut meter = Meter::new(&service, &Rc::default());
-    assert_eq!(meter.complete(&service, None, &SUCCEEDED), None);
+    assert_eq!(meter.complete(&service, None, None, &SUCCEEDED), None);
     let unrouted = Outcome::Failure(Failure::Unrouted);
     let no_route = CompletedRequest { cluster: None, outcome: unrouted, ..SUCCEEDED };
-    assert_eq!(meter.complete(&service, None, &no_route), None);
+    assert_eq!(meter.complete(&service, None, None, &no_route), None);
     assert_eq!(drain(&mut meter), [((1, Stat::Requests), 1)].into());
 }
 
@@ -132,7 +132,7 @@ fn pinned_requests_do_not_trip() {
     for _ in 0..100 {
         let assigned = meter.start(1, Reason::Override, 0);
         assert_eq!(meter.detect_overdue(2_000_000), None);
-        assert_eq!(meter.complete(&service, assigned, &FAILED), None);
+        assert_eq!(meter.complete(&service, assigned, None, &FAILED), None);
     }
     assert_eq!(
         drain(&mut meter),
@@ -152,7 +152,7 @@ fn overdue_requests_trip_before_they_end() {
     let mut fresh = Meter::new(&service, &Rc::default());
     std::mem::swap(&mut meter.tripwire, &mut fresh.tripwire);
     for assigned in hanging {
-        assert_eq!(meter.complete(&service, Some(assigned), &FAILED), None);
+        assert_eq!(meter.complete(&service, Some(assigned), None, &FAILED), None);
     }
 }
 
@@ -164,7 +164,7 @@ fn a_request_is_not_overdue_after_its_response_starts() {
     meter.responded(&mut assigned);
     assert_eq!(meter.detect_overdue(u64::MAX), None);
     meter.responded(&mut assigned);
-    assert_eq!(meter.complete(&service, Some(assigned), &SUCCEEDED), None);
+    assert_eq!(meter.complete(&service, Some(assigned), None, &SUCCEEDED), None);
     assert_eq!(drain(&mut meter), [((1, Stat::Requests), 1)].into());
 }
 
@@ -174,4 +174,61 @@ fn bypassed_requests_are_counted_once() {
     meter.count_bypassed();
     meter.count_bypassed();
     assert_eq!((meter.take_bypassed(), meter.take_bypassed()), (2, 0));
+}
+
+/// A stream to v2, begun at this time.
+fn begin(meter: &mut Meter, service: &Service, now_us: u64) -> (AssignedRequest, BegunStream) {
+    assert_eq!(meter.detect_overdue(now_us), None);
+    let mut assigned = meter.start(1, Reason::Header, now_us).unwrap();
+    meter.responded(&mut assigned);
+    let begun = meter.begin(service, Some(&assigned), b"c2", 900, now_us).unwrap();
+    (assigned, begun)
+}
+
+#[test]
+fn a_stream_is_counted_when_it_begins() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    let (assigned, begun) = begin(&mut meter, &service, 0);
+    assert_eq!(drain(&mut meter), [((1, Stat::Requests), 1)].into());
+    assert_eq!(meter.complete(&service, Some(assigned), Some(begun), &SUCCEEDED), None);
+    assert_eq!(drain(&mut meter), [].into());
+    let (assigned, begun) = begin(&mut meter, &service, 0);
+    assert_eq!(meter.complete(&service, Some(assigned), Some(begun), &FAILED), None);
+    let expected = [((1, Stat::Requests), 1), ((1, Stat::Failures(Failure::Status)), 1)];
+    assert_eq!(drain(&mut meter), expected.into());
+    assert!(meter.begin(&service, None, b"c3", 900, 0).is_none());
+    assert!(meter.begin(&service, None, b"c2", 900, 0).is_some(), "the mesh splits");
+    assert!(meter.begin(&service, Some(&assigned), b"c1", 900, 0).is_some());
+    let expected = [((1, Stat::Requests), 1), ((0, Stat::Requests), 1), ((1, Stat::Misrouted), 1)];
+    assert_eq!(drain(&mut meter), expected.into());
+}
+
+#[test]
+fn streams_that_fail_soon_trip_like_requests() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    let streams = (1..100).find(|n| {
+        let (assigned, begun) = begin(&mut meter, &service, n * 10);
+        meter.complete(&service, Some(assigned), Some(begun), &FAILED) == Some(1)
+    });
+    assert_eq!(streams, Some(12));
+}
+
+/// Streams that live are successes: one in twenty fails later.
+#[test]
+fn failures_among_many_live_streams_do_not_trip() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    let mut failing = std::collections::VecDeque::new();
+    for n in 0..2_000 {
+        let stream = begin(&mut meter, &service, n * 100_000);
+        if n % 20 == 0 {
+            failing.push_back(stream);
+        }
+        if failing.len() > 20 {
+            let (assigned, begun) = failing.pop_front().unwrap();
+            assert_eq!(meter.complete(&service, Some(assigned), Some(begun), &FAILED), None);
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod overrides;
 mod readme;
 mod redirects;
 mod routing;
+mod rpc;
 mod rules;
 mod scripted;
 mod sticky;

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http2;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -19,7 +20,8 @@ use hyper_util::server::conn::auto;
 use serde_json::Value;
 use serin_tests::upstream::VERSION_HEADER;
 use serin_tests::{Envoy, Setup, Upstream};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
 use crate::world::{World, generation};
@@ -159,4 +161,38 @@ fn trailer_map(trailers: &[(&'static str, &'static str)]) -> HeaderMap {
         (HeaderName::from_static(name), HeaderValue::from_static(value))
     };
     trailers.iter().map(pair).collect()
+}
+
+/// Sends a POST over HTTP/2 and returns the response as it begins. The connection lasts as long as
+/// the second value.
+pub(crate) async fn post(
+    target: SocketAddr,
+    headers: &[(&str, &str)],
+) -> (Response<Incoming>, JoinSet<hyper::Result<()>>) {
+    let stream = TcpStream::connect(target).await.expect("a connection");
+    let (mut sender, driver) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
+    let mut connection = JoinSet::new();
+    connection.spawn(driver);
+    let mut request = Request::post("http://shop.example/").version(hyper::Version::HTTP_2);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    // One empty message.
+    let is_text = headers.iter().any(|(_, value)| value.ends_with("-text"));
+    let body: &[u8] = if is_text { b"AAAAAAA=" } else { &[0; 5] };
+    let request = request.body(Full::new(Bytes::from_static(body))).expect("a request");
+    (sender.send_request(request).await.expect("a response"), connection)
+}
+
+/// The bootstrap with a filter before serin or after it.
+pub(crate) fn with_filter(setup: Setup, name: &str, package: &str, before: bool) -> Setup {
+    let filter = format!(
+        "                  - name: {name}\n                    typed_config: {{ \"@type\": type.googleapis.com/{package} }}\n"
+    );
+    let place = match before {
+        true => "                  - name: serin\n",
+        false => "                  - name: envoy.filters.http.router\n",
+    };
+    setup.replace(place, &format!("{filter}{place}"))
 }
