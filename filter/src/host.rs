@@ -52,7 +52,8 @@ pub(crate) fn response_body(start: usize, length: usize) -> Option<Vec<u8>> {
     hostcalls::get_buffer(BufferType::HttpResponseBody, start, length).ok().flatten()
 }
 
-/// Sets a request header and replaces the values that the client sent.
+/// Sets a request header and replaces the values that the client sent. The proxy selects the route
+/// again after a change of a request header: it does so for modules of ABI 0.2.1.
 pub(crate) fn set_request_header(name: &str, value: &[u8]) {
     warn(name, hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value)));
 }
@@ -71,12 +72,6 @@ fn warn(header: &str, result: Result<(), Status>) {
     if let Err(status) = result {
         log::warn!("serin: cannot change header {header}: status {}", status as u32);
     }
-}
-
-/// Clears the route cache, so that the proxy routes by the changed headers. Envoy before 1.33
-/// does so implicitly and lacks this call.
-pub(crate) fn clear_route_cache() {
-    let _ = hostcalls::call_foreign_function("clear_route_cache", None);
 }
 
 /// A stream attribute.

@@ -422,16 +422,11 @@ impl HttpContext for Stream {
         let (request, route_header) = self.start(!end_of_stream).unzip();
         self.request = request;
         let route_header = route_header.flatten();
-        let mut changed = route_header.is_some();
         for header in [VERSION_HEADER, CLUSTER_HEADER] {
             // Routes may match either header, so remove a client's value of the other.
             if route_header != Some(header) && host::has_request_header(header) {
                 host::remove_request_header(header);
-                changed = true;
             }
-        }
-        if changed {
-            host::clear_route_cache();
         }
         Action::Continue
     }
