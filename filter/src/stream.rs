@@ -17,6 +17,8 @@ use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
 
 pub(crate) struct Stream {
     worker: Rc<Worker>,
+    /// Whether the request headers have arrived.
+    started: bool,
     /// `None` before the headers, for an unknown authority, and for a bypassed request.
     request: Option<MeasuredRequest>,
 }
@@ -182,7 +184,7 @@ impl Request for HostRequest<'_> {
 
 impl Stream {
     pub(crate) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, request: None }
+        Self { worker, started: false, request: None }
     }
 
     /// Selects a version and sets the route header, whose name it returns. `None` for a request
@@ -287,6 +289,12 @@ impl Stream {
 
     fn complete(&mut self) {
         let worker = &*self.worker;
+        if !self.started
+            && let Some(redirected) = worker.take_redirected(connection_id)
+        {
+            // An earlier filter rejected the rest of a redirected request.
+            return redirected.complete(worker);
+        }
         let Some(request) = self.request.take() else { return };
         let Some(service) = worker.config.services.get(request.service) else { return };
         let now_us = worker.now_us();
@@ -308,7 +316,8 @@ impl Stream {
             });
         }
         let response = ResponseInfo {
-            status,
+            // A bridge replaces the HTTP status of an RPC by one of its own.
+            status: status.filter(|_| !matches!(request.rpc_status, RpcStatus::Known(_))),
             flags: host::property_u64(&["response", "flags"]).unwrap_or(0),
             grpc_status: status.and_then(|status| request.final_status(status)),
         };
@@ -419,6 +428,7 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         #[cfg(feature = "trap")]
         trap();
+        self.started = true;
         let (request, route_header) = self.start(!end_of_stream).unzip();
         self.request = request;
         let route_header = route_header.flatten();

@@ -48,9 +48,9 @@ fn baseline(service: &Service) -> SharedRate {
 /// selection.
 const TRIP_READ_INTERVAL_US: u64 = 10_000;
 
-/// Time in which a redirected request must return. Usually it returns at once; an earlier filter
-/// can delay or reject it.
-const REDIRECT_TIMEOUT_US: u64 = 10_000_000;
+/// Time in which a redirected request must return. It returns at once, unless an earlier filter
+/// delays it.
+const REDIRECT_TIMEOUT_US: u64 = 5_000_000;
 /// Limit on redirected requests that have not returned.
 const MAX_REDIRECTED: usize = 1_024;
 

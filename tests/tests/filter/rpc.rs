@@ -5,10 +5,11 @@ use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Incoming;
 use serde_json::json;
-use serin_tests::Setup;
+use serin_tests::call::raw;
+use serin_tests::{Setup, until};
 
 use crate::scripted::{self, Reply, post, with_filter};
-use crate::world::{World, all, only_shop};
+use crate::world::{DEADLINE, World, all, only_shop};
 
 const GRPC_WEB: (&str, &str) =
     ("envoy.filters.http.grpc_web", "envoy.extensions.filters.http.grpc_web.v3.GrpcWeb");
@@ -149,4 +150,41 @@ async fn a_missing_status_is_derived_from_the_http_status() {
             ("v2 failures status", 2),
         ])
         .await;
+}
+
+/// HTTP/1 clients, HTTP/2 versions. The bridge answers 503 for NOT_FOUND, which is no failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_of_a_bridged_http_1_call_is_known_in_every_order_of_filters() {
+    const BRIDGE: (&str, &str) = (
+        "envoy.filters.http.grpc_http1_bridge",
+        "envoy.extensions.filters.http.grpc_http1_bridge.v3.Config",
+    );
+    for ((name, package), content_type) in
+        [(BRIDGE, "application/grpc"), (GRPC_WEB, "application/grpc-web+proto")]
+    {
+        for before in [true, false] {
+            let world = world(|setup| {
+                with_filter(setup, name, package, before).replace(
+                    "use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} }",
+                    "explicit_http_config: { http2_protocol_options: {} }",
+                )
+            })
+            .await;
+            for code in [0, 5, 13, 14] {
+                let head = format!(
+                    "POST / HTTP/1.1\r\nhost: shop\r\ncontent-type: {content_type}\r\nx-code: {code}\r\n\
+                     content-length: 5\r\nconnection: close\r\n\r\n\0\0\0\0\0"
+                );
+                let answer = raw(world.envoy.listener(), head.as_bytes()).await;
+                assert!(answer.starts_with(b"HTTP/1.1 "), "{content_type}");
+            }
+            until(DEADLINE, "the counts", async || {
+                let failures =
+                    world.count("v2 failures grpc").await + world.count("v2 failures status").await;
+                let counts = (world.count("v2 requests").await, failures);
+                if counts == (4, 2) { Ok(()) } else { Err((name, before, counts)) }
+            })
+            .await;
+        }
+    }
 }
