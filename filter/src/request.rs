@@ -23,11 +23,18 @@ pub trait Request {
     /// The `cookie` header without the cookies of this name, or `None` if there is none.
     fn without_cookie(&self, name: &str) -> Option<Vec<u8>> {
         let (first, all) = (self.first_line("cookie")?, self.header("cookie")?);
-        let lines = std::iter::once(&first[..]).chain(further_lines(&all, &first));
-        let pairs = lines.flat_map(pairs).filter(|pair| !pair.is_empty());
-        let (removed, others): (Vec<_>, Vec<_>) =
-            pairs.partition(|pair| value(pair, name).is_some());
-        (!removed.is_empty()).then(|| others.join(&b"; "[..]))
+        let (mut others, mut removed) = (Vec::with_capacity(all.len()), false);
+        for line in std::iter::once(&first[..]).chain(further_lines(&all, &first)) {
+            for pair in pairs(line) {
+                if value(pair, name).is_some() {
+                    removed = true;
+                } else if !pair.is_empty() {
+                    others.extend_from_slice(if others.is_empty() { b"" } else { b"; " });
+                    others.extend_from_slice(pair);
+                }
+            }
+        }
+        removed.then_some(others)
     }
 }
 

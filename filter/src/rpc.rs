@@ -262,6 +262,8 @@ const PADDING: u8 = 64;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -380,6 +382,22 @@ mod tests {
             }
         }
         assert_eq!(status("application/connect+json", &frame(3, b"{}"), 9), Some(None));
+    }
+
+    proptest! {
+        /// Arbitrary bytes have the same status in chunks of every size.
+        #[test]
+        fn the_status_does_not_depend_on_chunks(
+            body in prop::collection::vec(prop::sample::select(&b"\x00\x01\x02\x80A=g{"[..]), 0..200),
+            chunk in 1_usize..60,
+        ) {
+            for content_type in
+                ["application/grpc-web", "application/grpc-web-text", "application/connect+json"]
+            {
+                let whole = status(content_type, &body, body.len().max(1));
+                prop_assert_eq!(status(content_type, &body, chunk), whole);
+            }
+        }
     }
 
     #[test]

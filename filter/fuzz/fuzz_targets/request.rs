@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use serin_filter::config::Config;
 use serin_filter::request::Request;
+use serin_filter::rpc::StatusReader;
 use serin_filter::select::{Selection, select};
 use serin_filter::table::BUCKETS;
 use serin_filter::trace;
@@ -42,6 +43,18 @@ impl Request for Lines<'_> {
 
 fuzz_target!(|bytes: &[u8]| {
     let request = Lines(bytes);
+    for content_type in
+        [&b"application/grpc-web"[..], b"application/grpc-web-text", b"application/connect+json"]
+    {
+        let mut reader = StatusReader::new(content_type).expect("framed");
+        for chunk in bytes.chunks(7) {
+            reader
+                .add(chunk.len(), |start, length| Some(chunk.get(start..start + length)?.to_vec()));
+        }
+    }
+    if let Some(rest) = request.without_cookie("version") {
+        assert!(rest.len() < request.header("cookie").expect("cookies").len());
+    }
     if let Some(index) = SERVICES.service(|| request.header(":authority")) {
         let service = SERVICES.services.get(index).expect("index of a service");
         let selection = select(service, &request);

@@ -101,6 +101,47 @@ async fn the_latency_of_an_upgrade_is_its_time_to_first_byte() {
     assert_eq!(world.count("v2 overdue").await, 0, "the response was immediate");
 }
 
+/// Sends this head and returns the connection after the head of the response.
+async fn open(world: &World, head: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(world.envoy.listener()).await.expect("a connection");
+    stream.write_all(head.as_bytes()).await.expect("an open connection");
+    let mut answer = vec![];
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("a response"));
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connect_request_counts_when_its_tunnel_is_open() {
+    let world = World::with(all_on_v2(), |setup| {
+        let connect = "upgrade_configs: [{ upgrade_type: CONNECT, connect_config: {} }]";
+        setup
+            .replace(
+                "codec_type: AUTO",
+                "codec_type: AUTO\n                upgrade_configs: [{ upgrade_type: CONNECT }]",
+            )
+            .replace(
+                "prefix: /\n                            headers",
+                "connect_matcher: {}\n                            headers",
+            )
+            .replace(V2_ROUTE, &V2_ROUTE.replace("timeout: 15s", connect))
+    })
+    .await;
+    let head = "CONNECT shop.example:80 HTTP/1.1\r\nhost: shop.example:80\r\n\r\n";
+    let tunnel = open(&world, head).await;
+    let counts = [("v2 chosen random", 1), ("v2 requests", 1)];
+    world.assert_counts(&counts).await;
+    drop(tunnel);
+    until(DEADLINE, "the end is counted", async || match world.count("v2 responses 2xx").await {
+        1 => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert_eq!(world.count("v2 requests").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hanging_request_is_overdue_before_it_ends() {
     let world = World::new(all_on_v2()).await;
