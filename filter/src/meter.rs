@@ -41,7 +41,7 @@ pub struct AssignedRequest {
 /// only.
 const ESTABLISHED_US: u64 = 1_000_000;
 
-/// A stream that was counted when its response began.
+/// A request that was counted before its end.
 #[derive(Debug, Clone, Copy)]
 pub struct BegunStream {
     /// Index of the version that serves.
@@ -130,20 +130,20 @@ impl Meter {
         }
     }
 
-    /// Counts a stream whose response begins, and which `cluster` serves. `None` if the stream
-    /// counts at its end. The caller must have called [`Meter::detect_overdue`] with the same time.
+    /// Counts a request before its end: a stream, whose latency is the time to the first byte, or one
+    /// that is slower than every boundary already. `None` if the request counts at its end. The
+    /// caller must have called [`Meter::detect_overdue`] with the same time.
     pub fn begin(
         &mut self,
         service: &Service,
         assigned: Option<&AssignedRequest>,
         cluster: &[u8],
-        first_byte_us: u64,
-        now_us: u64,
+        [first_byte_us, latency_us, now_us]: [u64; 3],
     ) -> Option<BegunStream> {
         let served = service.versions.iter().position(|v| v.cluster.as_bytes() == cluster)?;
         self.count_deviation(assigned, Some(served));
         let pinned = assigned.is_some_and(|request| request.pinned);
-        self.tallies.get_mut(served)?.count_begun(first_byte_us, pinned);
+        self.tallies.get_mut(served)?.count_request(latency_us, Some(first_byte_us), pinned);
         if let (Some(counts), Some(assigned)) = (&mut self.slice_counts, assigned) {
             counts.count(&assigned.slices, [1, 0]);
         }

@@ -143,6 +143,7 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         if let Some(worker) = &self.worker {
             let now_us = worker.now_us();
+            worker.tick_us.set(now_us);
             (0..worker.config.services.len())
                 .for_each(|index| worker.detect_overdue(index, now_us));
             worker.expire_redirected(now_us);

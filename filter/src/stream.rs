@@ -7,6 +7,7 @@ use proxy_wasm::types::Action;
 
 use crate::config::Service;
 use crate::config::wire::{Override, Route, Sticky};
+use crate::histogram;
 use crate::meter::{AssignedRequest, BegunStream, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
 use crate::request::Request;
@@ -118,6 +119,30 @@ impl MeasuredRequest {
             };
         }
         rpc::is_stream(&content_type)
+    }
+
+    /// Counts the request before its end, with these times: to the first byte, the latency, and now.
+    fn begin(&mut self, worker: &Worker, times: [u64; 3]) {
+        let Some(service) = worker.config.services.get(self.service) else { return };
+        let Some(cluster) = host::property(&["xds", "cluster_name"]) else { return };
+        let [.., now_us] = times;
+        worker.detect_overdue(self.service, now_us);
+        let assigned = self.assigned.as_ref();
+        let begin = |meter: &mut Meter| meter.begin(service, assigned, &cluster, times);
+        self.begun = worker.with_meter(self.service, begin).flatten();
+    }
+
+    /// Counts a request that is slower than every boundary of the histogram before its end.
+    fn begin_if_slow(&mut self, worker: &Worker) {
+        // A host call per chunk would read the time itself.
+        let now_us = worker.tick_us.get();
+        let latency_us = now_us.saturating_sub(self.start_us);
+        if self.begun.is_none()
+            && histogram::bucket(latency_us) == histogram::BOUNDARIES
+            && let Some(first_byte_us) = self.first_byte_us
+        {
+            self.begin(worker, [first_byte_us, latency_us, now_us]);
+        }
     }
 
     /// Reads the status of an RPC in a chunk of the body.
@@ -269,15 +294,8 @@ impl Stream {
         if let Some(assigned) = &mut request.assigned {
             worker.with_meter(request.service, |meter| meter.responded(assigned));
         }
-        if request.is_stream(has_body)
-            && let Some(cluster) = host::property(&["xds", "cluster_name"])
-        {
-            worker.detect_overdue(request.service, now_us);
-            let begin = |meter: &mut Meter| {
-                let assigned = request.assigned.as_ref();
-                meter.begin(service, assigned, &cluster, first_byte_us, now_us)
-            };
-            request.begun = worker.with_meter(request.service, begin).flatten();
+        if request.is_stream(has_body) {
+            request.begin(worker, [first_byte_us, first_byte_us, now_us]);
         }
         if let Some(identity) = request.new_identity.take() {
             add_identity_cookie(service, &identity);
@@ -449,6 +467,7 @@ impl HttpContext for Stream {
     fn on_http_response_body(&mut self, body_size: usize, _: bool) -> Action {
         if let Some(request) = &mut self.request {
             request.read_status(body_size);
+            request.begin_if_slow(&self.worker);
         }
         Action::Continue
     }

@@ -105,13 +105,8 @@ impl Tally {
         self.count_end(served.outcome, served.status, served.pinned);
     }
 
-    /// Counts a stream that this version serves, when its response begins. Its latency is the time
-    /// to the first byte.
-    pub fn count_begun(&mut self, first_byte_us: u64, pinned: bool) {
-        self.count_request(first_byte_us, Some(first_byte_us), pinned);
-    }
-
-    fn count_request(&mut self, latency_us: u64, first_byte_us: Option<u64>, pinned: bool) {
+    /// Counts a request that this version serves, before its end.
+    pub fn count_request(&mut self, latency_us: u64, first_byte_us: Option<u64>, pinned: bool) {
         self.dirty = true;
         if pinned {
             self.pinned += 1;
@@ -294,8 +289,8 @@ mod tests {
     #[test]
     fn a_stream_is_counted_when_it_begins_and_its_failure_when_it_ends() {
         let mut stream = Tally::default();
-        stream.count_begun(900, false);
-        stream.count_begun(900, true);
+        stream.count_request(900, Some(900), false);
+        stream.count_request(900, Some(900), true);
         let begun = drain(std::mem::take(&mut stream));
         assert_eq!((begun[&Stat::Requests], begun[&Stat::Pinned]), (1, 1));
         assert_eq!(begun[&Stat::LatencyBucket(histogram::bucket(900))], 1);

@@ -63,6 +63,8 @@ pub(crate) struct Worker {
     trips: Vec<Vec<TripState>>,
     /// Requests that an internal redirect continues, oldest first.
     redirected: RefCell<Vec<RedirectedRequest>>,
+    /// Time of the last tick.
+    pub(crate) tick_us: Cell<u64>,
     /// Seeded per worker.
     random: RefCell<fastrand::Rng>,
     start: Instant,
@@ -90,6 +92,7 @@ impl Worker {
             trips: config.services.iter().map(trips).collect(),
             config,
             redirected: RefCell::default(),
+            tick_us: Cell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             start: Instant::now(),
         }

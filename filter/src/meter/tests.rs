@@ -181,7 +181,7 @@ fn begin(meter: &mut Meter, service: &Service, now_us: u64) -> (AssignedRequest,
     assert_eq!(meter.detect_overdue(now_us), None);
     let mut assigned = meter.start(1, Reason::Header, now_us).unwrap();
     meter.responded(&mut assigned);
-    let begun = meter.begin(service, Some(&assigned), b"c2", 900, now_us).unwrap();
+    let begun = meter.begin(service, Some(&assigned), b"c2", [900, 900, now_us]).unwrap();
     (assigned, begun)
 }
 
@@ -197,9 +197,9 @@ fn a_stream_is_counted_when_it_begins() {
     assert_eq!(meter.complete(&service, Some(assigned), Some(begun), &FAILED), None);
     let expected = [((1, Stat::Requests), 1), ((1, Stat::Failures(Failure::Status)), 1)];
     assert_eq!(drain(&mut meter), expected.into());
-    assert!(meter.begin(&service, None, b"c3", 900, 0).is_none());
-    assert!(meter.begin(&service, None, b"c2", 900, 0).is_some(), "the mesh splits");
-    assert!(meter.begin(&service, Some(&assigned), b"c1", 900, 0).is_some());
+    assert!(meter.begin(&service, None, b"c3", [900, 900, 0]).is_none());
+    assert!(meter.begin(&service, None, b"c2", [900, 900, 0]).is_some(), "the mesh splits");
+    assert!(meter.begin(&service, Some(&assigned), b"c1", [900, 900, 0]).is_some());
     let expected = [((1, Stat::Requests), 1), ((0, Stat::Requests), 1), ((1, Stat::Misrouted), 1)];
     assert_eq!(drain(&mut meter), expected.into());
 }
@@ -231,4 +231,18 @@ fn failures_among_many_live_streams_do_not_trip() {
             assert_eq!(meter.complete(&service, Some(assigned), Some(begun), &FAILED), None);
         }
     }
+}
+
+#[test]
+fn a_request_slower_than_every_boundary_counts_before_its_end() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    let begun = meter.begin(&service, None, b"c2", [900, 100_000_001, 100_000_001]);
+    let mut counts = BTreeMap::new();
+    meter.tallies()[1].drain(|stat, by| assert!(counts.insert(stat, by).is_none()));
+    assert_eq!((counts[&Stat::Requests], counts[&Stat::FirstByteBucket(60)]), (1, 1));
+    assert!(!counts.contains_key(&Stat::LatencyBucket(60)));
+    assert_eq!(counts[&Stat::LatencyBucket(61)], 1);
+    assert_eq!(meter.complete(&service, None, begun, &SUCCEEDED), None);
+    assert_eq!(drain(&mut meter), [].into());
 }
