@@ -406,10 +406,10 @@ mod tests {
         let body = frame(0, &[0; 100_000]);
         let mut read = Vec::new();
         reader.add(body.len(), |start, length| {
-            read.push(start..start + length);
+            read.push((start, length));
             Some(body[start..start + length].to_vec())
         });
-        assert_eq!((read, reader.status()), (vec![0..WINDOW], None));
+        assert_eq!((read, reader.status()), (vec![(0, WINDOW)], None));
         // A failed read is unreadable, and no further one is made.
         reader.add(10, |_, _| None);
         reader.add(10, |_, _| unreachable!("read"));
