@@ -1,5 +1,6 @@
 //! The stream context: selects a version on the request headers and counts the completed request.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -18,6 +19,7 @@ use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
 
 pub(crate) struct Stream {
     worker: Rc<Worker>,
+    redirected: Rc<RedirectedRequests>,
     /// Whether the request headers have arrived.
     started: bool,
     /// `None` before the headers, for an unknown authority, and for a bypassed request.
@@ -25,7 +27,7 @@ pub(crate) struct Stream {
 }
 
 /// A request to a service of the configuration.
-pub(crate) struct MeasuredRequest {
+struct MeasuredRequest {
     service: usize,
     unusual_authority: bool,
     start_us: u64,
@@ -64,10 +66,10 @@ enum RpcStatus {
 
 /// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
 /// stream and creates another one for the rest of the request.
-pub(crate) struct RedirectedRequest {
+struct RedirectedRequest {
     /// The caller's connection.
-    pub(crate) connection: Option<u64>,
-    pub(crate) redirected_us: u64,
+    connection: Option<u64>,
+    redirected_us: u64,
     request: MeasuredRequest,
     cluster: Option<Vec<u8>>,
     status: Option<u64>,
@@ -75,7 +77,7 @@ pub(crate) struct RedirectedRequest {
 
 impl RedirectedRequest {
     /// Counts the redirect as the response of the service.
-    pub(crate) fn complete(&self, worker: &Worker) {
+    fn complete(&self, worker: &Worker) {
         let elapsed_us = self.redirected_us.saturating_sub(self.request.start_us);
         let completed = CompletedRequest {
             cluster: self.cluster.as_deref(),
@@ -85,6 +87,53 @@ impl RedirectedRequest {
             latency_us: elapsed_us,
         };
         self.request.complete(worker, &completed);
+    }
+}
+
+/// Time in which a redirected request must return. It returns at once, unless an earlier filter
+/// delays it.
+const REDIRECT_TIMEOUT_US: u64 = 5_000_000;
+/// Limit on redirected requests that have not returned.
+const MAX_REDIRECTED: usize = 1_024;
+
+/// The redirected requests of a worker that have not returned, oldest first.
+#[derive(Default)]
+pub(crate) struct RedirectedRequests(RefCell<Vec<RedirectedRequest>>);
+
+impl RedirectedRequests {
+    /// Adds a request that returns in another stream of its connection.
+    fn add(&self, worker: &Worker, request: RedirectedRequest) {
+        let Ok(mut redirected) = self.0.try_borrow_mut() else { return };
+        redirected.push(request);
+        let first = (redirected.len() > MAX_REDIRECTED).then(|| redirected.remove(0));
+        drop(redirected);
+        if let Some(first) = first {
+            first.complete(worker);
+        }
+    }
+
+    /// The oldest redirected request of a connection. Reads the connection only if there is a
+    /// redirected request.
+    fn take(&self, connection: impl FnOnce() -> Option<u64>) -> Option<RedirectedRequest> {
+        let mut redirected = self.0.try_borrow_mut().ok()?;
+        if redirected.is_empty() {
+            return None;
+        }
+        let connection = connection();
+        let index = redirected.iter().position(|request| request.connection == connection)?;
+        Some(redirected.remove(index))
+    }
+
+    /// Completes the redirected requests that do not return.
+    pub(crate) fn expire(&self, worker: &Worker, now_us: u64) {
+        let expired = |request: &mut RedirectedRequest| {
+            now_us.saturating_sub(request.redirected_us) >= REDIRECT_TIMEOUT_US
+        };
+        let expired: Vec<_> = match self.0.try_borrow_mut() {
+            Ok(mut redirected) => redirected.extract_if(.., expired).collect(),
+            Err(_) => return,
+        };
+        expired.iter().for_each(|request| request.complete(worker));
     }
 }
 
@@ -208,15 +257,15 @@ impl Request for HostRequest<'_> {
 }
 
 impl Stream {
-    pub(crate) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, started: false, request: None }
+    pub(crate) fn new(worker: Rc<Worker>, redirected: Rc<RedirectedRequests>) -> Self {
+        Self { worker, redirected, started: false, request: None }
     }
 
     /// Selects a version and sets the route header, whose name it returns. `None` for a request
     /// that the filter does not measure.
     fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
-        let redirected = worker.take_redirected(connection_id);
+        let redirected = self.redirected.take(connection_id);
         let mut unusual_authority = false;
         let index = worker.config.service(|| {
             let authority = host::request_header_line(":authority")?;
@@ -308,7 +357,7 @@ impl Stream {
     fn complete(&mut self) {
         let worker = &*self.worker;
         if !self.started
-            && let Some(redirected) = worker.take_redirected(connection_id)
+            && let Some(redirected) = self.redirected.take(connection_id)
         {
             // An earlier filter rejected the rest of a redirected request.
             return redirected.complete(worker);
@@ -325,13 +374,9 @@ impl Stream {
         if details.as_deref() == Some(INTERNAL_REDIRECT) {
             let connection = connection_id();
             let redirected_us = now_us;
-            return worker.add_redirected(RedirectedRequest {
-                connection,
-                redirected_us,
-                request,
-                cluster,
-                status,
-            });
+            let redirected =
+                RedirectedRequest { connection, redirected_us, request, cluster, status };
+            return self.redirected.add(worker, redirected);
         }
         let response = ResponseInfo {
             // A bridge replaces the HTTP status of an RPC by one of its own.

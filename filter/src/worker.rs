@@ -7,7 +7,6 @@ use std::time::Instant;
 use crate::config::{Config, Service, limit};
 use crate::meter::Meter;
 use crate::names::{ServiceName, VersionName};
-use crate::stream::RedirectedRequest;
 use crate::tripwire::BaselineRate;
 use crate::{host, stat};
 
@@ -48,12 +47,6 @@ fn baseline(service: &Service) -> SharedRate {
 /// selection.
 const TRIP_READ_INTERVAL_US: u64 = 10_000;
 
-/// Time in which a redirected request must return. It returns at once, unless an earlier filter
-/// delays it.
-const REDIRECT_TIMEOUT_US: u64 = 5_000_000;
-/// Limit on redirected requests that have not returned.
-const MAX_REDIRECTED: usize = 1_024;
-
 pub(crate) struct Worker {
     pub(crate) config: Config,
     meters: Vec<RefCell<Meter>>,
@@ -61,8 +54,6 @@ pub(crate) struct Worker {
     baselines: Vec<(SharedRate, Cell<u32>)>,
     /// Trip states by service and version.
     trips: Vec<Vec<TripState>>,
-    /// Requests that an internal redirect continues, oldest first.
-    redirected: RefCell<Vec<RedirectedRequest>>,
     /// Time of the last tick.
     pub(crate) tick_us: Cell<u64>,
     /// Seeded per worker.
@@ -91,7 +82,6 @@ impl Worker {
             baselines: baselines.into_iter().map(|rate| (rate, Cell::default())).collect(),
             trips: config.services.iter().map(trips).collect(),
             config,
-            redirected: RefCell::default(),
             tick_us: Cell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             start: Instant::now(),
@@ -105,44 +95,6 @@ impl Worker {
 
     pub(crate) fn random(&self) -> u64 {
         self.random.try_borrow_mut().map_or(0, |mut random| random.u64(..))
-    }
-
-    /// Adds a request that returns in another stream of its connection.
-    pub(crate) fn add_redirected(&self, request: RedirectedRequest) {
-        let Ok(mut redirected) = self.redirected.try_borrow_mut() else { return };
-        redirected.push(request);
-        let first = (redirected.len() > MAX_REDIRECTED).then(|| redirected.remove(0));
-        drop(redirected);
-        if let Some(first) = first {
-            first.complete(self);
-        }
-    }
-
-    /// The oldest redirected request of a connection. Reads the connection only if there is a
-    /// redirected request.
-    pub(crate) fn take_redirected(
-        &self,
-        connection: impl FnOnce() -> Option<u64>,
-    ) -> Option<RedirectedRequest> {
-        let mut redirected = self.redirected.try_borrow_mut().ok()?;
-        if redirected.is_empty() {
-            return None;
-        }
-        let connection = connection();
-        let index = redirected.iter().position(|request| request.connection == connection)?;
-        Some(redirected.remove(index))
-    }
-
-    /// Completes the redirected requests that do not return.
-    pub(crate) fn expire_redirected(&self, now_us: u64) {
-        let expired = |request: &mut RedirectedRequest| {
-            now_us.saturating_sub(request.redirected_us) >= REDIRECT_TIMEOUT_US
-        };
-        let expired: Vec<_> = match self.redirected.try_borrow_mut() {
-            Ok(mut redirected) => redirected.extract_if(.., expired).collect(),
-            Err(_) => return,
-        };
-        expired.iter().for_each(|request| request.complete(self));
     }
 
     /// Calls `measure` with the meter of the service with this index.
