@@ -144,6 +144,7 @@ fn pinned_requests_do_not_trip() {
 fn overdue_requests_trip_before_they_end() {
     let service = service();
     let mut meter = Meter::new(&service, &Rc::default());
+    serve_by_baseline(&mut meter, &service, 20);
     let hanging: Vec<_> = (0..20).map(|n| meter.start(1, Reason::Header, n).unwrap()).collect();
     assert_eq!(meter.detect_overdue(1_000_000), None);
     assert_eq!(meter.detect_overdue(1_125_000), Some(1));
@@ -154,6 +155,29 @@ fn overdue_requests_trip_before_they_end() {
     for assigned in hanging {
         assert_eq!(meter.complete(&service, Some(assigned), None, &FAILED), None);
     }
+}
+
+/// Requests that the baseline serves, which are not in later counts.
+fn serve_by_baseline(meter: &mut Meter, service: &Service, requests: usize) {
+    let served = CompletedRequest { cluster: Some(b"c1"), ..SUCCEEDED };
+    for _ in 0..requests {
+        let assigned = meter.start(0, Reason::Header, 0);
+        assert_eq!(meter.complete(service, assigned, None, &served), None);
+    }
+    drain(meter);
+}
+
+#[test]
+fn overdue_requests_do_not_trip_before_the_baseline_has_served_twenty() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    serve_by_baseline(&mut meter, &service, 19);
+    let hanging: Vec<_> = (0..20).map(|n| meter.start(1, Reason::Header, n).unwrap()).collect();
+    assert_eq!(meter.detect_overdue(1_125_000), None);
+    assert_eq!(drain(&mut meter), [((1, Stat::Overdue), 20)].into());
+    // A timeout of such a request is a failure.
+    let trips = |assigned| meter.complete(&service, Some(assigned), None, &FAILED) == Some(1);
+    assert_eq!(hanging.into_iter().position(trips), Some(11));
 }
 
 #[test]
@@ -213,6 +237,27 @@ fn streams_that_fail_soon_trip_like_requests() {
         meter.complete(&service, Some(assigned), Some(begun), &FAILED) == Some(1)
     });
     assert_eq!(streams, Some(12));
+}
+
+/// All streams fail after they are established. At this tolerance a success of each would outweigh
+/// its failure.
+#[test]
+fn streams_that_fail_late_trip_like_requests() {
+    let mut service = service();
+    service.tripwire = Some(500_000);
+    let mut meter = Meter::new(&service, &Rc::default());
+    let mut live = std::collections::VecDeque::new();
+    let mut failed = 0;
+    let tripped = (0..200).any(|n| {
+        live.push_back(begin(&mut meter, &service, n * 1_000_000));
+        if live.len() <= 3 {
+            return false;
+        }
+        let (assigned, begun) = live.pop_front().unwrap();
+        failed += 1;
+        meter.complete(&service, Some(assigned), Some(begun), &FAILED) == Some(1)
+    });
+    assert!(tripped && (50..=54).contains(&failed), "{failed}");
 }
 
 /// Streams that live are successes: one in twenty fails later.
