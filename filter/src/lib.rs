@@ -29,6 +29,7 @@ pub mod tally;
 pub mod trace;
 pub mod tripwire;
 pub mod trust;
+pub mod tunnel;
 
 #[cfg(target_os = "wasi")]
 mod host;

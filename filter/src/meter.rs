@@ -75,6 +75,8 @@ pub struct CompletedRequest<'c> {
     pub cluster: Option<&'c [u8]>,
     /// The outcome as the caller saw it.
     pub outcome: Outcome,
+    /// Whether the filter cannot read the status of an RPC.
+    pub unreadable: bool,
     /// Status of the response, if it started.
     pub status: Option<u64>,
     /// Microseconds from the request headers to the response headers, if the response started.
@@ -185,6 +187,9 @@ impl Meter {
             self.tallies.get_mut(served?)?.count_served(request);
             served?
         };
+        if completed.unreadable && !pinned && outcome == Outcome::Success {
+            self.tallies.get_mut(served)?.count_unreadable();
+        }
         let beginning = begun.and_then(|begun| begun.beginning);
         let established = beginning
             .zip(self.beginning.get_mut(served))

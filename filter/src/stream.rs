@@ -11,8 +11,9 @@ use crate::histogram;
 use crate::meter::{AssignedRequest, BegunStream, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
 use crate::request::Request;
-use crate::rpc::{self, Rpc, StatusReader};
+use crate::rpc::{self, Rpc, RpcStatus};
 use crate::select::{Assignment, Reason, Selection, select};
+use crate::tunnel::Tunnel;
 use crate::worker::Worker;
 use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
 
@@ -30,7 +31,7 @@ pub(crate) struct MeasuredRequest {
     unusual_authority: bool,
     start_us: u64,
     rpc: Option<Rpc>,
-    /// Whether the request can be an upgrade or CONNECT.
+    /// `None` for a request without a body and for an RPC.
     tunnel: Option<Tunnel>,
     first_byte_us: Option<u64>,
     /// `None` if the mesh splits.
@@ -42,24 +43,6 @@ pub(crate) struct MeasuredRequest {
     rpc_status: RpcStatus,
     /// Set if the response is a stream, which counts when it begins.
     begun: Option<BegunStream>,
-}
-
-/// A request after which the connection may carry another protocol.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tunnel {
-    Upgrade,
-    Connect,
-}
-
-/// Where the status of an RPC is.
-enum RpcStatus {
-    /// In trailers that have not arrived, or nowhere.
-    Missing,
-    /// In the body.
-    Body(Box<StatusReader>),
-    Known(u64),
-    /// In a part of the body that the filter cannot read.
-    Unreadable,
 }
 
 /// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
@@ -80,6 +63,7 @@ impl RedirectedRequest {
         let completed = CompletedRequest {
             cluster: self.cluster.as_deref(),
             outcome: Outcome::Success,
+            unreadable: false,
             status: self.status,
             first_byte_us: Some(elapsed_us),
             latency_us: elapsed_us,
@@ -102,21 +86,15 @@ impl MeasuredRequest {
         if self.rpc == Some(Rpc::Grpc) {
             return true;
         }
-        let Some(content_type) = host::response_header_line("content-type") else {
-            let Some(tunnel) = self.tunnel else { return false };
-            let status = host::response_header_line(":status").unwrap_or_default();
-            return match tunnel {
-                Tunnel::Upgrade => status == b"101",
-                Tunnel::Connect => status.starts_with(b"2"),
-            };
-        };
-        if self.rpc.is_some()
-            && let Some(reader) = StatusReader::new(&content_type)
+        if let Some(tunnel) = self.tunnel
+            && host::response_header_line(":status").is_some_and(|status| tunnel.is_open(&status))
         {
-            self.rpc_status = match host::response_header_line("content-encoding") {
-                None => RpcStatus::Body(Box::new(reader)),
-                Some(_) => RpcStatus::Unreadable,
-            };
+            return true;
+        }
+        let Some(content_type) = host::response_header_line("content-type") else { return false };
+        if self.rpc.is_some() {
+            let encoding = host::response_header_line("content-encoding");
+            self.rpc_status = RpcStatus::in_body(&content_type, encoding.as_deref());
         }
         rpc::is_stream(&content_type)
     }
@@ -145,30 +123,10 @@ impl MeasuredRequest {
         }
     }
 
-    /// Reads the status of an RPC in a chunk of the body.
-    fn read_status(&mut self, body_size: usize) {
-        if let RpcStatus::Body(reader) = &mut self.rpc_status {
-            reader.add(body_size, host::response_body);
-            match reader.status() {
-                Some(Some(status)) => self.rpc_status = RpcStatus::Known(status),
-                Some(None) => self.rpc_status = RpcStatus::Unreadable,
-                None => {}
-            }
-        }
-    }
-
     /// The status of an RPC that has ended.
     fn final_status(&self, http_status: u64) -> Option<u64> {
-        let rpc = self.rpc?;
-        match self.rpc_status {
-            RpcStatus::Known(status) => Some(status),
-            RpcStatus::Unreadable => None,
-            RpcStatus::Missing | RpcStatus::Body(_) => {
-                let header = host::property(&["response", "headers", "grpc-status"]);
-                let missing = || rpc.missing_status(http_status);
-                header.map(|status| rpc::parse_status(&status)).or_else(missing)
-            }
-        }
+        let header = || host::property(&["response", "headers", "grpc-status"]);
+        self.rpc_status.at_end(self.rpc?, http_status, header)
     }
 
     fn complete(&self, worker: &Worker, completed: &CompletedRequest<'_>) {
@@ -242,12 +200,13 @@ impl Stream {
         let mut route_header = None;
         // Even an empty message of an RPC has a body.
         let content_type = has_body.then(|| host::request_header_line("content-type")).flatten();
+        let rpc = content_type.as_deref().and_then(Rpc::of);
         let mut request = MeasuredRequest {
             service: index,
             unusual_authority,
             start_us,
-            rpc: content_type.as_deref().and_then(Rpc::of),
-            tunnel: (has_body && content_type.is_none()).then(tunnel),
+            rpc,
+            tunnel: (has_body && rpc.is_none()).then(tunnel),
             first_byte_us: None,
             assigned: None,
             reason: None,
@@ -349,6 +308,7 @@ impl Stream {
         let completed = CompletedRequest {
             cluster: cluster.as_deref(),
             outcome,
+            unreadable: matches!(request.rpc_status, RpcStatus::Unreadable),
             status,
             first_byte_us: request.first_byte_us,
             latency_us: now_us.saturating_sub(request.start_us),
@@ -425,10 +385,7 @@ fn add_reveal_header(service: &Service, header: &str, reason: Option<Reason>) {
 }
 
 fn tunnel() -> Tunnel {
-    match host::request_header_line(":method").as_deref() {
-        Some(b"CONNECT") => Tunnel::Connect,
-        _ => Tunnel::Upgrade,
-    }
+    Tunnel::of(host::request_header_line(":method").as_deref())
 }
 
 /// Traps on demand, in the build for failure tests.
@@ -466,7 +423,7 @@ impl HttpContext for Stream {
 
     fn on_http_response_body(&mut self, body_size: usize, _: bool) -> Action {
         if let Some(request) = &mut self.request {
-            request.read_status(body_size);
+            request.rpc_status.read(body_size, host::response_body);
             request.begin_if_slow(&self.worker);
         }
         Action::Continue

@@ -8,6 +8,7 @@ use crate::stat::Stat;
 const SUCCEEDED: CompletedRequest<'_> = CompletedRequest {
     cluster: Some(b"c2"),
     outcome: Outcome::Success,
+    unreadable: false,
     status: Some(200),
     first_byte_us: Some(900),
     latency_us: 1_500,
@@ -102,6 +103,26 @@ fn a_misrouted_request_counts_for_the_version_that_served() {
         ((1, Stat::Unmatched), 1),
         ((0, Stat::Requests), 1),
         ((0, Stat::Failures(Failure::Status)), 1),
+    ];
+    assert_eq!(drain(&mut meter), expected.into());
+}
+
+#[test]
+fn an_unreadable_status_counts_without_a_failure() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    for completed in [SUCCEEDED, FAILED] {
+        let unreadable = CompletedRequest { unreadable: true, ..completed };
+        assert_eq!(request(&mut meter, &service, &unreadable), None);
+    }
+    let assigned = meter.start(1, Reason::Override, 0);
+    let pinned = CompletedRequest { unreadable: true, ..SUCCEEDED };
+    assert_eq!(meter.complete(&service, assigned, None, &pinned), None);
+    let expected = [
+        ((1, Stat::Requests), 2),
+        ((1, Stat::Failures(Failure::Status)), 1),
+        ((1, Stat::Unreadable), 1),
+        ((1, Stat::Pinned), 1),
     ];
     assert_eq!(drain(&mut meter), expected.into());
 }
