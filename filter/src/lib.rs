@@ -20,6 +20,7 @@ pub mod in_flight;
 pub mod meter;
 pub mod names;
 pub mod outcome;
+pub mod redirect;
 pub mod request;
 pub mod rpc;
 pub mod select;

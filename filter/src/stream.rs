@@ -10,6 +10,7 @@ use crate::config::wire::{Override, Route, Sticky};
 use crate::histogram;
 use crate::meter::{AssignedRequest, BegunStream, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
+use crate::redirect::{ORIGINAL_URL, StreamIdentity};
 use crate::request::Request;
 use crate::rpc::{self, Rpc, RpcStatus};
 use crate::select::{Assignment, Reason, Selection, select};
@@ -41,15 +42,16 @@ pub(crate) struct MeasuredRequest {
     new_identity: Option<String>,
     /// The status of an RPC, as far as it has arrived.
     rpc_status: RpcStatus,
-    /// Set if the response is a stream, which counts when it begins.
+    /// Set if the request was counted before its end.
     begun: Option<BegunStream>,
+    /// Whether the filter decided if the request counts before its end.
+    checked_begin: bool,
 }
 
 /// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
 /// stream and creates another one for the rest of the request.
 pub(crate) struct RedirectedRequest {
-    /// The caller's connection.
-    pub(crate) connection: Option<u64>,
+    pub(crate) stream: StreamIdentity,
     pub(crate) redirected_us: u64,
     request: MeasuredRequest,
     cluster: Option<Vec<u8>>,
@@ -101,6 +103,7 @@ impl MeasuredRequest {
 
     /// Counts the request before its end, with these times: to the first byte, the latency, and now.
     fn begin(&mut self, worker: &Worker, times: [u64; 3]) {
+        self.checked_begin = true;
         let Some(service) = worker.config.services.get(self.service) else { return };
         let Some(cluster) = host::property(&["xds", "cluster_name"]) else { return };
         let [.., now_us] = times;
@@ -115,11 +118,14 @@ impl MeasuredRequest {
         // A host call per chunk would read the time itself.
         let now_us = worker.tick_us.get();
         let latency_us = now_us.saturating_sub(self.start_us);
-        if self.begun.is_none()
+        if !self.checked_begin
             && histogram::bucket(latency_us) == histogram::BOUNDARIES
             && let Some(first_byte_us) = self.first_byte_us
         {
-            self.begin(worker, [first_byte_us, latency_us, now_us]);
+            self.checked_begin = true;
+            if is_from_upstream(response_details().as_deref()) {
+                self.begin(worker, [first_byte_us, latency_us, now_us]);
+            }
         }
     }
 
@@ -137,6 +143,15 @@ impl MeasuredRequest {
             worker.trip(self.service, version);
         }
     }
+}
+
+fn response_details() -> Option<Vec<u8>> {
+    host::property(&["response", "code_details"])
+}
+
+/// Whether an upstream sent the response with these details. Without details it did.
+fn is_from_upstream(details: Option<&[u8]>) -> bool {
+    details.is_none_or(|details| details == b"via_upstream")
 }
 
 /// The response details of a stream that the proxy recreates.
@@ -174,7 +189,7 @@ impl Stream {
     /// that the filter does not measure.
     fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
-        let redirected = worker.take_redirected(connection_id);
+        let redirected = worker.take_redirected(continued_stream);
         let mut unusual_authority = false;
         let index = worker.config.service(|| {
             let authority = host::request_header_line(":authority")?;
@@ -213,6 +228,7 @@ impl Stream {
             new_identity: None,
             rpc_status: RpcStatus::Missing,
             begun: None,
+            checked_begin: false,
         };
         match selection {
             Selection::Bypass => {
@@ -267,7 +283,7 @@ impl Stream {
     fn complete(&mut self) {
         let worker = &*self.worker;
         if !self.started
-            && let Some(redirected) = worker.take_redirected(connection_id)
+            && let Some(redirected) = worker.take_redirected(continued_stream)
         {
             // An earlier filter rejected the rest of a redirected request.
             return redirected.complete(worker);
@@ -278,14 +294,13 @@ impl Stream {
         let status = host::property_u64(&["response", "code"]);
         let read_cluster = || host::property(&["xds", "cluster_name"]);
         let cluster = request.begun.is_none().then(read_cluster).flatten();
-        let read_details = || host::property(&["response", "code_details"]);
         // The filter sees no response headers of an internal redirect.
-        let details = request.first_byte_us.is_none().then(read_details).flatten();
+        let details = request.first_byte_us.is_none().then(response_details).flatten();
         if details.as_deref() == Some(INTERNAL_REDIRECT) {
-            let connection = connection_id();
+            let stream = stream_identity();
             let redirected_us = now_us;
             return worker.add_redirected(RedirectedRequest {
-                connection,
+                stream,
                 redirected_us,
                 request,
                 cluster,
@@ -298,8 +313,7 @@ impl Stream {
             flags: host::property_u64(&["response", "flags"]).unwrap_or(0),
             grpc_status: status.and_then(|status| request.final_status(status)),
         };
-        let from_upstream =
-            || details.or_else(read_details).is_none_or(|details| details == b"via_upstream");
+        let from_upstream = || is_from_upstream(details.or_else(response_details).as_deref());
         let outcome = Outcome::classify(response, &service.blame, from_upstream);
         if request.unusual_authority && cluster.is_none() && outcome.lacks_upstream() {
             // The routes do not match this form of the name. That is no failure of a version.
@@ -317,8 +331,16 @@ impl Stream {
     }
 }
 
-fn connection_id() -> Option<u64> {
-    host::property_u64(&["connection", "id"])
+fn stream_identity() -> StreamIdentity {
+    StreamIdentity {
+        connection: host::property_u64(&["connection", "id"]),
+        request_id: host::request_header("x-request-id"),
+    }
+}
+
+/// The stream's identity, and whether an internal redirect created it.
+fn continued_stream() -> (StreamIdentity, bool) {
+    (stream_identity(), host::request_header(ORIGINAL_URL).is_some())
 }
 
 /// Removes the header and the cookie of an override: upstreams could log their secret.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::config::{Config, Service, limit};
 use crate::meter::Meter;
 use crate::names::{ServiceName, VersionName};
+use crate::redirect::{self, StreamIdentity};
 use crate::stream::RedirectedRequest;
 use crate::tripwire::BaselineRate;
 use crate::{host, stat};
@@ -119,18 +120,19 @@ impl Worker {
         }
     }
 
-    /// The oldest redirected request of a connection. Reads the connection only if there is a
-    /// redirected request.
+    /// The redirected request that a stream continues. Reads the stream's identity, and whether it
+    /// has an original URL, only if there is a redirected request.
     pub(crate) fn take_redirected(
         &self,
-        connection: impl FnOnce() -> Option<u64>,
+        stream: impl FnOnce() -> (StreamIdentity, bool),
     ) -> Option<RedirectedRequest> {
         let mut redirected = self.redirected.try_borrow_mut().ok()?;
         if redirected.is_empty() {
             return None;
         }
-        let connection = connection();
-        let index = redirected.iter().position(|request| request.connection == connection)?;
+        let (stream, has_original_url) = stream();
+        let identities = redirected.iter().map(|request| &request.stream);
+        let index = redirect::position(identities, &stream, has_original_url)?;
         Some(redirected.remove(index))
     }
 
