@@ -293,7 +293,7 @@ mod tests {
             (0..*requests).for_each(|_| _ = first.observe(0, *failed));
         }
         let next = || Tripwire::new(tolerated_ppm, 2, Rc::clone(&baseline));
-        let mut last = (0..20).map(|_| next()).last().unwrap();
+        let mut last = (1..20).fold(next(), |_, _| next());
         (1..=100).find(|_| last.observe(1, true))
     }
 
