@@ -10,7 +10,7 @@
 //! that a common outage does not trip the candidate. The current rate is the higher of a slow and a
 //! fast moving average, which detects the outage early. The slow average outlives a generation: the
 //! last step of a rollout leaves the baseline without requests. Until the baseline has requests
-//! again, p0 is at most [`MAX_CARRIED_P0`], so that the candidate can trip.
+//! of the generation, p0 is at most [`MAX_CARRIED_P0`], so that the candidate can trip.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,11 +22,11 @@ const THRESHOLD: f64 = 5e8;
 /// The factor of a success.
 const SUCCESS_RATIO: f64 = 0.5;
 
-/// Weights of a request in the slow and the fast exponential moving average.
-const EMA_WEIGHTS: [f64; 2] = [1.0 / 64.0, 1.0 / 4.0];
-
-/// Requests that fill the window of the slow average.
+/// Requests in the window of the slow exponential moving average.
 const WINDOW: u32 = 64;
+
+/// Weight of a request in the fast moving average.
+const FAST_WEIGHT: f64 = 1.0 / 4.0;
 
 /// Weight of the prior, half the tolerated rate, in requests.
 const PRIOR_REQUESTS: u32 = 16;
@@ -38,18 +38,18 @@ const MIN_REQUESTS_FOR_OVERDUE: u32 = 20;
 /// Limit of p0 for a rate of an earlier generation: that of the highest tolerance.
 const MAX_CARRIED_P0: f64 = 0.5;
 
-/// The current failure rate of a baseline.
+/// The slow moving average of a baseline's failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct BaselineRate {
-    averages: [f64; EMA_WEIGHTS.len()],
-    /// Requests in the averages, of all workers that passed them on.
+    average: f64,
+    /// Requests in the average, of all workers that passed it on.
     requests: u32,
     /// Requests that this worker observed.
     own_requests: u32,
 }
 
 /// Bytes of a [`BaselineRate`].
-const RATE_BYTES: usize = 8 * EMA_WEIGHTS.len() + 4;
+const RATE_BYTES: usize = 12;
 
 impl BaselineRate {
     /// Number of requests in the rate.
@@ -77,42 +77,27 @@ impl BaselineRate {
         shared.is_none_or(|shared| window(shared) <= window(*self))
     }
 
-    /// The rate at the start of a generation that tolerates this rate.
-    fn carried_over(self, tolerated: f64) -> Self {
-        let [slow, _] = self.averages;
-        let rate =
-            if self.requests == 0 { tolerated / 2.0 } else { slow.min(MAX_CARRIED_P0 / 2.0) };
-        Self { averages: [rate; EMA_WEIGHTS.len()], ..self }
-    }
-
     fn observe(&mut self, failed: bool) {
         self.requests = self.requests.saturating_add(1);
         self.own_requests = self.own_requests.saturating_add(1);
-        let failed = f64::from(u8::from(failed));
-        let share = 1.0 / f64::from(self.requests.saturating_add(PRIOR_REQUESTS));
-        for (average, weight) in self.averages.iter_mut().zip(EMA_WEIGHTS) {
-            // The mean of the prior and the first requests.
-            *average += weight.max(share) * (failed - *average);
-        }
+        // The mean of the prior and the first requests.
+        let weight = self.requests.saturating_add(PRIOR_REQUESTS).min(WINDOW);
+        self.average += (f64::from(u8::from(failed)) - self.average) / f64::from(weight);
     }
 
     /// Encodes the rate for other workers.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
-        let averages = self.averages.iter().flat_map(|average| average.to_le_bytes());
-        averages.chain(self.requests.to_le_bytes()).collect()
+        [&self.average.to_le_bytes()[..], &self.requests.to_le_bytes()].concat()
     }
 
     /// Decodes a rate.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; RATE_BYTES] = bytes.try_into().ok()?;
-        let (averages, requests) = bytes.split_last_chunk()?;
-        let mut rate = Self { requests: u32::from_le_bytes(*requests), ..Self::default() };
-        for (average, bytes) in rate.averages.iter_mut().zip(averages.chunks_exact(8)) {
-            *average = f64::from_le_bytes(bytes.try_into().ok()?).clamp(0.0, 1.0);
-        }
-        Some(rate)
+        let (average, requests) = bytes.split_last_chunk()?;
+        let average = f64::from_le_bytes(average.try_into().ok()?).clamp(0.0, 1.0);
+        Some(Self { average, requests: u32::from_le_bytes(*requests), own_requests: 0 })
     }
 }
 
@@ -120,7 +105,11 @@ impl BaselineRate {
 #[derive(Debug)]
 pub struct Tripwire {
     tolerated: f64,
+    /// Over all generations. Requests of an earlier one can still end.
     baseline: Rc<Cell<BaselineRate>>,
+    /// The slow average in this generation.
+    slow: BaselineRate,
+    fast: f64,
     /// By version index. The baseline's is always one.
     evidence: Vec<Evidence>,
 }
@@ -160,19 +149,23 @@ impl Tripwire {
     #[must_use]
     pub fn new(tolerated_ppm: u32, versions: usize, baseline: Rc<Cell<BaselineRate>>) -> Self {
         let tolerated = f64::from(tolerated_ppm) / 1e6;
-        baseline.set(baseline.get().carried_over(tolerated));
-        Self { tolerated, baseline, evidence: vec![Evidence::NONE; versions] }
+        let mut slow = baseline.get();
+        if slow.requests == 0 {
+            slow.average = tolerated / 2.0;
+            baseline.set(slow);
+        }
+        slow.average = slow.average.min(MAX_CARRIED_P0 / 2.0);
+        let fast = slow.average;
+        Self { tolerated, baseline, slow, fast, evidence: vec![Evidence::NONE; versions] }
     }
 
     /// Adds a completed request of `version`. Returns whether the version trips.
     pub fn observe(&mut self, version: usize, failed: bool) -> bool {
-        let mut baseline = self.baseline.get();
         if version == 0 {
-            baseline.observe(failed);
-            self.baseline.set(baseline);
+            self.observe_baseline(failed);
             return false;
         }
-        let p0 = baseline.averages.iter().fold(self.tolerated, |p0, rate| p0.max(2.0 * rate));
+        let p0 = self.tolerated.max(2.0 * self.slow.average).max(2.0 * self.fast);
         let Some(evidence) = self.evidence.get_mut(version) else { return false };
         evidence.multiply(if failed { (1.0 + p0) / (2.0 * p0) } else { SUCCESS_RATIO });
         if evidence.value <= 1.0 {
@@ -182,10 +175,18 @@ impl Tripwire {
         evidence.value >= THRESHOLD
     }
 
+    fn observe_baseline(&mut self, failed: bool) {
+        let mut baseline = self.baseline.get();
+        baseline.observe(failed);
+        self.baseline.set(baseline);
+        self.slow.observe(failed);
+        self.fast += FAST_WEIGHT * (f64::from(u8::from(failed)) - self.fast);
+    }
+
     /// Whether an overdue request is a failure of `version`.
     #[must_use]
     pub fn counts_overdue(&self, version: usize) -> bool {
-        version == 0 || self.baseline.get().requests >= MIN_REQUESTS_FOR_OVERDUE
+        version == 0 || self.slow.requests >= MIN_REQUESTS_FOR_OVERDUE
     }
 
     /// Adds the success of an established stream of `version`.
@@ -278,8 +279,8 @@ mod tests {
         assert!(trips(Rc::default()));
         assert!(!trips(Rc::clone(&baseline)));
         let copy = BaselineRate::from_bytes(&baseline.get().to_bytes()).unwrap();
-        assert_eq!((copy.averages, copy.requests()), (baseline.get().averages, 50));
-        for bad in [&[][..], &[0; 19], &[0; 21]] {
+        assert_eq!((copy.average, copy.requests()), (baseline.get().average, 50));
+        for bad in [&[][..], &[0; 11], &[0; 13]] {
             assert_eq!(BaselineRate::from_bytes(bad), None);
         }
     }
@@ -308,6 +309,18 @@ mod tests {
         }
     }
 
+    /// At the last step, the baseline's requests of the earlier generation end.
+    #[test]
+    fn requests_of_an_earlier_generation_do_not_prevent_a_trip() {
+        let baseline = Rc::default();
+        let mut first = Tripwire::new(100_000, 2, Rc::clone(&baseline));
+        (0..1_000).for_each(|_| _ = first.observe(0, false));
+        let mut next = Tripwire::new(100_000, 2, Rc::clone(&baseline));
+        (0..64).for_each(|_| _ = first.observe(0, true));
+        assert_eq!((1..=100).find(|_| next.observe(1, true)), Some(12));
+        assert!(baseline.get().average > 0.5);
+    }
+
     #[test]
     fn the_first_failure_of_the_baseline_does_not_prevent_a_trip() {
         let mut tripwire = tripwire(100_000);
@@ -318,11 +331,8 @@ mod tests {
 
     #[test]
     fn a_worker_with_own_requests_keeps_its_rate() {
-        let rate = |requests, own_requests, average| BaselineRate {
-            averages: [average; 2],
-            requests,
-            own_requests,
-        };
+        let rate =
+            |requests, own_requests, average| BaselineRate { average, requests, own_requests };
         let [stale, fresh] = [rate(100_000, 0, 0.5), rate(64, 64, 0.0)];
         assert_eq!(fresh.or_shared(Some(stale)), fresh);
         assert_eq!(fresh.or_shared(None), fresh);
