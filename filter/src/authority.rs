@@ -97,13 +97,15 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
 /// The reason why a pattern is invalid, or `None` for a valid one.
 #[must_use]
 pub fn pattern_error(pattern: &str) -> Option<&'static str> {
-    let name = pattern.strip_prefix("*.").unwrap_or(pattern);
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let mut normalized = pattern.as_bytes().to_vec();
+    normalize(&mut normalized);
+    let name = normalized.strip_prefix(b"*.").unwrap_or(&normalized);
+    let has_host = without_port(name).iter().any(|byte| *byte != b'.');
     if pattern == "*" {
         None
-    } else if name.is_empty() || name.contains('*') {
+    } else if name.contains(&b'*') {
         Some("use * alone or as the first label, as in *.example.org")
-    } else if name.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'/') {
+    } else if !has_host || name.iter().any(|byte| !byte.is_ascii_graphic() || *byte == b'/') {
         Some("not a host name or address, with or without a port")
     } else {
         None
@@ -194,10 +196,31 @@ mod tests {
 
     #[test]
     fn invalid_patterns_have_a_reason() {
-        for pattern in
-            ["", ".", "*.", "*..", "a*", "*a.example", "*.*", "a b", "http://shop", "\u{fc}"]
-        {
+        for pattern in [
+            "",
+            ".",
+            "..",
+            "*.",
+            "*..",
+            "*.:80",
+            "*.:",
+            "*:",
+            "*:80",
+            "*..:80",
+            ":80",
+            ":",
+            ".:80",
+            "a*",
+            "*a.example",
+            "*.*",
+            "a b",
+            "http://shop",
+            "\u{fc}",
+        ] {
             assert!(pattern_error(pattern).is_some(), "{pattern}");
+        }
+        for pattern in ["*", "80", "a.", "a:", "a.:80", "*.a.", "*.a.:80", "[::]", "[::]:80"] {
+            assert_eq!(pattern_error(pattern), None, "{pattern}");
         }
     }
 }

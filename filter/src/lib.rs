@@ -20,6 +20,7 @@ pub mod in_flight;
 pub mod meter;
 pub mod names;
 pub mod outcome;
+pub mod redirect;
 pub mod request;
 pub mod rpc;
 pub mod select;
@@ -29,6 +30,7 @@ pub mod tally;
 pub mod trace;
 pub mod tripwire;
 pub mod trust;
+pub mod tunnel;
 
 #[cfg(target_os = "wasi")]
 mod host;

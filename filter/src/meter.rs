@@ -37,8 +37,7 @@ pub struct AssignedRequest {
     was_overdue: bool,
 }
 
-/// Time after which a stream is a success for the tripwire. One that fails earlier is a failure
-/// only.
+/// Time after which a stream is a success for the tripwire, until it fails.
 const ESTABLISHED_US: u64 = 1_000_000;
 
 /// A request that was counted before its end.
@@ -57,7 +56,7 @@ impl AssignedRequest {
         self.version
     }
 
-    /// Whether the tripwire ignores the request: it is pinned, or was observed when overdue.
+    /// Whether the tripwire ignores the request: it is pinned, or was a failure when overdue.
     fn ignored(&self) -> bool {
         self.pinned || self.was_overdue
     }
@@ -76,6 +75,8 @@ pub struct CompletedRequest<'c> {
     pub cluster: Option<&'c [u8]>,
     /// The outcome as the caller saw it.
     pub outcome: Outcome,
+    /// Whether the filter cannot read the status of an RPC.
+    pub unreadable: bool,
     /// Status of the response, if it started.
     pub status: Option<u64>,
     /// Microseconds from the request headers to the response headers, if the response started.
@@ -186,23 +187,28 @@ impl Meter {
             self.tallies.get_mut(served?)?.count_served(request);
             served?
         };
+        if completed.unreadable && !pinned && outcome == Outcome::Success {
+            self.tallies.get_mut(served)?.count_unreadable();
+        }
         let beginning = begun.and_then(|begun| begun.beginning);
         let established = beginning
             .zip(self.beginning.get_mut(served))
             .is_some_and(|(start, beginning)| beginning.responded(start));
-        let failed = match outcome {
-            Outcome::Success => false,
-            Outcome::Failure(_) => true,
-            Outcome::Cancelled | Outcome::LocalReply => return None,
-        };
+        let failed = matches!(outcome, Outcome::Failure(_));
+        let established_trips = established
+            && self.tripwire.as_mut().is_some_and(|it| it.end_established(served, failed));
+        if matches!(outcome, Outcome::Cancelled | Outcome::LocalReply) {
+            return None;
+        }
         if let (Some(counts), Some(AssignedRequest { slices, .. })) =
             (&mut self.slice_counts, assigned)
         {
             counts.count(&slices, [u32::from(begun.is_none()), u32::from(failed)]);
         }
         let ignored = assigned.as_ref().is_some_and(AssignedRequest::ignored);
-        let observed = !ignored && (failed || !established);
-        let trips = observed && self.tripwire.as_mut()?.observe(served, failed);
+        let observed = !ignored && !established;
+        let trips = established_trips
+            || observed && self.tripwire.as_mut().is_some_and(|it| it.observe(served, failed));
         trips.then_some(served)
     }
 
@@ -224,7 +230,7 @@ impl Meter {
         for (version, beginning) in self.beginning.iter_mut().enumerate() {
             let established = beginning.overdue(now_us);
             if let Some(tripwire) = &mut self.tripwire {
-                (0..established).for_each(|_| _ = tripwire.observe(version, false));
+                (0..established).for_each(|_| tripwire.observe_established(version));
             }
         }
         for (version, in_flight) in self.in_flight.iter_mut().enumerate() {
@@ -232,9 +238,10 @@ impl Meter {
             if let Some(tally) = self.tallies.get_mut(version) {
                 tally.count_overdue(overdue);
             }
-            if let Some(tripwire) = &mut self.tripwire
-                && (0..overdue).any(|_| tripwire.observe(version, true))
-            {
+            let Some(tripwire) = &mut self.tripwire else { continue };
+            if !tripwire.counts_overdue(version) {
+                in_flight.ignore_overdue();
+            } else if (0..overdue).any(|_| tripwire.observe(version, true)) {
                 tripped = Some(version);
             }
         }

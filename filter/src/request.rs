@@ -20,29 +20,67 @@ pub trait Request {
         cookie(&first).or_else(|| further_lines(&self.header("cookie")?, &first).find_map(cookie))
     }
 
-    /// The `cookie` header without the cookies of this name, or `None` if there is none.
+    /// The `cookie` header without the cookies of this name, or `None` if there is none. Other
+    /// cookies are kept byte for byte. The lines become one, separated as cookies.
     fn without_cookie(&self, name: &str) -> Option<Vec<u8>> {
         let (first, all) = (self.first_line("cookie")?, self.header("cookie")?);
         let (mut others, mut removed) = (Vec::with_capacity(all.len()), false);
         for line in std::iter::once(&first[..]).chain(further_lines(&all, &first)) {
-            for pair in pairs(line) {
-                if value(pair, name).is_some() {
-                    removed = true;
-                } else if !pair.is_empty() {
-                    others.extend_from_slice(if others.is_empty() { b"" } else { b"; " });
-                    others.extend_from_slice(pair);
-                }
+            let (rest, found) = without_pairs(line, name);
+            removed |= found;
+            if !rest.is_empty() {
+                others.extend_from_slice(if others.is_empty() { b"" } else { b"; " });
+                others.extend_from_slice(&rest);
             }
         }
         removed.then_some(others)
     }
 }
 
-/// The lines of a repeated `cookie` header after the first. A comma separates them, and is not
-/// allowed in a cookie (RFC 6265, 4.1.1).
+/// The lines of a repeated `cookie` header after the first. A comma joins them. Clients send commas
+/// in cookies too (against RFC 6265, 4.1.1), so that a line begins only where a `name=` follows.
 fn further_lines<'h>(header: &'h [u8], first: &[u8]) -> impl Iterator<Item = &'h [u8]> {
-    let further = header.strip_prefix(first).and_then(|rest| rest.strip_prefix(b","));
-    further.into_iter().flat_map(|rest| rest.split(|byte| *byte == b','))
+    let mut rest = header.strip_prefix(first).and_then(|rest| rest.strip_prefix(b","));
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let begins_line =
+            |(index, _): &(usize, &u8)| text.get(index + 1..).is_some_and(begins_with_name);
+        let comma = text.iter().enumerate().filter(|(_, byte)| **byte == b',').find(begins_line);
+        let (line, next) = match comma.and_then(|(index, _)| text.split_at_checked(index)) {
+            Some((line, next)) => (line, next.get(1..)),
+            None => (text, None),
+        };
+        rest = next;
+        Some(line)
+    })
+}
+
+/// Whether a token (RFC 9110, 5.6.2) and `=` follow.
+fn begins_with_name(text: &[u8]) -> bool {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let text = text.trim_ascii_start();
+    let length = text.iter().take_while(|byte| is_token(byte)).count();
+    length > 0 && text.get(length) == Some(&b'=')
+}
+
+/// The line without the cookies of this name, each with one separator, and whether there were any.
+fn without_pairs(line: &[u8], name: &str) -> (Vec<u8>, bool) {
+    let mut rest = Vec::with_capacity(line.len());
+    let (mut removed, mut removed_first) = (false, false);
+    for (index, pair) in line.split(|byte| *byte == b';').enumerate() {
+        if value(pair.trim_ascii(), name).is_some() {
+            removed = true;
+            removed_first |= index == 0;
+        } else if index > 0 && removed_first {
+            // The first pair that is kept is not preceded by a separator.
+            removed_first = false;
+            rest.extend_from_slice(pair.trim_ascii_start());
+        } else {
+            rest.extend_from_slice(if index > 0 { b";" } else { b"" });
+            rest.extend_from_slice(pair);
+        }
+    }
+    (rest, removed)
 }
 
 /// The first cookie of this name in a line (RFC 6265, 4.2.1), unless empty. Quotes are part of the
@@ -131,13 +169,24 @@ pub(crate) mod tests {
             let value = value.map(|value| value.as_bytes().to_vec());
             assert_eq!(request.cookie(name), value, "{name}");
         }
+        let request = FakeRequest::with("cookie", "a=1").and("cookie", "b=1,2; c=3,x y=4");
+        assert_eq!(request.cookie("b").as_deref(), Some(&b"1,2"[..]));
+        assert_eq!(request.cookie("c").as_deref(), Some(&b"3,x y=4"[..]));
     }
 
     #[test]
     fn all_cookies_of_a_name_are_removed() {
         for (lines, rest) in [
-            (&[&b"a=1; sid=2;b=\xff; sid=3;"[..]][..], Some(&b"a=1; b=\xff"[..])),
+            (&[&b"a=1; sid=2;b=\xff; sid=3;"[..]][..], Some(&b"a=1;b=\xff;"[..])),
             (&[b"sid=2"], Some(b"")),
+            (&[b"sid=2; sid=3"], Some(b"")),
+            (&[b"a=1;b=2;sid=3"], Some(b"a=1;b=2")),
+            (&[b"sid=3; a=1;b=2"], Some(b"a=1;b=2")),
+            (&[b"sid=3;sid=4;a=1 ;  b=2; "], Some(b"a=1 ;  b=2; ")),
+            (&[b"a=1;; sid=3 ;;b"], Some(b"a=1;;;b")),
+            (&[b"sid=1", b"b=1,2; c=3,,4;d", b"sid=5"], Some(b"b=1,2; c=3,,4;d")),
+            (&[b"a=1", b"b=1,2", b"sid=3", b" c=4"], Some(b"a=1; b=1,2;  c=4")),
+            (&[b"a=1", b"b=1,sid"], None),
             (&[b"a=1,2", b"sid=3; b=4", b"sid=5"], Some(b"a=1,2; b=4")),
             (&[b"a=sid=2; xsid=1; sidx=2"], None),
             (&[b""], None),

@@ -79,6 +79,76 @@ fn media_type(content_type: &[u8]) -> &[u8] {
     content_type.split(|byte| b"+; ".contains(byte)).next().unwrap_or_default()
 }
 
+/// The status of an RPC, as far as it has arrived.
+#[derive(Debug, Default)]
+pub enum RpcStatus {
+    /// In trailers that have not arrived, or in no place that is read.
+    #[default]
+    Missing,
+    /// In the body.
+    Body(Box<StatusReader>),
+    /// This status.
+    Known(u64),
+    /// In a part of the body that the filter cannot read.
+    Unreadable,
+}
+
+impl RpcStatus {
+    /// The status in the body of a response with these headers.
+    #[must_use]
+    pub fn in_body(content_type: &[u8], content_encoding: Option<&[u8]>) -> Self {
+        let encoded =
+            content_encoding.is_some_and(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity"));
+        match StatusReader::new(content_type) {
+            Some(_) if encoded => Self::Unreadable,
+            Some(reader) => Self::Body(Box::new(reader)),
+            None => Self::Missing,
+        }
+    }
+
+    /// Reads a chunk of the body, of which `read` returns a range by its start and length.
+    pub fn read(&mut self, length: usize, read: impl FnMut(usize, usize) -> Option<Vec<u8>>) {
+        if let Self::Body(reader) = self {
+            reader.add(length, read);
+            match reader.status() {
+                Some(FrameStatus::Known(status)) => *self = Self::Known(status),
+                Some(FrameStatus::Missing) => *self = Self::Missing,
+                Some(FrameStatus::Unreadable) => *self = Self::Unreadable,
+                None => {}
+            }
+        }
+    }
+
+    /// The status of a response that has ended. `header` reads its header `grpc-status`.
+    #[must_use]
+    pub fn at_end(
+        &self,
+        rpc: Rpc,
+        http_status: u64,
+        header: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Option<u64> {
+        match self {
+            Self::Known(status) => Some(*status),
+            Self::Unreadable => None,
+            Self::Missing | Self::Body(_) => match header() {
+                Some(status) => Some(parse_status(&status)),
+                None => rpc.missing_status(http_status),
+            },
+        }
+    }
+}
+
+/// The status in the last frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameStatus {
+    /// This status.
+    Known(u64),
+    /// The frame has no status.
+    Missing,
+    /// The filter cannot read the frame: it is compressed or too long, or the proxy withholds it.
+    Unreadable,
+}
+
 /// Reads the status in the last frame of a body. A frame has a flag, a length of four bytes and a
 /// payload.
 #[derive(Debug, Default)]
@@ -92,14 +162,16 @@ pub struct StatusReader {
     skip: usize,
     /// The payload of the last frame and its length.
     last: Option<(Vec<u8>, usize)>,
-    status: Option<Option<u64>>,
+    status: Option<FrameStatus>,
 }
 
 const HEAD: usize = 5;
-/// Bytes of a chunk that are read at a time.
+/// Bytes of a chunk that are read at a time, to find the heads of frames.
 const WINDOW: usize = 512;
-/// Bytes of a last frame that are read. The status comes first.
-const MAX_LAST: usize = 4_096;
+/// The same where all bytes are needed: in the last frame and in base64.
+const LARGE_WINDOW: usize = 16_384;
+/// Bytes of a last frame that are read.
+const MAX_LAST: usize = 65_536;
 
 impl StatusReader {
     /// A reader for a response with this content type; `None` if it has no frames.
@@ -115,9 +187,9 @@ impl StatusReader {
         })
     }
 
-    /// The status, once the last frame has arrived; `Some(None)` if it is unreadable.
+    /// The status, once the last frame has arrived.
     #[must_use]
-    pub fn status(&self) -> Option<Option<u64>> {
+    pub fn status(&self) -> Option<FrameStatus> {
         self.status
     }
 
@@ -130,12 +202,13 @@ impl StatusReader {
                 self.skip -= skipped;
                 start += skipped;
             }
-            let window = WINDOW.min(length - start);
+            let needs_all = self.base64.is_some() || self.last.is_some();
+            let window = if needs_all { LARGE_WINDOW } else { WINDOW }.min(length - start);
             if window == 0 {
                 return;
             }
             let Some(bytes) = read(start, window).filter(|bytes| bytes.len() == window) else {
-                self.status = Some(None);
+                self.status = Some(FrameStatus::Unreadable);
                 return;
             };
             start += window;
@@ -154,7 +227,7 @@ impl StatusReader {
         while !bytes.is_empty() && self.status.is_none() {
             let wanted = match &self.last {
                 _ if self.skip > 0 => self.skip,
-                Some((payload, length)) => length - payload.len(),
+                Some((payload, length)) => (*length).min(MAX_LAST) - payload.len(),
                 None => HEAD - self.head.len(),
             };
             let (taken, rest) = bytes.split_at(wanted.min(bytes.len()));
@@ -168,10 +241,12 @@ impl StatusReader {
                 self.start_frame();
             }
             if let Some((payload, length)) = &self.last
-                && payload.len() == *length
+                && payload.len() == (*length).min(MAX_LAST)
             {
-                let status = if self.is_connect { connect_status } else { trailer_status };
-                self.status = Some(status(payload));
+                self.status = Some(match self.is_connect {
+                    true => FrameStatus::Known(connect_status(payload)),
+                    false => trailer_status(payload, *length),
+                });
             }
         }
     }
@@ -185,21 +260,31 @@ impl StatusReader {
             self.skip = length;
         } else if flags & 0x01 != 0 {
             // Compressed.
-            self.status = Some(None);
+            self.status = Some(FrameStatus::Unreadable);
         } else {
-            self.last = Some((Vec::new(), length.min(MAX_LAST)));
+            self.last = Some((Vec::new(), length));
         }
     }
 }
 
-/// The status in `name:value` lines.
-fn trailer_status(trailers: &[u8]) -> Option<u64> {
-    trailers.split(|byte| *byte == b'\n').find_map(|line| {
+/// The status in `name:value` lines, the beginning of a frame of this length.
+fn trailer_status(trailers: &[u8], length: usize) -> FrameStatus {
+    let mut lines = trailers.split(|byte| *byte == b'\n');
+    if trailers.len() < length {
+        // The last line can be incomplete.
+        lines.next_back();
+    }
+    let status = lines.find_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let (name, value) = line.split_at(colon);
         let is_status = name.trim_ascii().eq_ignore_ascii_case(b"grpc-status");
         is_status.then(|| parse_status(value.get(1..).unwrap_or_default()))
-    })
+    });
+    match status {
+        Some(status) => FrameStatus::Known(status),
+        None if trailers.len() < length => FrameStatus::Unreadable,
+        None => FrameStatus::Missing,
+    }
 }
 
 /// The codes of the Connect protocol, in the order of gRPC's codes.
@@ -222,13 +307,13 @@ const CONNECT_CODES: [&str; 16] = [
     "unauthenticated",
 ];
 
-/// The status in the JSON of an end-of-stream frame.
-fn connect_status(end: &[u8]) -> Option<u64> {
-    let end: Value = serde_json::from_slice(end).ok()?;
-    let Some(error) = end.get("error").filter(|error| !error.is_null()) else { return Some(0) };
+/// The status in the JSON of an end-of-stream frame. A client takes invalid JSON for UNKNOWN.
+fn connect_status(end: &[u8]) -> u64 {
+    let Ok(Value::Object(end)) = serde_json::from_slice(end) else { return UNKNOWN };
+    let Some(error) = end.get("error").filter(|error| !error.is_null()) else { return 0 };
     let code = error.get("code").and_then(Value::as_str);
     let code = (1..).zip(CONNECT_CODES).find(|(_, name)| Some(*name) == code);
-    Some(code.map_or(UNKNOWN, |(code, _)| code))
+    code.map_or(UNKNOWN, |(code, _)| code)
 }
 
 /// Decodes base64, in which each group of four characters can end with padding. `group` has the
@@ -264,6 +349,7 @@ const PADDING: u8 = 64;
 mod tests {
     use proptest::prelude::*;
 
+    use super::FrameStatus::{Known, Missing, Unreadable};
     use super::*;
 
     fn frame(flags: u8, payload: &[u8]) -> Vec<u8> {
@@ -284,7 +370,7 @@ mod tests {
     }
 
     /// The status of a body in chunks of this size.
-    fn status(content_type: &str, body: &[u8], chunk: usize) -> Option<Option<u64>> {
+    fn status(content_type: &str, body: &[u8], chunk: usize) -> Option<FrameStatus> {
         let mut reader = StatusReader::new(content_type.as_bytes()).unwrap();
         for chunk in body.chunks(chunk) {
             reader.add(chunk.len(), |start, length| Some(chunk[start..start + length].to_vec()));
@@ -343,11 +429,11 @@ mod tests {
     fn the_last_frame_of_grpc_web_has_the_status() {
         let messages = [frame(0, &[7; 2_000]), frame(0, b""), frame(1, b"\x80\0\0\0\0")].concat();
         for (trailers, expected) in [
-            (&b"grpc-status:14\r\ngrpc-message:x\r\n"[..], Some(14)),
-            (b"x: 1\r\nGrpc-Status: 0\r\n", Some(0)),
-            (b"grpc-status: x", Some(2)),
-            (b"x:1\r\n", None),
-            (b"", None),
+            (&b"grpc-status:14\r\ngrpc-message:x\r\n"[..], Known(14)),
+            (b"x: 1\r\nGrpc-Status: 0\r\n", Known(0)),
+            (b"grpc-status: x", Known(2)),
+            (b"x:1\r\n", Missing),
+            (b"", Missing),
         ] {
             let body = [&messages[..], &frame(0x80, trailers)].concat();
             for chunk in [1, 2, 3, 5, 7, 600, 10_000] {
@@ -359,29 +445,84 @@ mod tests {
             }
         }
         assert_eq!(status("application/grpc-web", &messages, 9), None);
-        assert_eq!(status("application/grpc-web", &frame(0x81, b"x"), 9), Some(None));
-        let long = [&b"grpc-status:13\r\n"[..], &[b'x'; 100_000]].concat();
-        assert_eq!(status("application/grpc-web", &frame(0x80, &long), 99), Some(Some(13)));
+        assert_eq!(status("application/grpc-web", &frame(0x81, b"x"), 9), Some(Unreadable));
+    }
+
+    #[test]
+    fn the_status_can_come_late_in_a_long_last_frame() {
+        let line = |length: usize| [&b"a:"[..], &vec![b'x'; length - 4], b"\r\n"].concat();
+        for (trailers, expected) in [
+            ([b"grpc-status:13\r\n".to_vec(), line(100_000)].concat(), Known(13)),
+            ([line(60_000), b"grpc-status:13\r\n".to_vec()].concat(), Known(13)),
+            ([line(MAX_LAST - 15), b"grpc-status:13\r\n".to_vec()].concat(), Unreadable),
+            ([line(MAX_LAST), b"grpc-status:13\r\n".to_vec()].concat(), Unreadable),
+            (line(MAX_LAST), Missing),
+        ] {
+            let body = frame(0x80, &trailers);
+            for chunk in [99, 20_000, 200_000] {
+                assert_eq!(status("application/grpc-web", &body, chunk), Some(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn an_unreadable_status_is_no_missing_one() {
+        let at_end =
+            |content_type: &str, encoding: Option<&str>, body: &[u8], header: Option<&str>| {
+                let encoding = encoding.map(str::as_bytes);
+                let mut status = RpcStatus::in_body(content_type.as_bytes(), encoding);
+                status.read(body.len(), |start, length| Some(body[start..start + length].to_vec()));
+                let rpc = Rpc::of(content_type.as_bytes()).unwrap();
+                status.at_end(rpc, 200, || header.map(|header| header.as_bytes().to_vec()))
+            };
+        let [web, connect] = ["application/grpc-web", "application/connect+json"];
+        let [ok, none] = [&b"grpc-status:0"[..], b"x:1"].map(|trailers| frame(0x80, trailers));
+        let compressed = frame(0x81, b"x");
+        for (content_type, encoding, body, header, expected) in [
+            (web, None, &ok, None, Some(0)),
+            (web, Some("identity"), &ok, None, Some(0)),
+            (web, Some(" Identity "), &ok, Some("7"), Some(0)),
+            (web, Some("gzip"), &ok, Some("7"), None),
+            (web, None, &compressed, Some("7"), None),
+            (web, None, &none, None, Some(2)),
+            (web, None, &none, Some("7"), Some(7)),
+            (web, None, &ok[..9].to_vec(), None, Some(2)),
+            (connect, None, &frame(2, b"{}"), None, Some(0)),
+            (connect, None, &frame(2, b"{"), None, Some(2)),
+            (connect, None, &frame(2, b"{}")[..6].to_vec(), None, Some(2)),
+            (connect, None, &frame(3, b"{}"), None, None),
+            ("application/grpc", Some("gzip"), &Vec::new(), None, Some(2)),
+        ] {
+            let status = at_end(content_type, encoding, body, header);
+            assert_eq!(status, expected, "{content_type} {encoding:?} {body:?} {header:?}");
+        }
     }
 
     #[test]
     fn the_last_frame_of_a_connect_stream_has_the_status() {
+        let long = format!(r#"{{"metadata": {{"x": ["{}"]}}}}"#, "x".repeat(60_000));
+        let cut = format!(r#"{{"metadata": {{"x": ["{}"]}}}}"#, "x".repeat(MAX_LAST));
         for (end, expected) in [
-            (r#"{"error": {"code": "unavailable", "message": "x"}, "metadata": {}}"#, Some(14)),
-            (r#"{"error": {"code": "canceled"}}"#, Some(1)),
-            (r#"{"error": {"code": "unauthenticated"}}"#, Some(16)),
-            (r#"{"error": {"code": 7}}"#, Some(2)),
-            (r#"{"error": null}"#, Some(0)),
-            ("{}", Some(0)),
-            ("", None),
-            ("nonsense", None),
+            (r#"{"error": {"code": "unavailable", "message": "x"}, "metadata": {}}"#, 14),
+            (r#"{"error": {"code": "canceled"}}"#, 1),
+            (r#"{"error": {"code": "unauthenticated"}}"#, 16),
+            (r#"{"error": {"code": 7}}"#, 2),
+            (r#"{"error": null}"#, 0),
+            ("{}", 0),
+            ("", 2),
+            ("nonsense", 2),
+            ("[]", 2),
+            (&long, 0),
+            (&cut, 2),
         ] {
             let body = [frame(0, b"message"), frame(2, end.as_bytes())].concat();
             for chunk in [1, 5, 600] {
-                assert_eq!(status("application/connect+json", &body, chunk), Some(expected));
+                let status = status("application/connect+json", &body, chunk);
+                assert_eq!(status, Some(Known(expected)), "{:.80}", end);
             }
         }
-        assert_eq!(status("application/connect+json", &frame(3, b"{}"), 9), Some(None));
+        let compressed = status("application/connect+json", &frame(3, b"{}"), 9);
+        assert_eq!(compressed, Some(Unreadable));
     }
 
     proptest! {
@@ -413,7 +554,26 @@ mod tests {
         // A failed read is unreadable, and no further one is made.
         reader.add(10, |_, _| None);
         reader.add(10, |_, _| unreachable!("read"));
-        assert_eq!(reader.status(), Some(None));
+        assert_eq!(reader.status(), Some(Unreadable));
         assert!(StatusReader::new(b"application/grpc").is_none());
+    }
+
+    #[test]
+    fn base64_and_last_frames_are_read_in_large_windows() {
+        let messages = base64(&frame(0, &[0; 75_000]));
+        let last = frame(0x80, &[b'x'; 40_000]);
+        for (content_type, body, expected) in [
+            ("application/grpc-web-text", messages, vec![16_384; 6]),
+            ("application/grpc-web", last, vec![512, 16_384, 16_384]),
+        ] {
+            let mut reader = StatusReader::new(content_type.as_bytes()).unwrap();
+            let mut windows = Vec::new();
+            reader.add(body.len(), |start, length| {
+                windows.push(length);
+                Some(body[start..start + length].to_vec())
+            });
+            windows.pop();
+            assert_eq!(windows, expected, "{content_type}");
+        }
     }
 }

@@ -11,9 +11,11 @@ use crate::config::wire::{Override, Route, Sticky};
 use crate::histogram;
 use crate::meter::{AssignedRequest, BegunStream, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
+use crate::redirect::{self, ORIGINAL_URL, StreamIdentity};
 use crate::request::Request;
-use crate::rpc::{self, Rpc, StatusReader};
+use crate::rpc::{self, Rpc, RpcStatus};
 use crate::select::{Assignment, Reason, Selection, select};
+use crate::tunnel::Tunnel;
 use crate::worker::Worker;
 use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
 
@@ -32,7 +34,7 @@ struct MeasuredRequest {
     unusual_authority: bool,
     start_us: u64,
     rpc: Option<Rpc>,
-    /// Whether the request can be an upgrade or CONNECT.
+    /// `None` for a request without a body and for an RPC.
     tunnel: Option<Tunnel>,
     first_byte_us: Option<u64>,
     /// `None` if the mesh splits.
@@ -42,33 +44,16 @@ struct MeasuredRequest {
     new_identity: Option<String>,
     /// The status of an RPC, as far as it has arrived.
     rpc_status: RpcStatus,
-    /// Set if the response is a stream, which counts when it begins.
+    /// Set if the request was counted before its end.
     begun: Option<BegunStream>,
-}
-
-/// A request after which the connection may carry another protocol.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tunnel {
-    Upgrade,
-    Connect,
-}
-
-/// Where the status of an RPC is.
-enum RpcStatus {
-    /// In trailers that have not arrived, or nowhere.
-    Missing,
-    /// In the body.
-    Body(Box<StatusReader>),
-    Known(u64),
-    /// In a part of the body that the filter cannot read.
-    Unreadable,
+    /// Whether the filter decided if the request counts before its end.
+    checked_begin: bool,
 }
 
 /// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
 /// stream and creates another one for the rest of the request.
 struct RedirectedRequest {
-    /// The caller's connection.
-    connection: Option<u64>,
+    stream: StreamIdentity,
     redirected_us: u64,
     request: MeasuredRequest,
     cluster: Option<Vec<u8>>,
@@ -82,6 +67,7 @@ impl RedirectedRequest {
         let completed = CompletedRequest {
             cluster: self.cluster.as_deref(),
             outcome: Outcome::Success,
+            unreadable: false,
             status: self.status,
             first_byte_us: Some(elapsed_us),
             latency_us: elapsed_us,
@@ -112,15 +98,16 @@ impl RedirectedRequests {
         }
     }
 
-    /// The oldest redirected request of a connection. Reads the connection only if there is a
-    /// redirected request.
-    fn take(&self, connection: impl FnOnce() -> Option<u64>) -> Option<RedirectedRequest> {
+    /// The redirected request that a stream continues. Reads the stream's identity, and whether it
+    /// has an original URL, only if there is a redirected request.
+    fn take(&self, stream: impl FnOnce() -> (StreamIdentity, bool)) -> Option<RedirectedRequest> {
         let mut redirected = self.0.try_borrow_mut().ok()?;
         if redirected.is_empty() {
             return None;
         }
-        let connection = connection();
-        let index = redirected.iter().position(|request| request.connection == connection)?;
+        let (stream, has_original_url) = stream();
+        let identities = redirected.iter().map(|request| &request.stream);
+        let index = redirect::position(identities, &stream, has_original_url)?;
         Some(redirected.remove(index))
     }
 
@@ -151,27 +138,22 @@ impl MeasuredRequest {
         if self.rpc == Some(Rpc::Grpc) {
             return true;
         }
-        let Some(content_type) = host::response_header_line("content-type") else {
-            let Some(tunnel) = self.tunnel else { return false };
-            let status = host::response_header_line(":status").unwrap_or_default();
-            return match tunnel {
-                Tunnel::Upgrade => status == b"101",
-                Tunnel::Connect => status.starts_with(b"2"),
-            };
-        };
-        if self.rpc.is_some()
-            && let Some(reader) = StatusReader::new(&content_type)
+        if let Some(tunnel) = self.tunnel
+            && host::response_header_line(":status").is_some_and(|status| tunnel.is_open(&status))
         {
-            self.rpc_status = match host::response_header_line("content-encoding") {
-                None => RpcStatus::Body(Box::new(reader)),
-                Some(_) => RpcStatus::Unreadable,
-            };
+            return true;
+        }
+        let Some(content_type) = host::response_header_line("content-type") else { return false };
+        if self.rpc.is_some() {
+            let encoding = host::response_header_line("content-encoding");
+            self.rpc_status = RpcStatus::in_body(&content_type, encoding.as_deref());
         }
         rpc::is_stream(&content_type)
     }
 
     /// Counts the request before its end, with these times: to the first byte, the latency, and now.
     fn begin(&mut self, worker: &Worker, times: [u64; 3]) {
+        self.checked_begin = true;
         let Some(service) = worker.config.services.get(self.service) else { return };
         let Some(cluster) = host::property(&["xds", "cluster_name"]) else { return };
         let [.., now_us] = times;
@@ -186,38 +168,21 @@ impl MeasuredRequest {
         // A host call per chunk would read the time itself.
         let now_us = worker.tick_us.get();
         let latency_us = now_us.saturating_sub(self.start_us);
-        if self.begun.is_none()
+        if !self.checked_begin
             && histogram::bucket(latency_us) == histogram::BOUNDARIES
             && let Some(first_byte_us) = self.first_byte_us
         {
-            self.begin(worker, [first_byte_us, latency_us, now_us]);
-        }
-    }
-
-    /// Reads the status of an RPC in a chunk of the body.
-    fn read_status(&mut self, body_size: usize) {
-        if let RpcStatus::Body(reader) = &mut self.rpc_status {
-            reader.add(body_size, host::response_body);
-            match reader.status() {
-                Some(Some(status)) => self.rpc_status = RpcStatus::Known(status),
-                Some(None) => self.rpc_status = RpcStatus::Unreadable,
-                None => {}
+            self.checked_begin = true;
+            if is_from_upstream(response_details().as_deref()) {
+                self.begin(worker, [first_byte_us, latency_us, now_us]);
             }
         }
     }
 
     /// The status of an RPC that has ended.
     fn final_status(&self, http_status: u64) -> Option<u64> {
-        let rpc = self.rpc?;
-        match self.rpc_status {
-            RpcStatus::Known(status) => Some(status),
-            RpcStatus::Unreadable => None,
-            RpcStatus::Missing | RpcStatus::Body(_) => {
-                let header = host::property(&["response", "headers", "grpc-status"]);
-                let missing = || rpc.missing_status(http_status);
-                header.map(|status| rpc::parse_status(&status)).or_else(missing)
-            }
-        }
+        let header = || host::property(&["response", "headers", "grpc-status"]);
+        self.rpc_status.at_end(self.rpc?, http_status, header)
     }
 
     fn complete(&self, worker: &Worker, completed: &CompletedRequest<'_>) {
@@ -228,6 +193,15 @@ impl MeasuredRequest {
             worker.trip(self.service, version);
         }
     }
+}
+
+fn response_details() -> Option<Vec<u8>> {
+    host::property(&["response", "code_details"])
+}
+
+/// Whether an upstream sent the response with these details. Without details it did.
+fn is_from_upstream(details: Option<&[u8]>) -> bool {
+    details.is_none_or(|details| details == b"via_upstream")
 }
 
 /// The response details of a stream that the proxy recreates.
@@ -265,7 +239,7 @@ impl Stream {
     /// that the filter does not measure.
     fn start(&self, has_body: bool) -> Option<(MeasuredRequest, Option<&'static str>)> {
         let worker = &*self.worker;
-        let redirected = self.redirected.take(connection_id);
+        let redirected = self.redirected.take(continued_stream);
         let mut unusual_authority = false;
         let index = worker.config.service(|| {
             let authority = host::request_header_line(":authority")?;
@@ -291,18 +265,20 @@ impl Stream {
         let mut route_header = None;
         // Even an empty message of an RPC has a body.
         let content_type = has_body.then(|| host::request_header_line("content-type")).flatten();
+        let rpc = content_type.as_deref().and_then(Rpc::of);
         let mut request = MeasuredRequest {
             service: index,
             unusual_authority,
             start_us,
-            rpc: content_type.as_deref().and_then(Rpc::of),
-            tunnel: (has_body && content_type.is_none()).then(tunnel),
+            rpc,
+            tunnel: (has_body && rpc.is_none()).then(tunnel),
             first_byte_us: None,
             assigned: None,
             reason: None,
             new_identity: None,
             rpc_status: RpcStatus::Missing,
             begun: None,
+            checked_begin: false,
         };
         match selection {
             Selection::Bypass => {
@@ -357,7 +333,7 @@ impl Stream {
     fn complete(&mut self) {
         let worker = &*self.worker;
         if !self.started
-            && let Some(redirected) = self.redirected.take(connection_id)
+            && let Some(redirected) = self.redirected.take(continued_stream)
         {
             // An earlier filter rejected the rest of a redirected request.
             return redirected.complete(worker);
@@ -368,14 +344,12 @@ impl Stream {
         let status = host::property_u64(&["response", "code"]);
         let read_cluster = || host::property(&["xds", "cluster_name"]);
         let cluster = request.begun.is_none().then(read_cluster).flatten();
-        let read_details = || host::property(&["response", "code_details"]);
         // The filter sees no response headers of an internal redirect.
-        let details = request.first_byte_us.is_none().then(read_details).flatten();
+        let details = request.first_byte_us.is_none().then(response_details).flatten();
         if details.as_deref() == Some(INTERNAL_REDIRECT) {
-            let connection = connection_id();
+            let stream = stream_identity();
             let redirected_us = now_us;
-            let redirected =
-                RedirectedRequest { connection, redirected_us, request, cluster, status };
+            let redirected = RedirectedRequest { stream, redirected_us, request, cluster, status };
             return self.redirected.add(worker, redirected);
         }
         let response = ResponseInfo {
@@ -384,8 +358,7 @@ impl Stream {
             flags: host::property_u64(&["response", "flags"]).unwrap_or(0),
             grpc_status: status.and_then(|status| request.final_status(status)),
         };
-        let from_upstream =
-            || details.or_else(read_details).is_none_or(|details| details == b"via_upstream");
+        let from_upstream = || is_from_upstream(details.or_else(response_details).as_deref());
         let outcome = Outcome::classify(response, &service.blame, from_upstream);
         if request.unusual_authority && cluster.is_none() && outcome.lacks_upstream() {
             // The routes do not match this form of the name. That is no failure of a version.
@@ -394,6 +367,7 @@ impl Stream {
         let completed = CompletedRequest {
             cluster: cluster.as_deref(),
             outcome,
+            unreadable: matches!(request.rpc_status, RpcStatus::Unreadable),
             status,
             first_byte_us: request.first_byte_us,
             latency_us: now_us.saturating_sub(request.start_us),
@@ -402,8 +376,16 @@ impl Stream {
     }
 }
 
-fn connection_id() -> Option<u64> {
-    host::property_u64(&["connection", "id"])
+fn stream_identity() -> StreamIdentity {
+    StreamIdentity {
+        connection: host::property_u64(&["connection", "id"]),
+        request_id: host::request_header("x-request-id"),
+    }
+}
+
+/// The stream's identity, and whether an internal redirect created it.
+fn continued_stream() -> (StreamIdentity, bool) {
+    (stream_identity(), host::request_header(ORIGINAL_URL).is_some())
 }
 
 /// Removes the header and the cookie of an override: upstreams could log their secret.
@@ -470,10 +452,7 @@ fn add_reveal_header(service: &Service, header: &str, reason: Option<Reason>) {
 }
 
 fn tunnel() -> Tunnel {
-    match host::request_header_line(":method").as_deref() {
-        Some(b"CONNECT") => Tunnel::Connect,
-        _ => Tunnel::Upgrade,
-    }
+    Tunnel::of(host::request_header_line(":method").as_deref())
 }
 
 /// Traps on demand, in the build for failure tests.
@@ -511,7 +490,7 @@ impl HttpContext for Stream {
 
     fn on_http_response_body(&mut self, body_size: usize, _: bool) -> Action {
         if let Some(request) = &mut self.request {
-            request.read_status(body_size);
+            request.rpc_status.read(body_size, host::response_body);
             request.begin_if_slow(&self.worker);
         }
         Action::Continue

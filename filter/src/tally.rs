@@ -21,6 +21,7 @@ pub struct Tally {
     latency: [u32; histogram::BUCKETS],
     first_byte: [u32; histogram::BUCKETS],
     overdue: u32,
+    unreadable: u32,
     local_replies: u32,
     pinned: u32,
     pinned_failures: u32,
@@ -39,6 +40,7 @@ impl Default for Tally {
             latency: [0; histogram::BUCKETS],
             first_byte: [0; histogram::BUCKETS],
             overdue: 0,
+            unreadable: 0,
             local_replies: 0,
             pinned: 0,
             pinned_failures: 0,
@@ -88,6 +90,12 @@ impl Tally {
     pub fn count_overdue(&mut self, requests: u32) {
         self.dirty |= requests > 0;
         self.overdue += requests;
+    }
+
+    /// Counts an RPC whose status is unreadable.
+    pub fn count_unreadable(&mut self) {
+        self.dirty = true;
+        self.unreadable += 1;
     }
 
     /// Counts a completed request that this version served.
@@ -168,6 +176,7 @@ impl Tally {
             (Stat::Unmatched, counts.unmatched.into()),
             (Stat::Cancelled, counts.cancelled.into()),
             (Stat::Overdue, counts.overdue.into()),
+            (Stat::Unreadable, counts.unreadable.into()),
             (Stat::LocalReplies, counts.local_replies.into()),
             (Stat::Pinned, counts.pinned.into()),
             (Stat::PinnedFailures, counts.pinned_failures.into()),

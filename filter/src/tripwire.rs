@@ -8,8 +8,9 @@
 //!
 //! p0 is the tolerated rate, or twice the baseline's current failure rate if that is higher, so
 //! that a common outage does not trip the candidate. The current rate is the higher of a slow and a
-//! fast moving average, which detects the outage early. It outlives a generation: the last step of a
-//! rollout leaves the baseline without requests.
+//! fast moving average, which detects the outage early. The slow average outlives a generation: the
+//! last step of a rollout leaves the baseline without requests. Until the baseline has requests
+//! of the generation, p0 is at most [`MAX_CARRIED_P0`], so that the candidate can trip.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,53 +19,85 @@ use std::rc::Rc;
 /// fifty at 50 %.
 const THRESHOLD: f64 = 5e8;
 
-/// Weights of a request in the slow and the fast exponential moving average.
-const EMA_WEIGHTS: [f64; 2] = [1.0 / 64.0, 1.0 / 4.0];
+/// The factor of a success.
+const SUCCESS_RATIO: f64 = 0.5;
 
-/// The current failure rate of a baseline.
+/// Requests in the window of the slow exponential moving average.
+const WINDOW: u32 = 64;
+
+/// Weight of a request in the fast moving average.
+const FAST_WEIGHT: f64 = 1.0 / 4.0;
+
+/// Weight of the prior, half the tolerated rate, in requests.
+const PRIOR_REQUESTS: u32 = 16;
+
+/// Requests of the baseline from which overdue requests are failures. Fewer do not show how slow
+/// the service is.
+const MIN_REQUESTS_FOR_OVERDUE: u32 = 20;
+
+/// Limit of p0 for a rate of an earlier generation: that of the highest tolerance.
+const MAX_CARRIED_P0: f64 = 0.5;
+
+/// The slow moving average of a baseline's failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct BaselineRate {
-    averages: [f64; EMA_WEIGHTS.len()],
+    average: f64,
+    /// Requests in the average, of all workers that passed it on.
     requests: u32,
+    /// Requests that this worker observed.
+    own_requests: u32,
 }
 
 /// Bytes of a [`BaselineRate`].
-const RATE_BYTES: usize = 8 * EMA_WEIGHTS.len() + 4;
+const RATE_BYTES: usize = 12;
 
 impl BaselineRate {
-    /// Number of observed requests.
+    /// Number of requests in the rate.
     #[must_use]
     pub fn requests(&self) -> u32 {
         self.requests
     }
 
+    /// The rate at the start of a generation, from this worker's rate and the shared one. A worker
+    /// whose own requests fill the window keeps its rate.
+    #[must_use]
+    pub fn or_shared(self, shared: Option<Self>) -> Self {
+        match shared {
+            Some(shared) if self.own_requests < WINDOW => {
+                Self { own_requests: self.own_requests, ..shared }
+            }
+            _ => self,
+        }
+    }
+
+    /// Whether this rate, with new requests, replaces the shared one: its window is as full.
+    #[must_use]
+    pub fn replaces(&self, shared: Option<Self>) -> bool {
+        let window = |rate: Self| rate.requests.min(WINDOW);
+        shared.is_none_or(|shared| window(shared) <= window(*self))
+    }
+
     fn observe(&mut self, failed: bool) {
         self.requests = self.requests.saturating_add(1);
-        let failed = f64::from(u8::from(failed));
-        for (average, weight) in self.averages.iter_mut().zip(EMA_WEIGHTS) {
-            // The mean of the first requests: an average that starts at zero would be too low.
-            let weight = weight.max(1.0 / f64::from(self.requests));
-            *average += weight * (failed - *average);
-        }
+        self.own_requests = self.own_requests.saturating_add(1);
+        // The mean of the prior and the first requests.
+        let weight = self.requests.saturating_add(PRIOR_REQUESTS).min(WINDOW);
+        self.average += (f64::from(u8::from(failed)) - self.average) / f64::from(weight);
     }
 
     /// Encodes the rate for other workers.
     #[must_use]
     pub fn to_bytes(self) -> Vec<u8> {
-        let averages = self.averages.iter().flat_map(|average| average.to_le_bytes());
-        averages.chain(self.requests.to_le_bytes()).collect()
+        [&self.average.to_le_bytes()[..], &self.requests.to_le_bytes()].concat()
     }
 
     /// Decodes a rate.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; RATE_BYTES] = bytes.try_into().ok()?;
-        let (averages, requests) = bytes.split_last_chunk()?;
-        let mut rate = Self { requests: u32::from_le_bytes(*requests), ..Self::default() };
-        for (average, bytes) in rate.averages.iter_mut().zip(averages.chunks_exact(8)) {
-            *average = f64::from_le_bytes(bytes.try_into().ok()?).clamp(0.0, 1.0);
-        }
-        Some(rate)
+        let (average, requests) = bytes.split_last_chunk()?;
+        let average = f64::from_le_bytes(average.try_into().ok()?).clamp(0.0, 1.0);
+        Some(Self { average, requests: u32::from_le_bytes(*requests), own_requests: 0 })
     }
 }
 
@@ -72,32 +105,112 @@ impl BaselineRate {
 #[derive(Debug)]
 pub struct Tripwire {
     tolerated: f64,
+    /// Over all generations. Requests of an earlier one can still end.
     baseline: Rc<Cell<BaselineRate>>,
-    /// Evidence by version index. The baseline's is always one.
-    evidence: Vec<f64>,
+    /// The slow average in this generation.
+    slow: BaselineRate,
+    fast: f64,
+    /// By version index. The baseline's is always one.
+    evidence: Vec<Evidence>,
+}
+
+/// The evidence against a version.
+#[derive(Debug, Clone, Copy)]
+struct Evidence {
+    value: f64,
+    /// Established streams that have not ended.
+    established: u32,
+    /// Logarithm of the factor by which their successes reduced the value.
+    credit: f64,
+}
+
+impl Evidence {
+    const NONE: Self = Self { value: 1.0, established: 0, credit: 0.0 };
+
+    fn multiply(&mut self, ratio: f64) {
+        self.value = (self.value * ratio).max(1.0);
+    }
+
+    /// Removes an established stream. Returns its part of the credit.
+    fn end_established(&mut self) -> f64 {
+        if self.established == 0 {
+            return 0.0;
+        }
+        let part = self.credit / f64::from(self.established);
+        self.credit -= part;
+        self.established -= 1;
+        part
+    }
 }
 
 impl Tripwire {
-    /// No evidence against any version. The baseline is the first, with the given failure rate.
+    /// No evidence against any version. The baseline is the first, with the failure rate of the
+    /// earlier generations.
     #[must_use]
     pub fn new(tolerated_ppm: u32, versions: usize, baseline: Rc<Cell<BaselineRate>>) -> Self {
         let tolerated = f64::from(tolerated_ppm) / 1e6;
-        Self { tolerated, baseline, evidence: vec![1.0; versions] }
+        let mut slow = baseline.get();
+        if slow.requests == 0 {
+            slow.average = tolerated / 2.0;
+            baseline.set(slow);
+        }
+        slow.average = slow.average.min(MAX_CARRIED_P0 / 2.0);
+        let fast = slow.average;
+        Self { tolerated, baseline, slow, fast, evidence: vec![Evidence::NONE; versions] }
     }
 
-    /// Adds a completed or overdue request of `version`. Returns whether the version trips.
+    /// Adds a completed request of `version`. Returns whether the version trips.
     pub fn observe(&mut self, version: usize, failed: bool) -> bool {
-        let mut baseline = self.baseline.get();
         if version == 0 {
-            baseline.observe(failed);
-            self.baseline.set(baseline);
+            self.observe_baseline(failed);
             return false;
         }
-        let p0 = baseline.averages.iter().fold(self.tolerated, |p0, rate| p0.max(2.0 * rate));
+        let p0 = self.tolerated.max(2.0 * self.slow.average).max(2.0 * self.fast);
         let Some(evidence) = self.evidence.get_mut(version) else { return false };
-        let ratio = if failed { (1.0 + p0) / (2.0 * p0) } else { 0.5 };
-        *evidence = (*evidence * ratio).max(1.0);
-        *evidence >= THRESHOLD
+        evidence.multiply(if failed { (1.0 + p0) / (2.0 * p0) } else { SUCCESS_RATIO });
+        if evidence.value <= 1.0 {
+            // Without the earlier successes of streams the value would be the same.
+            evidence.credit = 0.0;
+        }
+        evidence.value >= THRESHOLD
+    }
+
+    fn observe_baseline(&mut self, failed: bool) {
+        let mut baseline = self.baseline.get();
+        baseline.observe(failed);
+        self.baseline.set(baseline);
+        self.slow.observe(failed);
+        self.fast += FAST_WEIGHT * (f64::from(u8::from(failed)) - self.fast);
+    }
+
+    /// Whether an overdue request is a failure of `version`.
+    #[must_use]
+    pub fn counts_overdue(&self, version: usize) -> bool {
+        version == 0 || self.slow.requests >= MIN_REQUESTS_FOR_OVERDUE
+    }
+
+    /// Adds the success of an established stream of `version`.
+    pub fn observe_established(&mut self, version: usize) {
+        if version == 0 {
+            self.observe(version, false);
+        } else if let Some(evidence) = self.evidence.get_mut(version) {
+            let before = evidence.value;
+            evidence.multiply(SUCCESS_RATIO);
+            evidence.credit += (before / evidence.value).ln();
+            evidence.established += 1;
+        }
+    }
+
+    /// Ends an established stream of `version`. A failure replaces its success. Returns whether the
+    /// version trips.
+    pub fn end_established(&mut self, version: usize, failed: bool) -> bool {
+        if let Some(evidence) = self.evidence.get_mut(version) {
+            let credit = evidence.end_established();
+            if failed {
+                evidence.multiply(credit.exp());
+            }
+        }
+        failed && self.observe(version, true)
     }
 }
 
@@ -166,10 +279,98 @@ mod tests {
         assert!(trips(Rc::default()));
         assert!(!trips(Rc::clone(&baseline)));
         let copy = BaselineRate::from_bytes(&baseline.get().to_bytes()).unwrap();
-        assert_eq!((copy, copy.requests()), (baseline.get(), 50));
-        for bad in [&[][..], &[0; 19], &[0; 21]] {
+        assert_eq!((copy.average, copy.requests()), (baseline.get().average, 50));
+        for bad in [&[][..], &[0; 11], &[0; 13]] {
             assert_eq!(BaselineRate::from_bytes(bad), None);
         }
+    }
+
+    /// The candidate's failures until it trips, after this history of the baseline and 20
+    /// generations in which the baseline has no requests.
+    fn failures_after_history(tolerated_ppm: u32, history: &[(usize, bool)]) -> Option<usize> {
+        let baseline = Rc::default();
+        let mut first = Tripwire::new(tolerated_ppm, 2, Rc::clone(&baseline));
+        for (requests, failed) in history {
+            (0..*requests).for_each(|_| _ = first.observe(0, *failed));
+        }
+        let next = || Tripwire::new(tolerated_ppm, 2, Rc::clone(&baseline));
+        let mut last = (1..20).fold(next(), |_, _| next());
+        (1..=100).find(|_| last.observe(1, true))
+    }
+
+    #[test]
+    fn a_failing_candidate_trips_after_the_baseline_ended_with_failures() {
+        let history = [(1_000, false), (3, true)];
+        assert_eq!(failures_after_history(100_000, &history), Some(12));
+        assert_eq!(failures_after_history(100_000, &[(1, true)]), Some(20));
+        assert_eq!(failures_after_history(10_000, &history), Some(12));
+        for tolerated_ppm in [10_000, 100_000, 500_000] {
+            assert_eq!(failures_after_history(tolerated_ppm, &[(1_000, true)]), Some(50));
+        }
+    }
+
+    /// At the last step, the baseline's requests of the earlier generation end.
+    #[test]
+    fn requests_of_an_earlier_generation_do_not_prevent_a_trip() {
+        let baseline = Rc::default();
+        let mut first = Tripwire::new(100_000, 2, Rc::clone(&baseline));
+        (0..1_000).for_each(|_| _ = first.observe(0, false));
+        let mut next = Tripwire::new(100_000, 2, Rc::clone(&baseline));
+        (0..64).for_each(|_| _ = first.observe(0, true));
+        assert_eq!((1..=100).find(|_| next.observe(1, true)), Some(12));
+        assert!(baseline.get().average > 0.5);
+    }
+
+    #[test]
+    fn the_first_failure_of_the_baseline_does_not_prevent_a_trip() {
+        let mut tripwire = tripwire(100_000);
+        assert!(!tripwire.observe(0, true));
+        let trips = (1..=100).find(|_| tripwire.observe(1, true));
+        assert!(trips.is_some_and(|failures| failures < 100), "{trips:?}");
+    }
+
+    #[test]
+    fn a_worker_with_own_requests_keeps_its_rate() {
+        let rate =
+            |requests, own_requests, average| BaselineRate { average, requests, own_requests };
+        let [stale, fresh] = [rate(100_000, 0, 0.5), rate(64, 64, 0.0)];
+        assert_eq!(fresh.or_shared(Some(stale)), fresh);
+        assert_eq!(fresh.or_shared(None), fresh);
+        // The copy is that of a worker which passed the rate on.
+        assert_eq!(rate(63, 63, 0.0).or_shared(Some(stale)), rate(100_000, 63, 0.5));
+        assert_eq!(rate(0, 0, 0.0).or_shared(Some(fresh)), rate(64, 0, 0.0));
+        for (own, shared, replaces) in
+            [(64, 100_000, true), (100_000, 64, true), (63, 64, false), (3, 2, true), (2, 3, false)]
+        {
+            let [own, shared] = [own, shared].map(|requests| rate(requests, requests, 0.0));
+            assert_eq!(own.replaces(Some(shared)), replaces, "{own:?} {shared:?}");
+            assert!(own.replaces(None));
+        }
+    }
+
+    #[test]
+    fn the_failure_of_an_established_stream_replaces_its_success() {
+        let trips_after = |tolerated_ppm, live: usize| {
+            let mut tripwire = tripwire(tolerated_ppm);
+            (0..live).for_each(|_| tripwire.observe_established(1));
+            (1..=100).find(|_| {
+                let trips = tripwire.end_established(1, true);
+                tripwire.observe_established(1);
+                trips
+            })
+        };
+        // The minimum of the evidence absorbs the successes of the first streams.
+        assert_eq!([1, 4].map(|live| trips_after(100_000, live)), [12, 13].map(Some));
+        assert_eq!([1, 4].map(|live| trips_after(500_000, live)), [50, 55].map(Some));
+        // A stream that ends without a failure takes its part of the credit along.
+        let mut tripwire = tripwire(100_000);
+        tripwire.observe(1, true);
+        (0..2).for_each(|_| tripwire.observe_established(1));
+        assert!(!tripwire.end_established(1, false));
+        let credit = tripwire.evidence[1].credit;
+        assert!((credit - 2_f64.ln()).abs() < 1e-9, "{credit}");
+        (0..2).for_each(|_| _ = tripwire.observe(1, false));
+        assert_eq!(tripwire.evidence[1].credit, 0.0);
     }
 
     #[test]

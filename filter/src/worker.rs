@@ -34,11 +34,8 @@ fn baseline(service: &Service) -> SharedRate {
             known.remove(0);
         }
         known.push((service.name.clone(), version.name.clone(), Rc::clone(&rate)));
-        if let Some(shared) = host::shared_baseline(&service.name, &version.name)
-            && shared.requests() > rate.get().requests()
-        {
-            rate.set(shared);
-        }
+        let shared = host::shared_baseline(&service.name, &version.name);
+        rate.set(rate.get().or_shared(shared));
         rate
     })
 }
@@ -77,9 +74,13 @@ impl Worker {
             |service: &Service| service.versions.iter().map(|_| TripState::default()).collect();
         let baselines: Vec<_> = config.services.iter().map(baseline).collect();
         let meters = config.services.iter().zip(&baselines);
+        let with_requests = |rate: SharedRate| {
+            let requests = rate.get().requests();
+            (rate, Cell::new(requests))
+        };
         Self {
             meters: meters.map(|(s, baseline)| RefCell::new(Meter::new(s, baseline))).collect(),
-            baselines: baselines.into_iter().map(|rate| (rate, Cell::default())).collect(),
+            baselines: baselines.into_iter().map(with_requests).collect(),
             trips: config.services.iter().map(trips).collect(),
             config,
             tick_us: Cell::default(),
@@ -158,15 +159,13 @@ impl Worker {
         }
     }
 
-    /// Shares the failure rates of the baselines, if this worker has observed more of it than the
-    /// one that shared before.
+    /// Shares the failure rates of the baselines that have new requests in this worker.
     pub(crate) fn share_baselines(&self) {
         for (service, (rate, last)) in self.config.services.iter().zip(&self.baselines) {
             let rate = rate.get();
             if last.replace(rate.requests()) != rate.requests()
                 && let Some(version) = service.versions.first()
-                && host::shared_baseline(&service.name, &version.name)
-                    .is_none_or(|shared| shared.requests() <= rate.requests())
+                && rate.replaces(host::shared_baseline(&service.name, &version.name))
             {
                 host::share_baseline(&service.name, &version.name, rate);
             }

@@ -8,6 +8,7 @@ use crate::stat::Stat;
 const SUCCEEDED: CompletedRequest<'_> = CompletedRequest {
     cluster: Some(b"c2"),
     outcome: Outcome::Success,
+    unreadable: false,
     status: Some(200),
     first_byte_us: Some(900),
     latency_us: 1_500,
@@ -107,6 +108,26 @@ fn a_misrouted_request_counts_for_the_version_that_served() {
 }
 
 #[test]
+fn an_unreadable_status_counts_without_a_failure() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    for completed in [SUCCEEDED, FAILED] {
+        let unreadable = CompletedRequest { unreadable: true, ..completed };
+        assert_eq!(request(&mut meter, &service, &unreadable), None);
+    }
+    let assigned = meter.start(1, Reason::Override, 0);
+    let pinned = CompletedRequest { unreadable: true, ..SUCCEEDED };
+    assert_eq!(meter.complete(&service, assigned, None, &pinned), None);
+    let expected = [
+        ((1, Stat::Requests), 2),
+        ((1, Stat::Failures(Failure::Status)), 1),
+        ((1, Stat::Unreadable), 1),
+        ((1, Stat::Pinned), 1),
+    ];
+    assert_eq!(drain(&mut meter), expected.into());
+}
+
+#[test]
 fn without_a_chosen_version_the_cluster_identifies_it() {
     let service = service();
     let mut meter = Meter::new(&service, &Rc::default());
@@ -144,6 +165,7 @@ fn pinned_requests_do_not_trip() {
 fn overdue_requests_trip_before_they_end() {
     let service = service();
     let mut meter = Meter::new(&service, &Rc::default());
+    serve_by_baseline(&mut meter, &service, 20);
     let hanging: Vec<_> = (0..20).map(|n| meter.start(1, Reason::Header, n).unwrap()).collect();
     assert_eq!(meter.detect_overdue(1_000_000), None);
     assert_eq!(meter.detect_overdue(1_125_000), Some(1));
@@ -154,6 +176,29 @@ fn overdue_requests_trip_before_they_end() {
     for assigned in hanging {
         assert_eq!(meter.complete(&service, Some(assigned), None, &FAILED), None);
     }
+}
+
+/// Requests that the baseline serves, which are not in later counts.
+fn serve_by_baseline(meter: &mut Meter, service: &Service, requests: usize) {
+    let served = CompletedRequest { cluster: Some(b"c1"), ..SUCCEEDED };
+    for _ in 0..requests {
+        let assigned = meter.start(0, Reason::Header, 0);
+        assert_eq!(meter.complete(service, assigned, None, &served), None);
+    }
+    drain(meter);
+}
+
+#[test]
+fn overdue_requests_do_not_trip_before_the_baseline_has_served_twenty() {
+    let service = service();
+    let mut meter = Meter::new(&service, &Rc::default());
+    serve_by_baseline(&mut meter, &service, 19);
+    let hanging: Vec<_> = (0..20).map(|n| meter.start(1, Reason::Header, n).unwrap()).collect();
+    assert_eq!(meter.detect_overdue(1_125_000), None);
+    assert_eq!(drain(&mut meter), [((1, Stat::Overdue), 20)].into());
+    // A timeout of such a request is a failure.
+    let trips = |assigned| meter.complete(&service, Some(assigned), None, &FAILED) == Some(1);
+    assert_eq!(hanging.into_iter().position(trips), Some(11));
 }
 
 #[test]
@@ -213,6 +258,27 @@ fn streams_that_fail_soon_trip_like_requests() {
         meter.complete(&service, Some(assigned), Some(begun), &FAILED) == Some(1)
     });
     assert_eq!(streams, Some(12));
+}
+
+/// All streams fail after they are established. At this tolerance a success of each would outweigh
+/// its failure.
+#[test]
+fn streams_that_fail_late_trip_like_requests() {
+    let mut service = service();
+    service.tripwire = Some(500_000);
+    let mut meter = Meter::new(&service, &Rc::default());
+    let mut live = std::collections::VecDeque::new();
+    let mut failed = 0;
+    let tripped = (0..200).any(|n| {
+        live.push_back(begin(&mut meter, &service, n * 1_000_000));
+        if live.len() <= 3 {
+            return false;
+        }
+        let (assigned, begun) = live.pop_front().unwrap();
+        failed += 1;
+        meter.complete(&service, Some(assigned), Some(begun), &FAILED) == Some(1)
+    });
+    assert!(tripped && (50..=54).contains(&failed), "{failed}");
 }
 
 /// Streams that live are successes: one in twenty fails later.

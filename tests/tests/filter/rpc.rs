@@ -98,7 +98,16 @@ async fn the_status_of_grpc_web_is_known_without_a_bridge() {
     }
     // The HTTP status decides if the body is encoded.
     call(&world, &[content_type, ("x-code", "14"), ("x-encoded", "1")]).await;
-    assert_grpc_failures(&world, 5, 2).await;
+    world
+        .assert_counts(&[
+            ("v2 chosen random", 5),
+            ("v2 requests", 5),
+            ("v2 responses 2xx", 5),
+            ("v2 failures grpc", 2),
+            ("v2 unreadable", 1),
+        ])
+        .await;
+    world.assert_no_trap().await;
 }
 
 /// Unary calls get an HTTP status; streams get a status in the last frame.
