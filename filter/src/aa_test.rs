@@ -57,13 +57,13 @@ impl SliceCounts {
         Self { slices, counts: vec![[0; 2]; slices * test.salts.len()] }
     }
 
-    /// Counts a completed request that a version served.
-    pub fn count(&mut self, membership: &SliceMembership, failed: bool) {
+    /// Adds requests and failures of a user.
+    pub fn count(&mut self, membership: &SliceMembership, [more, failed]: [u32; 2]) {
         let salts = self.counts.chunks_mut(self.slices.max(1));
         for (slices, smallest) in salts.zip(membership) {
             if let Some([requests, failures]) = slices.get_mut(usize::from(*smallest)) {
-                *requests += 1;
-                *failures += u32::from(failed);
+                *requests += more;
+                *failures += failed;
             }
         }
     }
@@ -118,12 +118,12 @@ mod tests {
     #[test]
     fn a_slice_includes_the_counts_of_smaller_slices() {
         let mut counts = SliceCounts::new(&test());
-        for (slice, failed) in [(0, false), (1, true)] {
+        for (slice, failed) in [(0, 0), (1, 1)] {
             let mut membership = NO_SLICES;
             [membership[0], membership[1]] = [slice, 2];
-            counts.count(&membership, failed);
+            counts.count(&membership, [1, failed]);
         }
-        counts.count(&NO_SLICES, true);
+        counts.count(&NO_SLICES, [1, 1]);
         let drain = |counts: &mut SliceCounts| {
             let mut drained = Vec::new();
             counts.drain(|salt, slice, counts| drained.push((salt, slice, counts)));

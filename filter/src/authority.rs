@@ -15,7 +15,8 @@ impl AuthorityMap {
     /// Adds a pattern: `host` (any port), `host:port`, `*.suffix`, `*.suffix:port` or `*`.
     /// Returns the previous service of the same pattern.
     pub fn insert(&mut self, pattern: &str, service: usize) -> Option<usize> {
-        let pattern = pattern.to_ascii_lowercase().into_bytes();
+        let mut pattern = pattern.to_ascii_lowercase().into_bytes();
+        normalize(&mut pattern);
         if pattern == b"*" {
             return self.wildcard.replace(service);
         }
@@ -52,6 +53,7 @@ impl AuthorityMap {
         }
         let mut authority = authority().unwrap_or_default();
         authority.make_ascii_lowercase();
+        normalize(&mut authority);
         let host = without_port(&authority);
         let exact = self.find_exact(&authority).or_else(|| self.find_exact(host));
         // `*` matches at least one character.
@@ -63,6 +65,24 @@ impl AuthorityMap {
         };
         exact.or_else(|| suffix().map(|(_, service)| *service)).or(self.wildcard)
     }
+}
+
+/// Removes an empty port (RFC 3986, 3.2.3) and the dot of a name's root label (RFC 1034, 3.1).
+fn normalize(authority: &mut Vec<u8>) {
+    if authority.ends_with(b":") {
+        authority.pop();
+    }
+    let host = without_port(authority).len();
+    if authority.get(..host).is_some_and(|host| host.ends_with(b".")) {
+        authority.remove(host - 1);
+    }
+}
+
+/// Whether an authority has an empty port or the dot of the root label. Envoy's routes match it
+/// only by `*`, or if the listener strips the dot.
+#[must_use]
+pub fn is_unusual(authority: &[u8]) -> bool {
+    authority.ends_with(b":") || without_port(authority).ends_with(b".")
 }
 
 /// The authority without `:port`. An IPv6 address is in brackets.
@@ -77,12 +97,15 @@ pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
 /// The reason why a pattern is invalid, or `None` for a valid one.
 #[must_use]
 pub fn pattern_error(pattern: &str) -> Option<&'static str> {
-    let name = pattern.strip_prefix("*.").unwrap_or(pattern);
+    let mut normalized = pattern.as_bytes().to_vec();
+    normalize(&mut normalized);
+    let name = normalized.strip_prefix(b"*.").unwrap_or(&normalized);
+    let has_host = without_port(name).iter().any(|byte| *byte != b'.');
     if pattern == "*" {
         None
-    } else if name.is_empty() || name.contains('*') {
+    } else if name.contains(&b'*') {
         Some("use * alone or as the first label, as in *.example.org")
-    } else if name.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'/') {
+    } else if !has_host || name.iter().any(|byte| !byte.is_ascii_graphic() || *byte == b'/') {
         Some("not a host name or address, with or without a port")
     } else {
         None
@@ -130,14 +153,37 @@ mod tests {
             ("", None),
             ("80", None),
             (":80", None),
+            ("shop.example.", Some(0)),
+            ("Shop.Example.:1", Some(0)),
+            ("shop.example:", Some(0)),
+            ("shop.example.:", Some(0)),
+            ("shop.example.:8080", Some(1)),
+            ("cart.eu.example.", Some(3)),
+            ("cart.example.:9000", Some(4)),
+            ("shop.example..", None),
+            ("example.", None),
+            (".", None),
         ] {
             assert_eq!(find(&authorities, authority.as_bytes()), service, "{authority}");
         }
         assert_eq!(find(&authorities, &[0xff, b':', b'8']), None);
         assert_eq!([authorities.insert("*", 9), authorities.insert("*", 8)], [None, Some(9)]);
-        let replaced = ["SHOP.example", "*.example"].map(|pattern| authorities.insert(pattern, 1));
+        let replaced = ["SHOP.example.", "*.example"].map(|pattern| authorities.insert(pattern, 1));
         assert_eq!(replaced, [Some(0), Some(2)]);
         assert_eq!(authorities.find(|| None), Some(8));
+    }
+
+    #[test]
+    fn an_authority_is_unusual_with_a_root_label_or_an_empty_port() {
+        for unusual in ["a.", "a.:80", "a:", "a.:", "."] {
+            assert!(is_unusual(unusual.as_bytes()), "{unusual}");
+        }
+        assert!(
+            !["a", "a:80", "a.b:80", "[::]:80", "[::]", ""]
+                .map(str::as_bytes)
+                .iter()
+                .any(|it| is_unusual(it))
+        );
     }
 
     #[test]
@@ -150,8 +196,31 @@ mod tests {
 
     #[test]
     fn invalid_patterns_have_a_reason() {
-        for pattern in ["", "*.", "a*", "*a.example", "*.*", "a b", "http://shop", "\u{fc}"] {
+        for pattern in [
+            "",
+            ".",
+            "..",
+            "*.",
+            "*..",
+            "*.:80",
+            "*.:",
+            "*:",
+            "*:80",
+            "*..:80",
+            ":80",
+            ":",
+            ".:80",
+            "a*",
+            "*a.example",
+            "*.*",
+            "a b",
+            "http://shop",
+            "\u{fc}",
+        ] {
             assert!(pattern_error(pattern).is_some(), "{pattern}");
+        }
+        for pattern in ["*", "80", "a.", "a:", "a.:80", "*.a.", "*.a.:80", "[::]", "[::]:80"] {
+            assert_eq!(pattern_error(pattern), None, "{pattern}");
         }
     }
 }

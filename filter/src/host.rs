@@ -7,6 +7,7 @@ use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 
 use crate::names::{Generation, ServiceName, VersionName};
 use crate::stat::FLUSH_INTERVAL;
+use crate::tripwire::BaselineRate;
 
 /// The plugin configuration.
 pub(crate) fn configuration() -> Option<Vec<u8>> {
@@ -20,12 +21,39 @@ pub(crate) fn start_ticking() {
     }
 }
 
-/// The value of a request header, which need not be UTF-8.
+/// The value of a request header, which need not be UTF-8. Joins the lines of a repeated header by
+/// commas (RFC 9110, 5.2). `None` also for an empty value.
 pub(crate) fn request_header(name: &str) -> Option<Vec<u8>> {
+    property(&["request", "headers", name])
+}
+
+/// The first line of a request header: the whole value of a header that is not a list.
+pub(crate) fn request_header_line(name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
 }
 
-/// Sets a request header and replaces the values that the client sent.
+/// Whether the request has a header, which may be empty.
+pub(crate) fn has_request_header(name: &str) -> bool {
+    request_header_line(name).is_some()
+}
+
+/// The first line of a response header, in the callback of the response headers.
+pub(crate) fn response_header_line(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten()
+}
+
+/// A response trailer, in the callback of the response trailers.
+pub(crate) fn response_trailer(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseTrailers, name).ok().flatten()
+}
+
+/// A range of the chunk, in the callback of the response body.
+pub(crate) fn response_body(start: usize, length: usize) -> Option<Vec<u8>> {
+    hostcalls::get_buffer(BufferType::HttpResponseBody, start, length).ok().flatten()
+}
+
+/// Sets a request header and replaces the values that the client sent. The proxy selects the route
+/// again after a change of a request header: it does so for modules of ABI 0.2.1.
 pub(crate) fn set_request_header(name: &str, value: &[u8]) {
     warn(name, hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value)));
 }
@@ -44,12 +72,6 @@ fn warn(header: &str, result: Result<(), Status>) {
     if let Err(status) = result {
         log::warn!("serin: cannot change header {header}: status {}", status as u32);
     }
-}
-
-/// Clears the route cache, so that the proxy routes by the changed headers. Envoy before 1.33
-/// does so implicitly and lacks this call.
-pub(crate) fn clear_route_cache() {
-    let _ = hostcalls::call_foreign_function("clear_route_cache", None);
 }
 
 /// A stream attribute.
@@ -91,6 +113,26 @@ pub(crate) fn is_tripped(
 fn tripwire_key(service: &ServiceName, version: &VersionName) -> String {
     // Names contain no slash.
     ["serin.tripwire/", service.as_str(), "/", version.as_str()].concat()
+}
+
+/// Shares the failure rate of a baseline with the other workers of this proxy, and with this one
+/// after a trap.
+pub(crate) fn share_baseline(service: &ServiceName, version: &VersionName, rate: BaselineRate) {
+    let key = baseline_key(service, version);
+    let _ = hostcalls::set_shared_data(&key, Some(&rate.to_bytes()), None);
+}
+
+/// The shared failure rate of a baseline.
+pub(crate) fn shared_baseline(
+    service: &ServiceName,
+    version: &VersionName,
+) -> Option<BaselineRate> {
+    let (bytes, _) = hostcalls::get_shared_data(&baseline_key(service, version)).ok()?;
+    BaselineRate::from_bytes(&bytes?)
+}
+
+fn baseline_key(service: &ServiceName, version: &VersionName) -> String {
+    ["serin.baseline/", service.as_str(), "/", version.as_str()].concat()
 }
 
 fn set_shared(key: &str, generation: Generation) {

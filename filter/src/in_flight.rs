@@ -15,6 +15,8 @@ pub struct InFlight {
     interval_us: u64,
     /// Number of the oldest interval that is not overdue.
     oldest: u64,
+    /// Number of the interval before which overdue requests are ignored.
+    ignored: u64,
     /// Requests by the number of their start interval, modulo `SLOTS`.
     requests: [u32; SLOTS as usize],
 }
@@ -30,6 +32,7 @@ impl InFlight {
         Self {
             interval_us: (limit_us / u64::from(INTERVALS)).max(1),
             oldest: 0,
+            ignored: 0,
             requests: [0; SLOTS as usize],
         }
     }
@@ -43,14 +46,20 @@ impl InFlight {
         StartInterval(number)
     }
 
-    /// Removes a request that has a response or has ended. Returns whether it was overdue.
+    /// Removes a request that has a response or has ended. Returns whether it was overdue, unless
+    /// ignored.
     pub fn responded(&mut self, start: StartInterval) -> bool {
         let overdue = start.0 < self.oldest;
         if !overdue {
             let requests = self.slot(start.0);
             *requests = requests.saturating_sub(1);
         }
-        overdue
+        overdue && start.0 >= self.ignored
+    }
+
+    /// Ignores the requests that are overdue until now.
+    pub fn ignore_overdue(&mut self) {
+        self.ignored = self.oldest;
     }
 
     /// The number of requests that became overdue since the last call.
@@ -92,6 +101,19 @@ mod tests {
         assert_eq!(in_flight.overdue(5_700), 0);
         assert!(!in_flight.responded(next));
         assert_eq!(in_flight.overdue(u64::MAX), 0);
+    }
+
+    #[test]
+    fn an_ignored_request_is_not_overdue_at_its_end() {
+        let mut in_flight = InFlight::new(LIMIT);
+        let [early, late] = [50, 850].map(|now| {
+            assert_eq!(in_flight.overdue(now), 0);
+            in_flight.start(now)
+        });
+        assert_eq!(in_flight.overdue(900), 1);
+        in_flight.ignore_overdue();
+        assert_eq!(in_flight.overdue(1_700), 1);
+        assert_eq!([early, late].map(|start| in_flight.responded(start)), [false, true]);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 //!
 //! For each request, the filter selects a version of the service ([`select`]) and sets a request
 //! header that the routes match. At the end of the stream it classifies the outcome as the caller
-//! saw it ([`outcome`]) and counts it for the version that served ([`meter`]). The [`tripwire`]
+//! saw it ([`outcome`], [`rpc`]) and counts it for the version that served ([`meter`]). The [`tripwire`]
 //! stops requests to a version that fails hard. The controller replaces the [`config`]uration
 //! while the proxy runs; the filter keeps no per-user state.
 //!
@@ -20,7 +20,9 @@ pub mod in_flight;
 pub mod meter;
 pub mod names;
 pub mod outcome;
+pub mod redirect;
 pub mod request;
+pub mod rpc;
 pub mod select;
 pub mod stat;
 pub mod table;
@@ -28,6 +30,7 @@ pub mod tally;
 pub mod trace;
 pub mod tripwire;
 pub mod trust;
+pub mod tunnel;
 
 #[cfg(target_os = "wasi")]
 mod host;

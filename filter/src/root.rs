@@ -15,7 +15,7 @@ use proxy_wasm::types::{ContextType, LogLevel};
 use crate::config::Config;
 use crate::host;
 use crate::stat::{self, Stat};
-use crate::stream::Stream;
+use crate::stream::{RedirectedRequests, Stream};
 use crate::tally::Tally;
 use crate::worker::Worker;
 
@@ -34,6 +34,7 @@ struct Root {
     id: u32,
     /// `None` until configured.
     worker: Option<Rc<Worker>>,
+    redirected: Rc<RedirectedRequests>,
     counters: CounterIds,
 }
 
@@ -67,7 +68,7 @@ impl CounterIds {
 
 impl Root {
     fn new(id: u32) -> Self {
-        Self { id, worker: None, counters: CounterIds::default() }
+        Self { id, worker: None, redirected: Rc::default(), counters: CounterIds::default() }
     }
 
     fn is_replaced(&self) -> bool {
@@ -143,8 +144,11 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         if let Some(worker) = &self.worker {
             let now_us = worker.now_us();
+            worker.tick_us.set(now_us);
             (0..worker.config.services.len())
                 .for_each(|index| worker.detect_overdue(index, now_us));
+            self.redirected.expire(worker, now_us);
+            worker.share_baselines();
         }
         self.flush();
         if !self.is_replaced() {
@@ -153,7 +157,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(self.worker.clone()?)))
+        Some(Box::new(Stream::new(self.worker.clone()?, Rc::clone(&self.redirected))))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -164,6 +168,9 @@ impl RootContext for Root {
 impl Drop for Root {
     /// Flushes the counts of streams that ended after the last tick.
     fn drop(&mut self) {
+        if let Some(worker) = &self.worker {
+            self.redirected.expire(worker, u64::MAX);
+        }
         self.flush();
     }
 }

@@ -173,7 +173,7 @@ impl Key {
 fn sticky_key(service: &Service, request: &impl Request) -> Option<Key> {
     service.sticky.iter().find_map(|source| {
         let (identity, reason) = match source {
-            Sticky::Header(name) => (request.nonempty_header(name)?, Reason::Header),
+            Sticky::Header(name) => (request.header(name)?, Reason::Header),
             Sticky::Cookie(name) => (request.cookie(name)?, Reason::Cookie),
             Sticky::SourceAddress => {
                 let source = request.source().filter(|source| !source.is_empty())?;
@@ -208,7 +208,7 @@ fn correlation_key(service: &Service, request: &impl Request) -> Option<Key> {
             Some(Key::new(bucket(trace::trace_id(&parent)?), Reason::TraceId))
         }
         Correlation::RequestId => {
-            let id = trace::normalize_request_id(request.nonempty_header("x-request-id")?);
+            let id = trace::normalize_request_id(request.header("x-request-id")?);
             Some(Key::new(bucket(&id), Reason::RequestId))
         }
     })

@@ -50,7 +50,8 @@ pub enum Stat {
     Misrouted,
     /// Of those: requests served by a cluster that matches no version.
     Unmatched,
-    /// Completed requests served by this version, without pinned ones.
+    /// Completed requests served by this version, and streams from the start of the response, without
+    /// pinned ones.
     Requests,
     /// Of those: failures, by kind.
     Failures(Failure),
@@ -64,6 +65,8 @@ pub enum Stat {
     FirstByteBucket(usize),
     /// Requests without a response within the configured time, counted at its end.
     Overdue,
+    /// Of the requests without a failure: RPCs whose status the filter cannot read.
+    Unreadable,
     /// Requests that the proxy rejected with a local reply.
     LocalReplies,
     /// Requests pinned to this version by an override or a rule, in no other count of outcomes.
@@ -84,6 +87,7 @@ impl Stat {
             Self::Requests,
             Self::Cancelled,
             Self::Overdue,
+            Self::Unreadable,
             Self::LocalReplies,
             Self::Pinned,
             Self::PinnedFailures,
@@ -98,12 +102,12 @@ impl Stat {
 
     /// Number of statistics of a version.
     pub const COUNT: usize =
-        8 + Reason::ALL.len() + Failure::ALL.len() + CLASSES + 2 * histogram::BUCKETS;
+        9 + Reason::ALL.len() + Failure::ALL.len() + CLASSES + 2 * histogram::BUCKETS;
 
     /// The index of this statistic in [`Stat::all`].
     #[must_use]
     pub fn index(self) -> usize {
-        const REASONS: usize = 8;
+        const REASONS: usize = 9;
         const FAILURES: usize = REASONS + Reason::ALL.len();
         const RESPONSES: usize = FAILURES + Failure::ALL.len();
         const LATENCY: usize = RESPONSES + CLASSES;
@@ -113,9 +117,10 @@ impl Stat {
             Self::Requests => 2,
             Self::Cancelled => 3,
             Self::Overdue => 4,
-            Self::LocalReplies => 5,
-            Self::Pinned => 6,
-            Self::PinnedFailures => 7,
+            Self::Unreadable => 5,
+            Self::LocalReplies => 6,
+            Self::Pinned => 7,
+            Self::PinnedFailures => 8,
             Self::Chosen(reason) => REASONS + reason as usize,
             Self::Failures(failure) => FAILURES + failure as usize,
             Self::Responses(class) => RESPONSES + class.saturating_sub(1),
@@ -137,6 +142,7 @@ impl Stat {
             Self::LatencyBucket(_) => "latency_ms_bucket",
             Self::FirstByteBucket(_) => "first_byte_ms_bucket",
             Self::Overdue => "overdue",
+            Self::Unreadable => "unreadable",
             Self::LocalReplies => "local_replies",
             Self::Pinned => "pinned",
             Self::PinnedFailures => "pinned_failures",

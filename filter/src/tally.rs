@@ -21,6 +21,7 @@ pub struct Tally {
     latency: [u32; histogram::BUCKETS],
     first_byte: [u32; histogram::BUCKETS],
     overdue: u32,
+    unreadable: u32,
     local_replies: u32,
     pinned: u32,
     pinned_failures: u32,
@@ -39,6 +40,7 @@ impl Default for Tally {
             latency: [0; histogram::BUCKETS],
             first_byte: [0; histogram::BUCKETS],
             overdue: 0,
+            unreadable: 0,
             local_replies: 0,
             pinned: 0,
             pinned_failures: 0,
@@ -90,36 +92,57 @@ impl Tally {
         self.overdue += requests;
     }
 
+    /// Counts an RPC whose status is unreadable.
+    pub fn count_unreadable(&mut self) {
+        self.dirty = true;
+        self.unreadable += 1;
+    }
+
     /// Counts a completed request that this version served.
     pub fn count_served(&mut self, served: ServedRequest) {
         self.dirty = true;
-        let failure = match served.outcome {
-            Outcome::Failure(failure) => Some(failure),
-            Outcome::Success | Outcome::Cancelled => None,
-            Outcome::LocalReply => {
-                self.local_replies += 1;
-                return;
-            }
+        if served.outcome == Outcome::LocalReply {
+            self.local_replies += 1;
+            return;
+        }
+        let latency_us = match served.first_byte_us {
+            Some(first_byte_us) if served.status == Some(SWITCHING_PROTOCOLS) => first_byte_us,
+            _ => served.latency_us,
         };
-        if served.pinned {
+        self.count_request(latency_us, served.first_byte_us, served.pinned);
+        self.count_end(served.outcome, served.status, served.pinned);
+    }
+
+    /// Counts a request that this version serves, before its end.
+    pub fn count_request(&mut self, latency_us: u64, first_byte_us: Option<u64>, pinned: bool) {
+        self.dirty = true;
+        if pinned {
             self.pinned += 1;
+            return;
+        }
+        increment(&mut self.latency, histogram::bucket(latency_us));
+        if let Some(first_byte_us) = first_byte_us {
+            increment(&mut self.first_byte, histogram::bucket(first_byte_us));
+        }
+    }
+
+    /// Counts the end of a request that is counted already.
+    pub fn count_end(&mut self, outcome: Outcome, status: Option<u64>, pinned: bool) {
+        self.dirty = true;
+        let failure = match outcome {
+            Outcome::Failure(failure) => Some(failure),
+            Outcome::Success | Outcome::Cancelled | Outcome::LocalReply => None,
+        };
+        if pinned {
             self.pinned_failures += u32::from(failure.is_some());
             return;
         }
         if let Some(failure) = failure {
             increment(&mut self.failures, failure as usize);
         }
-        self.cancelled += u32::from(served.outcome == Outcome::Cancelled);
-        if let Some(class) = served.status.and_then(|status| usize::try_from(status / 100).ok()) {
+        self.cancelled += u32::from(outcome == Outcome::Cancelled);
+        if let Some(class) = status.and_then(|status| usize::try_from(status / 100).ok()) {
             increment(&mut self.responses, class.wrapping_sub(1));
-        }
-        let latency_us = match served.first_byte_us {
-            Some(first_byte_us) if served.status == Some(SWITCHING_PROTOCOLS) => first_byte_us,
-            _ => served.latency_us,
-        };
-        increment(&mut self.latency, histogram::bucket(latency_us));
-        if let Some(first_byte_us) = served.first_byte_us {
-            increment(&mut self.first_byte, histogram::bucket(first_byte_us));
         }
     }
 
@@ -153,6 +176,7 @@ impl Tally {
             (Stat::Unmatched, counts.unmatched.into()),
             (Stat::Cancelled, counts.cancelled.into()),
             (Stat::Overdue, counts.overdue.into()),
+            (Stat::Unreadable, counts.unreadable.into()),
             (Stat::LocalReplies, counts.local_replies.into()),
             (Stat::Pinned, counts.pinned.into()),
             (Stat::PinnedFailures, counts.pinned_failures.into()),
@@ -269,6 +293,28 @@ mod tests {
         let at = |us| counts[&Stat::LatencyBucket(histogram::bucket(us))];
         assert_eq!([at(0), at(1_250), at(1_500), at(2_000), at(u64::MAX)], [1, 1, 2, 3, 4]);
         assert_eq!(counts[&Stat::FirstByteBucket(0)], 4);
+    }
+
+    #[test]
+    fn a_stream_is_counted_when_it_begins_and_its_failure_when_it_ends() {
+        let mut stream = Tally::default();
+        stream.count_request(900, Some(900), false);
+        stream.count_request(900, Some(900), true);
+        let begun = drain(std::mem::take(&mut stream));
+        assert_eq!((begun[&Stat::Requests], begun[&Stat::Pinned]), (1, 1));
+        assert_eq!(begun[&Stat::LatencyBucket(histogram::bucket(900))], 1);
+        assert_eq!(begun[&Stat::FirstByteBucket(histogram::bucket(900))], 1);
+        for pinned in [false, true] {
+            stream.count_end(Outcome::Failure(Failure::Reset), Some(200), pinned);
+            stream.count_end(Outcome::Cancelled, Some(200), pinned);
+        }
+        let expected = [
+            (Stat::Failures(Failure::Reset), 1),
+            (Stat::PinnedFailures, 1),
+            (Stat::Cancelled, 1),
+            (Stat::Responses(2), 2),
+        ];
+        assert_eq!(drain(stream), expected.into());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::table::BUCKETS;
 const KEY: &[u8] = b"serin=";
 
 /// The trace id of a `traceparent`: 32 lower-case hexadecimal digits, not all zero
-/// (Trace Context, 3.2).
+/// (Trace Context, 3.2). A repeated header has no trace id.
 #[must_use]
 pub fn trace_id(traceparent: &[u8]) -> Option<&[u8]> {
     let (version, rest) = traceparent.split_at_checked(2)?;
@@ -17,7 +17,8 @@ pub fn trace_id(traceparent: &[u8]) -> Option<&[u8]> {
         && version != b"ff"
         && hexadecimal(id)
         && id.iter().any(|digit| *digit != b'0')
-        && rest.first() == Some(&b'-');
+        && rest.first() == Some(&b'-')
+        && !rest.contains(&b',');
     valid.then_some(id)
 }
 
@@ -80,6 +81,7 @@ mod tests {
             b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
             b"00-4bf92f3577b34da6a3ce929d0e0e4736",
             b"\xff\xff-\xff",
+            &[&parent[..], b",", parent].concat(),
         ] {
             assert_eq!(trace_id(bad), None, "{bad:?}");
         }

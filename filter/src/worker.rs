@@ -1,11 +1,44 @@
 //! State of one worker under one configuration, shared by its streams.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Instant;
 
-use crate::config::{Config, Service};
+use crate::config::{Config, Service, limit};
 use crate::meter::Meter;
+use crate::names::{ServiceName, VersionName};
+use crate::tripwire::BaselineRate;
 use crate::{host, stat};
+
+type SharedRate = Rc<Cell<BaselineRate>>;
+
+thread_local! {
+    /// Failure rates of the baselines in this VM, over all generations.
+    static BASELINES: RefCell<Vec<(ServiceName, VersionName, SharedRate)>> =
+        const { RefCell::new(Vec::new()) };
+}
+
+/// The failure rate of the service's baseline, from this worker or another.
+fn baseline(service: &Service) -> SharedRate {
+    let Some(version) = service.versions.first() else { return SharedRate::default() };
+    BASELINES.with_borrow_mut(|known| {
+        let same = |(name, baseline, _): &(ServiceName, VersionName, SharedRate)| {
+            *name == service.name && *baseline == version.name
+        };
+        let rate = match known.iter().position(same) {
+            Some(index) => known.remove(index).2,
+            None => SharedRate::default(),
+        };
+        // Forget the baseline that was configured the longest time ago.
+        if known.len() == limit::TOTAL_VERSIONS {
+            known.remove(0);
+        }
+        known.push((service.name.clone(), version.name.clone(), Rc::clone(&rate)));
+        let shared = host::shared_baseline(&service.name, &version.name);
+        rate.set(rate.get().or_shared(shared));
+        rate
+    })
+}
 
 /// Interval between reads of the trips of other workers. A read per request would cost more than
 /// selection.
@@ -14,8 +47,12 @@ const TRIP_READ_INTERVAL_US: u64 = 10_000;
 pub(crate) struct Worker {
     pub(crate) config: Config,
     meters: Vec<RefCell<Meter>>,
+    /// By service, with the number of requests when last shared.
+    baselines: Vec<(SharedRate, Cell<u32>)>,
     /// Trip states by service and version.
     trips: Vec<Vec<TripState>>,
+    /// Time of the last tick.
+    pub(crate) tick_us: Cell<u64>,
     /// Seeded per worker.
     random: RefCell<fastrand::Rng>,
     start: Instant,
@@ -35,10 +72,18 @@ impl Worker {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let trips =
             |service: &Service| service.versions.iter().map(|_| TripState::default()).collect();
+        let baselines: Vec<_> = config.services.iter().map(baseline).collect();
+        let meters = config.services.iter().zip(&baselines);
+        let with_requests = |rate: SharedRate| {
+            let requests = rate.get().requests();
+            (rate, Cell::new(requests))
+        };
         Self {
-            meters: config.services.iter().map(|s| RefCell::new(Meter::new(s))).collect(),
+            meters: meters.map(|(s, baseline)| RefCell::new(Meter::new(s, baseline))).collect(),
+            baselines: baselines.into_iter().map(with_requests).collect(),
             trips: config.services.iter().map(trips).collect(),
             config,
+            tick_us: Cell::default(),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             start: Instant::now(),
         }
@@ -111,6 +156,19 @@ impl Worker {
         let tripped = self.with_meter(service, |meter| meter.detect_overdue(now_us));
         if let Some(version) = tripped.flatten() {
             self.trip(service, version);
+        }
+    }
+
+    /// Shares the failure rates of the baselines that have new requests in this worker.
+    pub(crate) fn share_baselines(&self) {
+        for (service, (rate, last)) in self.config.services.iter().zip(&self.baselines) {
+            let rate = rate.get();
+            if last.replace(rate.requests()) != rate.requests()
+                && let Some(version) = service.versions.first()
+                && rate.replaces(host::shared_baseline(&service.name, &version.name))
+            {
+                host::share_baseline(&service.name, &version.name, rate);
+            }
         }
     }
 

@@ -46,6 +46,10 @@ struct Headers {
 
 impl Request for Headers {
     fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.first_line(name).filter(|value| !value.is_empty())
+    }
+
+    fn first_line(&self, name: &str) -> Option<Vec<u8>> {
         self.headers.get(name).map(|value| value.clone().into_bytes())
     }
 

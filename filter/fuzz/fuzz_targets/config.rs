@@ -13,6 +13,10 @@ impl Request for EmptyRequest {
         None
     }
 
+    fn first_line(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     fn source(&self) -> Option<Vec<u8>> {
         None
     }

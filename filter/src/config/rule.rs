@@ -17,9 +17,17 @@ impl Rule {
     #[must_use]
     pub fn matches(&self, request: &impl Request) -> bool {
         let RuleMatch { header, cookie, path_prefix, method } = &self.when;
-        let value_matches = |value: Option<Vec<u8>>, pair: &KeyValueMatch| {
-            value.is_some_and(|value| {
-                pair.value.as_ref().is_none_or(|expected| expected.as_bytes() == value)
+        let header_matches = |KeyValueMatch { name, value }: &KeyValueMatch| match value.as_deref()
+        {
+            Some(value) if !value.is_empty() => {
+                request.header(name).is_some_and(|other| other == value.as_bytes())
+            }
+            Some(_) => request.header(name).is_none() && request.first_line(name).is_some(),
+            None => request.first_line(name).is_some(),
+        };
+        let cookie_matches = |KeyValueMatch { name, value }: &KeyValueMatch| {
+            request.cookie(name).is_some_and(|other| {
+                value.as_ref().is_none_or(|expected| expected.as_bytes() == other)
             })
         };
         let method_matches = |expected: &String| {
@@ -30,8 +38,8 @@ impl Rule {
         };
         method.as_ref().is_none_or(method_matches)
             && path_prefix.as_ref().is_none_or(path_matches)
-            && header.as_ref().is_none_or(|pair| value_matches(request.header(&pair.name), pair))
-            && cookie.as_ref().is_none_or(|pair| value_matches(request.cookie(&pair.name), pair))
+            && header.as_ref().is_none_or(header_matches)
+            && cookie.as_ref().is_none_or(cookie_matches)
     }
 }
 
@@ -48,7 +56,8 @@ mod tests {
     fn a_rule_matches_if_all_conditions_hold() {
         let request =
             FakeRequest::with(":method", "GET").and(":path", "/api/x?y").and("x-beta", "1");
-        let request = request.and("cookie", "beta=yes");
+        let request = request.and("cookie", "beta=yes").and("x-empty", "");
+        let request = request.and("x-twice", "a").and("x-twice", "b");
         for (when, expected) in [
             (r#"{"method": "GET"}"#, true),
             (r#"{"method": "get"}"#, false),
@@ -58,6 +67,11 @@ mod tests {
             (r#"{"header": {"name": "x-beta", "value": "1"}}"#, true),
             (r#"{"header": {"name": "x-beta", "value": "2"}}"#, false),
             (r#"{"header": {"name": "x-other"}}"#, false),
+            (r#"{"header": {"name": "x-other", "value": ""}}"#, false),
+            (r#"{"header": {"name": "x-empty"}}"#, true),
+            (r#"{"header": {"name": "x-empty", "value": ""}}"#, true),
+            (r#"{"header": {"name": "x-twice", "value": "a,b"}}"#, true),
+            (r#"{"header": {"name": "x-twice", "value": "a"}}"#, false),
             (r#"{"cookie": {"name": "beta", "value": "yes"}}"#, true),
             (r#"{"cookie": {"name": "beta", "value": "no"}}"#, false),
             (r#"{"method": "GET", "pathPrefix": "/api/", "header": {"name": "x-beta"}}"#, true),

@@ -113,6 +113,8 @@ fn errors_name_the_invalid_field() {
         ("authorities", json!([]), "services[0].authorities: 0 entries"),
         ("authorities", json!(["a*"]), "services[0].authorities: \"a*\": use * alone"),
         ("authorities", json!(["a", "A"]), "services[0].authorities: duplicate \"A\""),
+        ("authorities", json!(["a.", "a", "A."]), "services[0].authorities: duplicate \"A.\""),
+        ("authorities", json!(["*.:"]), "services[0].authorities: \"*.:\""),
         (
             "sticky",
             json!([{"cookies": "x"}]),
@@ -221,6 +223,19 @@ fn an_authority_belongs_to_one_service() {
     config["services"][1]["authorities"] = json!(["*"]);
     let error = parse(&config).unwrap_err().to_string();
     assert_eq!(error, "services[1].authorities: \"*\" belongs to service shop");
+    config["services"][0]["authorities"] = json!(["shop.example"]);
+    config["services"][1]["authorities"] = json!(["shop.example."]);
+    let error = parse(&config).unwrap_err().to_string();
+    assert_eq!(error, "services[1].authorities: \"shop.example.\" belongs to service shop");
+}
+
+#[test]
+fn a_service_can_list_several_forms_of_an_authority() {
+    let forms = ["shop.example", "shop.example.", "shop.example:", "*.example", "*.example."];
+    let parsed = parse(&with("authorities", json!(forms))).unwrap();
+    for authority in ["shop.example", "shop.example.", "cart.example"] {
+        assert_eq!(parsed.service(|| Some(authority.as_bytes().to_vec())), Some(0));
+    }
 }
 
 #[test]

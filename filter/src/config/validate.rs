@@ -50,17 +50,21 @@ fn register_authorities(
 ) {
     let Some(service) = services.get(index) else { return };
     count(path, service.authorities.len(), 1..=limit::ENTRIES, error);
-    for wire::Authority(pattern) in &service.authorities {
+    for (n, wire::Authority(pattern)) in service.authorities.iter().enumerate() {
         if let Some(reason) = authority::pattern_error(pattern) {
             value(path, pattern, reason, error);
         }
         let previous = authorities.insert(pattern, index);
-        if let Some(previous) = previous.and_then(|previous| services.get(previous)) {
-            let (value, other) = (pattern.clone(), previous.name.clone());
-            error.record(path, |path| match other == service.name {
-                true => ConfigError::Duplicate { path, value },
-                false => ConfigError::AuthorityTaken { path, value, other },
-            });
+        let value = pattern.clone();
+        if previous == Some(index) {
+            // Forms of one name, such as with a trailing dot, are no duplicates.
+            let mut earlier = service.authorities.iter().take(n);
+            if earlier.any(|wire::Authority(other)| other.eq_ignore_ascii_case(pattern)) {
+                error.record(path, |path| ConfigError::Duplicate { path, value });
+            }
+        } else if let Some(other) = previous.and_then(|previous| services.get(previous)) {
+            let other = other.name.clone();
+            error.record(path, |path| ConfigError::AuthorityTaken { path, value, other });
         }
     }
 }

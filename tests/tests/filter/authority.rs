@@ -1,7 +1,7 @@
 //! Authorities of services.
 
 use serde_json::json;
-use serin_tests::Call;
+use serin_tests::{Call, Protocol};
 
 use crate::world::{World, all, counts, shop};
 
@@ -26,6 +26,11 @@ async fn the_most_specific_pattern_applies() {
         ("other.example:81", Some("suffix")),
         ("other.example:9000", Some("port-suffix")),
         ("a.eu.example", Some("long-suffix")),
+        ("shop.example.", Some("name")),
+        ("shop.example.:81", Some("name")),
+        ("shop.example:", Some("name")),
+        ("shop.example.:8080", Some("port")),
+        ("a.eu.example.", Some("long-suffix")),
         ("example", None),
         ("shop.example.org", None),
     ] {
@@ -55,4 +60,19 @@ async fn a_lone_wildcard_matches_all_other_authorities() {
     world
         .assert_counts(&[("v2 chosen random", 3), ("v2 requests", 3), ("v2 responses 2xx", 3)])
         .await;
+}
+
+/// By default Envoy's routes do not match a name with a trailing dot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trailing_dot_without_a_route_counts_for_no_version() {
+    let services = json!([shop(json!({"authorities": ["shop.example"], "buckets": all("v2")}))]);
+    let world =
+        World::with(services, |setup| setup.replace("domains: [\"*\"]", "domains: [shop.example]"))
+            .await;
+    for protocol in Protocol::ALL {
+        let call = world.call(protocol).authority("shop.example.");
+        assert_eq!(call.send().await.expect("a response").version, None);
+    }
+    world.assert_counts(&[("v2 chosen random", 3)]).await;
+    world.assert_version("v2", |call| call.authority("shop.example")).await;
 }

@@ -95,3 +95,39 @@ async fn the_bucket_is_propagated_in_tracestate() {
         assert!(!upstream(version).last_headers().contains_key("tracestate"));
     }
 }
+
+/// Several fields are one list (Trace Context, 3.3.1.1).
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tracestate_lines_are_read_and_propagated() {
+    let world = World::new(shop(json!(["tracestate", "traceId"]))).await;
+    for (lines, version) in [
+        (["serin=7,rojo=00f067", "congo=t61"], "v2"),
+        (["rojo=00f067", "congo=t61 , serin=7"], "v2"),
+        (["rojo=00f067,congo=t61", "serin=999999"], "v1"),
+    ] {
+        for protocol in Protocol::ALL {
+            let call = traced(world.call(protocol), lines[0]).header("tracestate", lines[1]);
+            let answer = call.from(TRUSTED).send().await.expect("a response");
+            assert_eq!(answer.version.as_deref(), Some(version), "{protocol:?}: {lines:?}");
+            let headers = world.upstream_of(&answer).last_headers();
+            let states: Vec<_> = headers.get_all("tracestate").iter().collect();
+            let bucket = if version == "v2" { 7 } else { 999_999 };
+            assert_eq!(states, [&format!("serin={bucket},rojo=00f067,congo=t61")]);
+        }
+    }
+    let reasons =
+        (world.count("v2 chosen tracestate").await, world.count("v1 chosen tracestate").await);
+    assert_eq!(reasons, (6, 3));
+}
+
+/// A second `traceparent` makes both invalid.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_traceparent_is_ignored() {
+    let world = World::new(shop(json!(["traceId"]))).await;
+    for protocol in Protocol::ALL {
+        let call = world.call(protocol).header("traceparent", trace(1).0);
+        call.header("traceparent", trace(2).0).send().await.expect("a response");
+    }
+    let random = world.count("v1 chosen random").await + world.count("v2 chosen random").await;
+    assert_eq!(random, 3);
+}

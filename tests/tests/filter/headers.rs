@@ -130,3 +130,33 @@ async fn invalid_headers_do_not_trap() {
     world.assert_version("v1", |call| call.header("x-user-id", &user)).await;
     assert!(world.count("v1 chosen header").await > 3, "invalid UTF-8 is a valid identity");
 }
+
+/// Envoy's routes match a repeated header by its lines joined by commas.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_header_is_one_value() {
+    let rules = json!([
+        {"when": {"header": {"name": "x-beta", "value": "1,2"}}, "then": {"version": "v2"}},
+        {"when": {"header": {"name": "x-beta", "value": "1"}}, "then": {"version": "v1"}},
+        {"when": {"header": {"name": "x-empty", "value": ""}}, "then": {"version": "v2"}},
+        {"when": {"header": {"name": "x-any"}}, "then": {"version": "v2"}},
+    ]);
+    let world = World::new(only_shop(json!({"buckets": all("v1"), "rules": rules}))).await;
+    world.assert_version("v2", |call| call.header("x-beta", "1").header("x-beta", "2")).await;
+    world.assert_version("v1", |call| call.header("x-beta", "1")).await;
+    world.assert_version("v1", |call| call.header("x-beta", "2").header("x-beta", "1")).await;
+    world.assert_version("v2", |call| call.header("x-empty", "")).await;
+    world.assert_version("v2", |call| call.header("x-any", "")).await;
+
+    let world = World::new(only_shop(json!({}))).await;
+    for second in ["b", "c", "d", "e"] {
+        let version = crate::world::version_of(format!("a,{second}").as_bytes());
+        let call = |call: Call| call.header("x-user-id", "a").header("x-user-id", second);
+        world.assert_version(version, call).await;
+    }
+    // The identity is the bytes of the value, also if they are not UTF-8.
+    for last in 0x80..0x88 {
+        let user = [b'\xff', last];
+        let version = crate::world::version_of(&user);
+        world.assert_version(version, |call| call.header("x-user-id", user)).await;
+    }
+}

@@ -1,8 +1,9 @@
 //! Overrides of the version by trusted requests.
 
 use serde_json::{Value, json};
+use serin_tests::{Call, Protocol};
 
-use crate::world::{World, all, only_shop};
+use crate::world::{World, all, only_shop, version_of};
 
 const TOKEN: &str = "a-secret-of-the-tests";
 const TRUSTED: [u8; 4] = [127, 0, 0, 2];
@@ -56,5 +57,52 @@ async fn the_override_header_does_not_reach_the_upstream() {
             let headers = world.upstream_of(&answer).last_headers();
             assert!(!headers.contains_key("x-version"), "{value}: {headers:?}");
         }
+    }
+}
+
+/// The cookie may contain the same secret. Other cookies reach the upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_override_cookie_does_not_reach_the_upstream() {
+    let world = shop(json!({"token": TOKEN})).await;
+    let value = format!("version=v2:{TOKEN}");
+    for (cookies, expected) in [
+        (format!("a=1; {value}; b=2"), Some("a=1; b=2")),
+        (format!("a=1;{value};b=2"), Some("a=1;b=2")),
+        (format!("{value};{value}"), None),
+        ("version=wrong; a=1".to_owned(), Some("a=1")),
+        ("a=1;b=2".to_owned(), Some("a=1;b=2")),
+    ] {
+        for protocol in Protocol::ALL {
+            let call = world.call(protocol).header("cookie", &cookies);
+            let answer = call.send().await.expect("a response");
+            let headers = world.upstream_of(&answer).last_headers();
+            let seen = headers.get("cookie").map(|value| value.to_str().expect("text"));
+            assert_eq!(seen, expected, "{protocol:?}: {cookies}");
+        }
+    }
+}
+
+/// A client can name any address in X-Forwarded-For.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_address_is_not_the_source() {
+    let forwarded = |call: Call| call.header("x-forwarded-for", "127.0.0.2");
+    let twice = |call: Call| forwarded(call).header("x-forwarded-for", "127.0.0.2, 127.0.0.2");
+    let trust = json!({"sources": ["127.0.0.2/32"]});
+    let world = shop(trust.clone()).await;
+    world.assert_version("v1", |call| forwarded(call.header("x-version", "v2"))).await;
+    world.assert_version("v1", |call| twice(call.header("x-version", "v2"))).await;
+    world.assert_version("v2", |call| call.header("x-version", "v2").from(TRUSTED)).await;
+
+    let fields = json!({"trust": trust, "correlation": ["tracestate"], "sticky": []});
+    let world = World::new(only_shop(fields)).await;
+    world.get(|call| forwarded(call.header("tracestate", "serin=1"))).await;
+    world.get(|call| call.header("tracestate", "serin=1").from(TRUSTED)).await;
+    assert_eq!(world.count("v2 chosen tracestate").await, 1);
+
+    let world = World::new(only_shop(json!({"sticky": ["sourceAddress"]}))).await;
+    let version = version_of(b"127.0.0.1");
+    for address in (0..20).map(|n| format!("192.0.2.{n}")) {
+        let answer = world.get(|call| call.header("x-forwarded-for", &address)).await;
+        assert_eq!(answer.version.as_deref(), Some(version), "{address}");
     }
 }

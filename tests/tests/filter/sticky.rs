@@ -48,14 +48,14 @@ async fn a_cookie_identifies_the_user() {
     assert_served(&world, "cookie").await;
 }
 
-/// HTTP/2 clients may send one header per cookie (RFC 9113, 8.2.3), HTTP/1 clients must not
-/// (RFC 6265, 5.4).
+/// HTTP/2 clients may send one header per cookie (RFC 9113, 8.2.3). HTTP/1 clients must not
+/// (RFC 6265, 5.4), and some do.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_several_cookie_headers_identifies_the_user() {
     let world = shop_with(json!([{"cookie": "sid"}])).await;
     for (user, version) in identities(USERS) {
         let sid = format!("sid={user}");
-        for protocol in [Protocol::Http2, Protocol::Grpc] {
+        for protocol in Protocol::ALL {
             let call = world.call(protocol).header("cookie", "a=1").header("cookie", &sid);
             let answer = call.header("cookie", "b=2").send().await.expect("a response");
             assert_eq!(answer.version.as_deref(), Some(version), "{protocol:?}");

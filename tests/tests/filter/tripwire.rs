@@ -137,3 +137,42 @@ async fn the_baseline_never_trips() {
     assert_eq!(world.v1.stats().requests, 200);
     assert_eq!(world.count("v1 failures status").await, 200);
 }
+
+/// At 100 % the baseline gets no requests. What both versions do does not trip the candidate.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_baselines_failure_rate_outlives_a_generation() {
+    let fields = json!({"overdueMs": 100, "sticky": []});
+    let services = |buckets: Value| {
+        let mut services = with_tripwire(fields.clone());
+        services[0]["buckets"] = buckets;
+        services
+    };
+    let world = World::new(services(json!([
+        {"version": "v2", "count": 500_000}, {"version": "v1", "count": 500_000}])))
+    .await;
+    for upstream in [&world.v1, &world.v2] {
+        upstream.set_faults([Fault::delay(0.5, Duration::from_millis(300))]);
+    }
+    world.load(200, |plan| LoadPlan { users: None, ..plan }).await;
+    until_tripped(&world, 0).await;
+    for generation in 2..5 {
+        world.configure(generation, services(all("v2"))).await;
+        world.load(200, |plan| LoadPlan { users: None, ..plan }).await;
+        assert_eq!(world.count("v2 chosen tripwire").await, 0, "generation {generation}");
+        assert_eq!(world.count("v1 chosen tripwire").await, 0, "generation {generation}");
+    }
+    assert!(world.count("v2 overdue").await > 200);
+    until_tripped(&world, 0).await;
+    // A version that is worse than that trips.
+    world.v2.set_faults([Fault::errors(1.0)]);
+    world
+        .configure(
+            5,
+            services(json!([
+        {"version": "v2", "count": 500_000}, {"version": "v1", "count": 500_000}])),
+        )
+        .await;
+    world.v1.set_faults([]);
+    world.load(600, |plan| LoadPlan { users: None, ..plan }).await;
+    until_tripped(&world, 1).await;
+}

@@ -124,6 +124,7 @@ pub(crate) fn counts(stats: &BTreeMap<String, u64>, service: &str) -> BTreeMap<S
                 Stat::Requests => "requests".to_owned(),
                 Stat::Cancelled => "cancelled".to_owned(),
                 Stat::Overdue => "overdue".to_owned(),
+                Stat::Unreadable => "unreadable".to_owned(),
                 Stat::LocalReplies => "local_replies".to_owned(),
                 Stat::Pinned => "pinned".to_owned(),
                 Stat::PinnedFailures => "pinned_failures".to_owned(),

@@ -20,7 +20,7 @@ pub struct VersionDelta {
     pub misrouted: u64,
     /// Of those chosen: requests that a cluster of no version served.
     pub unmatched: u64,
-    /// Requests that the version served and that ended.
+    /// Requests that the version served: that ended, or that are streams whose response began.
     pub requests: u64,
     /// Failures among those, by kind.
     pub failures: BTreeMap<Failure, u64>,
@@ -70,12 +70,13 @@ impl VersionDelta {
         }
     }
 
-    /// Converts to the judge's counts. A proxy is read while it counts, so a failure may show
-    /// before its request.
+    /// Converts to the judge's counts. A stream counts as a request when it begins, and as a
+    /// failure when it ends, so the interval can have more failures than requests. Each failure
+    /// beyond them is a request that ended in the interval.
     #[must_use]
     pub fn arm(&self) -> Arm {
-        let failures = self.failures.values().sum::<u64>().min(self.requests);
-        Arm { requests: self.requests, failures, slower: self.slower.clone() }
+        let failures = self.failures.values().sum();
+        Arm { requests: self.requests.max(failures), failures, slower: self.slower.clone() }
     }
 
     /// Removes the requests beyond the last boundary, whose latency is unknown. A request counted

@@ -163,7 +163,7 @@ fn without_serin(setup: Setup, filter: &str) -> Setup {
 
 /// Weights in the route instead of a route for each version.
 fn weighted(setup: Setup) -> Setup {
-    let of_v2 = between("# The filter writes its choice", "- match: { prefix: / }\n");
+    let of_v2 = between("# The filter sets x-serin-version", "- match: { prefix: / }\n");
     setup.replace(of_v2, "").replace("route: { cluster: shop-v1, timeout: 15s }", WEIGHTED_CLUSTERS)
 }
 
