@@ -1,5 +1,5 @@
-//! A TCP relay that can be shut and opened again, to cut one party off from another while both stay alive: the controller from
-//! Envoy's admin port, for example.
+//! A TCP relay that tests close and open, to separate two live processes, such as the controller
+//! and Envoy's admin interface.
 
 use std::net::SocketAddr;
 
@@ -9,12 +9,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ports;
 
-/// A relay from a port of its own to one target; it ends when dropped.
+/// A relay from its own port to one target. Drop ends it.
 #[derive(Debug)]
 pub struct TcpRelay {
     address: SocketAddr,
     target: SocketAddr,
-    /// The relay at work; `None` while the gate is shut.
+    /// The relay's task; `None` while the gate is closed.
     relay: Option<JoinHandle<()>>,
 }
 
@@ -26,24 +26,25 @@ impl TcpRelay {
         gate
     }
 
-    /// Where to connect to.
+    /// The relay's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Refuses new connections and closes the ones there are.
+    /// Closes all connections and rejects new ones.
     pub async fn shut(&mut self) {
         if let Some(relay) = self.relay.take() {
             relay.abort();
-            // The listening socket is closed when the task is gone; it was aborted, so its result says nothing.
+            // The task owns the listening socket. The task is aborted, so its result has no
+            // meaning.
             let _ = relay.await;
         }
     }
 
-    /// Lets connections through again, on the same port.
+    /// Accepts connections again, on the same port.
     ///
     /// # Panics
-    /// When the port is in use.
+    /// The port is in use.
     pub async fn open(&mut self) {
         if self.relay.is_none() {
             let listener = TcpListener::bind(self.address).await.expect("the gate's port is free");
@@ -60,15 +61,15 @@ impl Drop for TcpRelay {
     }
 }
 
-/// Owns every connection, so that all of them end with it.
+/// Owns every connection, so that all connections end with it.
 async fn relay(listener: TcpListener, target: SocketAddr) {
     let mut connections = JoinSet::new();
     loop {
-        // Out of file descriptors, at worst: the next one may fare better.
+        // At worst, file descriptors are exhausted: a later accept may succeed.
         let Ok((mut client, _)) = listener.accept().await else { continue };
         connections.spawn(async move {
             if let Ok(mut server) = TcpStream::connect(target).await {
-                // However it ends, both sides are closed and see it.
+                // At any end both sides are closed, and both detect it.
                 let _ = copy_bidirectional(&mut client, &mut server).await;
             }
         });

@@ -1,4 +1,5 @@
-//! Waiting for a condition instead of sleeping: as fast as the machine allows, and a failure says what was missing.
+//! Polls a condition instead of sleeping: as fast as the machine allows, and a failure reports the
+//! missing condition.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Asks `probe` again and again until it answers `Ok`, and returns that.
+/// Repeats `probe` until it returns `Ok`, and returns that value.
 ///
-/// `Err` carries the state it saw instead, for the message of a failed test. A probe that hangs counts as a failure at the
+/// `Err` carries the observed state for the failure message. A probe that hangs fails at the
 /// deadline too.
 ///
 /// # Panics
-/// After `deadline`, with `what` was waited for and the last state seen.
+/// At the deadline, with the name of the condition and the last observed state.
 pub async fn until<T, S: Debug>(
     deadline: Duration,
     what: &str,
