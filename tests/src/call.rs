@@ -68,7 +68,6 @@ impl Call {
     /// allows.
     ///
     /// # Panics
-    ///
     /// The header is invalid.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
@@ -109,7 +108,6 @@ impl Call {
     /// Sends the request and waits for the end of the response.
     ///
     /// # Errors
-    ///
     /// The reason for an incomplete response.
     pub async fn send(self) -> Result<Answer, String> {
         self.exchange().await.map_err(|error| chain(&*error))
@@ -177,7 +175,6 @@ type CallError = Box<dyn Error + Send + Sync>;
 /// correct client sends.
 ///
 /// # Panics
-///
 /// The connection fails.
 /// When there is no connection.
 pub async fn raw(target: SocketAddr, bytes: &[u8]) -> Vec<u8> {

@@ -41,7 +41,6 @@ impl Cluster {
     /// the variable, prints a note to standard error and returns `None`: the test is skipped.
     ///
     /// # Panics
-    ///
     /// The named cluster does not exist.
     pub async fn named() -> Option<Self> {
         let Ok(name) = std::env::var("SERIN_CLUSTER") else {

@@ -10,7 +10,6 @@ impl Measurements {
     /// Sorts at least one measurement.
     ///
     /// # Panics
-    ///
     /// `values` is empty.
     pub fn new(mut values: Vec<f64>) -> Self {
         assert!(!values.is_empty(), "nothing was measured");

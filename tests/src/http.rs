@@ -26,7 +26,6 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Response<Bytes>, Str
 /// Sends any request to its absolute URI.
 ///
 /// # Errors
-///
 /// The reason for an incomplete response.
 pub async fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>, String> {
     let client = Client::builder(TokioExecutor::new()).build_http();

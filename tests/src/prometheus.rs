@@ -72,7 +72,6 @@ scrape_configs:
     /// Kills the process with SIGKILL.
     ///
     /// # Panics
-    ///
     /// The process has ended.
     pub async fn kill(&mut self) {
         let mut process = self.process.take().expect("Prometheus runs");
@@ -82,7 +81,6 @@ scrape_configs:
     /// Freezes or resumes the process: a frozen Prometheus accepts requests and does not respond.
     ///
     /// # Panics
-    ///
     /// The process is not running.
     pub fn freeze(&self, frozen: bool) {
         let pid = self.process.as_ref().and_then(Child::id);
@@ -93,7 +91,6 @@ scrape_configs:
     /// Restarts Prometheus with its stored data.
     ///
     /// # Panics
-    ///
     /// Prometheus does not start.
     pub async fn restart(&mut self) {
         let directory = self.directory.path();

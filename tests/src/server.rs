@@ -49,7 +49,6 @@ impl Server {
     /// The same with additional environment variables.
     ///
     /// # Panics
-    ///
     /// The server does not serve.
     pub async fn with(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = command_line(directory);
@@ -100,7 +99,6 @@ impl Server {
     /// The address in the line that announces the server.
     ///
     /// # Panics
-    ///
     /// The address is invalid.
     pub fn address(&self) -> SocketAddr {
         self.url
@@ -169,7 +167,6 @@ impl Server {
     /// Kills the server without warning, as a power failure would.
     ///
     /// # Panics
-    ///
     /// The process can't be waited for.
     pub async fn kill(mut self) {
         // Fails if the server has ended.
@@ -180,7 +177,6 @@ impl Server {
     /// Ends the server by SIGTERM, and returns its exit code.
     ///
     /// # Panics
-    ///
     /// The server has ended.
     pub async fn stop(mut self) -> Option<i32> {
         let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
@@ -201,7 +197,6 @@ impl Server {
     /// Runs `serin`, and returns its output.
     ///
     /// # Panics
-    ///
     /// The command fails.
     pub async fn ok(&self, arguments: &[&str]) -> String {
         let output = self.serin(arguments).await;
@@ -212,7 +207,6 @@ impl Server {
     /// Runs `serin`, and returns its error.
     ///
     /// # Panics
-    ///
     /// The command does not fail.
     pub async fn refused(&self, arguments: &[&str]) -> String {
         let output = self.serin(arguments).await;
@@ -223,7 +217,6 @@ impl Server {
     /// Applies a rollout, and returns the response.
     ///
     /// # Panics
-    ///
     /// The server rejects the rollout.
     pub async fn apply(&self, spec: &Spec) -> Value {
         let path = self.store.with_extension("yaml");
@@ -236,7 +229,6 @@ impl Server {
     /// The state of a rollout.
     ///
     /// # Panics
-    ///
     /// The rollout does not exist.
     pub async fn status(&self, rollout: &str) -> Value {
         let view = self.ok(&["status", rollout, "--output", "json"]).await;

@@ -1,4 +1,4 @@
-//! The harness keeps its promises about Envoy, in the mode the suites run in.
+//! The harness itself, with Envoy in the mode of the suites.
 
 use super::*;
 use crate::{Fault, Load, LoadPlan, Protocol, Tally, Upstream};
@@ -89,7 +89,7 @@ async fn a_bootstrap_envoy_refuses_fails_at_once_and_says_why() {
     world(|setup| setup.replace("codec_type: AUTO", "codec_type: NONSENSE")).await;
 }
 
-/// Load, Envoy and the upstream agree to the last request, and nothing fails that was not made to.
+/// The statistics of load, Envoy and upstream are equal, and only requests that hit a fault fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_agree_through_envoy() {
     let world = world(|setup| setup).await;
