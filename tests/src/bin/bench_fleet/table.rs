@@ -1,10 +1,10 @@
-//! The result, for people.
+//! The results as a table.
 
 use std::fmt::Write;
 
 use crate::measure::{Measured, Spans};
 
-/// One number of proxies: with many rollouts, and all as one group.
+/// The results for one number of proxies: with many rollouts, and with all proxies in one group.
 pub(crate) struct Row {
     pub(crate) many: Measured,
     pub(crate) one: Measured,
