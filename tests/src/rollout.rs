@@ -260,12 +260,13 @@ pub struct RolloutResult {
     pub code: Option<i32>,
     /// Everything it told.
     pub events: Vec<Event>,
-    /// What it wrote to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl RolloutProcess {
-    /// Begins; the specification is written beside the filter's configuration, further arguments are handed on.
+    /// Starts `serin run`. Writes the specification beside the filter's configuration, and passes
+    /// additional arguments on.
     pub fn start(envoy: &Envoy, spec: &Spec, arguments: &[&str]) -> Self {
         let path = envoy.dir().join("rollout.yaml");
         std::fs::write(&path, spec.yaml()).expect("a specification");

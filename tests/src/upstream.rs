@@ -65,7 +65,8 @@ pub struct UpstreamStats {
 }
 
 impl Upstream {
-    /// Starts a version on a free port of 127.0.0.1, without faults and with a mean latency of 2 ms.
+    /// Starts a version on a free port of 127.0.0.1, without faults and with a mean latency of 2
+    /// ms.
     pub async fn start(version: &str) -> Self {
         Self::serve(ports::listen(), version)
     }

@@ -1,5 +1,5 @@
-//! A certificate authority for one server and its administrator, and the key that signs the tokens of
-//! service accounts.
+//! A certificate authority for one server and its administrator, and the key that signs the tokens
+//! of service accounts.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Clients that keep `serin serve` busy, or waiting, do not delay others.
+//! Busy or waiting clients of `serin serve` do not delay other clients.
 
 use std::time::{Duration, Instant};
 

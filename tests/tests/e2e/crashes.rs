@@ -233,7 +233,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
     world.assert_only_faults_failed(&load.stop().await);
 }
 
-/// A store that can't be written is refused at the start: no transition could be persisted.
+/// The server rejects a store that it can't write at the start: it could persist no transition.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_store_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -33,7 +33,7 @@ async fn a_healthy_candidate_is_promoted() {
     assert_sticky(&ended, &users);
     assert_prometheus(&world).await;
 
-    // A restart at the first step would return everybody to v1.
+    // A restart at the first step would return all users to v1.
     let again = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("v2 has 100 % of the users of shop already"), "{}", again.stderr);

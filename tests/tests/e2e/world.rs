@@ -39,7 +39,7 @@ impl World {
         Load::start(self.plan())
     }
 
-    /// Asks for v2 by the header and the secret of [`PREVIEW`], so many times.
+    /// Asks for v2 by the header and the secret of [`PREVIEW`], this number of times.
     pub(crate) async fn preview(&self, times: u32) {
         for _ in 0..times {
             let call = Call::new(self.envoy.listener(), Protocol::Http1);

@@ -130,7 +130,7 @@ async fn a_metric_beyond_its_limit_rolls_back() {
     world.assert_all_follow(&ended).await;
 }
 
-/// Without an answer nothing is known: no gate opens, and nothing is rolled back.
+/// Without a response of Prometheus, no gate opens and nothing is rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_prometheus_stops_progress_only() {
     let Some((world, mut prometheus)) = scraped(1).await else { return };

@@ -34,7 +34,7 @@ async fn a_plugin_is_created_and_its_configuration_changed() {
     assert_eq!(after["spec"], before["spec"]);
 }
 
-/// v2 has so many buckets.
+/// The bucket table with this number of buckets on v2.
 fn configuration(generation: u64, candidate: u32) -> wire::Config {
     let cluster = |version| format!("outbound|9080|{version}|reviews.bookinfo.svc.cluster.local");
     let config = json!({"schema": 1, "generation": generation, "services": [{

@@ -1,4 +1,5 @@
-//! The rules of the kind ServiceRollout: an API server refuses an invalid object, and names the field.
+//! The validation rules of ServiceRollout: an API server rejects an invalid object, and names the
+//! field.
 
 use kube::Error;
 use kube::api::{Patch, PatchParams};
@@ -8,7 +9,8 @@ use serin_tests::kube::{ApiServer, manifests, objects};
 use crate::tutorial::file;
 use crate::world::name;
 
-/// The tutorial's file, the pointer to a field of `spec`, its invalid value (null: the field is missing), and the path that the server names.
+/// The tutorial's file, the pointer to a field of `spec`, its invalid value (null: the field is
+/// missing), and the path in the server's error.
 const INVALID: [(&str, &str, &str, &str); 24] = [
     ("istio-filter.yaml", "/istio", "null", "spec"),
     ("istio-filter.yaml", "/candidate", "\"v3\"", "spec.candidate"),

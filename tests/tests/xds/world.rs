@@ -54,7 +54,7 @@ impl Serin {
         self.runtime = Some(runtime);
     }
 
-    /// Ends it without warning.
+    /// Stops the server without warning.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

@@ -16,7 +16,7 @@ use crate::mesh::world::only;
 use crate::tutorial::file;
 use crate::world::read;
 
-/// A Deployment of a version of `reviews`, with so many replicas.
+/// A Deployment of a version of `reviews`, with this number of replicas.
 fn deployment(version: &str, replicas: u32) -> Value {
     let labels = json!({ "app": "reviews", "version": version });
     json!({
@@ -144,7 +144,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Writes the status of a Deployment controller, with so many of the pods ready.
+/// Writes the status of a Deployment controller, with this number of ready pods.
 async fn become_ready(api: &kube::Api<kube::core::DynamicObject>, version: &str, ready: u64) {
     let name = format!("reviews-{version}");
     let now = json!(api.get(&name).await.expect("a Deployment"));

@@ -132,7 +132,7 @@ impl World {
         logs.map(|path| read(&path)).collect()
     }
 
-    /// Load of so many requests a second.
+    /// Load of this number of requests per second.
     pub(crate) fn load(&self, rate: u32) -> Load {
         let mut plan = LoadPlan::new(self.bookinfo.mesh.listener(), rate);
         plan.host = Some("reviews");
@@ -201,7 +201,7 @@ impl World {
         .await;
     }
 
-    /// Gives a command, as people do.
+    /// Writes a command, as a person does.
     pub(crate) async fn order(&self, object: &Value, command: &str) {
         self.change(object, json!({"metadata": {"annotations": {"serin.dev/command": command}}}))
             .await;
