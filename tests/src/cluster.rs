@@ -89,7 +89,7 @@ impl Cluster {
     /// The object does not exist.
     pub async fn read(&self, object: &Value) -> Value {
         let name = object["metadata"]["name"].as_str().expect("a name");
-        json!(objects(&self.admin, object).get(name).await.expect("the object is there"))
+        json!(objects(&self.admin, object).get(name).await.expect("the object exists"))
     }
 
     /// Creates a namespace whose pods get a sidecar.
@@ -110,7 +110,10 @@ impl Cluster {
     /// The server rejects the request.
     pub async fn delete_namespace(&self, name: &str) {
         let namespaces: Api<Namespace> = Api::all(self.admin());
-        namespaces.delete(name, &DeleteParams::default()).await.expect("it is deleted");
+        namespaces
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("the server accepts the deletion");
     }
 
     /// Starts the program `pod` with these arguments, in a Deployment of this name whose pods have
@@ -213,5 +216,5 @@ fn is_ready(pod: &Pod) -> bool {
 
 async fn control(pod: IpAddr, path: &str) -> Vec<u8> {
     let answer = http::get(SocketAddr::from((pod, 9081)), path).await;
-    answer.map(Response::into_body).expect("the pod answers").to_vec()
+    answer.map(Response::into_body).expect("the pod responds").to_vec()
 }

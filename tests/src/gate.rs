@@ -90,7 +90,7 @@ mod tests {
     async fn relays_refuses_and_relays_again() {
         let upstream = Upstream::start("v1").await;
         let mut gate = TcpRelay::start(upstream.address()).await;
-        let answer = http::get(gate.address(), "/").await.expect("an answer through the gate");
+        let answer = http::get(gate.address(), "/").await.expect("a response through the gate");
         assert_eq!(answer.headers()["x-upstream-version"], "v1");
 
         gate.shut().await;
@@ -98,7 +98,7 @@ mod tests {
         assert!(refused.contains("refused"), "{refused}");
 
         gate.open().await;
-        http::get(gate.address(), "/").await.expect("an answer through the open gate");
+        http::get(gate.address(), "/").await.expect("a response through the open gate");
         assert_eq!(upstream.stats().requests, 2);
     }
 
@@ -108,7 +108,7 @@ mod tests {
         let mut gate = TcpRelay::start(upstream.address()).await;
         let mut connection = TcpStream::connect(gate.address()).await.expect("open");
         connection.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.expect("open");
-        assert!(connection.read(&mut [0; 4096]).await.expect("an answer") > 0);
+        assert!(connection.read(&mut [0; 4096]).await.expect("a response") > 0);
 
         gate.shut().await;
         until(Duration::from_secs(5), "the connection ends", async || {

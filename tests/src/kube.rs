@@ -157,7 +157,7 @@ impl ApiServer {
         }
         let api = objects(&self.admin, object);
         let made = api.create(&PostParams::default(), &dynamic(object)).await;
-        json!(made.expect("the server takes the object"))
+        json!(made.expect("the server accepts the object"))
     }
 }
 
@@ -198,7 +198,7 @@ fn request(path: &str) -> Request<Vec<u8>> {
 }
 
 fn made<T>(made: Result<T, Error>) {
-    made.map(|_| ()).expect("the server takes the object");
+    made.map(|_| ()).expect("the server accepts the object");
 }
 
 /// The root of the repository.

@@ -336,7 +336,7 @@ impl RolloutProcess {
     /// The rollout does not end in time.
     pub async fn end(mut self) -> RolloutResult {
         let status = timeout(TIMEOUT, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("no end: {:?}", self.events().last()));
+        let status = status.unwrap_or_else(|_| panic!("did not end: {:?}", self.events().last()));
         self.listener.await.expect("the listener does not panic");
         let mut stderr = String::new();
         let pipe = self.child.stderr.as_mut().expect("a pipe");

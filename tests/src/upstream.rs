@@ -219,9 +219,9 @@ async fn accept(listener: TcpListener, version: Arc<UpstreamVersion>) {
 }
 
 async fn connection(stream: TcpStream, version: Arc<UpstreamVersion>) {
-    stream.set_nodelay(true).expect("an accepted socket takes options");
+    stream.set_nodelay(true).expect("a socket accepts options");
     // A close before the client's close appears as a reset.
-    stream.set_zero_linger().expect("an accepted socket takes options");
+    stream.set_zero_linger().expect("a socket accepts options");
     let reset = Arc::new(Notify::new());
     let service = {
         let reset = reset.clone();

@@ -113,7 +113,7 @@ impl XdsFleet {
     /// # Panics
     /// The server is stopped.
     pub fn server(&self) -> &Server {
-        self.server.as_ref().expect("it serves")
+        self.server.as_ref().expect("a running server")
     }
 
     /// Kills the server.
@@ -121,7 +121,7 @@ impl XdsFleet {
     /// # Panics
     /// The server is stopped already.
     pub async fn kill_server(&mut self) {
-        self.server.take().expect("it serves").kill().await;
+        self.server.take().expect("a running server").kill().await;
     }
 
     /// Sends this number of requests per second to each Envoy.

@@ -65,7 +65,7 @@ fn on(port: u16) -> SocketAddr {
 
 async fn serve(port: u16, router: Router) {
     let listener = TcpListener::bind(on(port)).await.expect("the port is free");
-    axum::serve(listener, router).await.expect("it serves for ever");
+    axum::serve(listener, router).await.expect("the server does not end");
 }
 
 async fn set_faults(

@@ -30,8 +30,9 @@ impl Registry {
                 "/v2/{name}/blobs/{digest}",
                 get(async |Path((_, digest)): Path<(String, String)>| blob(&digest)),
             );
-        let server =
-            tokio::spawn(async { axum::serve(listener, router).await.expect("it serves") });
+        let server = tokio::spawn(async {
+            axum::serve(listener, router).await.expect("the server does not end")
+        });
         Self { address, server }
     }
 

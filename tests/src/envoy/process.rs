@@ -92,7 +92,9 @@ impl Process {
     pub(super) async fn is_running(&mut self) -> bool {
         match self {
             Self::Local(child) => child.try_wait().expect("a child can be waited for").is_none(),
-            Self::Container(container) => container.is_running().await.expect("the engine answers"),
+            Self::Container(container) => {
+                container.is_running().await.expect("the engine responds")
+            }
         }
     }
 
@@ -103,7 +105,7 @@ impl Process {
                 let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
                 // A process without an id has ended already.
                 if let Some(pid) = pid {
-                    kill_process(pid, Signal::TERM).expect("Envoy takes SIGTERM");
+                    kill_process(pid, Signal::TERM).expect("Envoy receives SIGTERM");
                 }
                 let end = timeout(GRACE, child.wait()).await.expect("Envoy ends after SIGTERM");
                 end.expect("a child can be waited for");

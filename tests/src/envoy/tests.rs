@@ -23,7 +23,7 @@ async fn the_shipped_files_serve_the_baseline_and_counters_begin_anew() {
     let directory = world.envoy.dir().to_owned();
     let (listener, admin) = (world.envoy.listener(), world.envoy.admin());
     let served = async |envoy: &Envoy| {
-        let answer = http::get(listener, "/").await.expect("an answer");
+        let answer = http::get(listener, "/").await.expect("a response");
         assert_eq!(answer.headers()["x-upstream-version"], "v1", "{answer:?} {}", envoy.log());
         assert_eq!(envoy.stat(REQUESTS).await, Some(1));
     };
@@ -66,7 +66,7 @@ async fn a_configuration_moved_into_place_is_seen() {
     std::fs::write(&next, shipped.replace("\"version_info\": \"0\"", "\"version_info\": \"1\""))
         .expect("written");
     std::fs::rename(&next, world.envoy.filter_file()).expect("moved");
-    until(Duration::from_secs(5), "Envoy takes the update", async || {
+    until(Duration::from_secs(5), "Envoy accepts the update", async || {
         let now = world.envoy.stat(update).await;
         if now > Some(before) { Ok(()) } else { Err(now) }
     })
@@ -78,7 +78,7 @@ async fn the_bootstrap_can_be_changed() {
     let world = world(|setup| setup.replace("timeout: 15s", "timeout: 0.2s").workers(1)).await;
     assert_eq!(world.envoy.stat("server.concurrency").await, Some(1));
     world.v1.set_faults([Fault::hangs(1.0)]);
-    let answer = http::get(world.envoy.listener(), "/").await.expect("an answer");
+    let answer = http::get(world.envoy.listener(), "/").await.expect("a response");
     assert_eq!(answer.status(), 504);
     assert!(!answer.headers().contains_key("x-upstream-version"));
 }

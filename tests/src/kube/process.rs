@@ -66,7 +66,7 @@ impl Processes {
     pub(super) fn signal(&self, signal: Signal) {
         let [(_, server), _] = &self.children;
         let id = Pid::from_child(server);
-        kill_process(id, signal).expect("it is a child");
+        kill_process(id, signal).expect("the process is a child");
     }
 
     /// # Panics

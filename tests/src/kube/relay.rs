@@ -80,7 +80,7 @@ impl ApiRelay {
     pub fn start(server: Client, hold: Option<HeldWrite>) -> Self {
         let listener = ports::listen();
         let address = listener.local_addr().expect("a bound socket has an address");
-        listener.set_nonblocking(true).expect("a socket takes options");
+        listener.set_nonblocking(true).expect("a socket accepts options");
         let listener = TcpListener::from_std(listener).expect("a socket");
         let (counters, progress) = (Mutex::default(), watch::Sender::default());
         let state = Arc::new(RelayState { server, hold, counters, progress });

@@ -185,7 +185,7 @@ async fn a_version_that_dies_fails_requests_and_one_that_returns_answers_them() 
         })
         .await
     };
-    seen("an answer", |record| record.version() == Some("v1")).await;
+    seen("a response", |record| record.version() == Some("v1")).await;
     upstream.stop().await;
     let failed = seen("a failure", |record| record.is_failure()).await;
     assert_eq!(failed.version(), None);

@@ -61,10 +61,10 @@ impl Pod {
     pub(super) async fn enter(&self, client: &Client, proxy: &Proxy) {
         let pods: Api<PodObject> = Api::namespaced(client.clone(), &proxy.namespace);
         let made = pods.create(&PostParams::default(), &self.object(proxy)).await;
-        made.expect("the server takes the pod");
+        made.expect("the server accepts the pod");
         let status = Patch::Merge(json!({ "status": self.status() }));
         let said = pods.patch_status(&self.name, &PatchParams::default(), &status).await;
-        said.expect("the server takes the pod's status");
+        said.expect("the server accepts the pod's status");
     }
 
     fn object(&self, proxy: &Proxy) -> PodObject {

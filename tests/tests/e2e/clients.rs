@@ -147,7 +147,7 @@ async fn invalid_bodies_are_rejected() {
             // The server closes a connection that never stops sending; the client may miss the
             // reason.
             Err(_) if goes_on_and_on => continue,
-            answer => answer.expect("an answer"),
+            answer => answer.expect("a response"),
         };
         let said = text(answer.body());
         assert_eq!(answer.status(), expected, "{start}: {said}");

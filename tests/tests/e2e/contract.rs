@@ -53,7 +53,7 @@ impl Contract<'_> {
             .header("content-type", ask.content_type)
             .body(Full::new(ask.body))
             .expect("a request");
-        let answer = http::send(request).await.expect("an answer");
+        let answer = http::send(request).await.expect("a response");
         let values = self.check(ask.method, ask.route, &answer);
         (answer.status().as_u16(), values)
     }
@@ -69,7 +69,7 @@ impl Contract<'_> {
             Some(reference) => reference.trim_start_matches('#').to_owned(),
             None => place,
         };
-        let content = &self.document.pointer(&place).expect("an answer")["content"];
+        let content = &self.document.pointer(&place).expect("a response")["content"];
         let (media_type, _) = content.as_object().and_then(|c| c.iter().next()).expect("a content");
         let sent = answer.headers()["content-type"].to_str().expect("text");
         assert!(sent.starts_with(media_type), "{what}: {sent}, not {media_type}");
@@ -246,7 +246,10 @@ async fn a_life(contract: &mut Contract<'_>, world: &World) {
     let (_, events) = contract.ask(get(EVENTS, SECOND)).await;
     assert_eq!(events.last().expect("events")["reason"]["kind"], "harm");
     let event = contract.schema("/components/schemas/TimedEventEvent");
-    assert!(!event.is_valid(&json!({ "at": 1, "event": "rollingBack" })), "it says what is needed");
+    assert!(
+        !event.is_valid(&json!({ "at": 1, "event": "rollingBack" })),
+        "the schema requires fields"
+    );
 
     let gone = led.yaml().replace("filterConfig: /", "filterConfig: /gone/");
     assert_eq!(contract.ask(apply(gone)).await.0, 409);

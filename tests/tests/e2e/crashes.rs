@@ -211,7 +211,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
         if log.contains("store write failed") { Ok(()) } else { Err(log) }
     })
     .await;
-    let ready = http::get(server.address(), "/readyz").await.expect("an answer");
+    let ready = http::get(server.address(), "/readyz").await.expect("a response");
     let said = text(ready.body());
     assert!(ready.status() == 503 && said.starts_with("{\"error\":\"the store: "), "{said}");
     server.serin(&["advance", "shop"]).await;

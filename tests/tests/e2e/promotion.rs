@@ -99,7 +99,7 @@ fn assert_sticky(ended: &RolloutResult, report: &Report) {
     let mut met = HashMap::new();
     for record in report.records().filter(|record| settled(record.started)) {
         let user = record.user.expect("every request has a user");
-        let version = record.version().expect("every request is answered").to_owned();
+        let version = record.version().expect("every request gets a response").to_owned();
         let before = met.insert(user, version.clone());
         assert!(
             before.as_deref() != Some("v2") || version == "v2",

@@ -50,7 +50,7 @@ async fn answers_of_v2(world: &World) -> usize {
             .header("x-user-id", format!("asker-{user}"))
             .body(Full::<Bytes>::default())
             .expect("a request");
-        let answer = http::send(request).await.expect("an answer");
+        let answer = http::send(request).await.expect("a response");
         let header =
             |name: &str| answer.headers().get(name).map(|v| v.to_str().expect("text").to_owned());
         let version = header("x-upstream-version");

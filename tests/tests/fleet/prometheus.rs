@@ -142,7 +142,7 @@ async fn an_outage_of_prometheus_stops_progress_only() {
     let unknown = |event: &serde_json::Value| {
         kind("metricUnavailable")(event) && message(event).contains("can't be reached")
     };
-    let (gone, _) = rollout.until("nothing known", unknown).await;
+    let (gone, _) = rollout.until("the metric is unavailable", unknown).await;
     tokio::time::sleep(3 * SECOND).await;
     let end = Instant::now();
     prometheus.restart().await;

@@ -40,6 +40,6 @@ async fn promotes_and_rolls_back(world: World) {
     let report = load.stop().await;
     let faults = world.faults("v1").await;
     let failed = report.total().failures;
-    assert!(failed > 0 && failed == faults, "{failed} requests failed, and {faults} met a fault");
+    assert!(failed > 0 && failed == faults, "{failed} requests failed, and {faults} hit a fault");
     world.end().await;
 }

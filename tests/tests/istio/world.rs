@@ -116,7 +116,7 @@ impl World {
 
     /// Waits until this version serves all of fifty requests.
     pub(crate) async fn until_all_by(&self, version: &str) {
-        until(SOON, &format!("{version} answers all"), async || {
+        until(SOON, &format!("{version} serves all"), async || {
             for _ in 0..50 {
                 let call = Call::new(self.entry, Protocol::Http1).authority(self.host);
                 let answer = call.send().await?;

@@ -28,7 +28,7 @@ async fn a_plugin_is_created_and_its_configuration_changed() {
     merge(&admin, &made, theirs).await;
     let before = read(&admin, &made).await;
     let edits = wasm_plugin::edits(&before, &configuration(2, 250_000)).expect("a configuration");
-    let mut after = patch(&admin, &before, &edits).await.expect("the server takes the patch");
+    let mut after = patch(&admin, &before, &edits).await.expect("the server accepts the patch");
     assert_eq!(wasm_plugin::config(&after).expect("ours"), configuration(2, 250_000));
     after["spec"]["pluginConfig"] = before["spec"]["pluginConfig"].clone();
     assert_eq!(after["spec"], before["spec"]);

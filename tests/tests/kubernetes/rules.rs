@@ -126,7 +126,7 @@ fn set(spec: &mut Value, field: &str, value: Value) {
     let (parent, name) = field.rsplit_once('/').expect("a pointer");
     let parent = spec.pointer_mut(parent).expect("the field's parent");
     match (value, parent.as_object_mut()) {
-        (Value::Null, Some(parent)) => drop(parent.remove(name).expect("the field is there")),
+        (Value::Null, Some(parent)) => drop(parent.remove(name).expect("the field exists")),
         (value, _) => parent[name] = value,
     }
 }

@@ -49,7 +49,7 @@ async fn accept(listener: TcpListener, version: &'static str, answered: Arc<Atom
 }
 
 async fn serve(mut stream: TcpStream, answer: Arc<[u8]>, answered: Arc<AtomicU64>) {
-    stream.set_nodelay(true).expect("a connected socket takes options");
+    stream.set_nodelay(true).expect("a socket accepts options");
     let mut unread = Vec::with_capacity(4096);
     while stream.read_buf(&mut unread).await.is_ok_and(|bytes| bytes > 0) {
         while let Some(head) = heads(&unread) {

@@ -132,7 +132,7 @@ impl SubjectRunner {
     fn enter(&mut self, samples: &[Sample]) {
         self.requests += samples.len();
         let failed = samples.iter().filter(|sample| sample.version.is_none()).count();
-        assert_eq!(failed, 0, "requests that were not answered by {}", self.subject.name());
+        assert_eq!(failed, 0, "requests without a response from {}", self.subject.name());
     }
 }
 
@@ -163,7 +163,12 @@ fn module() -> Module {
 
 impl Comparison {
     fn added(&self, subject: Subject) -> &Measurements {
-        &self.rows.iter().find(|row| row.subject == subject).expect("it was measured").added
+        &self
+            .rows
+            .iter()
+            .find(|row| row.subject == subject)
+            .expect("the subject was measured")
+            .added
     }
 
     pub(crate) fn table(&self) -> String {
@@ -189,7 +194,7 @@ impl Comparison {
                 row.p50.show(2),
                 row.p99.show(2),
             )
-            .expect("a string takes all");
+            .expect("a string accepts all writes");
         }
         let native = self.rows[0].resident_kib;
         text.push_str(
@@ -203,10 +208,11 @@ impl Comparison {
                 text,
                 "{name:30} resident {resident} KiB ({more:+}), linear memories {linear:?} KiB"
             )
-            .expect("a string takes all");
+            .expect("a string accepts all writes");
         }
         let Module { bytes, gzipped } = self.module;
-        writeln!(text, "\nModule: {bytes} bytes, {gzipped} gzipped").expect("a string takes all");
+        writeln!(text, "\nModule: {bytes} bytes, {gzipped} gzipped")
+            .expect("a string accepts all writes");
         text
     }
 

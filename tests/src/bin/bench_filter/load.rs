@@ -64,7 +64,7 @@ impl Clients {
         let mut clients = Vec::new();
         for place in 0..CONNECTIONS {
             let stream = TcpStream::connect(target).await.expect("Envoy listens");
-            stream.set_nodelay(true).expect("a connected socket takes options");
+            stream.set_nodelay(true).expect("a socket accepts options");
             clients.push(Client { stream, unread: Vec::with_capacity(4096), place });
         }
         Self(clients)
@@ -148,7 +148,7 @@ impl Client {
             if let Some(answer) = http::answer(&self.unread) {
                 return (answer.status == 200).then(|| answer.body.try_into().ok()).flatten();
             }
-            let bytes = self.stream.read_buf(&mut self.unread).await.expect("Envoy answers");
+            let bytes = self.stream.read_buf(&mut self.unread).await.expect("Envoy responds");
             assert!(bytes > 0, "Envoy closed a connection");
         }
     }

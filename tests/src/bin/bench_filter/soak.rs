@@ -43,7 +43,7 @@ pub(crate) async fn run(minutes: u32, rate: u32) -> Soak {
     let versions = [Backend::start("v1").await, Backend::start("v2").await];
     let envoy = Subject::Filter(10).start([&versions[0], &versions[1]], 2).await;
     let mut clients = Clients::connect(envoy.listener()).await;
-    until(Duration::from_secs(20), "the filter is there", async || {
+    until(Duration::from_secs(20), "the filter is loaded", async || {
         let counts = statistics(&envoy).await;
         if counts.get("wasmcustom.serin.generation") == Some(&1) {
             Ok(())
@@ -98,7 +98,7 @@ fn failed(samples: &[Sample]) -> usize {
 /// The filter's count for each version, once it equals the responses or the time is over.
 async fn until_counted(envoy: &Envoy, answered: [u64; 2]) -> [u64; 2] {
     let give_up = Instant::now() + Duration::from_secs(5);
-    until(Duration::from_secs(10), "the filter answers", async || {
+    until(Duration::from_secs(10), "the filter has counted all responses", async || {
         let counts = statistics(envoy).await;
         let counted = ["v1", "v2"].map(|version| {
             let end = format!("version=.={version};.;requests");
@@ -164,11 +164,11 @@ impl Soak {
             self.requests, self.time, self.failed, self.generations, self.updates
         );
         for (when, state) in [("first", &self.first), ("last", &self.last)] {
-            writeln!(text, "{when:5}: {}", state.show()).expect("a string takes all");
+            writeln!(text, "{when:5}: {}", state.show()).expect("a string accepts all writes");
         }
         for (version, answered, counted) in &self.accounts {
             writeln!(text, "{version}: answered {answered}, the filter counted {counted}")
-                .expect("a string takes all");
+                .expect("a string accepts all writes");
         }
         text
     }

@@ -52,5 +52,5 @@ pub(crate) async fn serve(address: SocketAddr, acknowledgements: Arc<Acknowledge
     }
     let router = Router::new().route("/{group}", get(newest)).with_state(acknowledgements);
     let listener = TcpListener::bind(address).await.expect("a free address");
-    axum::serve(listener, router).await.expect("it serves");
+    axum::serve(listener, router).await.expect("the server does not end");
 }

@@ -55,7 +55,7 @@ impl Fleet {
         let server = Server::started_with(directory.path(), &arguments).await;
         let steps = steps(pushes.div_ceil(shape.groups));
         let fleet = Self { shape, server, simulator, steps, _directory: directory };
-        until(TIMEOUT, "the simulator answers", async || http::get(shape.control(), "/0").await)
+        until(TIMEOUT, "the simulator responds", async || http::get(shape.control(), "/0").await)
             .await;
         fleet.apply_all().await;
         fleet.until_live().await;
@@ -73,7 +73,7 @@ impl Fleet {
     /// a busy machine.
     async fn apply(&self, group: u32) {
         let rollout = self.rollout(group);
-        until(TIMEOUT, "the rollout begins", || self.post("/v1/rollouts", rollout.clone())).await;
+        until(TIMEOUT, "the rollout starts", || self.post("/v1/rollouts", rollout.clone())).await;
     }
 
     async fn until_live(&self) {
@@ -87,7 +87,7 @@ impl Fleet {
 
     /// The active rollouts.
     pub(crate) async fn rollouts(&self) -> Vec<Value> {
-        let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("an answer");
+        let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("a response");
         let mut all: Vec<Value> = serde_json::from_slice(answer.body()).expect("a list");
         all.retain(|rollout| rollout["phase"] == "running");
         all
@@ -109,7 +109,7 @@ impl Fleet {
     /// The newest generation that the proxies of a group have acknowledged.
     pub(crate) async fn acknowledged(&self, group: u32) -> Value {
         let answer =
-            http::get(self.shape.control(), &format!("/{group}")).await.expect("an answer");
+            http::get(self.shape.control(), &format!("/{group}")).await.expect("a response");
         serde_json::from_slice(answer.body()).expect("JSON")
     }
 

@@ -87,7 +87,7 @@ async fn answer(mut stream: TcpStream, proxy: Arc<Proxy>) -> std::io::Result<()>
             &mut head,
             format_args!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"),
         )
-        .expect("a string takes all");
+        .expect("a string accepts all writes");
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(page.as_bytes()).await?;
     }

@@ -66,7 +66,8 @@ impl Template {
                 _ => Number::Fixed(value),
             };
             let name = name.replace("service=.=shop;", &format!("service=.={service};"));
-            write!(before, "{{\"name\":\"{name}\",\"value\":").expect("a string takes all");
+            write!(before, "{{\"name\":\"{name}\",\"value\":")
+                .expect("a string accepts all writes");
             parts.push((std::mem::replace(&mut before, "},".to_owned()), number));
         }
         Self { parts }
@@ -128,7 +129,7 @@ impl State {
                 Number::Counter { version, each } => (requests[version] * each).floor() as u64,
                 Number::Fixed(value) => value,
             };
-            write!(page, "{number}").expect("a string takes all");
+            write!(page, "{number}").expect("a string accepts all writes");
         }
         page.push_str("}]}");
     }

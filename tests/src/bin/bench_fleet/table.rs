@@ -31,7 +31,7 @@ proxies  rollouts  page KB  CPU, cores             memory MB  late ms p50/p99  l
             pushes(many),
             pushes(one),
         )
-        .expect("a string takes all");
+        .expect("a string accepts all writes");
     }
     table
 }

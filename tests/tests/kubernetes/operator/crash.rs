@@ -81,7 +81,8 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWri
     let second = world.operator_with("second", &relay.login());
     let over =
         |object: &Value| phase(course.phase)(object) && object["status"]["checkpoint"].is_null();
-    let ended = world.until(ROLLOUT, &format!("it ends after {hold:?}"), &object, over).await;
+    let ended =
+        world.until(ROLLOUT, &format!("the rollout ends after {hold:?}"), &object, over).await;
     let weights = world.weights(routes).await;
     course.check(&relay.written(), &ended, weights, hold);
     begin_anew(world, routes, &object).await;

@@ -96,7 +96,7 @@ async fn respected_weights_do_not_delay_a_rollback() {
     world.order(&object, "abort").await;
     world.until_weights(&routes, [100, 0]).await;
     let stopped = |object: &Value| object["status"]["phase"] == "Stopped";
-    world.until(ROLLOUT, "it is stopped", &object, stopped).await;
+    world.until(ROLLOUT, "the rollout is stopped", &object, stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

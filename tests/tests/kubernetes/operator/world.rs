@@ -188,7 +188,7 @@ impl World {
     /// Deletes an object.
     pub(crate) async fn delete(&self, object: &Value) {
         let api = objects(&self.admin(), object);
-        api.delete(name(object), &Default::default()).await.expect("it can be deleted");
+        api.delete(name(object), &Default::default()).await.expect("the object is deleted");
     }
 
     /// Waits until an object is gone.
@@ -209,7 +209,7 @@ impl World {
 
     /// Waits until there are Events about an object with all these reasons.
     pub(crate) async fn until_told(&self, object: &Value, wanted: &[&str]) {
-        until(SOON, &format!("Events say {wanted:?}"), async || {
+        until(SOON, &format!("Events have {wanted:?}"), async || {
             let reasons = self.reasons(object).await;
             let told = |wanted: &&str| reasons.iter().any(|reason| reason == wanted);
             if wanted.iter().all(told) { Ok(()) } else { Err(reasons) }
