@@ -106,8 +106,8 @@ mod tests {
     async fn shutting_closes_connections_in_use() {
         let upstream = Upstream::start("v1").await;
         let mut gate = TcpRelay::start(upstream.address()).await;
-        let mut connection = TcpStream::connect(gate.address()).await.expect("open");
-        connection.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.expect("open");
+        let mut connection = TcpStream::connect(gate.address()).await.expect("an open gate");
+        connection.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.expect("an open gate");
         assert!(connection.read(&mut [0; 4096]).await.expect("a response") > 0);
 
         gate.shut().await;

@@ -258,7 +258,7 @@ pub type Event = (Instant, Value);
 pub struct RolloutResult {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// Everything it told.
+    /// All events.
     pub events: Vec<Event>,
     /// Standard error.
     pub stderr: String,
@@ -357,7 +357,8 @@ impl RolloutResult {
     /// # Panics
     /// There is no summary.
     pub fn summary(&self) -> &Value {
-        let (_, summary) = self.all("ended").next().unwrap_or_else(|| panic!("no end: {self:?}"));
+        let (_, summary) =
+            self.all("ended").next().unwrap_or_else(|| panic!("no event `ended`: {self:?}"));
         summary
     }
 }

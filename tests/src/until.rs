@@ -45,7 +45,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn returns_the_first_success() {
         let mut asked = 0;
-        let value = until(Duration::from_secs(1), "third time lucky", async || {
+        let value = until(Duration::from_secs(1), "the third probe succeeds", async || {
             asked += 1;
             if asked == 3 { Ok("here") } else { Err(asked) }
         })
@@ -54,9 +54,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[should_panic(expected = "not within 1s: the moon is blue; last state: \"grey\"")]
+    #[should_panic(expected = "not within 1s: the condition never holds; last state: \"grey\"")]
     async fn names_the_condition_and_the_last_state() {
-        until(Duration::from_secs(1), "the moon is blue", async || Err::<(), _>("grey")).await;
+        until(Duration::from_secs(1), "the condition never holds", async || Err::<(), _>("grey"))
+            .await;
     }
 
     #[tokio::test(start_paused = true)]

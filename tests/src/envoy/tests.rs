@@ -64,7 +64,7 @@ async fn a_configuration_moved_into_place_is_seen() {
     let next = world.envoy.dir().join("next.json");
     let shipped = std::fs::read_to_string(world.envoy.filter_file()).expect("the shipped file");
     std::fs::write(&next, shipped.replace("\"version_info\": \"0\"", "\"version_info\": \"1\""))
-        .expect("written");
+        .expect("the file can be written");
     std::fs::rename(&next, world.envoy.filter_file()).expect("moved");
     until(Duration::from_secs(5), "Envoy accepts the update", async || {
         let now = world.envoy.stat(update).await;
@@ -115,7 +115,7 @@ async fn accounts_agree_through_envoy() {
         let share = failed as f64 / requests as f64;
         assert!(failures.contains(&share), "{protocol:?}: {share} failed, {:?}", report.tallies());
     }
-    until(Duration::from_secs(5), "Envoy has counted them", async || {
+    until(Duration::from_secs(5), "Envoy has counted the requests", async || {
         let counted = world.envoy.stat(REQUESTS).await;
         if counted == Some(sent) { Ok(()) } else { Err((counted, sent)) }
     })

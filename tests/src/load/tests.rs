@@ -251,7 +251,7 @@ async fn a_dropped_load_sends_no_more() {
     })
     .await;
     drop(running);
-    until(Duration::from_secs(5), "silence", async || match received().await {
+    until(Duration::from_secs(5), "no more requests arrive", async || match received().await {
         0 => Ok(()),
         some => Err(some),
     })

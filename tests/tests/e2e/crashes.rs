@@ -240,7 +240,7 @@ async fn a_read_only_store_is_refused() {
     let path = directory.path();
     assert_eq!(Server::start(path).await.stop().await, Some(0));
     let own = path.join("serin");
-    std::fs::copy(serin().as_std().get_program(), &own).expect("a copy that others may run");
+    std::fs::copy(serin().as_std().get_program(), &own).expect("an executable copy");
     let rights = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("rights");
     };

@@ -85,7 +85,7 @@ async fn the_latency_of_an_upgrade_is_its_time_to_first_byte() {
     .await;
     world.assert_counts(&[("v2 chosen random", 1)]).await;
     drop(stream);
-    until(DEADLINE, "the end is counted", async || match latency_count(&world, bucket).await {
+    until(DEADLINE, "the request is counted", async || match latency_count(&world, bucket).await {
         1 => Ok(()),
         other => Err(other),
     })

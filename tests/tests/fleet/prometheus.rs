@@ -165,9 +165,9 @@ async fn prometheus_is_stopped_slow_and_garbled() {
     detour.garble(true);
     rollout.until("garbage", says("answered something that is not the result of a query")).await;
     detour.garble(false);
-    rollout.until("sound", |event| event["event"] == "unblocked").await;
+    rollout.until("the rollout is unblocked", |event| event["event"] == "unblocked").await;
     prometheus.freeze(true);
-    rollout.until("slow", says("has not answered within 5s")).await;
+    rollout.until("the query times out", says("has not answered within 5s")).await;
     prometheus.freeze(false);
     prometheus.kill().await;
     // The detour answers like a gateway.

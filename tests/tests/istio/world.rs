@@ -67,7 +67,7 @@ impl World {
 
     /// Waits until requests arrive at v1.
     async fn ready(self) -> Option<Self> {
-        until(SOON, "v1 answers", async || {
+        until(SOON, "v1 responds", async || {
             let answer = Call::new(self.entry, Protocol::Http1).authority(self.host).send().await?;
             match (answer.status, answer.version.as_deref()) {
                 (200, Some("v1")) => Ok(()),
@@ -97,7 +97,7 @@ impl World {
     /// The number of requests of v1 or v2 that hit a fault.
     pub(crate) async fn faults(&self, version: &str) -> usize {
         let [_, faults] = self.cluster.stats(self.version(version)).await;
-        usize::try_from(faults).expect("a few")
+        usize::try_from(faults).expect("a small number")
     }
 
     fn version(&self, name: &str) -> IpAddr {

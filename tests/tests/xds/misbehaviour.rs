@@ -109,7 +109,7 @@ async fn unauthenticated_clients_are_refused() {
 async fn unacknowledged_configurations_are_reported() {
     let mut others = Others::new().await;
     let address = others.serin.address;
-    let _silent = TcpStream::connect(address).await.expect("it listens");
+    let _silent = TcpStream::connect(address).await.expect("the server listens");
     // The task of this connection stops after the first response: it stays open, and no ping is
     // answered.
     let frozen = Builder::new_current_thread().enable_all().build().expect("a runtime");

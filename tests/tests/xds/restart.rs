@@ -28,7 +28,7 @@ async fn serin_is_gone_for_a_while(way: DiscoveryMode) {
     // The returned server has not published yet: the proxies report their configuration.
     serin.restart(None);
     serin
-        .until("both are back", |proxies| {
+        .until("both proxies are connected", |proxies| {
             proxies.len() == 2 && proxies.iter().all(|proxy| acknowledged(proxy) == Some("1"))
         })
         .await;

@@ -142,7 +142,7 @@ impl Client {
             authority(service),
             fastrand::u32(..USERS)
         );
-        self.stream.write_all(request.as_bytes()).await.expect("Envoy reads");
+        self.stream.write_all(request.as_bytes()).await.expect("Envoy accepts the request");
         self.unread.clear();
         loop {
             if let Some(answer) = http::answer(&self.unread) {

@@ -117,8 +117,8 @@ impl State {
     /// The page at the last tick.
     pub(crate) fn render(&self, template: &Template, page: &mut String) {
         let ticks = self.began.elapsed().as_millis() / TICK.as_millis();
-        let ticks = u64::try_from(ticks).expect("not so long");
-        let at = self.began + TICK * u32::try_from(ticks).expect("not so long");
+        let ticks = u64::try_from(ticks).expect("a shorter run");
+        let at = self.began + TICK * u32::try_from(ticks).expect("a shorter run");
         let requests = self.requests(at.max(self.then.1)).map(f64::floor);
         for (before, number) in &template.parts {
             page.push_str(before);

@@ -85,7 +85,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     let mut broken = configuration(3, "v1");
     broken["services"][0]["buckets"][0]["count"] = 7.into();
     world.change(&object, json!({ "pluginConfig": broken })).await;
-    let log = until(TIMEOUT, "the refusal is logged", async || {
+    let log = until(TIMEOUT, "the rejection is logged", async || {
         let log = world.mesh.log();
         if log.contains("buckets") { Ok(log) } else { Err(log.len()) }
     });

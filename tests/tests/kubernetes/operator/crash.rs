@@ -69,7 +69,7 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWri
     let object = world.server().create(&short()).await;
     tokio::select! {
         () = relay.held() => {}
-        _ = world.until(ROLLOUT, "it ends", &object, phase(course.phase)) => {}
+        _ = world.until(ROLLOUT, "the rollout ends", &object, phase(course.phase)) => {}
     }
     let reached = relay.reached();
     if reached {
@@ -118,7 +118,7 @@ impl Course {
             let live = |status: &&&Value| {
                 status["step"] == pair[0] && status["conditions"].to_string().contains("StepLive")
             };
-            let live = statuses.iter().find(live).expect("each step goes live");
+            let live = statuses.iter().find(live).expect("each step is live once");
             let next = statuses.iter().find(|status| status["step"] == pair[1]);
             let baked = wall(next.expect("the next step")).duration_since(wall(live));
             assert!(baked.unsigned_abs() >= BAKE, "{hold:?}: {} baked for {baked:#}", pair[0]);

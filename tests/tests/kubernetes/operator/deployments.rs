@@ -204,7 +204,7 @@ async fn shifts_wait_for_replicas_and_the_baseline_keeps_its_own() {
     let third = world.operator("third");
     shop.until_replicas("v1", 0).await;
     let nothing = |object: &Value| object["status"].get("pendingScaleDown").is_none();
-    world.until(SOON, "it is done", &object, nothing).await;
+    world.until(SOON, "no scale-down is pending", &object, nothing).await;
 
     // But not the Deployment of a version that is desired again.
     kill(third).await;

@@ -12,7 +12,7 @@ use super::world::{ROLLOUT, SOON, World, degraded, kill, live, phase, promoted, 
 use crate::mesh::world::{sidecar, virtual_service, weights};
 
 fn signal(operator: &Child, signal: Signal) {
-    let id = operator.id().expect("it runs");
+    let id = operator.id().expect("a running operator");
     let id = Pid::from_raw(id.cast_signed()).expect("a process");
     kill_process(id, signal).expect("the process is a child");
 }

@@ -146,7 +146,10 @@ async fn remove_right(server: &ApiServer, resource: &str, removed: &[&str]) {
         }
     }
     role.rules.iter_mut().for_each(|rules| rules.retain(|rule| !rule.verbs.is_empty()));
-    roles.replace("serin-operator", &PostParams::default(), &role).await.expect("it is taken");
+    roles
+        .replace("serin-operator", &PostParams::default(), &role)
+        .await
+        .expect("the server accepts the role");
 }
 
 #[tokio::test(flavor = "multi_thread")]

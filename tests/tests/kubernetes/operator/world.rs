@@ -194,7 +194,7 @@ impl World {
     /// Waits until an object is gone.
     pub(crate) async fn until_gone(&self, object: &Value) {
         let api = objects(&self.admin(), object);
-        until(ROLLOUT, "it is gone", async || match api.get_opt(name(object)).await {
+        until(ROLLOUT, "the object is gone", async || match api.get_opt(name(object)).await {
             Ok(None) => Ok(()),
             other => Err(format!("{other:?}; said: {}", self.said())),
         })
