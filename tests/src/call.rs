@@ -176,7 +176,6 @@ type CallError = Box<dyn Error + Send + Sync>;
 ///
 /// # Panics
 /// The connection fails.
-/// When there is no connection.
 pub async fn raw(target: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(target).await.expect("a connection");

@@ -157,8 +157,8 @@ impl Spec {
         self
     }
 
-    /// Sets another source than the admin interface of one Envoy, such as `proxies: { file: ...
-    /// }`.
+    /// Sets another source than the admin interface of one Envoy, such as
+    /// `proxies: { file: ... }`.
     #[must_use]
     pub fn evidence(mut self, source: String) -> Self {
         self.evidence = Some(source);
@@ -231,8 +231,8 @@ spec:
 
 /// The `serin` command.
 ///
+/// # Panics
 /// The binary is missing.
-/// When it has not been built.
 pub fn serin() -> Command {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/serin");
     let binary = std::env::var_os("SERIN_BIN").map_or(built, PathBuf::from);
