@@ -108,7 +108,7 @@ impl ApiRelay {
     /// Waits until the relay holds the write.
     ///
     /// # Panics
-    /// Never: the log outlives the relay.
+    /// Never: the relay owns the sender.
     pub async fn held(&self) {
         let mut progress = self.state.progress.subscribe();
         progress.wait_for(|now| *now == Progress::Held).await.expect("the relay is open");
