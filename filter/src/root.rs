@@ -100,8 +100,8 @@ impl Root {
         }
     }
 
-    /// Reports the generation, and whether this worker runs the newest. Each worker reports at each
-    /// tick, so that a lagging worker is visible and a reloaded one needs no bookkeeping.
+    /// Reports the generation, and whether this worker runs the newest. Each worker reports at
+    /// each tick, so that a lagging worker is visible and a reloaded one needs no bookkeeping.
     fn report_generation(&self) {
         let Some(worker) = &self.worker else { return };
         if host::newest_generation() == Some(worker.config.generation) {

@@ -136,7 +136,8 @@ impl Table {
         Weight(ranges.map(|range| range.buckets).sum())
     }
 
-    /// The table with these weights by version index (zero if absent) and the fewest moved buckets.
+    /// The table with these weights by version index (zero if absent) and the fewest moved
+    /// buckets.
     ///
     /// Versions whose weight fell release buckets to versions whose weight rose. Short ranges are
     /// released first, and preferably to an adjacent version, which bounds the number of ranges

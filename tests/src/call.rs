@@ -1,7 +1,7 @@
-//! One request, over any protocol and from any address of this machine, and all that its caller sees of the answer.
+//! One request, over any protocol and from any loopback address, and its complete response.
 //!
-//! [`crate::load`] is for many requests that look the same; this is for looking at one. Each has a connection of its own, which ends with
-//! the call: a call that is dropped is a client that goes away.
+//! [`crate::load`] sends many similar requests. Here each request has its own connection, which
+//! ends with the call: a dropped call is a client that disconnects.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::Protocol;
 use crate::load::{chain, grpc_status, text};
 use crate::upstream::VERSION_HEADER;
 
-/// A request that has not been sent yet.
+/// A request before it is sent.
 #[derive(Clone, Debug)]
 pub struct Call {
     target: SocketAddr,
@@ -32,16 +32,16 @@ pub struct Call {
     headers: HeaderMap,
 }
 
-/// What the caller got.
+/// The response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The version that answered; `None` when it was not an upstream but Envoy itself.
+    /// The version that responded; `None` for Envoy's own response.
     pub version: Option<String>,
-    /// `grpc-status`, from the trailers or from a trailers-only answer.
+    /// `grpc-status`, from the trailers or from a trailers-only response.
     pub grpc_status: Option<u16>,
-    /// The answer's headers.
+    /// Response headers.
     pub headers: HeaderMap,
 }
 
@@ -64,10 +64,11 @@ impl Call {
         }
     }
 
-    /// Adds a header, also if there is one of that name already. The value may be any bytes that a header can have.
+    /// Adds a header, even if one of that name exists. The value may be any bytes that a header
+    /// allows.
     ///
     /// # Panics
-    /// When no header can be like that.
+    /// The header is invalid.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a header's name");
@@ -97,17 +98,17 @@ impl Call {
         self
     }
 
-    /// Sets the address it comes from, one of 127.0.0.0/8.
+    /// Sets the source address, one of 127.0.0.0/8.
     #[must_use]
     pub fn from(mut self, source: [u8; 4]) -> Self {
         self.source = Ipv4Addr::from(source).into();
         self
     }
 
-    /// Sends it and waits for the end of the answer.
+    /// Sends the request and waits for the end of the response.
     ///
     /// # Errors
-    /// When there is no complete answer; the text says why.
+    /// The reason for an incomplete response.
     pub async fn send(self) -> Result<Answer, String> {
         self.exchange().await.map_err(|error| chain(&*error))
     }
@@ -119,7 +120,7 @@ impl Call {
             socket.bind((self.source, 0).into())?;
         }
         let stream = socket.connect(self.target).await?;
-        // Ends the connection when this is dropped.
+        // Drop closes the connection.
         let mut connection = JoinSet::new();
         let (head, body) = self.send_on(stream, &mut connection).await?.into_parts();
         let trailers = body.collect().await?.trailers().cloned().unwrap_or_default();
@@ -165,7 +166,7 @@ impl Call {
 }
 
 impl Answer {
-    /// A header of the answer.
+    /// A response header.
     pub fn header(&self, name: &str) -> Option<&str> {
         text(&self.headers, name)
     }
@@ -173,16 +174,17 @@ impl Answer {
 
 type CallError = Box<dyn Error + Send + Sync>;
 
-/// Sends these bytes on a connection of their own and returns what comes back until its end: for what no proper client sends.
+/// Sends raw bytes on a new connection and returns the response until its end: for input that no
+/// correct client sends.
 ///
 /// # Panics
-/// When there is no connection.
+/// The connection fails.
 pub async fn raw(target: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = TcpStream::connect(target).await.expect("a connection");
     stream.write_all(bytes).await.expect("an open connection");
     let mut answer = vec![];
-    // Reset counts as the end, too.
+    // A reset is an end, too.
     let _ = stream.read_to_end(&mut answer).await;
     answer
 }

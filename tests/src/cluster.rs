@@ -1,7 +1,7 @@
-//! A real cluster with the real Istio on this machine, which `tests/cluster/up` started.
+//! A real cluster with a real Istio on this machine, which `tests/cluster/up` started.
 //!
-//! `SERIN_CLUSTER` is its name. Its pods and its API server are reached by their addresses; the pods reach a registry in the test, which
-//! has the filter's image.
+//! `SERIN_CLUSTER` is its name. Tests reach its pods and its API server by their addresses. The
+//! pods reach a registry in the test, which has the filter's image.
 
 mod registry;
 
@@ -23,10 +23,10 @@ use self::registry::Registry;
 use crate::kube::{client, manifests, objects};
 use crate::{http, until};
 
-/// From a pod's creation until it is ready, with its sidecar, on a busy machine.
+/// The limit from a pod's creation until it is ready with its sidecar, on a busy machine.
 const READY: Duration = Duration::from_secs(180);
 
-/// The image of the program `pod`, and of serin, in the node.
+/// The node's image with serin and the program `pod`.
 const POD_IMAGE: &str = "localhost/pod:1";
 const SERIN_IMAGE: &str = "localhost/serin:1";
 
@@ -37,11 +37,11 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster that `SERIN_CLUSTER` names, with the operator of `envoy/kubernetes`. `None` where there is none, which is said on standard
-    /// error: the test can't show anything there.
+    /// The cluster that `SERIN_CLUSTER` names, with the operator of `envoy/kubernetes`. Without
+    /// the variable, prints a note to standard error and returns `None`: the test is skipped.
     ///
     /// # Panics
-    /// When it is named and not there.
+    /// The named cluster does not exist.
     pub async fn named() -> Option<Self> {
         let Ok(name) = std::env::var("SERIN_CLUSTER") else {
             // Bypasses the capture of test output, so that a skipped test is visible.
@@ -61,7 +61,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// May do everything.
+    /// A client with all rights.
     pub fn admin(&self) -> Client {
         self.admin.clone()
     }
@@ -74,7 +74,7 @@ impl Cluster {
     /// Applies an object, as `kubectl apply --server-side` does.
     ///
     /// # Panics
-    /// When the server refuses it.
+    /// The server rejects it.
     pub async fn apply(&self, object: &Value) -> Value {
         let name = object["metadata"]["name"].as_str().expect("a name");
         let params = PatchParams::apply("serin-tests").force();
@@ -83,19 +83,19 @@ impl Cluster {
         json!(applied.unwrap_or_else(|error| panic!("{object}: {error}")))
     }
 
-    /// An object as it is now.
+    /// The current state of an object.
     ///
     /// # Panics
-    /// When it is not there.
+    /// The object does not exist.
     pub async fn read(&self, object: &Value) -> Value {
         let name = object["metadata"]["name"].as_str().expect("a name");
-        json!(objects(&self.admin, object).get(name).await.expect("the object is there"))
+        json!(objects(&self.admin, object).get(name).await.expect("the object exists"))
     }
 
-    /// A namespace whose pods get a sidecar.
+    /// Creates a namespace whose pods get a sidecar.
     ///
     /// # Panics
-    /// When the server refuses it.
+    /// The server rejects it.
     pub async fn namespace(&self, name: &str) {
         let labels = json!({ "istio-injection": "enabled" });
         self.apply(&json!({
@@ -104,19 +104,23 @@ impl Cluster {
         .await;
     }
 
-    /// Deletes a namespace. Its pods end in their own time.
+    /// Deletes a namespace, without waiting for the end of its pods.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// The server rejects the request.
     pub async fn delete_namespace(&self, name: &str) {
         let namespaces: Api<Namespace> = Api::all(self.admin());
-        namespaces.delete(name, &DeleteParams::default()).await.expect("it is deleted");
+        namespaces
+            .delete(name, &DeleteParams::default())
+            .await
+            .expect("the server accepts the deletion");
     }
 
-    /// Starts the program `pod` with these arguments, in a Deployment of this name whose pods have these labels.
+    /// Starts the program `pod` with these arguments, in a Deployment of this name whose pods have
+    /// these labels.
     ///
     /// # Panics
-    /// When the server refuses it.
+    /// The server rejects it.
     pub async fn deploy(
         &self,
         namespace: &str,
@@ -133,7 +137,7 @@ impl Cluster {
                 "selector": { "matchLabels": labels },
                 "template": {
                     "metadata": { "labels": labels, "annotations": {
-                        // Requests of the test itself are not the mesh's.
+                        // The test's own requests bypass the mesh.
                         "traffic.sidecar.istio.io/excludeInboundPorts": "8080,9081",
                     } },
                     "spec": {
@@ -148,7 +152,7 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until a pod with these labels is ready, and gives its address.
+    /// Waits until a pod with these labels is ready, and returns its address.
     pub async fn address(&self, namespace: &str, labels: &str) -> IpAddr {
         let pods: Api<Pod> = Api::namespaced(self.admin(), namespace);
         until(READY, &format!("a pod with {labels} is ready"), async || {
@@ -170,21 +174,22 @@ impl Cluster {
     /// Sets the faults of a version's pod: `errors=0.1`.
     ///
     /// # Panics
-    /// When the pod does not answer.
+    /// The pod does not respond.
     pub async fn set_faults(&self, pod: IpAddr, faults: &str) {
         control(pod, &format!("/faults?{faults}")).await;
     }
 
-    /// Requests that a version's pod got, and those of them that met a fault.
+    /// The number of requests of a version's pod, and how many of them hit a fault.
     ///
     /// # Panics
-    /// When the pod does not answer.
+    /// The pod does not respond.
     pub async fn stats(&self, pod: IpAddr) -> [u64; 2] {
         let stats: Value = serde_json::from_slice(&control(pod, "/stats").await).expect("JSON");
         ["requests", "faults"].map(|field| stats[field].as_u64().expect("a count"))
     }
 
-    /// The operator's manifests, with the image that the node has. Both replicas are up afterwards.
+    /// Applies the operator's manifests with the node's image, and waits until both replicas are
+    /// ready.
     async fn install_operator(&self) {
         for mut object in manifests::all() {
             if object["kind"] == "Deployment" {
@@ -211,5 +216,5 @@ fn is_ready(pod: &Pod) -> bool {
 
 async fn control(pod: IpAddr, path: &str) -> Vec<u8> {
     let answer = http::get(SocketAddr::from((pod, 9081)), path).await;
-    answer.map(Response::into_body).expect("the pod answers").to_vec()
+    answer.map(Response::into_body).expect("the pod responds").to_vec()
 }

@@ -1,7 +1,9 @@
-//! Whoever runs the instances of a service: has them replaced when a webhook of serin's asks for it, and Envoy told of them (EDS).
+//! A deployer of a service's instances: replaces them when serin calls its webhook, and updates
+//! Envoy's endpoints (EDS).
 //!
-//! An instance is an [`Upstream`] of its own; to replace it is to start another one of the other version, as a deployment would. All it
-//! was asked for is written down, so that a test sees what serin asked for, and how often.
+//! Each instance is an [`Upstream`]. To replace an instance, the deployer starts another one with
+//! the other version, as a deployment does. It records every message, so that a test sees serin's
+//! calls and their number.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -21,13 +23,13 @@ use tokio::time::{Instant, sleep};
 use crate::envoy::files::write_endpoints;
 use crate::{Envoy, Fault, Upstream};
 
-/// From new endpoints to no more requests for the old ones.
+/// From new endpoints to the end of new requests at the old ones.
 const ENDPOINT_PROPAGATION: Duration = Duration::from_millis(300);
 
-/// No request takes longer to end.
+/// The longest time of a request.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A deployer with its instances, which end with it.
+/// A deployer with its instances. Drop ends them.
 #[derive(Debug, Clone)]
 pub struct Deployer {
     address: SocketAddr,
@@ -36,7 +38,7 @@ pub struct Deployer {
 
 #[derive(Debug)]
 struct DeployerState {
-    /// The files from which Envoy has the endpoints of v1 and v2.
+    /// Envoy's files with the endpoints of v1 and v2.
     files: [PathBuf; 2],
     state: Mutex<DeployedInstances>,
 }
@@ -45,11 +47,11 @@ struct DeployerState {
 struct DeployedInstances {
     /// By name.
     running: BTreeMap<String, Instance>,
-    /// Every message that came, as it came.
+    /// All messages, unchanged.
     messages: Vec<Value>,
-    /// Points at which it says no.
+    /// Hook points at which the deployer fails.
     rejecting: BTreeSet<String>,
-    /// What is wrong with v2.
+    /// The faults of v2.
     faults: Vec<Fault>,
 }
 
@@ -57,15 +59,16 @@ struct DeployedInstances {
 struct Instance {
     version: String,
     upstream: Arc<Upstream>,
-    /// Whether Envoy may send requests to it.
+    /// Whether the instance is an endpoint of Envoy.
     serves: bool,
 }
 
 impl Deployer {
-    /// Runs v1 on instances of these names, behind this Envoy, which takes its endpoints from files.
+    /// Runs v1 on instances of these names, behind this Envoy, which reads its endpoints from
+    /// files.
     ///
     /// # Panics
-    /// When no port is free.
+    /// No port is free.
     pub async fn start(envoy: &Envoy, names: &[&str]) -> Self {
         let files = ["v1", "v2"].map(|version| envoy.endpoints_file(version));
         let state = Arc::new(DeployerState { files, state: Mutex::default() });
@@ -79,12 +82,12 @@ impl Deployer {
         Self { address, state }
     }
 
-    /// Where its webhooks are.
+    /// The base URL of the webhooks.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Says no at this point from now on, or yes.
+    /// Sets whether calls at this point fail.
     pub fn refuse(&self, point: &str, refuses: bool) {
         let refusing = &mut self.state.state().rejecting;
         if refuses {
@@ -94,17 +97,17 @@ impl Deployer {
         };
     }
 
-    /// What is wrong with all instances of v2, from the next that is replaced on.
+    /// The faults of all instances of v2 that start from now on.
     pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.state().faults = faults.into_iter().collect();
     }
 
-    /// Every message that came.
+    /// All messages.
     pub fn messages(&self) -> Vec<Value> {
         self.state.state().messages.clone()
     }
 
-    /// The messages in short, such as `replace a v2`, without repetitions.
+    /// A short form of the messages, such as `replace a v2`, without repetitions.
     pub fn work(&self) -> Vec<String> {
         let messages = self.messages().into_iter().map(|message| {
             let text = |field: &str| message[field].as_str().unwrap_or_default().to_owned();
@@ -117,7 +120,7 @@ impl Deployer {
         work
     }
 
-    /// The version that each instance runs, in the order of their names.
+    /// The version of each instance, in order of instance names.
     pub fn versions(&self) -> Vec<String> {
         self.state.state().running.values().map(|instance| instance.version.clone()).collect()
     }
@@ -149,7 +152,7 @@ impl DeployerState {
         self.state.lock().expect("the lock is not poisoned")
     }
 
-    /// Takes an instance's requests away, and waits until it has answered the last.
+    /// Removes an instance from the endpoints, and waits for its last response.
     async fn drain(&self, name: &str) {
         let upstream = {
             let mut state = self.state();
@@ -166,7 +169,7 @@ impl DeployerState {
         }
     }
 
-    /// Has an instance run this version, if it does not yet.
+    /// Replaces the instance, unless it runs this version.
     async fn run(&self, name: &str, version: &str) {
         let upstream = match self.state().running.get(name) {
             Some(instance) if instance.version == version => Some(instance.upstream.clone()),

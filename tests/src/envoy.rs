@@ -1,9 +1,11 @@
-//! A real Envoy on the files serin ships.
+//! A real Envoy with serin's shipped files.
 //!
-//! The suites run `envoy/bootstrap.yaml` (or `bootstrap-xds.yaml`) and `envoy/filter.json` as they are in the repository, with only ports and the directory
-//! replaced, so that what a user copies is what is tested. Envoy runs as a process (`SERIN_ENVOY=local`, the default; the binary is
-//! `target/tools/envoy-1.40.0/bin/envoy` or `SERIN_ENVOY_BIN`) or in a container (`SERIN_ENVOY=container`, with an engine at
-//! `DOCKER_HOST`); the suites can't tell. The module is `target/serin.wasm` or `SERIN_WASM`.
+//! The suites run `envoy/bootstrap.yaml` (or `bootstrap-xds.yaml`) and `envoy/filter.json`
+//! unchanged except for ports and the directory, so that tests cover the files that users copy.
+//! Envoy runs as a process (`SERIN_ENVOY=local`, the default; the binary is
+//! `target/tools/envoy-1.40.0/bin/envoy` or `SERIN_ENVOY_BIN`) or in a container
+//! (`SERIN_ENVOY=container`, with an engine at `DOCKER_HOST`), with the same results. The module
+//! is `target/serin.wasm` or `SERIN_WASM`.
 
 pub(crate) mod files;
 mod filter;
@@ -23,10 +25,11 @@ use self::files::Ports;
 use self::process::Process;
 use crate::{http, ports, until};
 
-/// From a new configuration's move into place to its use in all workers, and from an event to its count.
+/// The limit from a new configuration file to its use in all workers, and from an event to its
+/// count.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What an Envoy is to be like.
+/// The setup of an Envoy.
 #[derive(Clone, Debug)]
 pub struct Setup {
     upstreams: [SocketAddr; 2],
@@ -62,7 +65,7 @@ impl Setup {
         }
     }
 
-    /// Changes the bootstrap: every `from` becomes `to`. It must be there when Envoy starts.
+    /// Changes the bootstrap: replaces every `from` by `to`. `from` must exist when Envoy starts.
     #[must_use]
     pub fn replace(mut self, from: &str, to: &str) -> Self {
         self.replacements.push((from.to_owned(), to.to_owned()));
@@ -76,56 +79,60 @@ impl Setup {
         self
     }
 
-    /// The filter begins with this configuration, and not with the shipped one that says nothing.
+    /// Starts the filter with this configuration in place of the shipped one, which has no
+    /// services.
     #[must_use]
     pub fn configuration(mut self, text: String) -> Self {
         self.configuration = Some(text);
         self
     }
 
-    /// Follows the filter's file of another Envoy, and not one of its own.
+    /// Follows the filter's file of another Envoy.
     #[must_use]
     pub fn follow(mut self, other: &Envoy) -> Self {
         self.followed = Some(other.filter_file());
         self
     }
 
-    /// Replaces the bootstrap's `route_config` by the sample of this name, as the sample instructs.
+    /// Replaces the bootstrap's `route_config` by the sample of this name, as the sample
+    /// instructs.
     #[must_use]
     pub fn routes(mut self, sample: &'static str) -> Self {
         self.routes = Some(sample);
         self
     }
 
-    /// Takes the endpoints of both versions from files ([`Envoy::endpoints_file`]), as from a deployment.
+    /// Reads the endpoints of both versions from files ([`Envoy::endpoints_file`]), as a deployer
+    /// writes them.
     #[must_use]
     pub fn endpoint_files(mut self) -> Self {
         self.endpoint_files = true;
         self
     }
 
-    /// The module of this name in `target`, instead of the one that is shipped.
+    /// Uses the module of this name in `target`, in place of the shipped one.
     #[must_use]
     pub fn module(mut self, name: &'static str) -> Self {
         self.module = name;
         self
     }
 
-    /// The filter's configuration comes from this xDS server, and not from the file: the bootstrap is `envoy/bootstrap-xds.yaml`.
+    /// Gets the filter's configuration from this xDS server: the bootstrap is
+    /// `envoy/bootstrap-xds.yaml`.
     #[must_use]
     pub fn xds(mut self, server: SocketAddr) -> Self {
         self.xds = Some(server);
         self
     }
 
-    /// Another bootstrap than the shipped one, which has everything but the directory as it has to be: the ports are these.
+    /// Uses this bootstrap with these ports. Only its directory is replaced.
     #[must_use]
     pub fn bootstrap(mut self, text: String, admin: u16, listener: u16) -> Self {
         self.bootstrap = Some((text, Ports { admin, listener }));
         self
     }
 
-    /// One more file in Envoy's directory.
+    /// Adds a file to Envoy's directory.
     #[must_use]
     pub fn file(mut self, name: &'static str, text: String) -> Self {
         self.more_files.push((name, text));
@@ -140,10 +147,12 @@ impl Setup {
     }
 }
 
-/// An Envoy with its directory, which stands for `/etc/envoy/serin`. Killed and removed when dropped.
+/// An Envoy with its directory, which replaces `/etc/envoy/serin`. Drop ends Envoy and removes the
+/// directory.
 #[derive(Debug)]
 pub struct Envoy {
-    /// `None` after [`Envoy::stop`] and [`Envoy::kill`]. Before the directory, which must outlive it.
+    /// `None` after [`Envoy::stop`] and [`Envoy::kill`]. Declared before the directory, which must
+    /// outlive it.
     process: Option<Process>,
     directory: TempDir,
     ports: Ports,
@@ -154,7 +163,8 @@ impl Envoy {
     /// Installs the files, starts Envoy and waits until it is LIVE.
     ///
     /// # Panics
-    /// When a file, the module or Envoy is missing, a replacement matches nothing, or Envoy does not come up.
+    /// A file, the module or Envoy is missing, a replacement matches nothing, or Envoy does not
+    /// start.
     pub async fn start(setup: &Setup) -> Self {
         let directory =
             tempfile::Builder::new().prefix("serin-envoy-").tempdir().expect("a directory");
@@ -164,12 +174,12 @@ impl Envoy {
         envoy
     }
 
-    /// Where the service is.
+    /// The address of the service.
     pub fn listener(&self) -> SocketAddr {
         ports::local(self.ports.listener)
     }
 
-    /// Where the admin interface is.
+    /// The address of the admin interface.
     pub fn admin(&self) -> SocketAddr {
         ports::local(self.ports.admin)
     }
@@ -179,25 +189,25 @@ impl Envoy {
         self.directory.path()
     }
 
-    /// The configuration Envoy follows.
+    /// The file with the filter's configuration.
     pub fn filter_file(&self) -> PathBuf {
         files::filter_path(self.dir())
     }
 
-    /// The module Envoy loads.
+    /// The file of the module.
     pub fn module(&self) -> PathBuf {
         files::module_path(self.dir())
     }
 
-    /// The file from which it takes the endpoints of this version, if [`Setup::endpoint_files`] says so.
+    /// The file with the endpoints of this version, for [`Setup::endpoint_files`].
     pub fn endpoints_file(&self, version: &str) -> PathBuf {
         files::endpoints_path(self.dir(), version)
     }
 
-    /// The weight of v2 in the configuration Envoy was last given, in parts per million.
+    /// The weight of v2 in Envoy's configuration file, in parts per million.
     ///
     /// # Panics
-    /// When the filter would not take that configuration.
+    /// The configuration is invalid.
     pub fn weight_of_v2(&self) -> u32 {
         let config = self.given();
         let Some(service) = config.services.first() else { return 0 };
@@ -205,25 +215,25 @@ impl Envoy {
         v2.zip(service.table()).map_or(0, |(v2, table)| table.weight(v2).ppm())
     }
 
-    /// The generation of the configuration Envoy was last given.
+    /// The generation in Envoy's configuration file.
     ///
     /// # Panics
-    /// When the filter would not take that configuration.
+    /// The configuration is invalid.
     pub fn generation(&self) -> u64 {
         self.given().generation.0
     }
 
-    /// The configuration Envoy was last given.
+    /// The configuration in Envoy's file.
     fn given(&self) -> Config {
         let text = filter::configuration(&self.filter_text());
         Config::parse(text.as_bytes()).expect("a configuration")
     }
 
-    /// Puts a configuration into the file that Envoy follows, and the file in its place. That it is taken is for [`Envoy::until_live`]
-    /// to say.
+    /// Replaces the filter's file with this configuration. [`Envoy::until_live`] waits for its
+    /// effect.
     ///
     /// # Panics
-    /// When the file can't be written.
+    /// The file can't be written.
     pub fn give(&self, configuration: &str) {
         let next = self.dir().join("next.json");
         let text = filter::with_configuration(&self.filter_text(), configuration);
@@ -231,7 +241,8 @@ impl Envoy {
         std::fs::rename(next, self.filter_file()).expect("the filter's file can be replaced");
     }
 
-    /// Waits until the filter runs this generation in every worker: none has said for a while that it is behind.
+    /// Waits until the filter runs this generation in every worker: no worker has reported an
+    /// older one for a while.
     pub async fn until_live(&self, generation: u64) {
         let mut quiet: Option<(u64, u64)> = None;
         until(LIVE_TIMEOUT, "the generation is live", async || {
@@ -251,7 +262,7 @@ impl Envoy {
         .await;
     }
 
-    /// Waits until the filter has counted what has happened until now: every worker has had the time to hand on its counts.
+    /// Waits until every worker has flushed its counts of past events.
     pub async fn until_flushed(&self) -> BTreeMap<String, u64> {
         const TICKS: &str = "wasmcustom.serin.ticks";
         let before = self.stats().await.get(TICKS).copied().unwrap_or(0);
@@ -263,22 +274,24 @@ impl Envoy {
         .await
     }
 
-    /// Ticks after which every worker, and the main thread, has very likely ticked twice.
+    /// The number of ticks after which every worker and the main thread have very likely ticked
+    /// twice.
     fn ticks_of_all(&self) -> u64 {
         2 * (u64::from(self.workers) + 1)
     }
 
-    /// Everything Envoy has logged, over all restarts.
+    /// Envoy's log, over all restarts.
     pub fn log(&self) -> String {
         process::log(self.dir())
     }
 
-    /// A counter or gauge by its full name; `None` when Envoy has none of that name, or does not answer.
+    /// A counter or gauge by its full name; `None` if it does not exist, or Envoy does not
+    /// respond.
     pub async fn stat(&self, name: &str) -> Option<u64> {
         self.stats().await.get(name).copied()
     }
 
-    /// All counters and gauges by their full names; none when Envoy does not answer.
+    /// All counters and gauges by their full names; empty if Envoy does not respond.
     pub async fn stats(&self) -> BTreeMap<String, u64> {
         let Ok(page) = http::get(self.admin(), "/stats?format=json").await else {
             return BTreeMap::new();
@@ -290,19 +303,19 @@ impl Envoy {
             .collect()
     }
 
-    /// The process, to be measured.
+    /// The process id, for measurements.
     ///
     /// # Panics
-    /// When Envoy does not run, or runs in a container.
+    /// Envoy is not running, or runs in a container.
     pub fn pid(&self) -> u32 {
         let process = self.process.as_ref().and_then(Process::id);
         process.expect("an Envoy that runs as a process of this machine")
     }
 
-    /// Freezes or resumes the process: a frozen Envoy holds its connections and answers nothing.
+    /// Freezes or resumes the process: a frozen Envoy holds its connections and does not respond.
     ///
     /// # Panics
-    /// When Envoy does not run, or runs in a container.
+    /// Envoy is not running, or runs in a container.
     pub fn freeze(&self, frozen: bool) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
         kill_process(pid, if frozen { Signal::STOP } else { Signal::CONT }).expect("a signal");
@@ -325,7 +338,7 @@ impl Envoy {
     /// Restarts Envoy on the same ports and files. Its counters start at zero.
     ///
     /// # Panics
-    /// When Envoy does not come up.
+    /// Envoy does not start.
     pub async fn restart(&mut self) {
         self.stop().await;
         self.process = Some(Process::start(self.dir(), self.workers, &[], self.admin()).await);

@@ -1,5 +1,5 @@
-//! A TCP relay that can be shut and opened again, to cut one party off from another while both stay alive: the controller from
-//! Envoy's admin port, for example.
+//! A TCP relay that tests close and open, to separate two live processes, such as the controller
+//! and Envoy's admin interface.
 
 use std::net::SocketAddr;
 
@@ -9,12 +9,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ports;
 
-/// A relay from a port of its own to one target; it ends when dropped.
+/// A relay from its own port to one target. Drop ends it.
 #[derive(Debug)]
 pub struct TcpRelay {
     address: SocketAddr,
     target: SocketAddr,
-    /// The relay at work; `None` while the gate is shut.
+    /// The relay's task; `None` while the gate is closed.
     relay: Option<JoinHandle<()>>,
 }
 
@@ -26,24 +26,25 @@ impl TcpRelay {
         gate
     }
 
-    /// Where to connect to.
+    /// The relay's address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Refuses new connections and closes the ones there are.
+    /// Closes all connections and rejects new ones.
     pub async fn shut(&mut self) {
         if let Some(relay) = self.relay.take() {
             relay.abort();
-            // The listening socket is closed when the task is gone; it was aborted, so its result says nothing.
+            // The task owns the listening socket. The task is aborted, so its result has no
+            // meaning.
             let _ = relay.await;
         }
     }
 
-    /// Lets connections through again, on the same port.
+    /// Accepts connections again, on the same port.
     ///
     /// # Panics
-    /// When the port is in use.
+    /// The port is in use.
     pub async fn open(&mut self) {
         if self.relay.is_none() {
             let listener = TcpListener::bind(self.address).await.expect("the gate's port is free");
@@ -60,15 +61,15 @@ impl Drop for TcpRelay {
     }
 }
 
-/// Owns every connection, so that all of them end with it.
+/// Owns every connection, so that all connections end with it.
 async fn relay(listener: TcpListener, target: SocketAddr) {
     let mut connections = JoinSet::new();
     loop {
-        // Out of file descriptors, at worst: the next one may fare better.
+        // At worst, file descriptors are exhausted: a later accept may succeed.
         let Ok((mut client, _)) = listener.accept().await else { continue };
         connections.spawn(async move {
             if let Ok(mut server) = TcpStream::connect(target).await {
-                // However it ends, both sides are closed and see it.
+                // At any end both sides are closed, and both detect it.
                 let _ = copy_bidirectional(&mut client, &mut server).await;
             }
         });
@@ -89,7 +90,7 @@ mod tests {
     async fn relays_refuses_and_relays_again() {
         let upstream = Upstream::start("v1").await;
         let mut gate = TcpRelay::start(upstream.address()).await;
-        let answer = http::get(gate.address(), "/").await.expect("an answer through the gate");
+        let answer = http::get(gate.address(), "/").await.expect("a response through the gate");
         assert_eq!(answer.headers()["x-upstream-version"], "v1");
 
         gate.shut().await;
@@ -97,7 +98,7 @@ mod tests {
         assert!(refused.contains("refused"), "{refused}");
 
         gate.open().await;
-        http::get(gate.address(), "/").await.expect("an answer through the open gate");
+        http::get(gate.address(), "/").await.expect("a response through the open gate");
         assert_eq!(upstream.stats().requests, 2);
     }
 
@@ -105,9 +106,9 @@ mod tests {
     async fn shutting_closes_connections_in_use() {
         let upstream = Upstream::start("v1").await;
         let mut gate = TcpRelay::start(upstream.address()).await;
-        let mut connection = TcpStream::connect(gate.address()).await.expect("open");
-        connection.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.expect("open");
-        assert!(connection.read(&mut [0; 4096]).await.expect("an answer") > 0);
+        let mut connection = TcpStream::connect(gate.address()).await.expect("an open gate");
+        connection.write_all(b"GET / HTTP/1.1\r\nhost: shop\r\n\r\n").await.expect("an open gate");
+        assert!(connection.read(&mut [0; 4096]).await.expect("a response") > 0);
 
         gate.shut().await;
         until(Duration::from_secs(5), "the connection ends", async || {

@@ -1,4 +1,4 @@
-//! One plain HTTP request on a connection of its own: for admin pages and for looking at a single answer.
+//! One plain HTTP request on a new connection, for admin pages and single responses.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::load::chain;
 /// GETs `http://{address}{path}`.
 ///
 /// # Errors
-/// When there is no complete answer; the text says why.
+/// The reason for an incomplete response.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response<Bytes>, String> {
     send(
         Request::get(format!("http://{address}{path}"))
@@ -23,10 +23,10 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Response<Bytes>, Str
     .await
 }
 
-/// Sends any request to the absolute URI in it.
+/// Sends any request to its absolute URI.
 ///
 /// # Errors
-/// When there is no complete answer; the text says why.
+/// The reason for an incomplete response.
 pub async fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>, String> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let (head, body) = client.request(request).await.map_err(|error| chain(&error))?.into_parts();

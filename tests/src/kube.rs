@@ -1,8 +1,9 @@
-//! A real Kubernetes API server with etcd behind it, for one test.
+//! A real Kubernetes API server with etcd, for one test.
 //!
-//! No cluster: objects are stored, versioned, validated, authorized and watched, and nothing acts on them. The binaries are those in
-//! `KUBEBUILDER_ASSETS`, or else what `make test-kubernetes` leaves in `target/tools/cluster/bin`. Mesh kinds are defined by the files in
-//! `SERIN_CRDS`, which the mesh publishes, or else by definitions that take anything.
+//! It is not a cluster: the server stores, versions, validates, authorizes and watches objects,
+//! and no controllers run. The binaries are in `KUBEBUILDER_ASSETS`, or else in
+//! `target/tools/cluster/bin` after `make test-kubernetes`. The files in `SERIN_CRDS`, which the
+//! mesh publishes, define the kinds of the mesh; without them, permissive definitions do.
 
 mod crds;
 mod keys;
@@ -29,10 +30,11 @@ use self::keys::Keys;
 use self::process::Processes;
 use crate::until;
 
-/// From the start of the processes to readiness; six seconds where nothing else runs.
+/// The limit from the start of the processes to readiness, which takes six seconds on an idle
+/// machine.
 const START: Duration = Duration::from_secs(90);
 
-/// A server of its own. Both processes are killed when it is dropped.
+/// A separate server. Drop kills both processes.
 pub struct ApiServer {
     processes: Processes,
     keys: Keys,
@@ -40,10 +42,11 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts one. `None` where there are no binaries, which is said on standard error: the test can't show anything there.
+    /// Starts a server. Without binaries, prints a note to standard error and returns `None`: the
+    /// test is skipped.
     ///
     /// # Panics
-    /// When `KUBEBUILDER_ASSETS` has none, or the server does not become ready.
+    /// `KUBEBUILDER_ASSETS` has no binaries, or the server does not become ready.
     pub async fn start() -> Option<Self> {
         let Some(binaries) = process::binaries() else {
             // Bypasses the capture of test output, so that a skipped test is visible.
@@ -63,21 +66,21 @@ impl ApiServer {
         Some(Self { processes, keys, admin })
     }
 
-    /// May do everything.
+    /// A client with all rights.
     pub fn admin(&self) -> Client {
         self.admin.clone()
     }
 
-    /// Sends a signal to the API server, such as STOP and CONT.
+    /// Sends a signal to the API server, such as STOP or CONT.
     pub fn signal(&self, signal: Signal) {
         self.processes.signal(signal);
     }
 
-    /// Makes a service account that may do this in its namespace and nothing else, and gives what it logs in with. The namespace is made too
-    /// if need be.
+    /// Creates a service account with these rights in its namespace and no others, and returns its
+    /// credentials. Creates the namespace if it is missing.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// The server rejects a write.
     pub async fn account(&self, namespace: &str, name: &str, rules: Vec<PolicyRule>) -> Kubeconfig {
         self.namespace(namespace).await;
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
@@ -106,10 +109,10 @@ impl ApiServer {
         self.login(namespace, name).await
     }
 
-    /// What a service account that is there logs in with.
+    /// The credentials of an existing service account.
     ///
     /// # Panics
-    /// When it is not there.
+    /// The service account does not exist.
     pub async fn login(&self, namespace: &str, name: &str) -> Kubeconfig {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.admin(), namespace);
         let asked = TokenRequest {
@@ -121,10 +124,10 @@ impl ApiServer {
         self.keys.with_token(&self.processes.url(), &token)
     }
 
-    /// Makes a namespace, unless it is there.
+    /// Creates a namespace, unless it exists.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// The server rejects it.
     pub async fn namespace(&self, name: &str) {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
         let namespace = Namespace { metadata, ..Default::default() };
@@ -135,41 +138,42 @@ impl ApiServer {
         }
     }
 
-    /// Defines the kinds of Istio and the Gateway API that serin writes, and waits until they are served.
+    /// Defines the kinds of Istio and the Gateway API that serin writes, and waits until the
+    /// server serves them.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// The server rejects a definition.
     pub async fn define_mesh(&self) {
         crds::define(&self.admin).await;
     }
 
-    /// Creates an object of any kind, and its namespace, and gives it as the server has it.
+    /// Creates an object of any kind and its namespace, and returns the stored object.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// The server rejects the object.
     pub async fn create(&self, object: &Value) -> Value {
         if let Some(namespace) = object["metadata"]["namespace"].as_str() {
             self.namespace(namespace).await;
         }
         let api = objects(&self.admin, object);
         let made = api.create(&PostParams::default(), &dynamic(object)).await;
-        json!(made.expect("the server takes the object"))
+        json!(made.expect("the server accepts the object"))
     }
 }
 
-/// A client that logs in so.
+/// A client with these credentials.
 ///
 /// # Panics
-/// When the configuration is invalid.
+/// The configuration is invalid.
 pub async fn client(kubeconfig: Kubeconfig) -> Client {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     Client::try_from(config.expect("a configuration")).expect("a client")
 }
 
-/// The objects of an object's kind in its namespace.
+/// The API of an object's kind in its namespace.
 ///
 /// # Panics
-/// When it has no kind.
+/// The object has no kind.
 pub fn objects(client: &Client, object: &Value) -> Api<DynamicObject> {
     let text = |field: &str| object[field].as_str().expect("an object has a kind").to_owned();
     let types = TypeMeta { api_version: text("apiVersion"), kind: text("kind") };
@@ -181,10 +185,10 @@ pub fn objects(client: &Client, object: &Value) -> Api<DynamicObject> {
     }
 }
 
-/// An object as the client takes it.
+/// Converts an object for the client.
 ///
 /// # Panics
-/// When it has no metadata.
+/// The object has no metadata.
 pub fn dynamic(object: &Value) -> DynamicObject {
     serde_json::from_value(object.clone()).expect("an object")
 }
@@ -194,7 +198,7 @@ fn request(path: &str) -> Request<Vec<u8>> {
 }
 
 fn made<T>(made: Result<T, Error>) {
-    made.map(|_| ()).expect("the server takes the object");
+    made.map(|_| ()).expect("the server accepts the object");
 }
 
 /// The root of the repository.

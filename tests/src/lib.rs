@@ -1,10 +1,11 @@
-//! What serin's end-to-end suites stand on: the shipped files in a real Envoy, upstreams that misbehave on demand, and load
-//! whose every request is accounted for.
+//! The harness of serin's end-to-end suites: the shipped files in a real Envoy, upstreams with
+//! configurable faults, and load that records every request.
 //!
-//! A rollout is judged by what callers see, so the suites need a world in which that is known exactly: which version
-//! answered, since when it was at fault, and what became of each request. Nothing here is mocked; a precondition that does not
-//! hold (no Envoy, no module, a changed sample) panics and says what to do, because a suite that skips proves nothing. The one exception is
-//! a Kubernetes API server (feature `kubernetes`), which takes longer to build than all else: without one its suite is skipped, and says so.
+//! The suites judge a rollout by its callers' responses, so the harness records exactly which
+//! version responded, since when it had a fault, and how each request ended. Nothing here is
+//! mocked. A missing precondition (no Envoy, no module, a changed sample) panics with an
+//! instruction, because a skipped suite proves nothing. The exception is a Kubernetes API server
+//! (feature `kubernetes`), which takes long to build: without it the suite is skipped with a note.
 
 pub mod call;
 #[cfg(feature = "istio")]

@@ -1,8 +1,8 @@
 //! An open-loop load generator: requests start on a schedule, independent of earlier responses.
 //!
-//! A closed loop would send less to a slow version and so hide how bad it is. Requests are evenly spaced; a generator that is late
-//! catches up and skips none. Every request started ends in exactly one [`Record`], so that "no request was lost" can be
-//! asserted rather than sampled.
+//! A closed loop would send fewer requests to a slow version and so hide the harm. Requests are
+//! evenly spaced. A late generator catches up and skips none. Every request ends in exactly one
+//! [`Record`], so that tests assert "no request was lost" exactly.
 
 mod client;
 mod report;
@@ -21,29 +21,30 @@ use self::client::Caller;
 pub(crate) use self::client::{chain, grpc_status, text};
 pub use self::report::{Outcome, Record, Report, Tally};
 
-/// A typing mistake must not become a denial of service.
+/// Protects against a typing error.
 const MAX_RATE: u32 = 20_000;
 
-/// What to send, where and how fast. Start from [`LoadPlan::new`].
+/// Target, rate and kind of requests. See [`LoadPlan::new`].
 #[derive(Clone, Debug)]
 pub struct LoadPlan {
-    /// Where to; on this machine only.
+    /// The target, on this machine only.
     pub target: SocketAddr,
     /// Requests per second, 1 to 20,000.
     pub rate: u32,
-    /// Each request comes from one of so many users, picked at random and named in `x-user-id: user-<n>`. `None`: no such header.
+    /// The number of users. Each request comes from a random user, named in `x-user-id: user-<n>`.
+    /// `None`: no such header.
     pub users: Option<u32>,
-    /// What they name as the host, if not the target.
+    /// The host in the requests, if it is not the target.
     pub host: Option<&'static str>,
-    /// What the requests look like.
+    /// The protocol of the requests.
     pub protocol: Protocol,
-    /// How long a request may take before it is given up as failed.
+    /// The timeout of a request, after which it counts as failed.
     pub timeout: Duration,
-    /// When the load ends unless it is stopped earlier.
+    /// The duration, unless the load is stopped earlier.
     pub max_duration: Duration,
 }
 
-/// What requests look like.
+/// Protocols of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Protocol {
     /// GET over HTTP/1.1 on kept-alive connections.
@@ -55,12 +56,12 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// All of them.
+    /// All protocols.
     pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Grpc];
 }
 
 impl LoadPlan {
-    /// HTTP/1.1 from 1,000 users, with ten seconds of patience, for five minutes at most.
+    /// HTTP/1.1 from 1,000 users, with a timeout of ten seconds, for five minutes at most.
     pub fn new(target: SocketAddr, rate: u32) -> Self {
         Self {
             target,
@@ -74,13 +75,14 @@ impl LoadPlan {
     }
 }
 
-/// Whether an address is this machine's, or one of a cluster on it: those are in the range for benchmarks (RFC 2544).
+/// Whether an address belongs to this machine, or to a cluster on it: clusters use the range for
+/// benchmarks (RFC 2544).
 fn is_local(address: IpAddr) -> bool {
     let benchmark = |address: Ipv4Addr| matches!(address.octets(), [198, 18 | 19, ..]);
     address.is_loopback() || matches!(address, IpAddr::V4(address) if benchmark(address))
 }
 
-/// A load under way. Dropped, it starts no more requests.
+/// A running load. Drop starts no more requests.
 #[derive(Debug)]
 pub struct Load {
     ledger: Arc<ResultLog>,
@@ -89,10 +91,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts sending.
+    /// Starts to send.
     ///
     /// # Panics
-    /// When the plan is out of bounds.
+    /// The plan is out of bounds.
     pub fn start(plan: LoadPlan) -> Self {
         assert!(is_local(plan.target.ip()), "load goes to this machine only, not {}", plan.target);
         assert!(
@@ -107,12 +109,13 @@ impl Load {
         Self { ledger, stop, driver }
     }
 
-    /// The requests that have ended by now.
+    /// The requests that have ended so far.
     pub fn so_far(&self) -> Report {
         Report::new(self.ledger.records().iter().flatten().cloned().collect())
     }
 
-    /// Starts no more requests, waits for the ends of those under way (no longer than the plan's patience) and reports.
+    /// Starts no more requests, waits for the open requests (at most for the plan's timeout) and
+    /// reports.
     pub async fn stop(self) -> Report {
         // The driver may have ended already.
         let _ = self.stop.send(());
@@ -125,7 +128,7 @@ impl Load {
     }
 }
 
-/// One place for each request started, in that order; empty until the request has ended.
+/// A slot for each request, in order of start times; empty until the request has ended.
 #[derive(Debug, Default)]
 struct ResultLog(Mutex<Vec<Option<Arc<Record>>>>);
 

@@ -1,14 +1,16 @@
-//! A test double of a mesh: one proxy, a real Envoy, that does what the mesh's objects on a real API server say.
+//! A test double of a mesh: one proxy, a real Envoy, that follows the mesh's objects on a real API
+//! server.
 //!
-//! It stands for istiod, and for what implements the Gateway API, as far as a rollout can tell: it watches Services, VirtualServices,
-//! DestinationRules, HTTPRoutes, GRPCRoutes and WasmPlugins, makes clusters and routes of them under the names that Istio gives, loads the shipped
-//! module where a plugin asks for it, serves statistics where Istio's proxies do, and says in a route's status what it thinks of it.
-//! So a rollout through Kubernetes objects moves real traffic. It shares no code with serin's routers: what one of the two misreads, the other
-//! does not.
+//! It replaces istiod and an implementation of the Gateway API in every respect that a rollout can
+//! observe. It watches Services, VirtualServices, DestinationRules, HTTPRoutes, GRPCRoutes and
+//! WasmPlugins, renders them to clusters and routes under Istio's names, loads the shipped module
+//! for a plugin, serves statistics where Istio's proxies do, and writes a route's status. So a
+//! rollout through Kubernetes objects moves real traffic. The double shares no code with serin's
+//! routers, so that the two do not share a misreading.
 //!
-//! What the double does not know it does not pass over: an object with a field that it would have to obey and can't is left out as a whole,
-//! and [`Mesh::refused`] says why. It knows no TLS, no ports of listeners (one takes the requests for all), no policies of DestinationRules
-//! and no grants across namespaces.
+//! The double ignores nothing silently: it rejects an object with an unsupported field as a whole,
+//! and [`Mesh::refused`] has the reason. It does not support TLS, ports of listeners (one listener
+//! takes all requests), policies of DestinationRules or grants across namespaces.
 
 mod files;
 mod gateway_api;
@@ -37,7 +39,7 @@ use self::files::EnvoyFiles;
 use self::render::{StaticConfig, View};
 use crate::envoy::process::{self, Process};
 
-/// A proxy, before it runs.
+/// A proxy before its start.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     namespace: String,
@@ -46,7 +48,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The sidecar of a caller with these labels: it takes what its application sends out.
+    /// The sidecar of a caller with these labels. It takes the outbound requests of its
+    /// application.
     pub fn sidecar(namespace: &str, labels: &[(&str, &str)]) -> Self {
         Self { namespace: namespace.to_owned(), labels: owned(labels), gateway: None }
     }
@@ -56,13 +59,15 @@ impl Proxy {
         &self.namespace
     }
 
-    /// A gateway: an Istio Gateway or one of the Gateway API of this name, in this namespace.
+    /// A gateway: an Istio Gateway or a Gateway of the Gateway API with this name, in this
+    /// namespace.
     pub fn gateway(namespace: &str, name: &str, labels: &[(&str, &str)]) -> Self {
         Self { gateway: Some(name.to_owned()), ..Self::sidecar(namespace, labels) }
     }
 }
 
-/// What stands for a pod of a service: Services and subsets select it by its labels, and reach it here.
+/// The replacement of a service's pod. Services and subsets select it by its labels, and reach it
+/// at this address.
 #[derive(Clone, Debug)]
 pub struct Workload {
     namespace: String,
@@ -77,10 +82,10 @@ impl Workload {
     }
 }
 
-/// A mesh with one proxy. Its Envoy is killed when it is dropped; its pod stays on the server.
+/// A mesh with one proxy. Drop kills its Envoy; its pod stays on the server.
 #[derive(Debug)]
 pub struct Mesh {
-    /// Stopped first, so that nothing is written for an Envoy that is gone.
+    /// The first field: tasks stop before the Envoy that they write to.
     _tasks: JoinSet<()>,
     _process: Process,
     directory: TempDir,
@@ -88,22 +93,22 @@ pub struct Mesh {
     shared: Arc<Shared>,
 }
 
-/// What the tasks of a mesh and the test have in common.
+/// State shared by a mesh's tasks and the test.
 #[derive(Debug)]
 struct Shared {
     proxy: Proxy,
     workloads: Mutex<Vec<Workload>>,
     refused: Mutex<BTreeMap<String, String>>,
-    /// Something has to be looked at again.
+    /// Notifies the tasks of a change.
     changed: Notify,
 }
 
 impl Mesh {
-    /// Starts the proxy and enters it as a pod; from then on it follows the objects that this client can read. What it has not read yet
-    /// it does not do: wait for what the traffic shows.
+    /// Starts the proxy and creates its pod. The proxy then follows the objects that this client
+    /// can read, with a delay: wait for the effect on traffic.
     ///
     /// # Panics
-    /// When the module or Envoy is missing, Envoy does not come up, or the server refuses the pod.
+    /// The module or Envoy is missing, Envoy does not start, or the server rejects the pod.
     pub async fn start(client: &Client, proxy: Proxy, workloads: Vec<Workload>) -> Self {
         let directory = tempfile::Builder::new().prefix("serin-mesh-").tempdir();
         let directory = directory.expect("a directory");
@@ -117,8 +122,8 @@ impl Mesh {
         let frame = StaticConfig::new(directory.path(), pod.listener(), &shared.proxy);
         let nothing = frame.resources(&View::default());
         let files = EnvoyFiles::install(directory.path(), &pod, &shared.proxy, &nothing);
-        // Connections that are kept open would otherwise go on with the filters that they began with for ten minutes; Istio gives them 45 s.
-        // As in Istio, a draining connection closes with its next response.
+        // The default lets kept-alive connections use the previous filters for ten minutes; Istio
+        // configures 45 s. As in Istio, a draining connection closes with its next response.
         let options = ["--drain-time-s", "2", "--drain-strategy", "immediate"];
         let process = Process::start(directory.path(), 2, &options, pod.admin()).await;
         pod.enter(client, &shared.proxy).await;
@@ -128,33 +133,35 @@ impl Mesh {
         Self { _tasks: tasks, _process: process, directory, pod, shared }
     }
 
-    /// Where requests go in: a sidecar's port for what its application sends, or a gateway's.
+    /// The address that takes requests: a sidecar's port for outbound requests, or a gateway's.
     pub fn listener(&self) -> SocketAddr {
         self.pod.listener()
     }
 
-    /// Where the statistics are, under `/stats/prometheus` and nowhere else: port 15090 of the pod's address, as in Istio.
+    /// The address of the statistics, with the single path `/stats/prometheus`: port 15090 of the
+    /// pod's address, as in Istio.
     pub fn statistics(&self) -> SocketAddr {
         self.pod.statistics()
     }
 
-    /// The name of the proxy's pod. It has the proxy's labels, its address in the status, and is ready.
+    /// The name of the proxy's pod, which has the proxy's labels, its address in the status, and
+    /// is ready.
     pub fn pod(&self) -> &str {
         self.pod.name()
     }
 
-    /// Other pods take the place of those that there are.
+    /// Replaces the pods.
     pub fn set_workloads(&self, workloads: Vec<Workload>) {
         *lock(&self.shared.workloads) = workloads;
         self.shared.changed.notify_one();
     }
 
-    /// Objects that the double can't obey, such as `VirtualService bookinfo/reviews`, with the reason.
+    /// Rejected objects, such as `VirtualService bookinfo/reviews`, with the reason.
     pub fn refused(&self) -> BTreeMap<String, String> {
         lock(&self.shared.refused).clone()
     }
 
-    /// Everything that Envoy has logged.
+    /// Envoy's log.
     pub fn log(&self) -> String {
         process::log(self.directory.path())
     }
@@ -168,7 +175,7 @@ fn owned(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Whether all that is asked for is there, as label selectors ask.
+/// Whether labels match a selector: each of its labels is present.
 fn selects(wanted: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
     wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
 }

@@ -1,6 +1,7 @@
 //! A real Prometheus that scrapes real Envoys.
 //!
-//! It is no part of what `make build` fetches: `make test-prometheus` unpacks it to `target/tools`, or `SERIN_PROMETHEUS_BIN` names it.
+//! `make build` does not fetch it: `make test-prometheus` unpacks it to `target/tools`, or
+//! `SERIN_PROMETHEUS_BIN` names it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,13 @@ use crate::{http, ports, until};
 
 const BINARY: &str = "target/tools/prometheus-2.42.0/usr/bin/prometheus";
 
-/// From the start of the process to its answers.
+/// From the start of the process to its first response.
 const START: Duration = Duration::from_secs(30);
 
-/// A Prometheus with its directory. Killed and removed when dropped.
+/// A Prometheus with its directory. Drop kills the process and removes the directory.
 #[derive(Debug)]
 pub struct Prometheus {
-    /// `None` after [`Prometheus::kill`]. Before the directory, which must outlive it.
+    /// `None` after [`Prometheus::kill`]. Declared before the directory, which must outlive it.
     process: Option<Child>,
     directory: TempDir,
     binary: PathBuf,
@@ -29,10 +30,11 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// One that scrapes the Prometheus pages of these admin interfaces every second; `None`, with a note, where there is no Prometheus.
+    /// Starts a Prometheus that scrapes these admin interfaces every second. Without a binary,
+    /// prints a note and returns `None`.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// Prometheus does not start.
     pub async fn start(admins: &[SocketAddr]) -> Option<Self> {
         let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(BINARY);
         let binary = std::env::var_os("SERIN_PROMETHEUS_BIN").map_or(unpacked, PathBuf::from);
@@ -62,34 +64,34 @@ scrape_configs:
         Some(prometheus)
     }
 
-    /// Where it answers.
+    /// The address of Prometheus.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends it with SIGKILL.
+    /// Kills the process with SIGKILL.
     ///
     /// # Panics
-    /// When it has ended already.
+    /// The process has ended.
     pub async fn kill(&mut self) {
         let mut process = self.process.take().expect("Prometheus runs");
         process.kill().await.expect("Prometheus can be killed");
     }
 
-    /// Stops the process where it is, or lets it go on: in between it takes requests and answers none.
+    /// Freezes or resumes the process: a frozen Prometheus accepts requests and does not respond.
     ///
     /// # Panics
-    /// When it does not run.
+    /// The process is not running.
     pub fn freeze(&self, frozen: bool) {
         let pid = self.process.as_ref().and_then(Child::id);
         let pid = pid.and_then(|id| Pid::from_raw(id.try_into().ok()?)).expect("Prometheus runs");
         kill_process(pid, if frozen { Signal::STOP } else { Signal::CONT }).expect("a signal");
     }
 
-    /// Starts it on what it has stored.
+    /// Restarts Prometheus with its stored data.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// Prometheus does not start.
     pub async fn restart(&mut self) {
         let directory = self.directory.path();
         let log = std::fs::File::create(directory.join("log")).expect("a log");

@@ -1,7 +1,8 @@
-//! The shipped `serin` command on a rollout of the service that the shipped bootstrap serves.
+//! The shipped `serin` command with a rollout of the service in the shipped bootstrap.
 //!
-//! It runs as a process of its own, told what to do by a file and heard by what it prints: what a user has of it is what is tested. The
-//! binary is `target/debug/serin` or `SERIN_BIN`.
+//! It runs as a separate process, with a specification file as input and its printed events as
+//! output, so that a test exercises the user's interface. The binary is `target/debug/serin` or
+//! `SERIN_BIN`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,10 +19,10 @@ use tokio::time::timeout;
 
 use crate::{Envoy, until};
 
-/// No rollout of a test takes longer.
+/// The longest time of a test's rollout.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What to ask for.
+/// The specification of a rollout.
 #[derive(Clone, Debug)]
 pub struct Spec {
     admin: SocketAddr,
@@ -31,7 +32,7 @@ pub struct Spec {
     steps: Vec<(String, Duration, u32)>,
     strategy: Option<String>,
     name: &'static str,
-    /// With its authority.
+    /// The service's name and authority.
     service: [&'static str; 2],
     fields: String,
     objectives: String,
@@ -43,7 +44,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// From v1 to v2 in this Envoy, in no steps yet.
+    /// A rollout from v1 to v2 in this Envoy, without steps.
     pub fn new(envoy: &Envoy) -> Self {
         Self {
             admin: envoy.admin(),
@@ -71,7 +72,7 @@ impl Spec {
         self
     }
 
-    /// Takes another strategy than the steps, such as `canary: {}`.
+    /// Sets another strategy than steps, such as `canary: {}`.
     #[must_use]
     pub fn strategy(mut self, strategy: &str) -> Self {
         self.strategy = Some(strategy.to_owned());
@@ -85,7 +86,7 @@ impl Spec {
         self
     }
 
-    /// Is for another service than the shop, with this authority.
+    /// Sets another service than the shop, with this authority.
     #[must_use]
     pub fn service(mut self, name: &'static str, authority: &'static str) -> Self {
         self.service = [name, authority];
@@ -113,56 +114,58 @@ impl Spec {
         self
     }
 
-    /// Sets the time between looks, one second otherwise.
+    /// Sets the poll interval; the default is one second.
     #[must_use]
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
     }
 
-    /// Has users watched before the first step, for this time and a thousand requests.
+    /// Adds an A/A test before the first step, for this time and a thousand requests.
     #[must_use]
     pub fn watch(mut self, time: Duration) -> Self {
         self.watch = Some(time);
         self
     }
 
-    /// Leaves it to the controller to cut a bad candidate off.
+    /// Disables the tripwire, so that only the controller stops a bad candidate.
     #[must_use]
     pub fn without_tripwire(mut self) -> Self {
         self.tripwire = false;
         self
     }
 
-    /// From v2 to v1: the next release, after v2 was promoted.
+    /// A rollout from v2 to v1, after v2 was promoted.
     #[must_use]
     pub fn next_release(mut self) -> Self {
         self.versions = ["v2", "v1"];
         self
     }
 
-    /// Reads the statistics elsewhere.
+    /// Reads the statistics at another address.
     #[must_use]
     pub fn admin(mut self, admin: SocketAddr) -> Self {
         self.admin = admin;
         self
     }
 
-    /// Is for the proxies of this group of the server's, and not for those that follow a file.
+    /// Configures the proxies of this group of the server by xDS, in place of proxies that follow
+    /// a file.
     #[must_use]
     pub fn xds(mut self, group: &'static str) -> Self {
         self.xds = Some(group);
         self
     }
 
-    /// Takes its evidence from somewhere else than the admin interface of one Envoy, such as `proxies: { file: ... }`.
+    /// Sets another source than the admin interface of one Envoy, such as
+    /// `proxies: { file: ... }`.
     #[must_use]
     pub fn evidence(mut self, source: String) -> Self {
         self.evidence = Some(source);
         self
     }
 
-    /// The specification as a user writes it.
+    /// The specification in YAML.
     pub fn yaml(&self) -> String {
         let watch = self.watch.map_or_else(String::new, |time| {
             format!("    aaTest: {{ time: {}ms, requests: 1000 }}\n", time.as_millis())
@@ -229,7 +232,7 @@ spec:
 /// The `serin` command.
 ///
 /// # Panics
-/// When it has not been built.
+/// The binary is missing.
 pub fn serin() -> Command {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/serin");
     let binary = std::env::var_os("SERIN_BIN").map_or(built, PathBuf::from);
@@ -239,7 +242,7 @@ pub fn serin() -> Command {
     command
 }
 
-/// A rollout under way. Killed when dropped.
+/// A running rollout. Drop kills it.
 #[derive(Debug)]
 pub struct RolloutProcess {
     child: Child,
@@ -247,7 +250,7 @@ pub struct RolloutProcess {
     listener: JoinHandle<()>,
 }
 
-/// An event with the time at which it was heard.
+/// An event with the time of its receipt.
 pub type Event = (Instant, Value);
 
 /// A rollout that has ended.
@@ -255,14 +258,15 @@ pub type Event = (Instant, Value);
 pub struct RolloutResult {
     /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// Everything it told.
+    /// All events.
     pub events: Vec<Event>,
-    /// What it wrote to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl RolloutProcess {
-    /// Begins; the specification is written beside the filter's configuration, further arguments are handed on.
+    /// Starts `serin run`. Writes the specification beside the filter's configuration, and passes
+    /// additional arguments on.
     pub fn start(envoy: &Envoy, spec: &Spec, arguments: &[&str]) -> Self {
         let path = envoy.dir().join("rollout.yaml");
         std::fs::write(&path, spec.yaml()).expect("a specification");
@@ -271,7 +275,7 @@ impl RolloutProcess {
         Self::from_command(command)
     }
 
-    /// The events that a command prints, one JSON object a line.
+    /// The events that a command prints, one JSON object per line.
     pub(crate) fn from_command(mut command: Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("serin starts");
@@ -287,7 +291,7 @@ impl RolloutProcess {
         Self { child, events, listener }
     }
 
-    /// What has been told so far.
+    /// The events so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().expect("a lock").clone()
     }
@@ -295,13 +299,13 @@ impl RolloutProcess {
     /// Waits for an event that `matches` and returns it.
     ///
     /// # Panics
-    /// When it does not.
+    /// No such event arrives in time.
     pub async fn until(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Event {
         until(TIMEOUT, what, async || {
             let events = self.events();
             match events.iter().find(|(_, event)| matches(event)) {
                 Some(event) => Ok(event.clone()),
-                // Everything it told has been heard by now.
+                // The printer has ended: all events are received.
                 None if self.listener.is_finished() => panic!("serin has ended without {what}"),
                 None => Err(events.last().cloned()),
             }
@@ -317,22 +321,22 @@ impl RolloutProcess {
         .await
     }
 
-    /// Presses Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     ///
     /// # Panics
-    /// When it has ended.
+    /// The rollout has ended.
     pub fn interrupt(&self) {
         let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         kill_process(id.expect("serin runs"), Signal::INT).expect("a signal");
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the rollout.
     ///
     /// # Panics
-    /// When it does not come.
+    /// The rollout does not end in time.
     pub async fn end(mut self) -> RolloutResult {
         let status = timeout(TIMEOUT, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("no end: {:?}", self.events().last()));
+        let status = status.unwrap_or_else(|_| panic!("did not end: {:?}", self.events().last()));
         self.listener.await.expect("the listener does not panic");
         let mut stderr = String::new();
         let pipe = self.child.stderr.as_mut().expect("a pipe");
@@ -348,12 +352,13 @@ impl RolloutResult {
         self.events.iter().filter(move |(_, event)| event["event"] == kind)
     }
 
-    /// The summary at the end.
+    /// The final summary.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no summary.
     pub fn summary(&self) -> &Value {
-        let (_, summary) = self.all("ended").next().unwrap_or_else(|| panic!("no end: {self:?}"));
+        let (_, summary) =
+            self.all("ended").next().unwrap_or_else(|| panic!("no event `ended`: {self:?}"));
         summary
     }
 }

@@ -1,4 +1,4 @@
-//! The shipped `serin serve`, and the commands that talk to it.
+//! The shipped `serin serve`, and the commands that call it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use tokio::process::{Child, Command};
 
 use crate::{RolloutProcess, Spec, serin};
 
-/// A server with its store. Killed when dropped.
+/// A server with its store. Drop kills it.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
     url: String,
     store: PathBuf,
-    /// What it wrote to standard error since it serves.
+    /// Standard error since the server started to serve.
     log: Arc<Mutex<String>>,
 }
 
-/// A server that has not been started yet, with its store in this directory.
+/// The command of a server with its store in this directory.
 fn command_line(directory: &Path) -> Command {
     let mut command = serin();
     command.arg("serve").arg("--store").arg(directory.join("serin.db"));
@@ -30,7 +30,7 @@ fn command_line(directory: &Path) -> Command {
     command
 }
 
-/// The same, started by another program.
+/// The same, run by another program.
 fn under(directory: &Path, program: &[&str]) -> Command {
     let serin = command_line(directory);
     let (name, arguments) = program.split_first().expect("a program");
@@ -41,22 +41,22 @@ fn under(directory: &Path, program: &[&str]) -> Command {
 }
 
 impl Server {
-    /// Starts one with its store in this directory.
+    /// Starts a server with its store in this directory.
     pub async fn start(directory: &Path) -> Self {
         Self::with(directory, &[]).await
     }
 
-    /// The same with more in its environment.
+    /// The same with additional environment variables.
     ///
     /// # Panics
-    /// When it does not serve.
+    /// The server does not serve.
     pub async fn with(directory: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = command_line(directory);
         command.envs(environment.iter().copied());
         Self::spawn(directory, command).await
     }
 
-    /// Starts one with further arguments.
+    /// Starts a server with additional arguments.
     pub async fn started_with(directory: &Path, arguments: &[&str]) -> Self {
         let mut command = command_line(directory);
         command.args(arguments);
@@ -67,7 +67,7 @@ impl Server {
         Self::begin(directory, command).await.expect("serin serves")
     }
 
-    /// `None` if it ends before it serves.
+    /// `None` if the server ends before it serves.
     async fn begin(directory: &Path, mut command: Command) -> Option<Self> {
         let store = directory.join("serin.db");
         let mut child =
@@ -96,10 +96,10 @@ impl Server {
         Some(Self { child, url, store, log })
     }
 
-    /// Where its interface listens.
+    /// The address in the line that announces the server.
     ///
     /// # Panics
-    /// When its address is none.
+    /// The address is invalid.
     pub fn address(&self) -> SocketAddr {
         self.url
             .strip_prefix("http://")
@@ -107,24 +107,24 @@ impl Server {
             .expect("an address")
     }
 
-    /// Starts one that can't write any file beyond so many KiB, as if the disk were full.
+    /// Starts a server with a file size limit in KiB, as if the disk were full.
     pub async fn limited(directory: &Path, kib: u32) -> Self {
-        // Not to be ended by the limit's signal is inherited.
+        // Child processes inherit an ignored SIGXFSZ.
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
         Self::spawn(directory, under(directory, &["sh", "-c", &script, "sh"])).await
     }
 
-    /// Whether [`Server::killed_at`] can be used.
+    /// Whether [`Server::killed_at`] is supported.
     pub fn has_tracer() -> bool {
         std::process::Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok()
     }
 
-    /// Starts one that is killed (SIGKILL, by strace) where a thread of it makes this system call for the n-th time; `None` if it is before
-    /// it serves.
+    /// Starts a server that strace kills (SIGKILL) at the n-th call of this system call in a
+    /// thread; `None` if that precedes serving.
     pub async fn killed_at(directory: &Path, call: &str, n: u32) -> Option<Self> {
         let (trace, inject) =
             (format!("trace={call}"), format!("inject={call}:signal=KILL:when={n}"));
-        // The tracer is a child of the server, and not the other way round.
+        // The tracer is a child of the server, not its parent.
         let tracer = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
         Self::begin(directory, under(directory, &tracer)).await
     }
@@ -134,90 +134,90 @@ impl Server {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// The address of its interface.
+    /// The address of the API.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The process, to be measured.
+    /// The process id, for measurements.
     ///
     /// # Panics
-    /// When it has ended.
+    /// The server has ended.
     pub fn pid(&self) -> u32 {
         self.child.id().expect("serin runs")
     }
 
-    /// What it wrote to standard error since it serves.
+    /// Standard error since the server started to serve.
     ///
     /// # Panics
-    /// When the thread that recorded it has panicked.
+    /// The thread that records it has panicked.
     pub fn log(&self) -> String {
         self.log.lock().expect("a lock").clone()
     }
 
-    /// Tries to start another one on the same store.
+    /// Tries to start a second server on the same store.
     ///
     /// # Panics
-    /// When it can't be run.
+    /// The binary does not run.
     pub async fn second(&self) -> Output {
         let directory = self.store.parent().expect("a directory");
         command_line(directory).output().await.expect("serin runs")
     }
 
-    /// Ends it with no warning, as a power cut would, if it has not ended.
+    /// Kills the server without warning, as a power failure would.
     ///
     /// # Panics
-    /// When it can't be waited for.
+    /// The process can't be waited for.
     pub async fn kill(mut self) {
-        // Refused if it has ended.
+        // Fails if the server has ended.
         let _ = self.child.start_kill();
         self.child.wait().await.expect("a child can be waited for");
     }
 
-    /// Ends it by SIGTERM, and gives its exit code.
+    /// Ends the server by SIGTERM, and returns its exit code.
     ///
     /// # Panics
-    /// When it has ended already.
+    /// The server has ended.
     pub async fn stop(mut self) -> Option<i32> {
         let id = self.child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
         kill_process(id.expect("serin runs"), Signal::TERM).expect("a signal");
         self.child.wait().await.expect("a child can be waited for").code()
     }
 
-    /// Runs `serin` with these arguments against it.
+    /// Runs `serin` with these arguments against the server.
     ///
     /// # Panics
-    /// When it can't be run.
+    /// The binary does not run.
     pub async fn serin(&self, arguments: &[&str]) -> Output {
         let mut command = serin();
         command.args(arguments).env("SERIN_SERVER", &self.url).env("USER", "ada");
         command.output().await.expect("serin runs")
     }
 
-    /// Runs it, and gives what it prints.
+    /// Runs `serin`, and returns its output.
     ///
     /// # Panics
-    /// When it fails.
+    /// The command fails.
     pub async fn ok(&self, arguments: &[&str]) -> String {
         let output = self.serin(arguments).await;
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    /// Runs it, and gives why it was refused.
+    /// Runs `serin`, and returns its error.
     ///
     /// # Panics
-    /// When it is not.
+    /// The command does not fail.
     pub async fn refused(&self, arguments: &[&str]) -> String {
         let output = self.serin(arguments).await;
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
         text(&output.stderr)
     }
 
-    /// Hands a rollout to it, and gives what it answers.
+    /// Applies a rollout, and returns the response.
     ///
     /// # Panics
-    /// When it does not take it on.
+    /// The server rejects the rollout.
     pub async fn apply(&self, spec: &Spec) -> Value {
         let path = self.store.with_extension("yaml");
         std::fs::write(&path, spec.yaml()).expect("a specification");
@@ -226,23 +226,23 @@ impl Server {
         serde_json::from_str(&view).expect("JSON")
     }
 
-    /// Where a rollout stands.
+    /// The state of a rollout.
     ///
     /// # Panics
-    /// When there is none.
+    /// The rollout does not exist.
     pub async fn status(&self, rollout: &str) -> Value {
         let view = self.ok(&["status", rollout, "--output", "json"]).await;
         serde_json::from_str(&view).expect("JSON")
     }
 
-    /// Watches a rollout as it goes on.
+    /// Watches a rollout.
     pub fn follow(&self, rollout: &str) -> RolloutProcess {
         let mut command = serin();
         command.args(["watch", rollout, "--output", "json"]).env("SERIN_SERVER", &self.url);
         RolloutProcess::from_command(command)
     }
 
-    /// Watches a rollout to its end; gives the exit code and the events.
+    /// Watches a rollout to its end; returns the exit code and the events.
     pub async fn watch(&self, rollout: &str) -> (Option<i32>, Vec<Value>) {
         let output = self.serin(&["watch", rollout, "--output", "json"]).await;
         let events = text(&output.stdout);
@@ -251,7 +251,7 @@ impl Server {
     }
 }
 
-/// What a process wrote.
+/// The output of a process.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

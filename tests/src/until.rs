@@ -1,4 +1,5 @@
-//! Waiting for a condition instead of sleeping: as fast as the machine allows, and a failure says what was missing.
+//! Polls a condition instead of sleeping: as fast as the machine allows, and a failure reports the
+//! missing condition.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -7,13 +8,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Asks `probe` again and again until it answers `Ok`, and returns that.
+/// Repeats `probe` until it returns `Ok`, and returns that value.
 ///
-/// `Err` carries the state it saw instead, for the message of a failed test. A probe that hangs counts as a failure at the
+/// `Err` carries the observed state for the failure message. A probe that hangs fails at the
 /// deadline too.
 ///
 /// # Panics
-/// After `deadline`, with `what` was waited for and the last state seen.
+/// At the deadline, with the name of the condition and the last observed state.
 pub async fn until<T, S: Debug>(
     deadline: Duration,
     what: &str,
@@ -44,7 +45,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn returns_the_first_success() {
         let mut asked = 0;
-        let value = until(Duration::from_secs(1), "third time lucky", async || {
+        let value = until(Duration::from_secs(1), "the third probe succeeds", async || {
             asked += 1;
             if asked == 3 { Ok("here") } else { Err(asked) }
         })
@@ -53,9 +54,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[should_panic(expected = "not within 1s: the moon is blue; last state: \"grey\"")]
+    #[should_panic(expected = "not within 1s: the condition never holds; last state: \"grey\"")]
     async fn names_the_condition_and_the_last_state() {
-        until(Duration::from_secs(1), "the moon is blue", async || Err::<(), _>("grey")).await;
+        until(Duration::from_secs(1), "the condition never holds", async || Err::<(), _>("grey"))
+            .await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
-//! A sample version of a service: answers quickly and well, or badly on demand, and keeps exact accounts of both.
+//! A sample version of a service: responds quickly, or with configured faults, and keeps exact
+//! statistics.
 //!
-//! The accounts are what a verdict is compared to: "rolled back within so many requests" is counted from the first faulty request
-//! the version really got. An upstream speaks HTTP/1.1 and HTTP/2 with prior knowledge on one port and lives until it is stopped or
-//! dropped, which resets the connections it has, as the death of a process would.
+//! Tests compare verdicts with these statistics: "rolled back within n requests" counts from the
+//! first request that hit a fault. An upstream serves HTTP/1.1 and HTTP/2 with prior knowledge on
+//! one port. Stop and drop reset its connections, as the death of a process does.
 
 mod fault;
 
@@ -32,15 +33,15 @@ pub use self::fault::Fault;
 use self::fault::{FaultOutcome, ResponseKind};
 use crate::ports;
 
-/// The version that answered, in every answer an upstream makes itself.
+/// Response header with the version, in each response of an upstream.
 pub const VERSION_HEADER: &str = "x-upstream-version";
-/// The `x-serin-version` the request came with, if any: what the filter told the mesh.
+/// Response header that echoes the request's `x-serin-version`, if any: the filter's choice.
 pub const ECHO_HEADER: &str = "x-echo-serin-version";
 
 /// The default mean latency of an upstream.
 const LATENCY: Duration = Duration::from_millis(2);
 
-/// A running sample version.
+/// A running version.
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
@@ -48,83 +49,85 @@ pub struct Upstream {
     server: JoinHandle<()>,
 }
 
-/// What an upstream has been through since it started.
+/// The statistics of an upstream since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct UpstreamStats {
-    /// Requests whose headers arrived.
+    /// Requests with complete headers.
     pub requests: u64,
-    /// Those of them that met at least one fault.
+    /// Of those: requests that hit at least one fault.
     pub faults: u64,
-    /// Requests being worked on, hanging ones included.
+    /// Requests in flight, including hanging ones.
     pub in_flight: u64,
-    /// When the first request that met a fault arrived.
+    /// Arrival of the first request that hit a fault.
     pub first_fault: Option<Instant>,
-    /// When the last request arrived.
+    /// Arrival of the last request.
     pub last_request: Option<Instant>,
 }
 
 impl Upstream {
-    /// Starts a version on a free port of 127.0.0.1, without faults and with a mean latency of 2 ms.
+    /// Starts a version on a free port of 127.0.0.1, without faults and with a mean latency of 2
+    /// ms.
     pub async fn start(version: &str) -> Self {
         Self::serve(ports::listen(), version)
     }
 
-    /// Starts a version on this port of 127.0.0.1: one that comes back, or that takes another's place.
+    /// Starts a version on this port of 127.0.0.1, to restart or replace another upstream.
     ///
     /// # Panics
-    /// When the port is taken.
+    /// The port is in use.
     pub async fn start_on(port: u16, version: &str) -> Self {
         let listener = std::net::TcpListener::bind(ports::local(port));
         Self::serve(listener.unwrap_or_else(|error| panic!("port {port}: {error}")), version)
     }
 
-    /// Starts a version at this address, which others can reach: one in a pod.
+    /// Starts a version at an address that other machines reach, in a pod.
     ///
     /// # Panics
-    /// When the address is taken.
+    /// The address is in use.
     pub async fn start_at(address: SocketAddr, version: &str) -> Self {
         let listener = std::net::TcpListener::bind(address);
         Self::serve(listener.unwrap_or_else(|error| panic!("{address}: {error}")), version)
     }
 
-    /// Where it listens.
+    /// The address of the upstream.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Replaces the faults, from the next request on. An empty list heals.
+    /// Replaces the faults for later requests. An empty list removes all faults.
     pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
         self.version.state().faults = faults.into_iter().collect();
     }
 
-    /// From the next request on every request of these users (`x-user-id: user-<n>`) is answered with status 500.
+    /// Responds with status 500 to later requests of these users (`x-user-id: user-<n>`).
     pub fn fail_users(&self, users: impl IntoIterator<Item = u32>) {
         let named = users.into_iter().map(|user| format!("user-{user}"));
         self.version.state().failing_users = named.collect();
     }
 
-    /// Sets the mean latency without faults; the latency of a request is uniform between half and one and a half of it.
+    /// Sets the mean latency without faults. Latency is uniform from half to one and a half of the
+    /// mean.
     pub fn set_latency(&self, mean: Duration) {
         self.version.state().latency = mean;
     }
 
-    /// The accounts as they are now.
+    /// The present statistics.
     pub fn stats(&self) -> UpstreamStats {
         self.version.state().account
     }
 
-    /// The headers of the request that arrived last: what the proxy made of what the client sent.
+    /// The headers of the last request, as the proxy sent them.
     ///
     /// # Panics
-    /// When none has arrived.
+    /// No request has arrived.
     pub fn last_headers(&self) -> HeaderMap {
         self.version.state().last_headers.clone().expect("a request has arrived")
     }
 
-    /// Ends it; when this returns the port is closed.
+    /// Stops the upstream; the port is closed when this returns.
     pub async fn stop(mut self) {
         self.server.abort();
-        // It was aborted, so its result says nothing.
+        // The task was aborted, so its result has no meaning.
         let _ = (&mut self.server).await;
     }
 
@@ -173,7 +176,7 @@ impl UpstreamVersion {
         self.state.lock().expect("nothing panics while it holds this lock")
     }
 
-    /// Enters a request into the accounts; it is in flight as long as the guard lives.
+    /// Counts a request. It is in flight until the guard is dropped.
     fn arrive(self: &Arc<Self>, headers: &HeaderMap, is_grpc: bool) -> (InFlight, FaultOutcome) {
         let now = Instant::now();
         let mut state = self.state();
@@ -204,11 +207,11 @@ impl Drop for InFlight {
     }
 }
 
-/// Owns every connection, so that all of them end with it.
+/// Owns every connection, so that all connections end with it.
 async fn accept(listener: TcpListener, version: Arc<UpstreamVersion>) {
     let mut connections = JoinSet::new();
     loop {
-        // Out of file descriptors, at worst: the next one may fare better.
+        // At worst, file descriptors are exhausted: a later accept may succeed.
         let Ok((stream, _)) = listener.accept().await else { continue };
         connections.spawn(connection(stream, version.clone()));
         while connections.try_join_next().is_some() {}
@@ -216,9 +219,9 @@ async fn accept(listener: TcpListener, version: Arc<UpstreamVersion>) {
 }
 
 async fn connection(stream: TcpStream, version: Arc<UpstreamVersion>) {
-    stream.set_nodelay(true).expect("an accepted socket takes options");
-    // Whatever ends this connection while the client still wants it is meant to be seen as a reset.
-    stream.set_zero_linger().expect("an accepted socket takes options");
+    stream.set_nodelay(true).expect("a socket accepts options");
+    // A close before the client's close appears as a reset.
+    stream.set_zero_linger().expect("a socket accepts options");
     let reset = Arc::new(Notify::new());
     let service = {
         let reset = reset.clone();
@@ -226,7 +229,7 @@ async fn connection(stream: TcpStream, version: Arc<UpstreamVersion>) {
     };
     let server = auto::Builder::new(TokioExecutor::new());
     tokio::select! {
-        // An error here is the client's going away.
+        // An error here means that the client disconnected.
         _ = server.serve_connection_with_upgrades(TokioIo::new(stream), service) => {}
         () = reset.notified() => {}
     }
@@ -294,7 +297,7 @@ fn full(body: &'static str) -> BoxBody<Bytes, io::Error> {
     Full::from(body).map_err(|never| match never {}).boxed()
 }
 
-/// One empty message, and its end in the trailers.
+/// One empty message, and the end of the call in the trailers.
 fn grpc_answer(kind: HeaderValue, status: u8) -> Answer {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from(u16::from(status)));
@@ -317,13 +320,13 @@ fn switch_to(protocol: HeaderValue) -> Answer {
 async fn echo_all(request: Request<Incoming>, _in_flight: InFlight) {
     if let Ok(stream) = hyper::upgrade::on(request).await {
         let (mut read, mut write) = tokio::io::split(TokioIo::new(stream));
-        // However it ends, it has ended.
+        // The result has no meaning: the connection has ended.
         let _ = tokio::io::copy(&mut read, &mut write).await;
     }
 }
 
-/// A body that begins and then fails, which ends the connection (HTTP/1) or the stream (HTTP/2). In between is time for the beginning to
-/// arrive: a reset takes with it what its receiver has not read yet.
+/// A body that starts and then fails, which ends the connection (HTTP/1) or the stream (HTTP/2).
+/// The pause lets the start arrive: a reset discards bytes that the receiver has not read.
 #[derive(Default)]
 struct BreakingBody(Option<Pin<Box<Sleep>>>);
 

@@ -1,12 +1,12 @@
-//! What a process takes, by the kernel's accounts.
+//! The resource usage of a process, from the kernel.
 
 use std::fs;
 use std::time::Duration;
 
-/// The CPU time of all threads of a process. Threads that have ended are not in it; those of Envoy live as long as it does.
+/// The CPU time of a process's live threads. Envoy's threads live as long as its process.
 ///
 /// # Panics
-/// When there is no such process.
+/// The process does not exist.
 pub fn cpu(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("a process of this machine");
     let run = |path: std::path::PathBuf| -> u64 {
@@ -17,13 +17,13 @@ pub fn cpu(pid: u32) -> Duration {
     Duration::from_nanos(threads.map(|thread| run(thread.expect("a thread").path())).sum())
 }
 
-/// The CPU time of a process, to a hundredth of a second. Threads that have ended are in it.
+/// The CPU time of a process, including ended threads, in steps of 10 ms.
 ///
 /// # Panics
-/// When there is no such process.
+/// The process does not exist.
 pub fn cpu_of_all(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process of this machine");
-    // Behind the name, which is in parentheses and may have anything in it.
+    // The fields follow the name, which is in parentheses and may contain any character.
     let (_, fields) = stat.rsplit_once(") ").expect("a name");
     let ticks: u64 =
         fields.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().expect("ticks")).sum();
@@ -33,18 +33,18 @@ pub fn cpu_of_all(pid: u32) -> Duration {
 /// The resident memory of a process, in KiB.
 ///
 /// # Panics
-/// When there is no such process.
+/// The process does not exist.
 pub fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
     line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
 }
 
-/// The linear memories of the VMs in a process, in KiB: the accessible beginning of each of the large reservations that V8 makes so that no
-/// 32-bit address can leave them.
+/// The linear memories of the VMs in a process, in KiB: the accessible start of each large
+/// reservation. V8 reserves the whole range of a 32-bit address.
 ///
 /// # Panics
-/// When there is no such process.
+/// The process does not exist.
 pub fn linear_memories_kib(pid: u32) -> Vec<u64> {
     const RESERVED: u64 = 3 << 30;
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("a process");

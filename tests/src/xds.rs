@@ -1,4 +1,4 @@
-//! A fleet of Envoys that `serin serve` gives their filter's configuration to, by xDS.
+//! A fleet of Envoys that `serin serve` configures by xDS.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,26 +9,26 @@ use tempfile::TempDir;
 
 use crate::{Envoy, Load, LoadPlan, Server, Setup, Spec, Upstream, ports, until};
 
-/// The group that the shipped bootstrap is in.
+/// The group in the shipped bootstrap.
 pub const GROUP: &str = "edge";
 
-/// How long anything may take.
+/// The timeout of every wait.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How an Envoy asks.
+/// How an Envoy subscribes.
 #[derive(Clone, Copy, Debug)]
 pub enum DiscoveryMode {
-    /// On a stream for the filter's configuration alone, as the sample does.
+    /// On a stream for the filter's configuration only, as in the sample.
     Ecds,
-    /// On the stream for everything, as the sample says how to.
+    /// On the ADS stream, as the sample's comments describe.
     Ads,
 }
 
 impl DiscoveryMode {
-    /// Has an Envoy ask so.
+    /// Changes an Envoy's bootstrap to this subscription.
     ///
     /// # Panics
-    /// When the sample is not what it was.
+    /// The sample has changed.
     pub fn adapt(self, setup: Setup) -> Setup {
         match self {
             Self::Ecds => setup,
@@ -46,15 +46,15 @@ impl DiscoveryMode {
     }
 }
 
-/// The shipped sample of a bootstrap.
+/// The shipped bootstrap for xDS.
 pub fn bootstrap() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../envoy/bootstrap-xds.yaml"))
 }
 
-/// Envoys in front of two versions, and the server that they ask; half of them over ADS.
+/// Envoys in front of two versions, and the server that configures them; half of them use ADS.
 #[derive(Debug)]
 pub struct XdsFleet {
-    /// The version that runs.
+    /// The baseline.
     pub v1: Upstream,
     /// The candidate.
     pub v2: Upstream,
@@ -66,16 +66,16 @@ pub struct XdsFleet {
 }
 
 impl XdsFleet {
-    /// So many Envoys, at least one.
+    /// Starts this number of Envoys, at least one.
     ///
     /// # Panics
-    /// When one of them, or the server, does not come up.
+    /// An Envoy or the server does not start.
     pub async fn new(envoys: usize) -> Self {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let xds = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let directory = tempfile::tempdir().expect("a directory");
         let mut fleet = Self { v1, v2, envoys: vec![], server: None, xds, directory };
-        // The first one begins while there is no server; its directory has the filter's file.
+        // The first Envoy starts before the server; its directory has the filter's file.
         fleet.add().await;
         fleet.serve().await;
         while fleet.envoys.len() < envoys {
@@ -92,7 +92,7 @@ impl XdsFleet {
         self.envoys.push(Envoy::start(&setup).await);
     }
 
-    /// Each proxy has the module in a directory of its own.
+    /// Each proxy has the module in its own directory.
     fn filter_file(&self) -> String {
         let shipped = std::fs::read_to_string(self.envoys[0].filter_file()).expect("the file");
         let module = self.envoys[0].module().display().to_string();
@@ -111,26 +111,27 @@ impl XdsFleet {
     /// The server.
     ///
     /// # Panics
-    /// While it is killed.
+    /// The server is stopped.
     pub fn server(&self) -> &Server {
-        self.server.as_ref().expect("it serves")
+        self.server.as_ref().expect("a running server")
     }
 
     /// Kills the server.
     ///
     /// # Panics
-    /// When it is killed already.
+    /// The server is stopped already.
     pub async fn kill_server(&mut self) {
-        self.server.take().expect("it serves").kill().await;
+        self.server.take().expect("a running server").kill().await;
     }
 
-    /// So many requests a second at each Envoy.
+    /// Sends this number of requests per second to each Envoy.
     pub fn load(&self, rate: u32) -> Vec<Load> {
         let plan = |envoy: &Envoy| LoadPlan::new(envoy.listener(), rate);
         self.envoys.iter().map(|envoy| Load::start(plan(envoy))).collect()
     }
 
-    /// A rollout from v1 to v2 on all Envoys, polled every 500 ms, without the tripwire and without steps.
+    /// A rollout from v1 to v2 on all Envoys, polled every 500 ms, without a tripwire and without
+    /// steps.
     pub fn spec(&self) -> Spec {
         let admins: Vec<_> = self.envoys.iter().map(|e| format!("'{}'", e.admin())).collect();
         let proxies = format!("proxies: {{ addresses: [{}] }}", admins.join(", "));
@@ -138,7 +139,7 @@ impl XdsFleet {
         spec.interval(Duration::from_millis(500)).without_tripwire()
     }
 
-    /// Waits for something that keeps the rollout from going on, in whose words all of these are.
+    /// Waits for a blocker whose message contains all of these words.
     pub async fn until_blocked(&self, words: &[&str]) {
         until(TIMEOUT, &format!("{words:?}"), async || {
             let status = self.server().status("shop").await;

@@ -1,4 +1,4 @@
-//! The architecture of the folders: the allowed dependencies of the core, and no import circle
+//! The architecture of the folders: the allowed dependencies of the core, and no import cycles
 //! between modules.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,7 +50,7 @@ fn modules_import_each_other_in_one_direction() {
             crate_.circles().into_iter().map(move |circle| format!("{source}: {circle}"))
         })
         .collect();
-    assert!(circles.is_empty(), "import circles:\n{}", circles.join("\n"));
+    assert!(circles.is_empty(), "import cycles:\n{}", circles.join("\n"));
 }
 
 #[test]
@@ -145,7 +145,7 @@ impl Crate {
         }
     }
 
-    /// Circles between modules of one parent, each as a line.
+    /// Cycles between modules of one parent, each as a line.
     fn circles(&self) -> Vec<String> {
         // parent -> child -> child -> an example
         let mut graphs: BTreeMap<ModulePath, BTreeMap<&str, BTreeMap<String, String>>> =

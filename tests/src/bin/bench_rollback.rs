@@ -1,4 +1,4 @@
-//! `make bench-rollback`: how long a fleet of real Envoys goes on serving a candidate that has begun to fail.
+//! `make bench-rollback`: how long a fleet of real Envoys serves a failing candidate.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,41 +9,44 @@ use serin_tests::xds::XdsFleet;
 use serin_tests::{Fault, RolloutProcess, Upstream};
 use tokio::time::sleep;
 
-/// Measures the way from a candidate's first failure to its last request.
+/// Measures the time from a candidate's first failure to its last request.
 ///
-/// Envoys get their configuration from `serin serve` by xDS, half of them over ADS. In each run the candidate has a small share of the
-/// users and is healthy, and then fails every request. The tripwire is off: the controller alone takes it back. Times are those at which
-/// the candidate met requests; "confirmed" is when the controller has had it from every worker of every Envoy that it follows, which they tell every 100 ms.
+/// Envoys get their configuration from `serin serve` by xDS, half of them over ADS. In each run
+/// the candidate serves a small share of the users without errors, and then fails every request.
+/// The tripwire is off: only the controller rolls the candidate back. Times are those of the
+/// candidate's requests. A split is "confirmed" when every worker of every observed Envoy has
+/// reported it; workers report every 100 ms.
 ///
-/// Everything stays on 127.0.0.1. With the defaults it takes about ten minutes.
+/// Everything stays on 127.0.0.1. With the defaults the benchmark takes about ten minutes.
 #[derive(Parser)]
 #[command(name = "bench-rollback")]
 struct Arguments {
-    /// Rollouts that are taken back
+    /// Number of rollbacks
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,
-    /// Envoys
+    /// Number of Envoys
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=50))]
     envoys: u32,
-    /// Requests a second over all Envoys
+    /// Requests per second over all Envoys
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=5_000))]
     rate: u32,
-    /// The candidate's share of the users
+    /// Share of the users that the candidate serves
     #[arg(long, default_value = "5%")]
     weight: String,
 }
 
-/// What one run gave, in milliseconds.
+/// The results of one run, in milliseconds.
 struct Run {
     /// From the first failure to the decision.
     decided: f64,
-    /// From the decision to the last request that the candidate got.
+    /// From the decision to the candidate's last request.
     left: f64,
     /// From the first failure to the last request.
     whole: f64,
-    /// From asking for a split, the step's and the one that takes it back, to the word of every worker.
+    /// From the request for a split (that of the step, and that of the rollback) to the report of
+    /// every worker.
     confirmed: Vec<f64>,
-    /// Requests that failed.
+    /// Number of failed requests.
     failed: u64,
 }
 
@@ -52,7 +55,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tokio::select! {
         runs = run(&arguments) => print(&arguments, &runs),
-        // All Envoys end with what started them.
+        // All Envoys end with this process.
         _ = tokio::signal::ctrl_c() => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS
@@ -63,7 +66,7 @@ async fn run(arguments: &Arguments) -> Vec<Run> {
     let loads = fleet.load(arguments.rate / arguments.envoys);
     let mut runs = vec![];
     for number in 1..=arguments.runs {
-        // One with no accounts yet, in the place of the one before.
+        // A new upstream with empty statistics replaces the previous one.
         let port = fleet.v2.address().port();
         let before = std::mem::replace(&mut fleet.v2, Upstream::start("v2").await);
         before.stop().await;
@@ -84,7 +87,7 @@ async fn once(fleet: &XdsFleet, weight: &str, number: u32) -> Run {
     fleet.server().apply(&spec).await;
     let rollout = fleet.server().follow("shop");
     fleet.until_live(1).await;
-    // The fault comes at any time between two looks.
+    // The fault starts at a random time between two polls.
     sleep(Duration::from_millis(2_000 + u64::from(number) * 37 % 500)).await;
     fleet.v2.set_faults([Fault::errors(1.0)]);
     let (decided, _) = rollout.until("a rollback", |event| event["event"] == "rollingBack").await;

@@ -1,8 +1,9 @@
-//! `make demo`: a rollout on a real Envoy, under load, in front of your eyes.
+//! `make demo`: a rollout on a real Envoy, under load.
 //!
-//! Starts two versions of a service, the shipped Envoy with the filter in front of them and 400 requests a second, and runs
-//! `serin run` from v1 to v2. With a fault, v2 goes bad while it has a quarter of the users. At the end it settles accounts: what the
-//! callers saw, request by request. Whatever happens, all it started ends with it.
+//! The demo starts two versions of a service, the shipped Envoy with the filter in front of them
+//! and 400 requests per second, and runs `serin run` from v1 to v2. With a fault, v2 fails while
+//! it serves a quarter of the users. At the end the demo prints the results of all requests, as
+//! their callers saw them. All processes end with the demo.
 
 use std::convert::Infallible;
 use std::process::{ExitCode, Stdio};
@@ -19,27 +20,27 @@ const USERS: u32 = 2_000;
 const BAKE: Duration = Duration::from_secs(10);
 const STEPS: [(&str, u32); 5] = [("1%", 20), ("5%", 50), ("25%", 100), ("50%", 100), ("100%", 100)];
 
-/// The step, from 1, in which v2 goes bad, and how long into it.
+/// The step (from 1) in which the fault of v2 starts, and the time from the step's start.
 const FAULTY_STEP: usize = 3;
 const FAULTY_AFTER: Duration = Duration::from_secs(4);
 
 /// A rollout on a real Envoy, under load.
 #[derive(Parser)]
 struct Demo {
-    /// What goes wrong with v2 half-way
+    /// The fault of v2, which starts half-way
     #[arg(long, value_enum, default_value_t = DemoFault::None)]
     fault: DemoFault,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum DemoFault {
-    /// Nothing: v2 is promoted
+    /// No fault: serin promotes v2
     None,
-    /// One in ten of its answers is a 500
+    /// One in ten responses is a 500
     Errors,
-    /// Its answers take 150 ms longer, one in ten 600 ms more
+    /// Responses take 150 ms longer, one in ten another 600 ms
     Slow,
-    /// It resets one in ten connections
+    /// One in ten connections is reset
     Reset,
 }
 
@@ -96,7 +97,7 @@ async fn main() -> ExitCode {
     if expected && !lost { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Makes v2 bad half-way.
+/// Starts the fault of v2 half-way.
 async fn go_bad(envoy: &Envoy, v2: &Upstream, trouble: DemoFault) -> Infallible {
     let (weight, _) = STEPS[FAULTY_STEP - 1];
     let percent: u32 = weight.trim_end_matches('%').parse().expect("a whole percentage");
@@ -108,7 +109,7 @@ async fn go_bad(envoy: &Envoy, v2: &Upstream, trouble: DemoFault) -> Infallible 
     std::future::pending().await
 }
 
-/// SIGTERM. Ctrl-C goes to serin as well, which ends the rollout and with it the demo.
+/// Sends SIGTERM. Ctrl-C reaches serin as well, which ends the rollout and the demo.
 async fn terminated() {
     let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
@@ -120,7 +121,7 @@ async fn terminated() {
     }
 }
 
-/// Prints what the callers saw. Says whether a request failed that met no fault.
+/// Prints the callers' results. Returns whether a request failed that hit no fault.
 fn settle(report: &Report, v1: &Upstream, v2: &Upstream) -> bool {
     let total = report.total();
     println!("\nWhat the callers saw of {} requests:", total.requests);
@@ -134,7 +135,7 @@ fn settle(report: &Report, v1: &Upstream, v2: &Upstream) -> bool {
         println!("  {exposed:.2} s from v2's first fault to the last request that met v2");
     }
     let healthy = report.tally(Some("v1"));
-    // Faults are v2's; everything else had to be answered.
+    // Only v2 has faults: all other requests must succeed.
     let innocent = (total.failures as u64).saturating_sub(account.faults) + healthy.failures as u64;
     let unanswered = v1.stats().requests.abs_diff(healthy.requests as u64);
     println!("  {} requests failed that met no fault", innocent + unanswered);

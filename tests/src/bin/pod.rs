@@ -1,8 +1,10 @@
-//! The program in the pods of a cluster: `pod version NAME` is a sample version of a service, on port 9080, and `pod caller` is a caller of
-//! services, on port 8080, whose requests leave through the pod's sidecar.
+//! The program in a cluster's pods: `pod version NAME` is a sample version of a service, on port
+//! 9080; `pod caller` is a caller of services, on port 8080, whose requests leave through the
+//! pod's sidecar.
 //!
-//! A test on the machine drives both: it sends load to the caller, which passes each request on to the host that the request names, and
-//! sets the faults of a version, and reads its accounts, on port 9081: `/faults?errors=0.1` and `/stats`.
+//! A test on the machine controls both. It sends load to the caller, which forwards each request
+//! to the host in the request. It sets the faults of a version, and reads its statistics, on port
+//! 9081: `/faults?errors=0.1` and `/stats`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -31,9 +33,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Role {
-    /// A version of a service, with this name in its answers.
+    /// Runs a version of a service, with this name in its responses.
     Version { name: String },
-    /// A caller of services.
+    /// Runs a caller of services.
     Caller,
 }
 
@@ -63,7 +65,7 @@ fn on(port: u16) -> SocketAddr {
 
 async fn serve(port: u16, router: Router) {
     let listener = TcpListener::bind(on(port)).await.expect("the port is free");
-    axum::serve(listener, router).await.expect("it serves for ever");
+    axum::serve(listener, router).await.expect("the server does not end");
 }
 
 async fn set_faults(
@@ -83,7 +85,7 @@ async fn stats(State(upstream): State<Arc<Upstream>>) -> String {
     json!({ "requests": stats.requests, "faults": stats.faults }).to_string()
 }
 
-/// Sends a request to the host that it names. The answer is the callee's, or 599 without one.
+/// Forwards a request to its host. Returns the response, or status 599 without one.
 async fn pass_on(
     State(client): State<Client<HttpConnector, Body>>,
     mut request: Request,

@@ -1,4 +1,4 @@
-//! A registry with the filter's image, as far as a mesh pulls from it.
+//! A registry with the filter's image, with the endpoints that a mesh uses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// Stopped when dropped.
+/// A registry. Drop stops it.
 pub(super) struct Registry {
     address: SocketAddr,
     server: JoinHandle<()>,
 }
 
 impl Registry {
-    /// Serves `target/wasm-image` at a free port of this address.
+    /// Serves `target/wasm-image` on a free port of this address.
     pub(super) async fn start(address: IpAddr) -> Self {
         let listener = TcpListener::bind((address, 0)).await.expect("the cluster's link");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -30,8 +30,9 @@ impl Registry {
                 "/v2/{name}/blobs/{digest}",
                 get(async |Path((_, digest)): Path<(String, String)>| blob(&digest)),
             );
-        let server =
-            tokio::spawn(async { axum::serve(listener, router).await.expect("it serves") });
+        let server = tokio::spawn(async {
+            axum::serve(listener, router).await.expect("the server does not end")
+        });
         Self { address, server }
     }
 
@@ -50,7 +51,7 @@ fn layout() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/wasm-image")
 }
 
-/// By digest, or else the only one.
+/// The manifest with this digest, or else the only one.
 async fn manifest(Path((_, reference)): Path<(String, String)>) -> Response {
     let index = std::fs::read(layout().join("index.json")).expect("`make wasm-image` has run");
     let index: Value = serde_json::from_slice(&index).expect("JSON");

@@ -1,4 +1,4 @@
-//! The shipped files, made fit for a test: the same text with other ports and another directory.
+//! The shipped files with a test's ports and directory.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use serde_json::json;
 use super::{Setup, filter};
 use crate::ports;
 
-/// The directory the samples use.
+/// The directory in the samples.
 const DIRECTORY: &str = "/etc/envoy/serin";
 
-/// The ports Envoy got; they stay the same over restarts.
+/// Envoy's ports, which stay the same over restarts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ports {
     pub(super) admin: u16,
     pub(super) listener: u16,
 }
 
-/// Puts the shipped files into `directory` and returns the ports chosen for Envoy.
+/// Installs the shipped files in `directory` and returns Envoy's ports.
 pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
     let path = directory.to_str().expect("a temporary directory in UTF-8");
     let (mut bootstrap, ports) = setup.bootstrap.clone().unwrap_or_else(|| with_ports(setup));
@@ -56,10 +56,10 @@ pub(super) fn install(setup: &Setup, directory: &Path) -> Ports {
     ports
 }
 
-/// The module that is shipped.
+/// The shipped module.
 pub(crate) const SHIPPED: &str = "serin.wasm";
 
-/// Puts a module of `target` into `directory`.
+/// Installs a module of `target` in `directory`.
 pub(crate) fn install_module(name: &str, directory: &Path) {
     let module = root().join("target").join(name);
     let module = match name {
@@ -71,7 +71,7 @@ pub(crate) fn install_module(name: &str, directory: &Path) {
     });
 }
 
-/// The shipped bootstrap on ports that are free, in front of the upstreams.
+/// The shipped bootstrap with free ports, in front of the upstreams.
 fn with_ports(setup: &Setup) -> (String, Ports) {
     let ports = Ports { admin: ports::free(), listener: ports::free() };
     let [v1, v2] = setup.upstreams.map(|address| address.port());
@@ -102,7 +102,7 @@ pub(crate) fn module_path(directory: &Path) -> PathBuf {
     directory.join("serin.wasm")
 }
 
-/// The repository's root.
+/// The root of the repository.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the repository")
 }
@@ -112,7 +112,8 @@ fn shipped(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The bootstrap with a cluster that follows a file, which begins with the endpoint that the cluster had.
+/// The bootstrap with a cluster that follows an endpoints file, which starts with the cluster's
+/// endpoint.
 fn with_endpoints_file(
     bootstrap: &str,
     directory: &Path,
@@ -137,7 +138,7 @@ fn with_endpoints_file(
     replace(bootstrap, &fixed, &followed)
 }
 
-/// The bootstrap with another `route_config`, which goes from that key to the clusters.
+/// The bootstrap with another `route_config`: replaces the text from that key to the clusters.
 fn with_routes(bootstrap: &str, sample: &str) -> String {
     const BEGIN: &str = "\n                route_config:";
     const END: &str = "\n  clusters:";
@@ -147,7 +148,7 @@ fn with_routes(bootstrap: &str, sample: &str) -> String {
     [&bootstrap[..begin], &indented, &bootstrap[end..]].concat()
 }
 
-/// A sample that was changed must fail here and not leave a test that tests something else.
+/// Fails if a sample has changed, so that no test runs with an unintended setup.
 fn replace(text: &str, from: &str, to: &str) -> String {
     assert!(
         text.contains(from),
@@ -160,10 +161,10 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// Moves a file with the endpoints of a version into its place.
+/// Replaces the file with the endpoints of a version.
 ///
 /// # Panics
-/// When it can't be written.
+/// The file can't be written.
 pub(crate) fn write_endpoints(file: &PathBuf, version: &str, addresses: &[SocketAddr]) {
     let endpoints: Vec<_> = addresses
         .iter()

@@ -1,4 +1,4 @@
-//! One running Envoy: a process of this machine, or a container.
+//! A running Envoy: a local process or a container.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ const BINARY: &str = "target/tools/envoy-1.40.0/bin/envoy";
 /// From the start of the process to LIVE.
 const START: Duration = Duration::from_secs(30);
 
-/// How long Envoy may take from SIGTERM to its end.
+/// The limit from SIGTERM to Envoy's end.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Killed, or removed, when dropped.
+/// A running Envoy. Drop kills or removes it.
 #[derive(Debug)]
 pub(crate) enum Process {
     Local(Child),
@@ -33,10 +33,11 @@ pub(crate) enum Process {
 }
 
 impl Process {
-    /// Starts Envoy on the files in `directory`, in the way `SERIN_ENVOY` asks for, and waits until its admin interface says LIVE.
+    /// Starts Envoy with the files in `directory`, in the mode of `SERIN_ENVOY`, and waits until
+    /// its admin interface reports LIVE.
     ///
     /// # Panics
-    /// When it does not come up; with the end of its log.
+    /// Envoy does not start. The message has the end of its log.
     pub(crate) async fn start(
         directory: &Path,
         workers: u32,
@@ -68,7 +69,7 @@ impl Process {
             workers.to_string(),
             "--log-path".to_owned(),
             path(log_path(directory)),
-            // Several Envoys on one machine would otherwise take each other for predecessors.
+            // By default, several Envoys on one machine would act as hot restarts of one another.
             "--disable-hot-restart".to_owned(),
         ];
         let options = options.iter().map(|option| (*option).to_owned());
@@ -80,7 +81,7 @@ impl Process {
         }
     }
 
-    /// `None` in a container, and at its end.
+    /// The process id; `None` in a container and after the end.
     pub(super) fn id(&self) -> Option<u32> {
         match self {
             Self::Local(child) => child.id(),
@@ -91,18 +92,20 @@ impl Process {
     pub(super) async fn is_running(&mut self) -> bool {
         match self {
             Self::Local(child) => child.try_wait().expect("a child can be waited for").is_none(),
-            Self::Container(container) => container.is_running().await.expect("the engine answers"),
+            Self::Container(container) => {
+                container.is_running().await.expect("the engine responds")
+            }
         }
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM, and waits for the end.
     pub(super) async fn stop(self) {
         match self {
             Self::Local(mut child) => {
                 let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
-                // Without an id it has ended already.
+                // A process without an id has ended already.
                 if let Some(pid) = pid {
-                    kill_process(pid, Signal::TERM).expect("Envoy takes SIGTERM");
+                    kill_process(pid, Signal::TERM).expect("Envoy receives SIGTERM");
                 }
                 let end = timeout(GRACE, child.wait()).await.expect("Envoy ends after SIGTERM");
                 end.expect("a child can be waited for");
@@ -115,11 +118,11 @@ impl Process {
         }
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub(super) async fn kill(self) {
         match self {
             Self::Local(mut child) => child.kill().await.expect("Envoy can be killed"),
-            // Removes by force, which kills.
+            // A forced removal kills the container.
             Self::Container(container) => {
                 container.rm().await.expect("the engine removes the container")
             }
@@ -127,13 +130,13 @@ impl Process {
     }
 }
 
-/// Everything that an Envoy in this directory has logged, over all restarts.
+/// The log of an Envoy in this directory, over all restarts.
 pub(crate) fn log(directory: &Path) -> String {
     let log = std::fs::read(log_path(directory)).unwrap_or_default();
     String::from_utf8_lossy(&log).into_owned()
 }
 
-/// What a failed test needs to say.
+/// The end of the log, for a failure message.
 fn log_tail(directory: &Path) -> String {
     let log = log(directory);
     let lines: Vec<_> = log.lines().collect();
@@ -147,7 +150,7 @@ fn log_path(directory: &Path) -> PathBuf {
 fn local(directory: &Path, arguments: &[String]) -> Child {
     let binary = std::env::var_os("SERIN_ENVOY_BIN")
         .map_or_else(|| files::root().join(BINARY), PathBuf::from);
-    // What Envoy says before it has opened its log goes there too.
+    // Envoy prints here until it opens its log file.
     let log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -155,12 +158,12 @@ fn local(directory: &Path, arguments: &[String]) -> Child {
         .expect("a log");
     Command::new(&binary)
         .args(arguments)
-        // Files named without a directory are its own.
+        // Relative file names refer to this directory.
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
-        // Ctrl-C in a terminal is for the demo, which then ends Envoy when it no longer needs it.
+        // Ctrl-C in a terminal must end the demo only, which then ends Envoy.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -171,11 +174,11 @@ async fn container(directory: &Path, arguments: Vec<String>) -> ContainerAsync<G
     let path = directory.to_str().expect("a temporary directory in UTF-8");
     GenericImage::new(IMAGE.0, IMAGE.1)
         .with_cmd(arguments)
-        // Everything talks over 127.0.0.1.
+        // All addresses are on 127.0.0.1.
         .with_network("host")
-        // The directory, not its files: a file moved into place must be seen inside.
+        // Mounts the directory, not its files: Envoy must see renamed files.
         .with_mount(Mount::bind_mount(path, path))
-        // The directory belongs to the user that runs the tests.
+        // The user of the tests owns the directory.
         .with_user("0")
         .start()
         .await

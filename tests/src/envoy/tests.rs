@@ -1,4 +1,4 @@
-//! The harness keeps its promises about Envoy, in the mode the suites run in.
+//! The harness itself, with Envoy in the mode of the suites.
 
 use super::*;
 use crate::{Fault, Load, LoadPlan, Protocol, Tally, Upstream};
@@ -23,7 +23,7 @@ async fn the_shipped_files_serve_the_baseline_and_counters_begin_anew() {
     let directory = world.envoy.dir().to_owned();
     let (listener, admin) = (world.envoy.listener(), world.envoy.admin());
     let served = async |envoy: &Envoy| {
-        let answer = http::get(listener, "/").await.expect("an answer");
+        let answer = http::get(listener, "/").await.expect("a response");
         assert_eq!(answer.headers()["x-upstream-version"], "v1", "{answer:?} {}", envoy.log());
         assert_eq!(envoy.stat(REQUESTS).await, Some(1));
     };
@@ -64,9 +64,9 @@ async fn a_configuration_moved_into_place_is_seen() {
     let next = world.envoy.dir().join("next.json");
     let shipped = std::fs::read_to_string(world.envoy.filter_file()).expect("the shipped file");
     std::fs::write(&next, shipped.replace("\"version_info\": \"0\"", "\"version_info\": \"1\""))
-        .expect("written");
+        .expect("the file can be written");
     std::fs::rename(&next, world.envoy.filter_file()).expect("moved");
-    until(Duration::from_secs(5), "Envoy takes the update", async || {
+    until(Duration::from_secs(5), "Envoy accepts the update", async || {
         let now = world.envoy.stat(update).await;
         if now > Some(before) { Ok(()) } else { Err(now) }
     })
@@ -78,7 +78,7 @@ async fn the_bootstrap_can_be_changed() {
     let world = world(|setup| setup.replace("timeout: 15s", "timeout: 0.2s").workers(1)).await;
     assert_eq!(world.envoy.stat("server.concurrency").await, Some(1));
     world.v1.set_faults([Fault::hangs(1.0)]);
-    let answer = http::get(world.envoy.listener(), "/").await.expect("an answer");
+    let answer = http::get(world.envoy.listener(), "/").await.expect("a response");
     assert_eq!(answer.status(), 504);
     assert!(!answer.headers().contains_key("x-upstream-version"));
 }
@@ -89,7 +89,7 @@ async fn a_bootstrap_envoy_refuses_fails_at_once_and_says_why() {
     world(|setup| setup.replace("codec_type: AUTO", "codec_type: NONSENSE")).await;
 }
 
-/// Load, Envoy and the upstream agree to the last request, and nothing fails that was not made to.
+/// The statistics of load, Envoy and upstream are equal, and only requests that hit a fault fail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_agree_through_envoy() {
     let world = world(|setup| setup).await;
@@ -115,7 +115,7 @@ async fn accounts_agree_through_envoy() {
         let share = failed as f64 / requests as f64;
         assert!(failures.contains(&share), "{protocol:?}: {share} failed, {:?}", report.tallies());
     }
-    until(Duration::from_secs(5), "Envoy has counted them", async || {
+    until(Duration::from_secs(5), "Envoy has counted the requests", async || {
         let counted = world.envoy.stat(REQUESTS).await;
         if counted == Some(sent) { Ok(()) } else { Err((counted, sent)) }
     })

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::{dynamic, objects};
 use crate::until;
 
-/// From its definition until a kind is served.
+/// The limit from a kind's definition until the server serves it.
 const SERVED: Duration = Duration::from_secs(30);
 
-/// A kind as a definition that takes anything describes it.
+/// The parameters of a permissive definition.
 struct Kind {
     group: &'static str,
-    /// The one that is stored first.
+    /// The storage version.
     versions: &'static [&'static str],
     kind: &'static str,
     plural: &'static str,
@@ -55,7 +55,7 @@ const KINDS: [Kind; 5] = [
     },
 ];
 
-/// Defines them all, and waits until they are served.
+/// Defines all kinds, and waits until the server serves them.
 pub(super) async fn define(client: &Client) {
     let published = std::env::var_os("SERIN_CRDS").map(|path| published(Path::new(&path)));
     for kind in &KINDS {
@@ -70,7 +70,7 @@ pub(super) async fn define(client: &Client) {
     }
 }
 
-/// Waits until a kind that was defined so is served.
+/// Waits until the server serves the defined kind.
 pub(super) async fn until_served(client: &Client, definition: &Value) {
     let name = definition["metadata"]["name"].as_str().expect("a definition has a name");
     let api = objects(client, definition);
@@ -119,7 +119,7 @@ impl Kind {
             "kind": "CustomResourceDefinition",
             "metadata": {
                 "name": self.name(),
-                // Kubernetes asks for this in its own groups.
+                // Kubernetes requires this annotation in its own groups.
                 "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
             },
             "spec": {

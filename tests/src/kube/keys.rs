@@ -1,5 +1,5 @@
-//! A certificate authority for one server and its administrator, and the key that signs the tokens of
-//! service accounts.
+//! A certificate authority for one server and its administrator, and the key that signs the tokens
+//! of service accounts.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 
-/// Valid for one server.
+/// The keys of one server.
 pub(super) struct Keys {
     authority: CertifiedIssuer<'static, KeyPair>,
     accounts: KeyPair,
@@ -25,7 +25,8 @@ impl Keys {
         Self { authority, accounts: key() }
     }
 
-    /// Writes what the server reads: `ca.crt`, `server.crt`, `server.key`, and `accounts.key` and `accounts.pub` for tokens.
+    /// Writes the server's files: `ca.crt`, `server.crt`, `server.key`, and `accounts.key` and
+    /// `accounts.pub` for tokens.
     pub(super) fn write(&self, directory: &Path) {
         let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
@@ -44,10 +45,10 @@ impl Keys {
         }
     }
 
-    /// How the administrator logs in to the server at `url`: by a certificate.
+    /// The administrator's credentials for the server at `url`: a certificate.
     pub(super) fn admin(&self, url: &str) -> Kubeconfig {
         let mut params = named("admin");
-        // Kubernetes takes the organization for a group.
+        // Kubernetes maps the organization to a group.
         params.distinguished_name.push(DnType::OrganizationName, "system:masters");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let (certificate, key) = self.signed(params);

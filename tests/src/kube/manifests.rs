@@ -1,6 +1,6 @@
-//! The manifests in `envoy/kubernetes`, as `kubectl apply -k` would apply them.
+//! The manifests in `envoy/kubernetes`, as `kubectl apply -k` applies them.
 //!
-//! The kustomization does no more than to list files and to name an image, so nothing is lost by reading it here.
+//! The kustomization only lists files and sets an image, so this module reads it directly.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ const DIRECTORY: &str = "envoy/kubernetes";
 /// All objects, in the order of the kustomization.
 ///
 /// # Panics
-/// When a file is missing or is not YAML.
+/// A file is missing or is not YAML.
 pub fn all() -> Vec<Value> {
     let directory = root().join(DIRECTORY);
     let kustomization = file(&directory.join("kustomization.yaml"));
@@ -24,10 +24,10 @@ pub fn all() -> Vec<Value> {
 }
 
 impl ApiServer {
-    /// Applies all of them, and gives them as the server has them. The kinds in them are served then.
+    /// Applies all objects, and returns the stored objects. The server then serves their kinds.
     ///
     /// # Panics
-    /// When the server refuses an object, or does not know one of its fields.
+    /// The server rejects an object, or does not know a field.
     pub async fn install(&self) -> Vec<Value> {
         let mut installed = Vec::new();
         for object in all() {
@@ -48,7 +48,7 @@ impl ApiServer {
 /// The documents in a text.
 ///
 /// # Panics
-/// When it is not YAML.
+/// The text is not YAML.
 pub fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error} in\n{text}"))
 }

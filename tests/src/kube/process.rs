@@ -13,10 +13,10 @@ use crate::ports;
 
 const BINARIES: &str = "target/tools/cluster/bin";
 
-/// Where `kube-apiserver` and `etcd` are, if they are anywhere.
+/// The directory of `kube-apiserver` and `etcd`, if any.
 ///
 /// # Panics
-/// When it was said where they are, and they are not there: a suite that was asked for does not skip itself.
+/// The directory is configured but lacks the binaries: a requested suite must not skip itself.
 pub(super) fn binaries() -> Option<PathBuf> {
     let complete =
         |path: &Path| path.join("kube-apiserver").is_file() && path.join("etcd").is_file();
@@ -30,9 +30,9 @@ pub(super) fn binaries() -> Option<PathBuf> {
     }
 }
 
-/// Killed when dropped.
+/// The processes. Drop kills them.
 pub(super) struct Processes {
-    /// The server first: it logs a lot about an etcd that is gone.
+    /// The server first: it logs errors when etcd ends.
     children: [(&'static str, Child); 2],
     directory: TempDir,
     port: u16,
@@ -57,7 +57,7 @@ impl Processes {
         Self { children: [first, second], directory, port }
     }
 
-    /// Where the server is.
+    /// The URL of the server.
     pub(super) fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
@@ -66,11 +66,11 @@ impl Processes {
     pub(super) fn signal(&self, signal: Signal) {
         let [(_, server), _] = &self.children;
         let id = Pid::from_child(server);
-        kill_process(id, signal).expect("it is a child");
+        kill_process(id, signal).expect("the process is a child");
     }
 
     /// # Panics
-    /// When one has ended; with the end of its log.
+    /// A process has ended. The message has the end of its log.
     pub(super) fn check(&mut self) {
         for (name, child) in &mut self.children {
             let Some(status) = child.try_wait().expect("a child can be waited for") else {
@@ -87,7 +87,7 @@ impl Processes {
 impl Drop for Processes {
     fn drop(&mut self) {
         for (_, child) in &mut self.children {
-            // One that has ended already can't be killed, and need not be.
+            // A process that has ended needs no kill.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -98,7 +98,7 @@ fn etcd_arguments(url: &str, peer: &str) -> Vec<String> {
     let arguments = [
         "--name=test",
         "--data-dir=etcd.data",
-        // It has to outlive nothing.
+        // The data needs no durability.
         "--unsafe-no-fsync",
         &format!("--listen-client-urls={url}"),
         &format!("--advertise-client-urls={url}"),
@@ -124,7 +124,7 @@ fn server_arguments(etcd: &str, port: u16) -> Vec<String> {
         "--service-account-signing-key-file=accounts.key",
         "--service-account-key-file=accounts.pub",
         "--authorization-mode=RBAC",
-        // It wants tokens that a controller makes which does not run here.
+        // This plugin needs tokens from a controller, which does not run here.
         "--disable-admission-plugins=ServiceAccount",
     ];
     arguments.map(str::to_owned).to_vec()

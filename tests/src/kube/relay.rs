@@ -1,5 +1,5 @@
-//! Stands between an operator and the API server: keeps what was written, and holds one write, so that a test can kill the operator right
-//! before or right after it.
+//! A relay between an operator and the API server. It records writes, and holds one write, so that
+//! a test can kill the operator right before or right after it.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -23,25 +23,25 @@ use tokio::task::JoinSet;
 
 use crate::ports;
 
-/// When a write is held.
+/// The moment at which the relay holds a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HoldPoint {
-    /// Before the server has it.
+    /// Before the server gets it.
     Before,
-    /// After the server has done it, and before its writer knows.
+    /// After the server has stored it, and before the response.
     After,
 }
 
-/// Which write is held. It never goes on.
+/// The write to hold. The relay never resumes it.
 #[derive(Debug, Clone, Copy)]
 pub struct HeldWrite {
-    /// Its number among the writes of a ServiceRollout's status, from one.
+    /// Its number among the status writes of ServiceRollouts, from one.
     pub write: usize,
-    /// When.
+    /// The moment.
     pub moment: HoldPoint,
 }
 
-/// How far a write has come that is to be held.
+/// The progress of the write to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Progress {
     #[default]
@@ -50,14 +50,14 @@ enum Progress {
     Held,
 }
 
-/// An API server as an operator sees it. Ends when dropped.
+/// An operator's view of the API server. Drop ends the relay.
 pub struct ApiRelay {
     address: String,
     state: Arc<RelayState>,
     _connections: JoinSet<()>,
 }
 
-/// What is known of the requests that came.
+/// The recorded requests.
 struct RelayState {
     server: Client,
     hold: Option<HeldWrite>,
@@ -67,7 +67,7 @@ struct RelayState {
 
 #[derive(Default)]
 struct RelayCounters {
-    /// How many writes of a ServiceRollout's status have come.
+    /// The number of status writes of ServiceRollouts so far.
     statuses: usize,
     written: Vec<Value>,
 }
@@ -76,11 +76,11 @@ impl ApiRelay {
     /// Forwards every request to the server with the credentials of this client.
     ///
     /// # Panics
-    /// When there is no port to be had.
+    /// No port is free.
     pub fn start(server: Client, hold: Option<HeldWrite>) -> Self {
         let listener = ports::listen();
         let address = listener.local_addr().expect("a bound socket has an address");
-        listener.set_nonblocking(true).expect("a socket takes options");
+        listener.set_nonblocking(true).expect("a socket accepts options");
         let listener = TcpListener::from_std(listener).expect("a socket");
         let (counters, progress) = (Mutex::default(), watch::Sender::default());
         let state = Arc::new(RelayState { server, hold, counters, progress });
@@ -89,10 +89,10 @@ impl ApiRelay {
         Self { address: format!("http://{address}"), state, _connections: connections }
     }
 
-    /// What an operator logs in with. The relay has the rights.
+    /// The operator's credentials. The relay has the rights.
     ///
     /// # Panics
-    /// Never: it is a configuration.
+    /// Never: the configuration is valid.
     pub fn login(&self) -> Kubeconfig {
         let config = json!({
             "apiVersion": "v1",
@@ -105,21 +105,21 @@ impl ApiRelay {
         serde_json::from_value(config).expect("a kubeconfig")
     }
 
-    /// Returns once the write is held.
+    /// Waits until the relay holds the write.
     ///
     /// # Panics
-    /// Never: the book outlives it.
+    /// Never: the relay owns the sender.
     pub async fn held(&self) {
         let mut progress = self.state.progress.subscribe();
-        progress.wait_for(|now| *now == Progress::Held).await.expect("the book is there");
+        progress.wait_for(|now| *now == Progress::Held).await.expect("the relay is open");
     }
 
-    /// Whether the write to be held has come; it may be with the server still.
+    /// Whether the write to hold has arrived. The server may still be processing it.
     pub fn reached(&self) -> bool {
         *self.state.progress.borrow() != Progress::Awaited
     }
 
-    /// The objects that the server stored through this relay, in the order of its responses.
+    /// The objects that the server stored through this relay, in order of its responses.
     pub fn written(&self) -> Vec<Value> {
         self.state.counters().written.clone()
     }
@@ -130,7 +130,7 @@ impl RelayState {
         self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When this request is to be held, if it is.
+    /// The moment at which to hold this request, if any.
     fn held(&self, request: &Request<Incoming>) -> Option<HoldPoint> {
         let path = request.uri().path();
         let status = path.contains("/servicerollouts/") && path.ends_with("/status");
@@ -144,14 +144,14 @@ impl RelayState {
         Some(hold.moment)
     }
 
-    /// Keeps a request for ever, and says so.
+    /// Holds a request forever, and reports it.
     async fn hold_forever(&self) -> ! {
         self.progress.send_replace(Progress::Held);
         pending().await
     }
 }
 
-/// Owns every connection, so that all of them end with it.
+/// Owns every connection, so that all connections end with it.
 async fn accept(listener: TcpListener, book: Arc<RelayState>) {
     let mut connections = JoinSet::new();
     loop {
@@ -163,7 +163,7 @@ async fn accept(listener: TcpListener, book: Arc<RelayState>) {
 
 async fn connection(stream: TcpStream, book: Arc<RelayState>) {
     let service = service_fn(move |request| pass_on(book.clone(), request));
-    // An error here is the client's going away.
+    // An error here means that the client disconnected.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -190,7 +190,7 @@ async fn pass_on(book: Arc<RelayState>, request: Request<Incoming>) -> Result<An
 }
 
 impl RelayState {
-    /// Keeps the object in an answer.
+    /// Records the object in a response.
     async fn record(&self, answer: Response<Body>) -> Answer {
         let (head, body) = answer.into_parts();
         let body = match body.collect_bytes().await {

@@ -1,4 +1,4 @@
-//! The callers: one request at a time from start to its one end.
+//! The callers: send one request and wait for its end.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use super::report::{Outcome, Record};
 use super::{LoadPlan, Protocol};
 use crate::upstream::VERSION_HEADER;
 
-/// HTTP/2 puts all requests of a client on one connection, and a connection belongs to one worker of Envoy: this many clients
-/// take turns, so that all workers get some.
+/// An HTTP/2 client has one connection, and one Envoy worker serves a connection. This number of
+/// clients, used in turn, spreads requests over all workers.
 const HTTP2_CONNECTIONS: usize = 8;
 
 pub(super) struct Caller {
@@ -39,7 +39,7 @@ impl Caller {
             Protocol::Http2 | Protocol::Grpc => HTTP2_CONNECTIONS,
         };
         builder.http2_only(plan.protocol != Protocol::Http1);
-        // A client is cheap to clone but its clones share their connections: each is built.
+        // Clones of a client share their connections, so each client is built separately.
         let clients = (0..connections).map(|_| builder.build(connector.clone())).collect();
         let uri = uri(plan.target, plan.protocol);
         let LoadPlan { protocol, host, users, timeout, .. } = *plan;
@@ -111,7 +111,7 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 type CallError = Box<dyn Error + Send + Sync>;
 
-/// An error with its causes, on one line: hyper's errors name the interesting part last.
+/// An error with its causes, in one line: the last cause is the most specific.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

@@ -1,38 +1,38 @@
-//! What became of each request, and the sums over them.
+//! The end of each request, and their sums.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The `grpc-status` codes that are the server's fault: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+/// gRPC codes of server errors: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS.
 const GRPC_FAILURES: [u16; 5] = [2, 4, 13, 14, 15];
 
-/// One request and what it came to.
+/// One request and its end.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The number in `x-user-id: user-<n>`; `None` when there was no such header.
+    /// The number in `x-user-id: user-<n>`; `None` without that header.
     pub user: Option<u32>,
-    /// When the request was started.
+    /// The start of the request.
     pub started: Instant,
-    /// From the start to the end of the answer, or to the failure.
+    /// From the start to the end of the response, or to the failure.
     pub latency: Duration,
-    /// What it came to.
+    /// The end of the request.
     pub outcome: Outcome,
 }
 
-/// The one end a request has.
+/// How a request ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// A complete response of any status.
     Answered {
         /// The HTTP status.
         status: u16,
-        /// The version that answered; `None` when it was not an upstream but Envoy itself.
+        /// The version that responded; `None` for Envoy's own response.
         version: Option<String>,
-        /// `grpc-status`, from the trailers or from a trailers-only answer.
+        /// `grpc-status`, from the trailers or from a trailers-only response.
         grpc_status: Option<u16>,
     },
-    /// No complete answer.
+    /// No complete response.
     Failed {
         /// The client's error with its causes.
         reason: String,
@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 impl Record {
-    /// The version that answered; `None` when there was no answer, or Envoy itself gave it.
+    /// The version that responded; `None` for Envoy's own response or none.
     pub fn version(&self) -> Option<&str> {
         match &self.outcome {
             Outcome::Answered { version, .. } => version.as_deref(),
@@ -48,7 +48,8 @@ impl Record {
         }
     }
 
-    /// Whether the caller was let down: no answer, a status of 500 or more, or a gRPC status that is the server's fault.
+    /// Whether the request failed for the caller: no response, a status of 500 or more, or a gRPC
+    /// code of a server error.
     pub fn is_failure(&self) -> bool {
         match self.outcome {
             Outcome::Answered { status, grpc_status, .. } => {
@@ -64,11 +65,12 @@ impl Record {
 pub struct Tally {
     /// All of them.
     pub requests: usize,
-    /// Those that let the caller down, see [`Record::is_failure`].
+    /// Failed requests, see [`Record::is_failure`].
     pub failures: usize,
 }
 
-/// What became of the requests of a load that have ended. Cheap to ask a running load for: it shares the load's records.
+/// The ended requests of a load. Cheap to get from a running load, as it shares the load's
+/// records.
 #[derive(Clone, Debug)]
 pub struct Report(Vec<Arc<Record>>);
 
@@ -77,20 +79,21 @@ impl Report {
         Self(records)
     }
 
-    /// Every request, in the order of their starts.
+    /// Every request, in order of start times.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
         self.0.iter().map(Arc::as_ref)
     }
 
-    /// Over all requests.
+    /// All requests.
     pub fn total(&self) -> Tally {
         self.records().fold(Tally::default(), Tally::with)
     }
 
-    /// Nobody was let down.
+    /// Asserts that no request failed.
     ///
     /// # Panics
-    /// When a user switched versions: with the first such request and its time since the load began.
+    /// A request failed. The message has the first such request and its time since the start of
+    /// the load.
     #[track_caller]
     pub fn assert_none_failed(&self) {
         let Some(failed) = self.records().find(|record| record.is_failure()) else { return };
@@ -99,14 +102,15 @@ impl Report {
         panic!("{:?}, the first after {after:?}: {failed:?}", self.total());
     }
 
-    /// Of the requests that this version answered; `None` stands for Envoy's own responses and for none.
+    /// The requests that this version served; `None` stands for Envoy's own responses and for
+    /// requests without a response.
     pub fn tally(&self, version: Option<&str>) -> Tally {
         self.records()
             .filter(|record| record.version() == version)
             .fold(Tally::default(), Tally::with)
     }
 
-    /// The tallies of all versions seen.
+    /// The tallies of all versions.
     pub fn tallies(&self) -> BTreeMap<Option<&str>, Tally> {
         self.records().fold(BTreeMap::new(), |mut tallies, record| {
             let tally: &mut Tally = tallies.entry(record.version()).or_default();

@@ -1,4 +1,4 @@
-//! Each fault as callers see it, without Envoy in between, and accounts that agree to the last request.
+//! The effect of each fault on callers, without Envoy, and exact counts.
 
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ async fn resets_over_http2() {
     let report = load(&upstream, Protocol::Grpc, &[Fault::resets(0.05)]).await;
     let failed = failed_with(&report, "") as u64;
     let account = upstream.stats();
-    // A reset takes the other requests on its connection with it.
+    // A reset ends the other requests on its connection, too.
     assert!(account.faults > 0 && failed >= account.faults, "{failed} failed, {account:?}");
     assert_eq!(report.total().requests, 1_000);
 }
@@ -185,7 +185,7 @@ async fn a_version_that_dies_fails_requests_and_one_that_returns_answers_them() 
         })
         .await
     };
-    seen("an answer", |record| record.version() == Some("v1")).await;
+    seen("a response", |record| record.version() == Some("v1")).await;
     upstream.stop().await;
     let failed = seen("a failure", |record| record.is_failure()).await;
     assert_eq!(failed.version(), None);
@@ -194,7 +194,8 @@ async fn a_version_that_dies_fails_requests_and_one_that_returns_answers_them() 
     running.stop().await;
 }
 
-/// The most a suite asks for, through a dev profile: on schedule, and no failure of the generator's own making.
+/// The highest rate of a suite, in a dev build: on schedule, and without failures of the generator
+/// itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sustains_two_thousand_a_second() {
     let upstream = Upstream::start("v1").await;
@@ -250,7 +251,7 @@ async fn a_dropped_load_sends_no_more() {
     })
     .await;
     drop(running);
-    until(Duration::from_secs(5), "silence", async || match received().await {
+    until(Duration::from_secs(5), "no more requests arrive", async || match received().await {
         0 => Ok(()),
         some => Err(some),
     })

@@ -1,6 +1,8 @@
-//! What Envoy reads: a bootstrap like that of Istio's proxies, and a file for each kind of resource, moved into place.
+//! Envoy's files: a bootstrap like that of Istio's proxies, and a file for each resource type,
+//! replaced by a rename.
 //!
-//! Istio gives all of it over one stream; a file is as good to the filter, and needs no server.
+//! Istio delivers all of these over one stream. Files have the same effect on the filter, and need
+//! no server.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,11 +14,11 @@ use super::resources::{FilePaths, Resources};
 use super::{Proxy, http};
 use crate::envoy::files::{SHIPPED, bootstrap_path, install_module};
 
-/// What Istio's proxies count: the beginnings of names. The filter's begin with `wasmcustom`.
+/// Prefixes of the statistics that Istio's proxies include. The filter's begin with `wasmcustom`.
 const COUNTED: [&str; 7] =
     ["reporter=", "cluster_manager", "listener_manager", "server", "wasm", "component", "istio"];
 
-/// Istio's rules for labels of statistics that could meet a name of the filter's.
+/// Istio's tag rules that could match a name of the filter's statistics.
 const TAGS: [(&str, &str); 4] = [
     ("cache", r"(cache\.(.+?)\.)"),
     ("component", r"(component\.(.+?)\.)"),
@@ -32,7 +34,7 @@ pub(super) struct EnvoyFiles {
 }
 
 impl EnvoyFiles {
-    /// Puts everything there with which Envoy starts.
+    /// Writes the files that Envoy needs to start.
     pub(super) fn install(directory: &Path, pod: &Pod, proxy: &Proxy, first: &Resources) -> Self {
         install_module(SHIPPED, directory);
         let bootstrap = bootstrap(directory, pod, proxy).to_string();
@@ -43,7 +45,8 @@ impl EnvoyFiles {
         files
     }
 
-    /// Moves what has changed into place. Clusters come before the routes to them, and configurations before the filters that follow them.
+    /// Replaces the files that changed. Clusters precede the routes to them, and configurations
+    /// precede the filters that subscribe to them.
     pub(super) fn write(&mut self, resources: &Resources) {
         self.put("clusters", resources.clusters.clone());
         for (name, plugin) in &resources.plugins {
@@ -66,7 +69,8 @@ impl EnvoyFiles {
     }
 }
 
-/// Istio's, without its control plane: port 15090 has the statistics, and nothing else of the admin interface.
+/// Istio's bootstrap without its control plane: port 15090 serves the statistics, and nothing else
+/// of the admin interface.
 fn bootstrap(directory: &Path, pod: &Pod, proxy: &Proxy) -> Value {
     let places = FilePaths::of(directory);
     let counted: Vec<_> = COUNTED.iter().map(|prefix| json!({ "prefix": prefix })).collect();

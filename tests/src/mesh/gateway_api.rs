@@ -1,4 +1,5 @@
-//! HTTPRoutes and GRPCRoutes: requests to a gateway's host names, or to a Service, by matches and weights, to Services.
+//! HTTPRoutes and GRPCRoutes: route requests for a gateway's host names, or for a Service, by
+//! matches and weights to Services.
 
 mod matches;
 
@@ -25,7 +26,7 @@ pub(super) struct RouteSpec<M> {
 pub(super) type HttpRoute = Object<RouteSpec<HttpMatch>>;
 pub(super) type GrpcRoute = Object<RouteSpec<GrpcMatch>>;
 
-/// A gateway, or a Service of the mesh. In its place in the status it is as it was written.
+/// A gateway, or a Service of the mesh. The status repeats the reference unchanged.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ParentRef {
@@ -70,7 +71,7 @@ fn one() -> u32 {
     1
 }
 
-/// Specificity of a match: the most specific match wins, independent of order.
+/// Specificity of a match: the most specific match applies, in any order.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Precision {
     exact: bool,
@@ -80,15 +81,15 @@ pub(super) struct Precision {
     query: usize,
 }
 
-/// What a kind of route knows of a request.
+/// The conditions that a kind of route supports.
 pub(super) trait RequestMatch: Default {
-    /// In Envoy's words.
+    /// In Envoy's format.
     fn envoy(&self) -> Match;
     /// Among others.
     fn precision(&self) -> Precision;
 }
 
-/// A route of one host, to be put in order with those of others.
+/// A route of one host, to be sorted with those of other objects.
 pub(super) struct HostRoute {
     /// By full name.
     pub(super) host: String,
@@ -98,20 +99,20 @@ pub(super) struct HostRoute {
 
 /// The status of a route for one parent.
 pub(super) struct Verdict {
-    /// The reference to the parent, as it has to be in the status.
+    /// The reference to the parent, unchanged.
     pub(super) parent: Value,
-    /// What is wrong with a backend, if anything is.
+    /// The problem of a backend, if any.
     pub(super) unresolved: Option<Unresolved>,
 }
 
-/// A backend that is not there: its share is answered with 500.
+/// A missing backend: its share gets status 500.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Unresolved {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
-/// The routes that this proxy gets of an object, and a verdict for each parent that the proxy stands for.
+/// The object's routes for this proxy, and a verdict for each parent that the proxy represents.
 pub(super) fn routes<M: RequestMatch>(
     object: &Object<RouteSpec<M>>,
     proxy: &Proxy,
@@ -153,7 +154,7 @@ fn with_match(action: &Value, matched: Match) -> Value {
 }
 
 impl ParentRef {
-    /// Whether it is one that the proxy stands for.
+    /// Whether the proxy represents this parent.
     fn is(&self, proxy: &Proxy, namespace: &str) -> bool {
         match (self.kind.as_deref().unwrap_or("Gateway"), &proxy.gateway) {
             ("Service", None) => self.group.as_deref() == Some(""),
@@ -205,7 +206,7 @@ impl<M> Rule<M> {
             return json!({ "direct_response": { "status": 500 } });
         }
         action["timeout"] = "0s".into();
-        // The share of a backend that is not there fails, and no other gets it.
+        // The share of a missing backend fails, and no other backend gets it.
         action["cluster_not_found_response_code"] = "INTERNAL_SERVER_ERROR".into();
         json!({ "route": action })
     }
@@ -216,7 +217,7 @@ impl BackendRef {
         name::service(&self.name, self.namespace.as_deref().unwrap_or(namespace))
     }
 
-    /// Subsets are Istio's: here a version is a Service.
+    /// Subsets are specific to Istio: here each version is a Service.
     fn cluster(&self, namespace: &str) -> String {
         name::cluster(self.port.unwrap_or_default(), None, &self.host(namespace))
     }

@@ -1,10 +1,10 @@
-//! Envoy's configuration in JSON, as far as more than one kind of object needs it.
+//! Envoy's configuration in JSON, shared by several kinds of objects.
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-/// What stands before a name of a type.
+/// The prefix of a type name.
 const TYPE: &str = "type.googleapis.com/envoy";
 
 pub(super) fn socket(address: SocketAddr) -> Value {
@@ -27,7 +27,7 @@ pub(super) fn router() -> Value {
     })
 }
 
-/// A cluster of these endpoints, in the protocol that the client speaks.
+/// A cluster of these endpoints, in the protocol of the client.
 pub(super) fn cluster(name: &str, endpoints: &[SocketAddr]) -> Value {
     let endpoint = |address| json!({ "endpoint": { "address": socket(address) } });
     let endpoints: Vec<_> = endpoints.iter().copied().map(endpoint).collect();
@@ -51,7 +51,7 @@ pub(super) fn resource(kind: &str, mut resource: Value) -> Value {
     resource
 }
 
-/// What of a request has to be so for a route, in Envoy's words.
+/// The conditions of a route on a request, in Envoy's format.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Match {
     /// `prefix`, `path`, `path_separated_prefix` or `safe_regex`, with its value.
@@ -74,18 +74,18 @@ impl Match {
     }
 }
 
-/// A text has to be this one.
+/// Matches this exact text.
 pub(super) fn exact(name: &str, value: &str) -> Value {
     json!({ "name": name, "string_match": { "exact": value } })
 }
 
-/// A text has to match as a whole.
+/// Matches the whole text against this expression.
 pub(super) fn regex(name: &str, regex: &str) -> Value {
     json!({ "name": name, "string_match": { "safe_regex": { "regex": regex } } })
 }
 
-/// The weighted clusters of a route. A weight of 0 is omitted, as Istio does; a route without weights
-/// answers with an error.
+/// The weighted clusters of a route. As in Istio, a weight of 0 is omitted, and a route without
+/// weights responds with an error.
 pub(super) fn action(clusters: &[(String, u32)]) -> Value {
     let served: Vec<_> = clusters.iter().filter(|(_, weight)| *weight > 0).collect();
     match served.as_slice() {

@@ -1,4 +1,4 @@
-//! VirtualServices: requests to hosts, by matches and weights, to subsets of Services.
+//! VirtualServices: route requests for hosts, by matches and weights, to subsets of Services.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::object::Object;
 use super::registry::Registry;
 use super::{Proxy, name};
 
-/// The gateway that stands for all sidecars.
+/// The reserved gateway name for all sidecars.
 const MESH: &str = "mesh";
 
-/// Istio's default retry conditions; it retries twice unless the object says otherwise.
+/// Istio's default retry conditions. Istio retries twice unless the object sets another number.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled";
 
 #[derive(Debug, Deserialize)]
@@ -54,7 +54,7 @@ struct RequestMatch {
     query_params: BTreeMap<String, Text>,
 }
 
-/// A text to be matched; present, if nothing is said of it.
+/// A text match. Without a condition it matches any present value.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -92,7 +92,7 @@ struct Retries {
     retry_on: Option<String>,
 }
 
-/// The hosts that a VirtualService speaks for at this proxy, by full name, each with the routes.
+/// The hosts that a VirtualService configures at this proxy, by full name, each with its routes.
 pub(super) fn hosts(
     object: &Object<VirtualServiceSpec>,
     proxy: &Proxy,
@@ -142,7 +142,7 @@ impl Route {
                 None if registry.hosts().any(|known| known == host) => registry.port(&host),
                 None => port,
             };
-            // A client that writes every field writes an empty one for none.
+            // Clients that write every field write an empty string for an unset field.
             let subset = destination.subset.as_deref().filter(|subset| !subset.is_empty());
             let weight = share.weight.unwrap_or(0);
             (name::cluster(port, subset, &host), if alone { weight.max(1) } else { weight })

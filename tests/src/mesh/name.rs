@@ -1,26 +1,26 @@
-//! Names as Istio makes them.
+//! Names in the format of Istio.
 
 /// The full name of a Service.
 pub(super) fn service(name: &str, namespace: &str) -> String {
     format!("{name}.{namespace}.svc.cluster.local")
 }
 
-/// The full name of a host that an object of this namespace names. Only a name without dots is completed.
+/// The full name of a host in an object of this namespace. Only a name without dots is completed.
 pub(super) fn host(name: &str, namespace: &str) -> String {
     if name.contains('.') || name == "*" { name.to_owned() } else { service(name, namespace) }
 }
 
-/// The cluster of a host's port, of all its instances or of one subset.
+/// The cluster of a host's port: of all its instances or of one subset.
 pub(super) fn cluster(port: u16, subset: Option<&str>, host: &str) -> String {
     format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
 }
 
-/// The resource of a plugin.
+/// The resource name of a plugin.
 pub(super) fn plugin(name: &str, namespace: &str) -> String {
     format!("extensions.istio.io/wasmplugin/{namespace}.{name}")
 }
 
-/// All names by which a proxy of a namespace can call a host.
+/// All names of a host for callers in a namespace.
 pub(super) fn domains(host: &str, namespace: &str) -> Vec<String> {
     let mut domains = vec![host.to_owned()];
     let parts = host.strip_suffix(".svc.cluster.local").and_then(|short| short.split_once('.'));
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(domains(&reviews, "shop"), all);
         assert_eq!(domains(&reviews, "bookinfo"), [&all[..], &["reviews"]].concat());
         assert_eq!(domains("shop.example.com", "shop"), ["shop.example.com"]);
-        // Istio completes no name that has a dot.
+        // Istio does not complete a name that contains a dot.
         assert_eq!(host("reviews.bookinfo", "default"), "reviews.bookinfo");
     }
 }

@@ -1,4 +1,4 @@
-//! An object as the server has it, with its specification in a type of the double's own.
+//! An object on the server, with its specification in a type of the mesh double.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// An object whose specification can be obeyed.
+/// An object whose specification the double supports.
 #[derive(Debug)]
 pub(super) struct Object<S> {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) generation: i64,
-    /// What the server has, to be written to.
+    /// The object as the server stores it, for writes.
     pub(super) source: Arc<DynamicObject>,
     pub(super) spec: S,
 }
 
 impl<S: DeserializeOwned> Object<S> {
     /// # Errors
-    /// What in the specification is not known, or is wrong.
+    /// The field that is unknown or invalid.
     pub(super) fn read(source: &Arc<DynamicObject>) -> Result<Self, String> {
         let spec = source.data.get("spec").cloned().unwrap_or(Value::Null);
         Ok(Self {
@@ -32,7 +32,7 @@ impl<S: DeserializeOwned> Object<S> {
     }
 }
 
-/// What an object is called in a message.
+/// The name of an object in messages.
 pub(super) fn title(object: &DynamicObject) -> String {
     let kind = object.types.as_ref().map_or("object", |types| &types.kind);
     let metadata = &object.metadata;

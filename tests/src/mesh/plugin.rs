@@ -1,4 +1,4 @@
-//! WasmPlugins: the filter in a proxy, with its configuration.
+//! WasmPlugins: load the filter into a proxy, with its configuration.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use super::object::Object;
 use super::resources::FilePaths;
 use super::{Proxy, http, name, selects};
 
-/// Plugins in this namespace are every namespace's.
+/// Plugins in this namespace apply to every namespace.
 const ROOT_NAMESPACE: &str = "istio-system";
 
 const TYPE: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
-/// What it says of the module's whereabouts is taken for the shipped one: there is no registry.
+/// The double ignores the module's URL and uses the shipped module: there is no registry.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WasmPluginSpec {
@@ -76,7 +76,7 @@ enum Mode {
     ClientAndServer,
 }
 
-/// In the order of a proxy's filters.
+/// In the order of a proxy's filter chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 enum Phase {
     #[serde(rename = "AUTHN")]
@@ -103,7 +103,7 @@ enum FailStrategy {
 
 pub(super) type WasmPlugin = Object<WasmPluginSpec>;
 
-/// Whether the proxy has to load it for the requests that it sends on.
+/// Whether the proxy loads the plugin for outbound requests.
 pub(super) fn is_for(plugin: &WasmPlugin, proxy: &Proxy) -> bool {
     let spec = &plugin.spec;
     let near = plugin.namespace == proxy.namespace || plugin.namespace == ROOT_NAMESPACE;
@@ -118,12 +118,13 @@ pub(super) fn is_for(plugin: &WasmPlugin, proxy: &Proxy) -> bool {
     near && selected && targeted && direction
 }
 
-/// Brings plugins in the order in which requests meet them.
+/// Sorts plugins into the order of the filter chain.
 pub(super) fn sort(plugins: &mut [WasmPlugin]) {
     plugins.sort_by_key(|plugin| (plugin.spec.phase, std::cmp::Reverse(plugin.spec.priority)));
 }
 
-/// The filter in the listener: it follows a configuration of its own, so that a new one needs no new listener.
+/// The filter in the listener. Its configuration is a resource of its own, so that a new one needs
+/// no new listener.
 pub(super) fn filter(plugin: &WasmPlugin, places: &FilePaths) -> Value {
     let name = resource_name(plugin);
     json!({
@@ -132,12 +133,12 @@ pub(super) fn filter(plugin: &WasmPlugin, places: &FilePaths) -> Value {
     })
 }
 
-/// The name under which a proxy gets a plugin.
+/// The resource name of a plugin.
 pub(super) fn resource_name(plugin: &WasmPlugin) -> String {
     name::plugin(&plugin.name, &plugin.namespace)
 }
 
-/// What the filter follows.
+/// The resource with the filter's configuration.
 pub(super) fn resource(plugin: &WasmPlugin, places: &FilePaths) -> Value {
     let name = resource_name(plugin);
     let spec = &plugin.spec;
@@ -166,7 +167,7 @@ pub(super) fn resource(plugin: &WasmPlugin, places: &FilePaths) -> Value {
     )
 }
 
-/// JSON as it is after Istio has had it as a protobuf `Struct`: every number was a double.
+/// The JSON after Istio's conversion to a protobuf `Struct`, in which every number is a double.
 fn as_struct(value: &Value) -> Value {
     match value {
         Value::Number(number) => match number.as_f64() {

@@ -1,4 +1,5 @@
-//! The pod of a proxy: an object on the server, and an address of this machine at which Istio's own ports are free.
+//! The pod of a proxy: an object on the server, and a loopback address at which Istio's ports are
+//! free.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -24,7 +25,7 @@ pub(super) struct Pod {
 
 impl Pod {
     /// # Panics
-    /// When no address is free.
+    /// No address is free.
     pub(super) fn new() -> Self {
         let random =
             || Ipv4Addr::new(127, fastrand::u8(1..), fastrand::u8(..), fastrand::u8(1..255));
@@ -53,17 +54,17 @@ impl Pod {
         (self.address, STATISTICS).into()
     }
 
-    /// Makes the object, and says in its status what a kubelet would.
+    /// Creates the object and writes the status that a kubelet would write.
     ///
     /// # Panics
-    /// When the server refuses.
+    /// The server rejects a write.
     pub(super) async fn enter(&self, client: &Client, proxy: &Proxy) {
         let pods: Api<PodObject> = Api::namespaced(client.clone(), &proxy.namespace);
         let made = pods.create(&PostParams::default(), &self.object(proxy)).await;
-        made.expect("the server takes the pod");
+        made.expect("the server accepts the pod");
         let status = Patch::Merge(json!({ "status": self.status() }));
         let said = pods.patch_status(&self.name, &PatchParams::default(), &status).await;
-        said.expect("the server takes the pod's status");
+        said.expect("the server accepts the pod's status");
     }
 
     fn object(&self, proxy: &Proxy) -> PodObject {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::object::Object;
 use super::{Workload, http, name, selects};
 
-/// Of a Service, what a proxy needs. The rest is for others.
+/// The fields of a Service that a proxy needs.
 #[derive(Debug, Deserialize)]
 struct ServiceSpec {
     #[serde(default)]
@@ -25,7 +25,7 @@ struct ServicePort {
     port: u16,
 }
 
-/// Of a DestinationRule its subsets. Its policies tell how a connection is made, not which.
+/// The subsets of a DestinationRule. Its traffic policies do not affect routing.
 #[derive(Debug, Deserialize)]
 struct DestinationRuleSpec {
     host: String,
@@ -40,7 +40,7 @@ struct Subset {
     labels: BTreeMap<String, String>,
 }
 
-/// All that can be called.
+/// All Services, with their subsets and endpoints.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     /// By full name.
@@ -57,7 +57,7 @@ pub(super) struct Service {
 }
 
 impl Registry {
-    /// Enters a Service.
+    /// Adds a Service.
     ///
     /// # Errors
     /// The object can't be read.
@@ -81,7 +81,7 @@ impl Registry {
         let object: Object<DestinationRuleSpec> = Object::read(object)?;
         let host = name::host(&object.spec.host, &object.namespace);
         if let Some(service) = self.services.get_mut(&host) {
-            // The older rule counts, as Istio merges them; and Envoy takes no name twice.
+            // As in Istio, the older rule takes precedence; and Envoy rejects duplicate names.
             let known: Vec<_> = service.subsets.iter().map(|subset| subset.name.clone()).collect();
             let new = object.spec.subsets.into_iter().filter(|new| !known.contains(&new.name));
             service.subsets.extend(new);
@@ -94,12 +94,12 @@ impl Registry {
         self.services.keys().map(String::as_str)
     }
 
-    /// Whether there is a Service of this full name that has this port.
+    /// Whether a Service with this full name has this port.
     pub(super) fn serves(&self, host: &str, port: u16) -> bool {
         self.services.get(host).is_some_and(|service| service.ports.contains(&port))
     }
 
-    /// The port of a host where an object names none: its only one, or else 80.
+    /// The default port of a host: its only port, or else 80.
     pub(super) fn port(&self, host: &str) -> u16 {
         match self.services.get(host).map(|service| service.ports.as_slice()) {
             Some([only]) => *only,
@@ -107,7 +107,7 @@ impl Registry {
         }
     }
 
-    /// A cluster for each port of each Service, and for each subset of it.
+    /// One cluster for each port of each Service, and for each subset of it.
     pub(super) fn clusters(&self, workloads: &[Workload]) -> Vec<Value> {
         let of_service = |(host, service): (&String, &Service)| {
             let all = (None, service.endpoints(workloads, &BTreeMap::new()));
@@ -131,7 +131,8 @@ impl Registry {
 }
 
 impl Service {
-    /// The pods that are selected by the Service and have these labels too. A Service without a selector has none.
+    /// The pods that match both the Service's selector and these labels. A Service without a
+    /// selector has no pods.
     fn endpoints(
         &self,
         workloads: &[Workload],

@@ -22,16 +22,16 @@ use super::status::{self, Statement};
 use super::watch::Objects;
 use super::{Proxy, Shared, Workload, http, istio, lock, name};
 
-/// Changes that come so close together are one, as they are to istiod.
+/// Changes within this interval are one update, as in istiod.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
-/// The routes, and the file that they are in.
+/// The route configuration, and its file.
 const ROUTES: &str = "routes";
 
-/// How long after a server that could not be told something is tried again.
+/// Retry interval after a failed write to the server.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Brings Envoy and the statuses up to date whenever something has changed.
+/// Updates Envoy and the statuses after each change.
 pub(super) async fn follow(
     client: Client,
     objects: Objects,
@@ -56,7 +56,7 @@ pub(super) async fn follow(
     }
 }
 
-/// What all objects together ask of a proxy.
+/// The combined routes of all objects for a proxy.
 #[derive(Default)]
 pub(super) struct View {
     /// Host names with their routes.
@@ -104,7 +104,7 @@ impl View {
         view
     }
 
-    /// Routes by host, the most exact first, whichever object they are of.
+    /// Routes by host, the most exact host first, from all objects.
     fn gateway_api(
         &mut self,
         objects: &Objects,
@@ -116,7 +116,7 @@ impl View {
         let mut routes = Vec::new();
         http.iter().for_each(|route| routes.extend(self.attached(route, proxy, registry)));
         grpc.iter().for_each(|route| routes.extend(self.attached(route, proxy, registry)));
-        // Of those that are equally exact the first stays the first.
+        // The sort is stable: among equally exact hosts the first stays the first.
         routes.sort_by(|one, other| other.precision.cmp(&one.precision));
         let mut by_host: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for HostRoute { host, route, .. } in routes {
@@ -139,7 +139,7 @@ impl View {
         routes
     }
 
-    /// The objects of a kind that can be obeyed.
+    /// The supported objects of a kind.
     fn read<S: DeserializeOwned>(&mut self, objects: &Objects, kind: &str) -> Vec<Object<S>> {
         let sources = objects.of(kind).into_iter();
         sources.filter_map(|source| self.obeyed(&source, Object::read(&source))).collect()
@@ -150,9 +150,9 @@ impl View {
     }
 }
 
-/// Envoy refuses duplicate domains: the first claim of a domain wins.
+/// Envoy rejects duplicate domains: the first claim of a domain takes precedence.
 struct ClaimedDomains<'p> {
-    /// The proxy's.
+    /// The namespace of the proxy.
     namespace: &'p str,
     domains: BTreeSet<String>,
 }
@@ -165,11 +165,11 @@ impl ClaimedDomains<'_> {
     }
 }
 
-/// What of a proxy's configuration no object changes.
+/// The part of a proxy's configuration that no object changes.
 pub(super) struct StaticConfig {
     paths: FilePaths,
     listener: SocketAddr,
-    /// To a gateway requests come from outside.
+    /// A gateway receives requests from outside.
     outside: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What one Envoy is given, and the files that it comes from.
+//! The resources of one Envoy, and the files that contain them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::envoy::files::module_path;
 
-/// Everything that Envoy is given.
+/// All resources of an Envoy.
 pub(super) struct Resources {
     pub(super) listener: Value,
     pub(super) routes: Value,
@@ -16,7 +16,7 @@ pub(super) struct Resources {
     pub(super) plugins: BTreeMap<String, Value>,
 }
 
-/// The paths of the files that one Envoy follows.
+/// The paths of one Envoy's files.
 #[derive(Clone, Debug)]
 pub(super) struct FilePaths {
     pub(super) directory: PathBuf,
@@ -27,7 +27,7 @@ impl FilePaths {
         Self { directory: directory.to_owned() }
     }
 
-    /// How Envoy follows the resources of this name.
+    /// The `ConfigSource` of the resources with this name.
     pub(super) fn source(&self, name: &str) -> Value {
         json!({
             "path_config_source": { "path": self.resources(name) },
@@ -35,12 +35,12 @@ impl FilePaths {
         })
     }
 
-    /// Where the module is.
+    /// The path of the module.
     pub(super) fn module(&self) -> PathBuf {
         module_path(&self.directory)
     }
 
-    /// A plugin's name has slashes in it.
+    /// A plugin's name contains slashes.
     pub(super) fn resources(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{}.json", name.replace('/', "_")))
     }

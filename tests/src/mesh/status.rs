@@ -1,4 +1,4 @@
-//! What an implementation of the Gateway API says in the status of a route.
+//! The status of a route that an implementation of the Gateway API writes.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use serde_json::{Value, json};
 use super::gateway_api::Verdict;
 use super::object::title;
 
-/// Who speaks; others' words in the same status stay.
+/// The name of this controller. Entries of other controllers in the same status stay.
 const CONTROLLER: &str = "serin.dev/mesh-double";
 
-/// A route with what its parents say of it.
+/// A route with the conditions of its parents.
 pub(super) struct Statement {
     pub(super) object: Arc<DynamicObject>,
     pub(super) generation: i64,
     pub(super) verdicts: Vec<Verdict>,
 }
 
-/// Says what has not been said yet.
+/// Writes the conditions that changed.
 ///
 /// # Errors
-/// The server could not be told; with the object. A route that is gone need not be told.
+/// The object whose status could not be written, with the error. A deleted route is no error.
 pub(super) async fn say(client: &Client, statement: &Statement) -> Result<(), String> {
     let object = &statement.object;
     let present = object.data.pointer("/status/parents").and_then(Value::as_array);
@@ -61,7 +61,7 @@ fn parent(verdict: &Verdict, generation: i64, before: &[Value]) -> Value {
             .into_iter()
             .flatten()
             .find(|condition| condition["type"] == kind && condition["status"] == status);
-        // The time is that of the last change of the status, not of the last word.
+        // `lastTransitionTime` is that of the last change of the status, not of the last write.
         let since = same.map(|condition| condition["lastTransitionTime"].clone());
         json!({
             "type": kind, "status": status, "reason": reason, "message": message,
@@ -80,7 +80,7 @@ fn parent(verdict: &Verdict, generation: i64, before: &[Value]) -> Value {
     })
 }
 
-/// To the second, as Kubernetes writes times.
+/// In whole seconds, as Kubernetes writes times.
 fn now() -> Value {
     let seconds = Timestamp::from_second(Timestamp::now().as_second());
     seconds.map_or(Value::Null, |now| now.to_string().into())

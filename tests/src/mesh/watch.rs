@@ -1,4 +1,4 @@
-//! The objects on the server, followed.
+//! Watches the objects on the server.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 
-/// Group, version and kind of everything that is looked at. In the versions that meshes have served for years.
+/// Group, version and kind of every watched object, in versions that meshes have served for years.
 const KINDS: [(&str, &str, &str); 6] = [
     ("", "v1", "Service"),
     ("networking.istio.io", "v1beta1", "DestinationRule"),
@@ -22,13 +22,14 @@ const KINDS: [(&str, &str, &str); 6] = [
     ("gateway.networking.k8s.io", "v1", "GRPCRoute"),
 ];
 
-/// All of them as they were last seen.
+/// The latest state of all objects.
 pub(super) struct Objects {
     stores: Vec<(&'static str, Store<DynamicObject>)>,
 }
 
 impl Objects {
-    /// Begins to follow all kinds. One that the server does not have, or not yet, has no objects.
+    /// Starts to watch all kinds. A kind that the server lacks has no objects until the server
+    /// serves it.
     pub(super) fn watch(client: &Client, shared: &Arc<Shared>, tasks: &mut JoinSet<()>) -> Self {
         let follow = |(group, version, kind): (&str, &str, &'static str)| {
             let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
@@ -47,7 +48,7 @@ impl Objects {
         Self { stores: KINDS.into_iter().map(follow).collect() }
     }
 
-    /// Those of one kind, the oldest first, as Istio goes through them.
+    /// The objects of one kind, the oldest first, as Istio orders them.
     pub(super) fn of(&self, kind: &str) -> Vec<Arc<DynamicObject>> {
         let stores = self.stores.iter().filter(|(its, _)| *its == kind);
         let mut objects: Vec<_> = stores.flat_map(|(_, store)| store.state()).collect();

@@ -1,16 +1,17 @@
-//! The ways in which a version can be bad, each for a share of its requests.
+//! Faults of a version. Each fault hits a share of the requests.
 
 use std::time::Duration;
 
-/// One way to misbehave. An upstream can have several at once.
+/// A fault. An upstream can have several at once.
 ///
-/// Each fault hits a random share of the requests (0.0 to 1.0), independently of the others. Delays that hit the same request add up;
-/// of the faults that replace the answer the first in the list that hits decides.
+/// Each fault hits a random share of the requests (0.0 to 1.0), independently of the others. The
+/// delays of a request add up. The first fault in the list that replaces the response determines
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     share: f64,
     effect: Effect,
-    /// How many requests it can still hit; `None`: any number.
+    /// How many more requests the fault can hit; `None`: no limit.
     left: Option<u32>,
 }
 
@@ -20,7 +21,7 @@ enum Effect {
     Replace(ResponseKind),
 }
 
-/// What a request comes to.
+/// The upstream's action for a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ResponseKind {
     Answer,
@@ -33,47 +34,51 @@ pub(super) enum ResponseKind {
 }
 
 impl Fault {
-    /// Status 500 instead of the answer, for gRPC too.
+    /// Responds with status 500, also to gRPC calls.
     pub fn errors(share: f64) -> Self {
         Self::status(share, 500)
     }
 
-    /// This status instead of the answer, for gRPC too.
+    /// Responds with this status, also to gRPC calls.
     pub fn status(share: f64, status: u16) -> Self {
         Self::new(share, Effect::Replace(ResponseKind::Status(status)))
     }
 
-    /// A gRPC call is answered trailers-only with this `grpc-status`. Other requests are not affected.
+    /// Responds to a gRPC call trailers-only with this `grpc-status`. Other requests are not
+    /// affected.
     pub fn grpc_errors(share: f64, status: u8) -> Self {
         Self::new(share, Effect::Replace(ResponseKind::GrpcError(status)))
     }
 
-    /// A gRPC call is answered with a message and then this `grpc-status` in the trailers. Other requests are not affected.
+    /// Responds to a gRPC call with a message and this `grpc-status` in the trailers. Other
+    /// requests are not affected.
     pub fn grpc_trailers(share: f64, status: u8) -> Self {
         Self::new(share, Effect::Replace(ResponseKind::GrpcTrailers(status)))
     }
 
-    /// The answer comes later. Several delays make a tail: all requests 150 ms later, one in ten another 600 ms.
+    /// Delays the response. Several delays make a tail: 150 ms for all requests, 600 ms more for
+    /// one in ten.
     pub fn delay(share: f64, by: Duration) -> Self {
         Self::new(share, Effect::Delay(by))
     }
 
-    /// The TCP connection is reset instead of an answer. Over HTTP/2 that ends all other requests on the connection as well.
+    /// Resets the TCP connection instead of a response. Over HTTP/2 this ends all other requests
+    /// on the connection as well.
     pub fn resets(share: f64) -> Self {
         Self::new(share, Effect::Replace(ResponseKind::Reset))
     }
 
-    /// The answer breaks off in mid-body: HTTP/1 sees the connection reset, HTTP/2 the stream.
+    /// Breaks off the response in mid-body: HTTP/1 resets the connection, HTTP/2 the stream.
     pub fn breaks(share: f64) -> Self {
         Self::new(share, Effect::Replace(ResponseKind::Break))
     }
 
-    /// No answer, ever. The upstream forgets the request when the client gives up.
+    /// Never responds. The upstream drops the request when the client gives up.
     pub fn hangs(share: f64) -> Self {
         Self::new(share, Effect::Replace(ResponseKind::Hang))
     }
 
-    /// The same, but over after so many requests.
+    /// The same fault, limited to this number of requests.
     #[must_use]
     pub fn times(mut self, requests: u32) -> Self {
         self.left = Some(requests);
@@ -89,7 +94,7 @@ impl Fault {
     }
 }
 
-/// What the faults in force do to one request.
+/// The combined effect of the active faults on one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FaultOutcome {
     pub(super) delay: Duration,
@@ -99,7 +104,7 @@ pub(super) struct FaultOutcome {
 impl FaultOutcome {
     const HEALTHY: Self = Self { delay: Duration::ZERO, ending: ResponseKind::Answer };
 
-    /// Rolls the dice once for each fault.
+    /// Draws a random number for each fault.
     pub(super) fn roll(faults: &mut [Fault], is_grpc: bool) -> Self {
         let mut fate = Self::HEALTHY;
         for fault in faults.iter_mut().filter(|fault| fastrand::f64() < fault.share) {

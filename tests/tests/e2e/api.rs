@@ -21,7 +21,7 @@ async fn ask(
     };
     let request = request.header("content-type", "application/json");
     let answer = http::send(request.body(Full::new(body.into())).expect("a request")).await;
-    let answer = answer.expect("an answer");
+    let answer = answer.expect("a response");
     let body = serde_json::from_slice(answer.body()).unwrap_or(Value::Null);
     (answer.status().as_u16(), body)
 }
@@ -84,7 +84,7 @@ async fn requests_for_other_host_names_are_rejected() {
     ] {
         let request = Request::get(format!("{}/v1/rollouts", server.url())).header("host", host);
         let answer = http::send(request.body(Full::default()).expect("a request")).await;
-        assert_eq!(answer.expect("an answer").status(), expected, "{host}");
+        assert_eq!(answer.expect("a response").status(), expected, "{host}");
     }
 }
 

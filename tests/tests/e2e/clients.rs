@@ -1,4 +1,4 @@
-//! Clients that keep `serin serve` busy, or waiting, do not delay others.
+//! Busy or waiting clients of `serin serve` do not delay other clients.
 
 use std::time::{Duration, Instant};
 
@@ -147,7 +147,7 @@ async fn invalid_bodies_are_rejected() {
             // The server closes a connection that never stops sending; the client may miss the
             // reason.
             Err(_) if goes_on_and_on => continue,
-            answer => answer.expect("an answer"),
+            answer => answer.expect("a response"),
         };
         let said = text(answer.body());
         assert_eq!(answer.status(), expected, "{start}: {said}");

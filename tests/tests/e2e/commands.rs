@@ -19,7 +19,7 @@ fn patient(world: &World) -> Spec {
         .interval(Duration::from_millis(300))
 }
 
-/// Waits until the rollout's status is so.
+/// Waits until the rollout's status matches.
 async fn until_status(server: &Server, what: &str, holds: impl Fn(&Value) -> bool) {
     until(SECONDS, what, async || {
         let status = server.status("shop").await["status"].take();
@@ -170,7 +170,7 @@ async fn consecutive_rollouts_reuse_the_setup() {
         let spec = Spec::new(&world.envoy).interval(Duration::from_millis(300)).without_tripwire();
         spec.step("50%", second, 10).step("100%", second, 10)
     };
-    // Bad, then fixed and retried.
+    // v2 fails; then it is fixed, and a command retries the rollout.
     world.v2.set_faults([Fault::errors(0.5)]);
     server.apply(&quick()).await;
     assert_eq!(server.refused(&["retry", "shop"]).await, "serin: rollout 1 is under way\n");

@@ -1,4 +1,4 @@
-//! What `serin serve` answers is what its OpenAPI document says it does.
+//! The responses of `serin serve` conform to its OpenAPI document.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::world::World;
 const READER: &str = "the-token-of-readers";
 const OPERATOR: &str = "the-token-of-operators";
 
-/// The document, and which of its answers have been seen.
+/// The document, and the responses covered so far.
 struct Contract<'s> {
     server: &'s Server,
     document: Value,
     seen: BTreeSet<String>,
 }
 
-/// A key of an object as a part of a JSON pointer.
+/// Escapes a key of an object for a JSON pointer.
 fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
@@ -35,8 +35,8 @@ impl Contract<'_> {
         Contract { server, document, seen: BTreeSet::new() }
     }
 
-    /// Asks, and checks the answer against what the document says of this route. `{id}` and the like stand for what is given;
-    /// what has no place in the path is the query.
+    /// Sends a request, and checks the response against the document's route. `parameters` replace
+    /// placeholders such as `{id}`; a parameter without a placeholder becomes the query.
     async fn ask(&mut self, ask: Ask<'_>) -> (u16, Vec<Value>) {
         let mut path = ask.route.to_owned();
         for (name, value) in ask.parameters {
@@ -53,12 +53,13 @@ impl Contract<'_> {
             .header("content-type", ask.content_type)
             .body(Full::new(ask.body))
             .expect("a request");
-        let answer = http::send(request).await.expect("an answer");
+        let answer = http::send(request).await.expect("a response");
         let values = self.check(ask.method, ask.route, &answer);
         (answer.status().as_u16(), values)
     }
 
-    /// Finds the answer's status, content type and values in the document, and gives the values.
+    /// Checks the response's status, content type and values against the document, and returns the
+    /// values.
     fn check(&mut self, method: &str, route: &str, answer: &Response<Bytes>) -> Vec<Value> {
         let status = answer.status().as_u16();
         let what = format!("{method} {route} {status}");
@@ -68,7 +69,7 @@ impl Contract<'_> {
             Some(reference) => reference.trim_start_matches('#').to_owned(),
             None => place,
         };
-        let content = &self.document.pointer(&place).expect("an answer")["content"];
+        let content = &self.document.pointer(&place).expect("a response")["content"];
         let (media_type, _) = content.as_object().and_then(|c| c.iter().next()).expect("a content");
         let sent = answer.headers()["content-type"].to_str().expect("text");
         assert!(sent.starts_with(media_type), "{what}: {sent}, not {media_type}");
@@ -90,15 +91,15 @@ impl Contract<'_> {
         values
     }
 
-    /// The schema at this place of the document.
+    /// The schema at this pointer of the document.
     fn schema(&self, place: &str) -> jsonschema::Validator {
         let mut schema = self.document.pointer(place).expect(place).clone();
-        // What it refers to.
+        // The schema's references point to the components.
         schema["components"] = self.document["components"].clone();
         jsonschema::validator_for(&schema).expect("a schema")
     }
 
-    /// Parts of the document that no response has shown.
+    /// Parts of the document that no response has covered.
     fn unseen(&self) -> Vec<String> {
         let paths = self.document["paths"].as_object().expect("paths");
         let answers = paths.iter().flat_map(|(route, operations)| {
@@ -134,7 +135,8 @@ fn apply(body: impl Into<Bytes>) -> Ask<'static> {
     Ask { method, route, parameters, token, content_type, body }
 }
 
-/// One byte more than a body may have: the server has read it all when it refuses it, so that its answer always arrives.
+/// One byte more than the limit of a body: the server has read all of it when it rejects it, so
+/// that the client always receives the response.
 const TOO_LONG: usize = (1 << 20) + 1;
 
 const ORDER: &str = "/v1/rollouts/{id}/{action}";
@@ -157,7 +159,7 @@ async fn every_answer_is_as_documented() {
     let tokens = [
         ("SERIN_READ_TOKEN", READER),
         ("SERIN_OPERATE_TOKEN", OPERATOR),
-        // The commands' own.
+        // For the commands of this test.
         ("SERIN_TOKEN", OPERATOR),
     ];
     let server = Server::with(world.envoy.dir(), &tokens).await;
@@ -166,13 +168,13 @@ async fn every_answer_is_as_documented() {
     a_life(contract, &world).await;
     load.stop().await;
 
-    // What takes a store that can't be read, or half a minute, has tests of its own.
+    // Other tests cover responses that take an unreadable store, or half a minute.
     let unseen = contract.unseen();
     let rare = |answer: &String| ["408", "500", "503"].iter().any(|rare| answer.ends_with(rare));
     assert!(unseen.iter().all(rare), "{unseen:#?}");
 }
 
-/// Errors are as documented.
+/// Error responses conform to the document.
 async fn failures(contract: &mut Contract<'_>) {
     let nobody = &[("id", "7")][..];
     let by = &json!({ "by": "ada" });
@@ -218,7 +220,7 @@ async fn failures(contract: &mut Contract<'_>) {
     }
 }
 
-/// A rollout that is promoted and undone, one that is bad, and one that can't begin.
+/// A rollout that is promoted and undone, one with a faulty candidate, and one that can't start.
 async fn a_life(contract: &mut Contract<'_>, world: &World) {
     let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
     let by = &json!({ "by": "ada", "reason": "to see" });
@@ -244,7 +246,10 @@ async fn a_life(contract: &mut Contract<'_>, world: &World) {
     let (_, events) = contract.ask(get(EVENTS, SECOND)).await;
     assert_eq!(events.last().expect("events")["reason"]["kind"], "harm");
     let event = contract.schema("/components/schemas/TimedEventEvent");
-    assert!(!event.is_valid(&json!({ "at": 1, "event": "rollingBack" })), "it says what is needed");
+    assert!(
+        !event.is_valid(&json!({ "at": 1, "event": "rollingBack" })),
+        "the schema requires fields"
+    );
 
     let gone = led.yaml().replace("filterConfig: /", "filterConfig: /gone/");
     assert_eq!(contract.ask(apply(gone)).await.0, 409);

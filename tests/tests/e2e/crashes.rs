@@ -211,7 +211,7 @@ async fn a_full_store_stops_progress_but_no_rollback() {
         if log.contains("store write failed") { Ok(()) } else { Err(log) }
     })
     .await;
-    let ready = http::get(server.address(), "/readyz").await.expect("an answer");
+    let ready = http::get(server.address(), "/readyz").await.expect("a response");
     let said = text(ready.body());
     assert!(ready.status() == 503 && said.starts_with("{\"error\":\"the store: "), "{said}");
     server.serin(&["advance", "shop"]).await;
@@ -233,14 +233,14 @@ async fn a_full_store_stops_progress_but_no_rollback() {
     world.assert_only_faults_failed(&load.stop().await);
 }
 
-/// A store that can't be written is refused at the start: no transition could be persisted.
+/// The server rejects a store that it can't write at the start: it could persist no transition.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_store_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path();
     assert_eq!(Server::start(path).await.stop().await, Some(0));
     let own = path.join("serin");
-    std::fs::copy(serin().as_std().get_program(), &own).expect("a copy that others may run");
+    std::fs::copy(serin().as_std().get_program(), &own).expect("an executable copy");
     let rights = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("rights");
     };

@@ -7,7 +7,7 @@ use serin_tests::{Prometheus, Setup, Spec, ports, serin, text, until};
 
 use crate::world::World;
 
-/// From traffic, or the start of a Prometheus, to its visible effect.
+/// The limit from traffic, or the start of a Prometheus, to its visible effect.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The findings, and the exit code.

@@ -38,7 +38,7 @@ async fn a_rollback_does_not_wait_for_a_reader() {
     until_weight(&world, 500_000).await;
     world.v2.set_faults([Fault::errors(0.5)]);
     until_weight(&world, 0).await;
-    let status = child.wait().await.expect("serin ends without a reader too");
+    let status = child.wait().await.expect("serin ends without a reader");
     assert_eq!(status.code(), Some(3));
     drop(reader);
     load.stop().await;

@@ -47,7 +47,7 @@ async fn command_hooks_run_at_each_point() {
     let world = World::new().await;
     let load = world.load();
     let rollout = RolloutProcess::start(&world.envoy, &hooked(&world), &[]);
-    let (_, no) = rollout.until("a no", |event| event["event"] == "hookFailed").await;
+    let (_, no) = rollout.until("the hook fails", |event| event["event"] == "hookFailed").await;
     assert_eq!(no["reason"], "it ended with exit status: 1: not open yet");
     rollout.until("blocked", |event| event["event"] == "blocked").await;
     assert_eq!(world.envoy.weight_of_v2(), 200_000);

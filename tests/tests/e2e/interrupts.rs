@@ -25,10 +25,10 @@ async fn a_second_ctrl_c_does_not_wait_for_the_proxy() {
     rollout.until_live(1).await;
     world.envoy.kill().await;
     rollout.interrupt();
-    rollout.until("going back", |event| event["event"] == "rollingBack").await;
+    rollout.until("the rollback starts", |event| event["event"] == "rollingBack").await;
     rollout.interrupt();
     let ended = rollout.end().await;
     assert_eq!(ended.code, Some(5));
     assert_eq!(ended.summary()["confirmed"], false);
-    assert_eq!(world.envoy.weight_of_v2(), 0, "written");
+    assert_eq!(world.envoy.weight_of_v2(), 0, "the baseline has all traffic");
 }

@@ -1,5 +1,5 @@
-//! An outage around a rollout is neither health nor harm: it blocks the step, is reported, and
-//! passes.
+//! An outage during a rollout is evidence neither of health nor of harm: it blocks the step, is
+//! reported, and ends.
 
 use std::time::{Duration, Instant};
 

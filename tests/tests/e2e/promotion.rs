@@ -33,7 +33,7 @@ async fn a_healthy_candidate_is_promoted() {
     assert_sticky(&ended, &users);
     assert_prometheus(&world).await;
 
-    // A restart at the first step would return everybody to v1.
+    // A restart at the first step would return all users to v1.
     let again = RolloutProcess::start(&world.envoy, &spec, &[]).end().await;
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("v2 has 100 % of the users of shop already"), "{}", again.stderr);
@@ -99,7 +99,7 @@ fn assert_sticky(ended: &RolloutResult, report: &Report) {
     let mut met = HashMap::new();
     for record in report.records().filter(|record| settled(record.started)) {
         let user = record.user.expect("every request has a user");
-        let version = record.version().expect("every request is answered").to_owned();
+        let version = record.version().expect("every request gets a response").to_owned();
         let before = met.insert(user, version.clone());
         assert!(
             before.as_deref() != Some("v2") || version == "v2",

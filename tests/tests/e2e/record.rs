@@ -18,7 +18,7 @@ async fn a_recorded_run_is_judged_the_same_at_the_same_block() {
     let reason = &ended.summary()["reason"];
     let lines = std::fs::read_to_string(counts).expect("a record");
     let candidate_requests = lines.lines().nth(1).and_then(|line| line.split(',').nth(3));
-    assert_eq!(candidate_requests, Some("0"), "it begins with the baseline's counts");
+    assert_eq!(candidate_requests, Some("0"), "the record starts with the baseline's counts");
 
     let rollout = world.envoy.dir().join("rollout.yaml");
     for settings in [&[][..], &["--rollout", rollout.to_str().expect("UTF-8")]] {

@@ -32,7 +32,7 @@ async fn run(directory: &Path, spec: &[u8]) -> (Option<i32>, String) {
     let path = directory.join("rollout.yaml");
     std::fs::write(&path, spec).expect("a specification");
     let output = serin().arg("run").arg(path).output().await.expect("serin runs");
-    assert_eq!(output.stdout, b"", "nothing is begun");
+    assert_eq!(output.stdout, b"", "nothing is started");
     (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
 }
 

@@ -1,5 +1,5 @@
-//! The strategies other than traffic shifting, which the other tests use: each with and without a
-//! fault.
+//! The strategies other than traffic shifting, which the other tests cover: each with and without
+//! a fault.
 
 use std::time::Duration;
 

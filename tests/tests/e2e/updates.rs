@@ -11,7 +11,7 @@ use crate::world::World;
 async fn new_weights_under_load_fail_no_request() {
     let world = World::new().await;
     let load = world.load();
-    // Twenty weights, each as soon as the one before is live.
+    // Twenty weights, each as soon as the previous one is live.
     let spec = (1..=20).fold(Spec::new(&world.envoy), |spec, step| {
         spec.step(&format!("{}%", step * 5), Duration::ZERO, 1)
     });
@@ -40,7 +40,8 @@ async fn a_version_requested_by_a_client_is_overwritten() {
     load.stop().await;
 }
 
-/// How many of 50 users that request v2 get it. Upstreams see their own version in the header, or none.
+/// How many of 50 users that request v2 get it. Upstreams receive their own version in the header,
+/// or none.
 async fn answers_of_v2(world: &World) -> usize {
     let mut v2 = 0;
     for user in 0..50 {
@@ -49,7 +50,7 @@ async fn answers_of_v2(world: &World) -> usize {
             .header("x-user-id", format!("asker-{user}"))
             .body(Full::<Bytes>::default())
             .expect("a request");
-        let answer = http::send(request).await.expect("an answer");
+        let answer = http::send(request).await.expect("a response");
         let header =
             |name: &str| answer.headers().get(name).map(|v| v.to_str().expect("text").to_owned());
         let version = header("x-upstream-version");

@@ -39,12 +39,12 @@ impl World {
         Load::start(self.plan())
     }
 
-    /// Asks for v2 by the header and the secret of [`PREVIEW`], so many times.
+    /// Asks for v2 by the header and the secret of [`PREVIEW`], this number of times.
     pub(crate) async fn preview(&self, times: u32) {
         for _ in 0..times {
             let call = Call::new(self.envoy.listener(), Protocol::Http1);
             let answer = call.header("x-version", format!("v2:{TOKEN}")).send().await;
-            assert_eq!(answer.expect("an answer").version.as_deref(), Some("v2"));
+            assert_eq!(answer.expect("a response").version.as_deref(), Some("v2"));
         }
     }
 
@@ -62,7 +62,7 @@ impl World {
     pub(crate) fn assert_only_faults_failed(&self, report: &Report) {
         let v1 = report.tally(Some("v1"));
         assert_eq!(v1.failures, 0, "v1 is healthy");
-        assert_eq!(v1.requests as u64, self.v1.stats().requests, "all of v1's answers arrived");
+        assert_eq!(v1.requests as u64, self.v1.stats().requests, "all of v1's responses arrived");
         let faults = self.v2.stats().faults;
         let failures = report.total().failures as u64;
         assert!(failures <= faults, "{failures} requests failed, but only {faults} met a fault");

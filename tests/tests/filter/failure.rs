@@ -35,7 +35,7 @@ async fn only_streams_in_flight_in_the_same_worker_fail() {
     for _ in 0..CALLS {
         calls.spawn(world.call(serin_tests::Protocol::Http1).send());
     }
-    until(DEADLINE, "all are in flight", async || match world.v2.stats().in_flight {
+    until(DEADLINE, "all requests are in flight", async || match world.v2.stats().in_flight {
         CALLS => Ok(()),
         other => Err(other),
     })

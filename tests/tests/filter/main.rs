@@ -1,5 +1,6 @@
-//! The filter on a real Envoy, without a controller: each selection rule and each outcome, verified
-//! by the filter's statistics and the version that served. `filter/README.md` lists the tests.
+//! The filter on a real Envoy, without a controller: each selection rule and each outcome,
+//! verified by the filter's statistics and the version that served. `filter/README.md` lists the
+//! tests.
 
 mod authority;
 mod configuration;

@@ -41,7 +41,7 @@ async fn an_added_proxy_takes_part() {
     rollout.until_live(1).await;
     list(&world, 3);
     world.envoys[2].kill().await;
-    let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
+    let (_, blocked) = rollout.until("proxies are unreachable", kind("proxiesUnreachable")).await;
     let message = message(&blocked);
     assert!(message.starts_with("1 of 3 proxies can't be read"), "{message}");
     assert!(message.contains("edge-2 ("), "{message}");
@@ -64,7 +64,7 @@ async fn a_broken_list_of_proxies_is_reported_and_a_removed_proxy_is_forgotten()
     let (_, warned) = rollout.until("a warning", |event| event["event"] == "warning").await;
     assert!(message(&warned).contains("its last list stays in force"), "{warned}");
     world.envoys[2].kill().await;
-    rollout.until("lost", kind("proxiesUnreachable")).await;
+    rollout.until("proxies are unreachable", kind("proxiesUnreachable")).await;
     list(&world, 2);
     let ended = rollout.end().await;
     stop(loads).await;

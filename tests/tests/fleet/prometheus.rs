@@ -130,7 +130,7 @@ async fn a_metric_beyond_its_limit_rolls_back() {
     world.assert_all_follow(&ended).await;
 }
 
-/// Without an answer nothing is known: no gate opens, and nothing is rolled back.
+/// Without a response of Prometheus, no gate opens and nothing is rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_prometheus_stops_progress_only() {
     let Some((world, mut prometheus)) = scraped(1).await else { return };
@@ -142,7 +142,7 @@ async fn an_outage_of_prometheus_stops_progress_only() {
     let unknown = |event: &serde_json::Value| {
         kind("metricUnavailable")(event) && message(event).contains("can't be reached")
     };
-    let (gone, _) = rollout.until("nothing known", unknown).await;
+    let (gone, _) = rollout.until("the metric is unavailable", unknown).await;
     tokio::time::sleep(3 * SECOND).await;
     let end = Instant::now();
     prometheus.restart().await;
@@ -165,9 +165,9 @@ async fn prometheus_is_stopped_slow_and_garbled() {
     detour.garble(true);
     rollout.until("garbage", says("answered something that is not the result of a query")).await;
     detour.garble(false);
-    rollout.until("sound", |event| event["event"] == "unblocked").await;
+    rollout.until("the rollout is unblocked", |event| event["event"] == "unblocked").await;
     prometheus.freeze(true);
-    rollout.until("slow", says("has not answered within 5s")).await;
+    rollout.until("the query times out", says("has not answered within 5s")).await;
     prometheus.freeze(false);
     prometheus.kill().await;
     // The detour answers like a gateway.

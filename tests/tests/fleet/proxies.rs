@@ -43,7 +43,7 @@ async fn one_proxy_is_killed_and_restarted() {
     let killed = Instant::now();
     // The others suffice for the step; the next step is not live before the restarted proxy
     // follows.
-    let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
+    let (_, blocked) = rollout.until("proxies are unreachable", kind("proxiesUnreachable")).await;
     let (message, admin) = (message(&blocked), world.envoys[1].admin());
     assert!(message.starts_with("1 of 3 proxies can't be read"), "{message}");
     assert!(message.contains(&format!("{admin} (")), "{message}");
@@ -66,7 +66,7 @@ async fn a_frozen_proxy_is_named_and_hides_no_harm_at_the_others() {
     let rollout = RolloutProcess::start(&world.envoys[0], &spec, &[]);
     rollout.until_live(1).await;
     world.envoys[2].freeze(true);
-    let (_, blocked) = rollout.until("lost", kind("proxiesUnreachable")).await;
+    let (_, blocked) = rollout.until("proxies are unreachable", kind("proxiesUnreachable")).await;
     let frozen = format!("{} (no answer within ", world.envoys[2].admin());
     assert!(message(&blocked).contains(&frozen), "{}", message(&blocked));
     world.v2.set_faults([Fault::errors(0.5)]);

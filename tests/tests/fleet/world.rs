@@ -19,7 +19,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// So many Envoys that follow the first one's file.
+    /// This number of Envoys, which follow the first one's file.
     pub(crate) async fn new(envoys: usize) -> Self {
         let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);
         let setup = Setup::new(v1.address(), v2.address()).workers(1);

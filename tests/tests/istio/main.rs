@@ -1,6 +1,7 @@
-//! serin on a real Istio, in a real cluster: the manifests of `envoy/kubernetes`, the tutorial of `envoy/README.md`, and the shipped module,
-//! which the proxies pull from a registry. Each way to split goes through a rollout that succeeds and one whose candidate is at fault. The
-//! judge is what callers saw: no request fails but those that met the fault.
+//! serin on a real Istio, in a real cluster: the manifests of `envoy/kubernetes`, the tutorial of
+//! `envoy/README.md`, and the shipped module, which the proxies pull from a registry. A rollout
+//! with a healthy candidate and one with a faulty candidate use each way to split. The tests check
+//! the callers' responses: only requests that hit the fault fail.
 
 mod rollouts;
 mod world;

@@ -1,4 +1,4 @@
-//! Rollouts that succeed and rollouts whose candidate is at fault.
+//! Rollouts with a healthy candidate and with a faulty one.
 
 use crate::world::World;
 
@@ -20,7 +20,7 @@ async fn an_http_route_on_a_gateway_splits() {
     promotes_and_rolls_back(world).await;
 }
 
-/// v2 succeeds v1. Then v1 is to succeed v2, and fails some of its requests.
+/// v2 replaces v1. The next rollout replaces v2 by v1, which fails some of its requests.
 async fn promotes_and_rolls_back(world: World) {
     let load = world.load();
     world.roll_out("v2").await;
@@ -40,6 +40,6 @@ async fn promotes_and_rolls_back(world: World) {
     let report = load.stop().await;
     let faults = world.faults("v1").await;
     let failed = report.total().failures;
-    assert!(failed > 0 && failed == faults, "{failed} requests failed, and {faults} met a fault");
+    assert!(failed > 0 && failed == faults, "{failed} requests failed, and {faults} hit a fault");
     world.end().await;
 }

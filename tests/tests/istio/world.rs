@@ -1,4 +1,4 @@
-//! The tutorial's service and its callers, in a namespace of their own.
+//! The tutorial's service and its callers, in their own namespace.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serin_tests::cluster::Cluster;
 use serin_tests::kube::manifests;
 use serin_tests::{Call, Load, LoadPlan, Protocol, serin, until};
 
-/// From an object's creation until its rollout has ended, on a busy machine.
+/// The limit from an object's creation to the end of its rollout, on a busy machine.
 const ROLLOUT: Duration = Duration::from_secs(240);
 
-/// From a change of an object until the traffic shows it, on a busy machine.
+/// The limit from a change of an object to its effect on traffic, on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 
-/// Two versions of `reviews`, and where requests for it go in.
+/// Two versions of `reviews`, and the address for requests to it.
 pub(crate) struct World {
     cluster: Cluster,
     namespace: &'static str,
@@ -25,8 +25,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Follows the tutorial in this namespace up to the rollout itself, with callers whose sidecar has the filter. `None` where there is no
-    /// cluster.
+    /// Follows the tutorial in this namespace up to the rollout itself, with callers whose sidecar
+    /// has the filter. `None` without a cluster.
     pub(crate) async fn sidecar(namespace: &'static str, rollout: &str) -> Option<Self> {
         let cluster = Cluster::named().await?;
         let versions = deploy(&cluster, namespace).await;
@@ -49,7 +49,7 @@ impl World {
         .await
     }
 
-    /// The same with the tutorial's route, behind a gateway that Istio runs.
+    /// The same with the tutorial's route, behind a gateway of Istio.
     pub(crate) async fn gateway(namespace: &'static str) -> Option<Self> {
         let cluster = Cluster::named().await?;
         let versions = deploy(&cluster, namespace).await;
@@ -67,7 +67,7 @@ impl World {
 
     /// Waits until requests arrive at v1.
     async fn ready(self) -> Option<Self> {
-        until(SOON, "v1 answers", async || {
+        until(SOON, "v1 responds", async || {
             let answer = Call::new(self.entry, Protocol::Http1).authority(self.host).send().await?;
             match (answer.status, answer.version.as_deref()) {
                 (200, Some("v1")) => Ok(()),
@@ -94,10 +94,10 @@ impl World {
         self.cluster.set_faults(self.version(version), faults).await;
     }
 
-    /// Requests of v1 or v2 that met a fault.
+    /// The number of requests of v1 or v2 that hit a fault.
     pub(crate) async fn faults(&self, version: &str) -> usize {
         let [_, faults] = self.cluster.stats(self.version(version)).await;
-        usize::try_from(faults).expect("a few")
+        usize::try_from(faults).expect("a small number")
     }
 
     fn version(&self, name: &str) -> IpAddr {
@@ -105,7 +105,7 @@ impl World {
         if name == "v1" { v1 } else { v2 }
     }
 
-    /// Waits until the rollout's status is like this.
+    /// Waits until the rollout's status matches.
     pub(crate) async fn until(&self, what: &str, like: impl Fn(&Value) -> bool) -> Value {
         until(ROLLOUT, what, async || {
             let status = self.cluster.read(&self.rollout).await["status"].clone();
@@ -114,9 +114,9 @@ impl World {
         .await
     }
 
-    /// Waits until all of fifty requests are answered by this version.
+    /// Waits until this version serves all of fifty requests.
     pub(crate) async fn until_all_by(&self, version: &str) {
-        until(SOON, &format!("{version} answers all"), async || {
+        until(SOON, &format!("{version} serves all"), async || {
             for _ in 0..50 {
                 let call = Call::new(self.entry, Protocol::Http1).authority(self.host);
                 let answer = call.send().await?;
@@ -171,7 +171,7 @@ fn gateway(namespace: &str) -> Value {
     })
 }
 
-/// A file of the tutorial, with the namespace in place of its own, and a bake that a test can wait for.
+/// A file of the tutorial with this namespace, and with a bake short enough for a test.
 fn tutorial(name: &str, namespace: &str) -> String {
     let text = include_str!("../../../envoy/README.md");
     let begin = format!("```yaml\n# {name}\n");
@@ -184,7 +184,7 @@ fn object(text: &str) -> Value {
     manifests::documents(text).remove(0)
 }
 
-/// The objects that `serin init istio` prints for a rollout.
+/// The output of `serin init istio` for a rollout.
 async fn init(rollout: &str, module: &str) -> Vec<Value> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("rollout.yaml");

@@ -22,7 +22,7 @@ async fn a_route_is_accepted_once_its_gateway_has_observed_the_weights() {
 
     // Other weights increment the generation.
     let now = read(&admin, &route).await;
-    patch(&admin, &now, &INVENTORY.edits(&now, 30)).await.expect("the server takes the patch");
+    patch(&admin, &now, &INVENTORY.edits(&now, 30)).await.expect("the server accepts the patch");
     assert!(waits(acceptance().await));
     say(&admin, &route, "False", "BackendNotFound").await;
     let refused = Acceptance::Refused {

@@ -19,13 +19,13 @@ async fn edits_of_an_older_object_are_rejected() {
     assert!(stale(&error), "{error}");
     let now = read(&admin, &before).await;
     assert_eq!(now["spec"], before["spec"]);
-    patch(&admin, &now, &REVIEWS.edits(&now, 50)).await.expect("decided on the present object");
+    patch(&admin, &now, &REVIEWS.edits(&now, 50)).await.expect("the object is current");
     // An equal weight does not make an equal object.
     let now = read(&admin, &before).await;
     let edits = REVIEWS.edits(&now, 60);
     for percent in [70, 50] {
         let now = read(&admin, &before).await;
-        patch(&admin, &now, &REVIEWS.edits(&now, percent)).await.expect("decided on the present");
+        patch(&admin, &now, &REVIEWS.edits(&now, percent)).await.expect("the object is current");
     }
     assert!(stale(&patch(&admin, &now, &edits).await.expect_err("the object has changed twice")));
 }

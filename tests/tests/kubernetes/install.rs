@@ -143,7 +143,7 @@ async fn the_operators_account_has_exactly_its_rights() {
         };
         let review = SelfSubjectAccessReview { spec, ..Default::default() };
         let answer = reviews.create(&PostParams::default(), &review).await;
-        answer.expect("an answer").status.expect("an answer").allowed
+        answer.expect("a response").status.expect("a response").allowed
     };
     for (expected, table) in [(true, &ALLOWED[..]), (false, &FORBIDDEN[..])] {
         for (group, resource, verbs) in table {

@@ -22,19 +22,25 @@ async fn a_plugin_is_created_and_its_configuration_changed() {
     let made = server.create(&rendered).await;
     // The server keeps and understands every field.
     assert_eq!(made["spec"], rendered["spec"]);
-    assert_eq!(wasm_plugin::config(&made).expect("ours"), configuration(1, 10_000));
+    assert_eq!(
+        wasm_plugin::config(&made).expect("a configuration of serin"),
+        configuration(1, 10_000)
+    );
 
     let theirs = json!({"spec": {"sha256": "a".repeat(64), "priority": 7}});
     merge(&admin, &made, theirs).await;
     let before = read(&admin, &made).await;
     let edits = wasm_plugin::edits(&before, &configuration(2, 250_000)).expect("a configuration");
-    let mut after = patch(&admin, &before, &edits).await.expect("the server takes the patch");
-    assert_eq!(wasm_plugin::config(&after).expect("ours"), configuration(2, 250_000));
+    let mut after = patch(&admin, &before, &edits).await.expect("the server accepts the patch");
+    assert_eq!(
+        wasm_plugin::config(&after).expect("a configuration of serin"),
+        configuration(2, 250_000)
+    );
     after["spec"]["pluginConfig"] = before["spec"]["pluginConfig"].clone();
     assert_eq!(after["spec"], before["spec"]);
 }
 
-/// v2 has so many buckets.
+/// The bucket table with this number of buckets on v2.
 fn configuration(generation: u64, candidate: u32) -> wire::Config {
     let cluster = |version| format!("outbound|9080|{version}|reviews.bookinfo.svc.cluster.local");
     let config = json!({"schema": 1, "generation": generation, "services": [{

@@ -1,4 +1,5 @@
-//! The rules of the kind ServiceRollout: an API server refuses an invalid object, and names the field.
+//! The validation rules of ServiceRollout: an API server rejects an invalid object, and names the
+//! field.
 
 use kube::Error;
 use kube::api::{Patch, PatchParams};
@@ -8,7 +9,8 @@ use serin_tests::kube::{ApiServer, manifests, objects};
 use crate::tutorial::file;
 use crate::world::name;
 
-/// The tutorial's file, the pointer to a field of `spec`, its invalid value (null: the field is missing), and the path that the server names.
+/// The tutorial's file, the pointer to a field of `spec`, its invalid value (null: the field is
+/// missing), and the path in the server's error.
 const INVALID: [(&str, &str, &str, &str); 24] = [
     ("istio-filter.yaml", "/istio", "null", "spec"),
     ("istio-filter.yaml", "/candidate", "\"v3\"", "spec.candidate"),
@@ -124,7 +126,7 @@ fn set(spec: &mut Value, field: &str, value: Value) {
     let (parent, name) = field.rsplit_once('/').expect("a pointer");
     let parent = spec.pointer_mut(parent).expect("the field's parent");
     match (value, parent.as_object_mut()) {
-        (Value::Null, Some(parent)) => drop(parent.remove(name).expect("the field is there")),
+        (Value::Null, Some(parent)) => drop(parent.remove(name).expect("the field exists")),
         (value, _) => parent[name] = value,
     }
 }

@@ -1,6 +1,6 @@
-//! The tutorial in `envoy/README.md`, followed exactly but for a long bake: its YAML on a real API
-//! server, with the shipped manifests and the operator's own account, and with real requests
-//! through the mesh double.
+//! Follows the tutorial in `envoy/README.md` exactly, except for the long bake: applies its YAML
+//! to a real API server, with the shipped manifests and the operator's own account, and sends real
+//! requests through the mesh double.
 
 use serde_json::Value;
 use serin_tests::kube::manifests;

@@ -23,7 +23,7 @@ pub(crate) async fn patch(client: &Client, object: &Value, edits: &Edits) -> Res
 
 /// The present object on the server.
 pub(crate) async fn read(client: &Client, object: &Value) -> Value {
-    json!(objects(client, object).get(name(object)).await.expect("the object is there"))
+    json!(objects(client, object).get(name(object)).await.expect("the object exists"))
 }
 
 /// Another client's write: merges this into the object.

@@ -24,7 +24,7 @@ impl Client {
     /// A stream on a connection of its own.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
-        Self::open(endpoint.connect().await.expect("it listens")).await
+        Self::open(endpoint.connect().await.expect("the server listens")).await
     }
 
     pub(crate) async fn open(channel: Channel) -> Self {

@@ -77,7 +77,7 @@ async fn to_all_of_ten() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(SOON, all).await.expect("all of them acknowledge it");
+        tokio::time::timeout(SOON, all).await.expect("all Envoys acknowledge the push");
         delays.push(begin.elapsed());
         // The delay between push and acknowledgement.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -90,7 +90,7 @@ async fn to_all_of_ten() {
         delays[delays.len() - 1]
     );
     for envoy in &envoys {
-        until(SOON, "the last one is live", async || match version(envoy).await {
+        until(SOON, "the last version is live", async || match version(envoy).await {
             Some(version) if version == "v1" => Ok(()),
             other => Err(other),
         })

@@ -56,7 +56,7 @@ async fn wrong_nonces_and_unknown_types_change_nothing() {
     client.send(ack(&response));
     others
         .serin
-        .until("only the right answer counts", |proxies| {
+        .until("only a valid ACK counts", |proxies| {
             proxies.iter().any(|it| {
                 it.node == "liar" && acknowledged(it) == Some("1") && rejected(it).is_none()
             })
@@ -109,7 +109,7 @@ async fn unauthenticated_clients_are_refused() {
 async fn unacknowledged_configurations_are_reported() {
     let mut others = Others::new().await;
     let address = others.serin.address;
-    let _silent = TcpStream::connect(address).await.expect("it listens");
+    let _silent = TcpStream::connect(address).await.expect("the server listens");
     // The task of this connection stops after the first response: it stays open, and no ping is
     // answered.
     let frozen = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -128,7 +128,7 @@ async fn unacknowledged_configurations_are_reported() {
             proxies.iter().any(|it| it.node == "frozen" && it.connected() == connected)
         }
     };
-    others.serin.until("it is connected", connected(true)).await;
+    others.serin.until("the client is connected", connected(true)).await;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(2) {
         others.are_served().await;

@@ -25,10 +25,10 @@ async fn serin_is_gone_for_a_while(way: DiscoveryMode) {
     for envoy in &envoys {
         assert_eq!(version(envoy).await.as_deref(), Some("v2"));
     }
-    // It comes back and has not published yet: the proxies say what they run.
+    // The returned server has not published yet: the proxies report their configuration.
     serin.restart(None);
     serin
-        .until("both are back", |proxies| {
+        .until("both proxies are connected", |proxies| {
             proxies.len() == 2 && proxies.iter().all(|proxy| acknowledged(proxy) == Some("1"))
         })
         .await;

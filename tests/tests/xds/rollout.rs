@@ -51,10 +51,10 @@ async fn a_proxy_that_cannot_load_its_configuration_is_quoted_and_waited_for() {
     let (module, moved) = (broken.module(), broken.dir().join("moved.wasm"));
     fleet.server().apply(&spec).await;
     fleet.until_live(1).await;
-    std::fs::rename(&module, &moved).expect("the module is there");
+    std::fs::rename(&module, &moved).expect("the module exists");
     let (admin, all) = (broken.admin().to_string(), format!("some of {ENVOYS} proxies rejected"));
     fleet.until_blocked(&[&all, "keep the previous split", &admin, "edge-7: ", "serin.wasm"]).await;
-    std::fs::rename(&moved, &module).expect("it was there");
+    std::fs::rename(&moved, &module).expect("the module is restored");
     let (code, events) = fleet.server().watch("shop").await;
     assert_eq!((code, &end(&events)["confirmed"]), (Some(0), &true.into()), "{events:?}");
     fleet.assert_all_run(&end(&events)["generation"]).await;

@@ -49,7 +49,7 @@ fn called(name: &str) -> DistinguishedName {
 fn start(directory: &Path, servers: &Authority, clients: &Authority) -> Serin {
     let write = |name: &str, text: &str| {
         let path = directory.join(name);
-        std::fs::write(&path, text).expect("written");
+        std::fs::write(&path, text).expect("the file can be written");
         path
     };
     let (certificate, key) = servers.certify("serin");

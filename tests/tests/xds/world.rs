@@ -50,11 +50,12 @@ impl Serin {
         };
         assert_eq!(server.address(), self.address);
         let publisher = self.publisher.clone();
-        runtime.spawn(async move { server.serve(publisher).await.expect("it serves") });
+        runtime
+            .spawn(async move { server.serve(publisher).await.expect("the server does not end") });
         self.runtime = Some(runtime);
     }
 
-    /// Ends it without warning.
+    /// Stops the server without warning.
     pub(crate) fn stop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -163,7 +164,7 @@ pub(crate) fn all_users(generation: u64, version: &str) -> String {
 /// The version that serves a user.
 pub(crate) async fn version(envoy: &Envoy) -> Option<String> {
     let call = Call::new(envoy.listener(), Protocol::Http1);
-    call.send().await.expect("an answer").version
+    call.send().await.expect("a response").version
 }
 
 /// The filters that Envoy got by discovery, as its admin interface shows them.

@@ -1,6 +1,7 @@
-//! A cheap upstream: on a machine with few cores its CPU time would distort the figures.
+//! A cheap upstream: on a machine with few cores, its CPU time would distort the figures.
 //!
-//! It answers every request of a kept-alive HTTP/1 connection with the name of its version, and counts.
+//! It responds to every request of a kept-alive HTTP/1 connection with the name of its version,
+//! and counts the requests.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::http::heads;
 
-/// Serves as long as it lives.
+/// Serves until dropped.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     answered: Arc<AtomicU64>,
@@ -21,7 +22,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// A version whose name has two bytes.
+    /// A version with a name of two bytes.
     pub(crate) async fn start(version: &'static str) -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, ports::free())).await.expect("a free port");
@@ -32,7 +33,7 @@ impl Backend {
         Self { address, answered, _server: server }
     }
 
-    /// Requests answered so far.
+    /// Number of responses so far.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
@@ -48,7 +49,7 @@ async fn accept(listener: TcpListener, version: &'static str, answered: Arc<Atom
 }
 
 async fn serve(mut stream: TcpStream, answer: Arc<[u8]>, answered: Arc<AtomicU64>) {
-    stream.set_nodelay(true).expect("a connected socket takes options");
+    stream.set_nodelay(true).expect("a socket accepts options");
     let mut unread = Vec::with_capacity(4096);
     while stream.read_buf(&mut unread).await.is_ok_and(|bytes| bytes > 0) {
         while let Some(head) = heads(&unread) {

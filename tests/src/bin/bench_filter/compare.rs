@@ -1,4 +1,4 @@
-//! All subjects side by side: CPU for a request, latency, memory.
+//! Compares all subjects: CPU per request, latency, memory.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::backend::Backend;
 use crate::load::{Callers, Clients, Pace, Sample};
 use crate::subject::Subject;
 
-/// Load before anything is measured: connections, caches and the compiler of the VM come to rest.
+/// Load before the measurement: connections, caches and the VM's compiler settle.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 struct SubjectRunner {
     subject: Subject,
     envoy: Envoy,
     clients: Clients,
-    /// By round, in microseconds of CPU for a request.
+    /// By round, in microseconds of CPU per request.
     cpu: Vec<f64>,
     /// By round, in milliseconds.
     p50: Vec<f64>,
@@ -28,11 +28,11 @@ struct SubjectRunner {
     requests: usize,
 }
 
-/// What was measured of one subject.
+/// The results of one subject.
 struct Row {
     subject: Subject,
     cpu: Measurements,
-    /// To no filter, round by round.
+    /// The difference to no filter, by round.
     added: Measurements,
     p50: Measurements,
     p99: Measurements,
@@ -52,14 +52,14 @@ struct Module {
     gzipped: u64,
 }
 
-/// How to measure.
+/// Parameters of the measurement.
 pub(crate) struct BenchmarkPlan {
     pub(crate) rounds: u32,
-    /// How long a visit is, once for CPU and once for latency.
+    /// The length of each visit, once for CPU and once for latency.
     pub(crate) visit: Duration,
-    /// Requests a second while CPU is measured; 0: as many as it takes.
+    /// Requests per second of the CPU measurement; 0: as many as Envoy can serve.
     pub(crate) cpu_rate: u32,
-    /// Requests a second while latency is measured.
+    /// Requests per second of the latency measurement.
     pub(crate) rate: u32,
     /// Other builds of the module.
     pub(crate) others: Vec<String>,
@@ -92,7 +92,7 @@ pub(crate) async fn run(plan: &BenchmarkPlan) -> Comparison {
     Comparison { rows: rows(&runners), rate, module: module() }
 }
 
-/// Waits until the subject does what its name says.
+/// Waits until the subject splits as its name says.
 async fn until_it_splits(subject: Subject, clients: &mut Clients) {
     let expected = match subject {
         Subject::Filter(percent) => f64::from(percent) / 100.0,
@@ -132,7 +132,7 @@ impl SubjectRunner {
     fn enter(&mut self, samples: &[Sample]) {
         self.requests += samples.len();
         let failed = samples.iter().filter(|sample| sample.version.is_none()).count();
-        assert_eq!(failed, 0, "requests that were not answered by {}", self.subject.name());
+        assert_eq!(failed, 0, "requests without a response from {}", self.subject.name());
     }
 }
 
@@ -163,7 +163,12 @@ fn module() -> Module {
 
 impl Comparison {
     fn added(&self, subject: Subject) -> &Measurements {
-        &self.rows.iter().find(|row| row.subject == subject).expect("it was measured").added
+        &self
+            .rows
+            .iter()
+            .find(|row| row.subject == subject)
+            .expect("the subject was measured")
+            .added
     }
 
     pub(crate) fn table(&self) -> String {
@@ -189,7 +194,7 @@ impl Comparison {
                 row.p50.show(2),
                 row.p99.show(2),
             )
-            .expect("a string takes all");
+            .expect("a string accepts all writes");
         }
         let native = self.rows[0].resident_kib;
         text.push_str(
@@ -203,10 +208,11 @@ impl Comparison {
                 text,
                 "{name:30} resident {resident} KiB ({more:+}), linear memories {linear:?} KiB"
             )
-            .expect("a string takes all");
+            .expect("a string accepts all writes");
         }
         let Module { bytes, gzipped } = self.module;
-        writeln!(text, "\nModule: {bytes} bytes, {gzipped} gzipped").expect("a string takes all");
+        writeln!(text, "\nModule: {bytes} bytes, {gzipped} gzipped")
+            .expect("a string accepts all writes");
         text
     }
 

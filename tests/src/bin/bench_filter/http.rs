@@ -1,18 +1,18 @@
-//! As much of HTTP/1 as the benchmark's own requests and answers have.
+//! The subset of HTTP/1 in the benchmark's own requests and responses.
 
-/// The length of the first head in these bytes, if all of it is there.
+/// The length of the first complete head in these bytes.
 pub(crate) fn heads(bytes: &[u8]) -> Option<usize> {
     const END: &[u8] = b"\r\n\r\n";
     bytes.windows(END.len()).position(|window| window == END).map(|start| start + END.len())
 }
 
-/// An answer.
+/// A response.
 pub(crate) struct Answer<'b> {
     pub(crate) status: u16,
     pub(crate) body: &'b [u8],
 }
 
-/// The answer in these bytes, if all of it is there.
+/// The first complete response in these bytes.
 pub(crate) fn answer(bytes: &[u8]) -> Option<Answer<'_>> {
     let (head, rest) = bytes.split_at(heads(bytes)?);
     let head = std::str::from_utf8(head).expect("Envoy's headers are text");

@@ -1,4 +1,4 @@
-//! Load that costs the machine little: raw HTTP/1 on kept-alive connections, to this machine only.
+//! A cheap load generator: raw HTTP/1 on kept-alive connections, to this machine only.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,35 +10,35 @@ use tokio::task::JoinSet;
 use crate::http;
 use crate::subject::{SERVICES, authority};
 
-/// Envoy gives a connection to one worker for good: with so many no worker is left out.
+/// One Envoy worker serves a connection: this many connections reach every worker.
 const CONNECTIONS: u32 = 16;
 
-/// Users that the requests come from.
+/// Number of users.
 const USERS: u32 = 10_000;
 
 /// When requests start.
 #[derive(Clone, Copy)]
 pub(crate) enum Pace {
-    /// Each as soon as the one before it on its connection is answered.
+    /// Each request follows the response to the previous one on its connection.
     Saturate,
     /// A fixed rate over all connections, independent of responses.
     Rate(u32),
 }
 
-/// Whose requests.
+/// The services of the requests.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Callers {
-    /// All of one service.
+    /// All requests are for one service.
     OneService,
-    /// Those of each service in turn.
+    /// Each request is for the next service.
     AllServices,
 }
 
-/// A request that has ended.
+/// A request with its end.
 pub(crate) struct Sample {
     pub(crate) start: Instant,
     pub(crate) latency: Duration,
-    /// The version that answered; `None`: it was not 200.
+    /// The version that responded; `None`: the status was not 200.
     pub(crate) version: Option<[u8; 2]>,
 }
 
@@ -48,7 +48,7 @@ impl Sample {
     }
 }
 
-/// Connections that are kept from one load to the next.
+/// Connections that several loads share.
 pub(crate) struct Clients(Vec<Client>);
 
 struct Client {
@@ -64,16 +64,16 @@ impl Clients {
         let mut clients = Vec::new();
         for place in 0..CONNECTIONS {
             let stream = TcpStream::connect(target).await.expect("Envoy listens");
-            stream.set_nodelay(true).expect("a connected socket takes options");
+            stream.set_nodelay(true).expect("a socket accepts options");
             clients.push(Client { stream, unread: Vec::with_capacity(4096), place });
         }
         Self(clients)
     }
 
-    /// Sends for so long, and gives all requests, in no order.
+    /// Sends for this time, and returns all requests, in any order.
     ///
     /// # Panics
-    /// When Envoy closes a connection.
+    /// Envoy closes a connection.
     pub(crate) async fn send(
         &mut self,
         pace: Pace,
@@ -124,8 +124,9 @@ impl Client {
         samples
     }
 
-    /// Waits for the time of the request with this number. A request that could not start in time, because the one before it was not
-    /// answered, has waited since then; that the timer is late is not Envoy's fault.
+    /// Waits for the start time of the request with this number. A request that starts late
+    /// because the previous response is late counts from its scheduled time; a late timer does not
+    /// count.
     async fn due(&self, rate: u32, number: u32, begin: Instant) -> Instant {
         let due = begin + Duration::from_secs(1) * (number * CONNECTIONS + self.place) / rate;
         if due <= Instant::now() {
@@ -141,13 +142,13 @@ impl Client {
             authority(service),
             fastrand::u32(..USERS)
         );
-        self.stream.write_all(request.as_bytes()).await.expect("Envoy reads");
+        self.stream.write_all(request.as_bytes()).await.expect("Envoy accepts the request");
         self.unread.clear();
         loop {
             if let Some(answer) = http::answer(&self.unread) {
                 return (answer.status == 200).then(|| answer.body.try_into().ok()).flatten();
             }
-            let bytes = self.stream.read_buf(&mut self.unread).await.expect("Envoy answers");
+            let bytes = self.stream.read_buf(&mut self.unread).await.expect("Envoy responds");
             assert!(bytes > 0, "Envoy closed a connection");
         }
     }

@@ -1,9 +1,10 @@
-//! `make bench-filter`: what the filter costs a real Envoy with one worker, and what the alternatives cost. `make soak`: whether it
-//! goes on like that.
+//! `make bench-filter`: the cost of the filter in a real Envoy with one worker, and of its
+//! alternatives. `make soak`: whether the cost stays constant.
 //!
-//! The figure that counts is the CPU time of the Envoy process for a request: unlike latency and throughput it does not depend on what else
-//! the machine does, or who sends the load. All Envoys run all the time; the load visits one after the other, in another order each
-//! time, so that a change of the machine's mood meets all of them.
+//! The main figure is the CPU time of the Envoy process per request: unlike latency and
+//! throughput, it does not depend on other work on the machine or on the load generator. All
+//! Envoys run all the time; the load visits each in turn, in a random order per round, so that
+//! variations of the machine affect all of them.
 
 mod backend;
 mod compare;
@@ -20,50 +21,56 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Measures what serin's filter costs in a real Envoy.
+/// Measures the cost of serin's filter in a real Envoy.
 ///
-/// Starts an Envoy with one worker for each of: no filter, an empty SDK filter, a Lua filter that only chooses, serin as it is shipped
-/// (20 services) in filter mode with the candidate at 0, 10 and 50 % and in mesh mode. Load visits them in turn. CPU is that of the
-/// Envoy process by the kernel's accounts; "added" is the difference to no filter within the same round. Figures are
-/// medians over the rounds, with the quartiles in parentheses; many short rounds are steadier than a few long ones.
+/// Starts an Envoy with one worker for each of: no filter, an empty SDK filter, a Lua filter that
+/// only selects a version, and serin as shipped (20 services) in filter mode with the candidate at
+/// 0, 10 and 50 % and in mesh mode. The load visits them in turn. CPU is the kernel's CPU time of
+/// the Envoy process; "added" is the difference to no filter in the same round. Figures are
+/// medians over the rounds, with the quartiles in parentheses; many short rounds vary less than a
+/// few long ones.
 ///
-/// Everything stays on 127.0.0.1. Run it on a machine that has nothing else to do; with the defaults it takes about three minutes.
+/// Everything stays on 127.0.0.1. Run it on an idle machine; with the defaults it takes about
+/// three minutes.
 #[derive(Parser)]
 #[command(name = "bench-filter")]
 struct Arguments {
     #[command(subcommand)]
     task: Option<Task>,
-    /// How the result is printed
+    /// Output format
     #[arg(long, value_enum, default_value_t = Output::Table, global = true)]
     output: Output,
-    /// Rounds of visits to all Envoys
+    /// Number of rounds, each of which visits all Envoys
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     rounds: u32,
-    /// Milliseconds of a visit, once for CPU and once for latency
+    /// Milliseconds of each visit, once for CPU and once for latency
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(100..=10_000))]
     visit: u64,
-    /// Load while CPU is measured, in requests a second; 0, the steadiest by far: as much as it takes
+    /// Load of the CPU measurement, in requests per second; 0, the most stable by far: as many as
+    /// Envoy can serve
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=20_000))]
     cpu_rate: u32,
-    /// Load while latency is measured, in requests a second, on a schedule
+    /// Load of the latency measurement, in requests per second, on a schedule
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..=20_000))]
     rate: u32,
-    /// Another build of the module, by its name in target/, to be measured beside the shipped one; can be given several times
+    /// Another build of the module, by its name in target/, to measure beside the shipped one;
+    /// repeatable
     #[arg(long = "other", value_name = "MODULE")]
     others: Vec<String>,
-    /// Changes of the weights that are timed
+    /// Number of weight changes to time
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     updates: u32,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// A new generation every second, for long: no request may fail, no count be lost, and memory must not grow
+    /// Loads a new generation every second, for a long time: no request may fail, no count be
+    /// lost, and memory must not grow
     Soak {
-        /// How long
+        /// Minutes of load
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=120))]
         minutes: u32,
-        /// Requests a second
+        /// Requests per second
         #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..=5_000))]
         rate: u32,
     },
@@ -71,9 +78,9 @@ enum Task {
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Output {
-    /// For people
+    /// A table
     Table,
-    /// For programs
+    /// JSON
     Json,
 }
 
@@ -81,7 +88,7 @@ enum Output {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
-    // Either way all Envoys end with what started them.
+    // All Envoys end with this process.
     tokio::select! {
         code = run(arguments) => code,
         _ = ctrl_c() => ExitCode::FAILURE,

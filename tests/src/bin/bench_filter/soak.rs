@@ -1,4 +1,4 @@
-//! Steady load and a new generation every second, for long.
+//! Steady load and a new generation every second, for a long time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,13 +13,13 @@ use crate::subject::{Subject, configuration};
 
 const GENERATION: Duration = Duration::from_secs(1);
 
-/// After so many seconds every statistic of the load has been there once.
+/// Seconds after which every statistic of the load exists.
 const SETTLED: u32 = 30;
 
-/// Weights of the candidate, one generation after the other.
+/// Weights of the candidate in successive generations.
 const WEIGHTS_PPM: [u32; 6] = [0, 10_000, 100_000, 500_000, 990_000, 250_000];
 
-/// What is not to grow.
+/// The resources that must not grow.
 struct State {
     resident_kib: u64,
     linear_kib: Vec<u64>,
@@ -34,7 +34,7 @@ pub(crate) struct Soak {
     updates: u64,
     first: State,
     last: State,
-    /// By version: answered by the upstream, and counted by the filter.
+    /// By version: the upstream's responses, and the filter's count.
     accounts: Vec<(&'static str, u64, u64)>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn run(minutes: u32, rate: u32) -> Soak {
     let versions = [Backend::start("v1").await, Backend::start("v2").await];
     let envoy = Subject::Filter(10).start([&versions[0], &versions[1]], 2).await;
     let mut clients = Clients::connect(envoy.listener()).await;
-    until(Duration::from_secs(20), "the filter is there", async || {
+    until(Duration::from_secs(20), "the filter is loaded", async || {
         let counts = statistics(&envoy).await;
         if counts.get("wasmcustom.serin.generation") == Some(&1) {
             Ok(())
@@ -95,10 +95,10 @@ fn failed(samples: &[Sample]) -> usize {
     samples.iter().filter(|sample| sample.version.is_none()).count()
 }
 
-/// What the filter has counted for each version, when it has counted as many as were answered, or has had the time to.
+/// The filter's count for each version, once it equals the responses or the time is over.
 async fn until_counted(envoy: &Envoy, answered: [u64; 2]) -> [u64; 2] {
     let give_up = Instant::now() + Duration::from_secs(5);
-    until(Duration::from_secs(10), "the filter answers", async || {
+    until(Duration::from_secs(10), "the filter has counted all responses", async || {
         let counts = statistics(envoy).await;
         let counted = ["v1", "v2"].map(|version| {
             let end = format!("version=.={version};.;requests");
@@ -123,7 +123,8 @@ impl State {
         Self {
             resident_kib: usage::resident_kib(envoy.pid()),
             linear_kib: usage::linear_memories_kib(envoy.pid()),
-            // A bucket of latency is there from the first request that falls into it: their number, which is bounded, is the traffic's.
+            // A latency bucket exists from its first request on: the number of buckets, which is
+            // bounded, depends on the traffic.
             statistics: {
                 let all = statistics(envoy).await;
                 all.keys().filter(|name| !name.ends_with("_ms_bucket")).count()
@@ -148,11 +149,11 @@ impl State {
 }
 
 impl Soak {
-    /// Whether nothing failed, nothing was lost and no VM's memory has grown.
+    /// Whether no request failed, no count was lost and no VM's memory grew.
     pub(crate) fn is_clean(&self) -> bool {
         self.failed == 0
             && self.accounts.iter().all(|(_, answered, counted)| answered == counted)
-            // A VM that is little used reaches the size of the others late.
+            // A VM with little load reaches the size of the others late.
             && self.last.linear_kib.iter().max() <= self.first.linear_kib.iter().max()
             && self.first.statistics == self.last.statistics
     }
@@ -163,11 +164,11 @@ impl Soak {
             self.requests, self.time, self.failed, self.generations, self.updates
         );
         for (when, state) in [("first", &self.first), ("last", &self.last)] {
-            writeln!(text, "{when:5}: {}", state.show()).expect("a string takes all");
+            writeln!(text, "{when:5}: {}", state.show()).expect("a string accepts all writes");
         }
         for (version, answered, counted) in &self.accounts {
             writeln!(text, "{version}: answered {answered}, the filter counted {counted}")
-                .expect("a string takes all");
+                .expect("a string accepts all writes");
         }
         text
     }

@@ -1,4 +1,4 @@
-//! What is compared: Envoys that differ in nothing but the filter and what it needs.
+//! The benchmark's subjects: Envoys that differ only in the filter and its setup.
 
 use std::path::Path;
 
@@ -12,13 +12,14 @@ pub(crate) const SERVICES: usize = 20;
 
 const BOOTSTRAP: &str = include_str!("../../../../envoy/bootstrap.yaml");
 
-/// Where the shipped bootstrap names serin's configuration; the harness puts another directory there.
+/// The directory of serin's configuration in the shipped bootstrap; the harness replaces it.
 const DIRECTORY: &str = "/etc/envoy/serin";
 
 const WEIGHTED_CLUSTERS: &str = "route: { timeout: 15s, weighted_clusters: { clusters: \
     [{ name: shop-v1, weight: 90 }, { name: shop-v2, weight: 10 }] } }";
 
-/// What a Lua filter needs to do no more than choose: hash the user, name the version, look the route up again.
+/// A minimal Lua filter that selects a version: it hashes the user, sets the version header and
+/// clears the route cache.
 const LUA: &str = r#"
 - name: envoy.filters.http.lua
   typed_config:
@@ -54,20 +55,21 @@ const EMPTY: &str = r#"
         code: { local: { filename: EMPTY_MODULE } }
 "#;
 
-/// One of those compared.
+/// A subject of the benchmark.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Subject {
     /// No filter, `weighted_clusters`.
     Native,
-    /// The same, and a filter that does nothing.
+    /// The same, and an empty filter.
     Empty,
-    /// A filter in Lua that chooses.
+    /// A Lua filter that selects a version.
     Lua,
-    /// serin as it is shipped chooses; the candidate has so many percent.
+    /// The shipped filter splits; the candidate has this percentage.
     Filter(u32),
-    /// `weighted_clusters` choose, serin observes.
+    /// `weighted_clusters` split, and serin observes.
     Mesh,
-    /// Another build of serin, of this name in `target`, in filter mode, the candidate at 10 %.
+    /// Another build of serin with this name in `target`, in filter mode, with the candidate at 10
+    /// %.
     Other(&'static str),
 }
 
@@ -93,7 +95,7 @@ impl Subject {
         }
     }
 
-    /// Starts it in front of two versions.
+    /// Starts the subject in front of two versions.
     pub(crate) async fn start(self, versions: [&Backend; 2], workers: u32) -> Envoy {
         let [v1, v2] = versions.map(|version| version.address);
         let setup = Setup::new(v1, v2).workers(workers);
@@ -115,7 +117,8 @@ pub(crate) fn authority(service: usize) -> String {
     format!("service-{service}.shop.example")
 }
 
-/// The configuration with everything on that a rollout has by default, for [`SERVICES`] services; `None`: the mesh splits.
+/// The configuration with all default features of a rollout, for [`SERVICES`] services; `None`:
+/// the mesh splits.
 pub(crate) fn configuration(generation: u64, candidate_ppm: Option<u32>) -> String {
     let service = |number: usize| {
         let mut service = json!({
@@ -150,24 +153,25 @@ pub(crate) fn configuration(generation: u64, candidate_ppm: Option<u32>) -> Stri
     json!({ "schema": 1, "generation": generation, "services": services }).to_string()
 }
 
-/// Another filter, or none, where serin's is; and no guard of its header.
+/// Replaces serin's filter by another filter or none, and removes the protection of its header.
 fn without_serin(setup: Setup, filter: &str) -> Setup {
     let serin = between("- name: serin\n", "- name: envoy.filters.http.router\n");
     let (before, after) = serin.split_once(DIRECTORY).expect("where the configuration is");
     let indent = "\n                  ";
     let filter = filter.trim().replace('\n', indent);
     let guard = between("early_header_mutation_extensions:\n", "http_filters:\n");
-    // The directory in the midst is the harness's by now: what is around it makes it a comment.
+    // The harness has replaced the directory between these texts, so the edits turn its line into
+    // a comment.
     setup.replace(guard, "").replace(before, &format!("{filter}{indent}# ")).replace(after, indent)
 }
 
-/// Weights in the route instead of a route for each version.
+/// Weights in one route instead of a route for each version.
 fn weighted(setup: Setup) -> Setup {
     let of_v2 = between("# The filter sets x-serin-version", "- match: { prefix: / }\n");
     setup.replace(of_v2, "").replace("route: { cluster: shop-v1, timeout: 15s }", WEIGHTED_CLUSTERS)
 }
 
-/// What the shipped bootstrap has from one text up to another.
+/// The text of the shipped bootstrap from one marker to another.
 fn between(from: &str, to: &str) -> &'static str {
     let start = BOOTSTRAP.find(from).unwrap_or_else(|| panic!("the bootstrap has no `{from}`"));
     let rest = &BOOTSTRAP[start..];

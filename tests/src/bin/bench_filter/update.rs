@@ -1,7 +1,7 @@
-//! From a configuration's move into place to its use in every worker, under load.
+//! The time from the rename of a configuration file to its use in every worker, under load.
 //!
-//! The weights go from all to nobody and back. What a configuration decides shows in who answers, so the old one is in force
-//! until the last request that it decided has been answered.
+//! The weights alternate between all users and no user. The version that responds shows the
+//! configuration, so the old one is in use until its last response.
 
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,13 @@ const RATE: u32 = 2_000;
 const PERIOD: Duration = Duration::from_millis(300);
 const EVERYBODY_PPM: u32 = 1_000_000;
 
-/// Milliseconds to live, of so many changes.
+/// Milliseconds until each of these changes is live.
 pub(crate) async fn run(changes: u32) -> Measurements {
     eprintln!("{changes} changes of the weights, two workers");
     let (v1, v2) = (Backend::start("v1").await, Backend::start("v2").await);
     let envoy = Subject::Filter(0).start([&v1, &v2], 2).await;
     let mut clients = Clients::connect(envoy.listener()).await;
-    until(Duration::from_secs(20), "v1 has everybody", async || {
+    until(Duration::from_secs(20), "v1 serves all users", async || {
         let time = Duration::from_millis(200);
         let samples = clients.send(Pace::Rate(RATE), Callers::OneService, time).await;
         let others = samples.iter().filter(|sample| sample.version != Some(*b"v1")).count();
@@ -47,7 +47,7 @@ pub(crate) async fn run(changes: u32) -> Measurements {
     Measurements::new(changed.iter().map(|(at, old)| live(*at, *old, &samples)).collect())
 }
 
-/// Milliseconds from a change to the end of the last request that the version before has answered since then.
+/// Milliseconds from a change to the end of the last request that the previous version served.
 fn live(at: Instant, old: [u8; 2], samples: &[Sample]) -> f64 {
     let since = samples.iter().filter(|s| s.start >= at && s.start < at + PERIOD);
     let last = since.filter(|s| s.version == Some(old)).map(Sample::end).max();

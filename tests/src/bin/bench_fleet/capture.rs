@@ -1,18 +1,19 @@
-//! The statistics of a real Envoy, to be shown by simulated ones.
+//! The statistics of a real Envoy, which simulated proxies show.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use serin_tests::{Envoy, Load, LoadPlan, Setup, Upstream, http};
 
-/// What serin asks an Envoy for.
+/// The path that serin requests from an Envoy.
 const PATH: &str = "/stats?usedonly&format=json&filter=^(wasmcustom.serin|extension_config_discovery.http_filter.)";
 
-/// Requests a second, and for how long.
+/// Load, in requests per second, and its duration.
 const RATE: u32 = 300;
 const TIME: Duration = Duration::from_secs(3);
 
-/// The page of an Envoy with the service `shop`, both of whose versions have had requests of all kinds of latency: as long as such pages get.
+/// The statistics page of an Envoy with the service `shop`. Both versions have had requests of all
+/// latencies, which makes the page as long as such pages get.
 pub(crate) async fn statistics() -> Value {
     eprintln!("statistics of a real Envoy");
     let (v1, v2) = (Upstream::start("v1").await, Upstream::start("v2").await);

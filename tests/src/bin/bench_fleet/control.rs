@@ -1,4 +1,4 @@
-//! The control interface of the simulator: which proxy has acknowledged which generation.
+//! The control interface of the simulator: the generation that each proxy has acknowledged.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,8 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// How many proxies have acknowledged a generation, and when the last did, in seconds since 1970.
+/// The number of proxies that have acknowledged a generation, and the time of the last
+/// acknowledgement in seconds since 1970.
 type Acknowledged = BTreeMap<u64, (u32, f64)>;
 
 /// Acknowledgements, by group.
@@ -51,5 +52,5 @@ pub(crate) async fn serve(address: SocketAddr, acknowledgements: Arc<Acknowledge
     }
     let router = Router::new().route("/{group}", get(newest)).with_state(acknowledgements);
     let listener = TcpListener::bind(address).await.expect("a free address");
-    axum::serve(listener, router).await.expect("it serves");
+    axum::serve(listener, router).await.expect("the server does not end");
 }

@@ -1,4 +1,4 @@
-//! A server and a simulator, and how they are spoken to.
+//! A server and a simulator, and clients of both.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -13,32 +13,32 @@ use tempfile::TempDir;
 
 use crate::shape::{Shape, group_name, service_name};
 
-/// Starts all rollouts and waits until each is live at all of its proxies.
+/// The limit for the start of all rollouts until each is live at all of its proxies.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Rollouts that are handed over at once.
+/// Number of rollouts that are applied concurrently.
 const AT_ONCE: usize = 16;
 
-/// Ended with what it has started.
+/// A fleet. Drop ends its processes.
 pub(crate) struct Fleet {
     pub(crate) shape: Shape,
     pub(crate) server: Server,
     simulator: Child,
-    /// Weights of the steps, in percent: one for each push of a rollout and one to stay at.
+    /// Weights of the steps, in percent: one for each push of a rollout, and a last one.
     steps: Vec<u32>,
     _directory: TempDir,
 }
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // It has ended if it can't be.
+        // A failure means that the process has ended.
         let _ = self.simulator.kill();
         let _ = self.simulator.wait();
     }
 }
 
 impl Fleet {
-    /// With a rollout for each group, which is live at its first step.
+    /// Starts a fleet with a rollout for each group, live at its first step.
     pub(crate) async fn start(shape: Shape, statistics: &Value, pushes: u32) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let captured = directory.path().join("statistics.json");
@@ -55,7 +55,7 @@ impl Fleet {
         let server = Server::started_with(directory.path(), &arguments).await;
         let steps = steps(pushes.div_ceil(shape.groups));
         let fleet = Self { shape, server, simulator, steps, _directory: directory };
-        until(TIMEOUT, "the simulator answers", async || http::get(shape.control(), "/0").await)
+        until(TIMEOUT, "the simulator responds", async || http::get(shape.control(), "/0").await)
             .await;
         fleet.apply_all().await;
         fleet.until_live().await;
@@ -69,10 +69,11 @@ impl Fleet {
         }
     }
 
-    /// It can't begin before its proxies have connected and answer in time, as they may not on a machine that has other work.
+    /// A rollout starts when its proxies are connected and respond in time, which may take long on
+    /// a busy machine.
     async fn apply(&self, group: u32) {
         let rollout = self.rollout(group);
-        until(TIMEOUT, "the rollout begins", || self.post("/v1/rollouts", rollout.clone())).await;
+        until(TIMEOUT, "the rollout starts", || self.post("/v1/rollouts", rollout.clone())).await;
     }
 
     async fn until_live(&self) {
@@ -84,31 +85,31 @@ impl Fleet {
         .await;
     }
 
-    /// The rollouts under way.
+    /// The active rollouts.
     pub(crate) async fn rollouts(&self) -> Vec<Value> {
-        let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("an answer");
+        let answer = http::get(self.server.address(), "/v1/rollouts").await.expect("a response");
         let mut all: Vec<Value> = serde_json::from_slice(answer.body()).expect("a list");
         all.retain(|rollout| rollout["phase"] == "running");
         all
     }
 
-    /// Opens the gate of the rollout with this number.
+    /// Advances the rollout with this number.
     pub(crate) async fn advance(&self, rollout: &Value) {
         let command = json!({ "by": "bench-fleet", "step": rollout["status"]["step"] });
         let path = format!("/v1/rollouts/{}/advance", rollout["id"]);
-        self.post(&path, command.to_string()).await.expect("an order that is taken");
+        self.post(&path, command.to_string()).await.expect("the server accepts the command");
     }
 
-    /// serin's page for Prometheus.
+    /// The page of serin's metrics.
     pub(crate) async fn metrics(&self) -> String {
         let page = http::get(self.server.address(), "/metrics").await.expect("a page");
         String::from_utf8(page.into_body().to_vec()).expect("text")
     }
 
-    /// The newest generation that proxies of a group have acknowledged.
+    /// The newest generation that the proxies of a group have acknowledged.
     pub(crate) async fn acknowledged(&self, group: u32) -> Value {
         let answer =
-            http::get(self.shape.control(), &format!("/{group}")).await.expect("an answer");
+            http::get(self.shape.control(), &format!("/{group}")).await.expect("a response");
         serde_json::from_slice(answer.body()).expect("JSON")
     }
 
@@ -158,7 +159,7 @@ spec:
     }
 }
 
-/// Usual ones, or as many as it takes to advance so often.
+/// The usual weights, or enough for this number of advances.
 fn steps(advances: u32) -> Vec<u32> {
     match advances {
         ..=4 => vec![1, 5, 25, 50, 100],

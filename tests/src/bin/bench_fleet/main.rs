@@ -1,7 +1,8 @@
-//! `make bench-fleet`: what fleets cost the controller, and how it grows with them.
+//! `make bench-fleet`: the controller's cost for a fleet, by the size of the fleet.
 //!
-//! A real `serin serve` reads simulated proxies and pushes to them, over real sockets. The simulator is a process of its own, so that what it
-//! takes is not counted; it shows statistics that a real Envoy had, under other names and with counters that move.
+//! A real `serin serve` polls simulated proxies and pushes to them, over real sockets. The
+//! simulator is a separate process, so that its CPU time is not counted. It shows the statistics
+//! of a real Envoy, under other names and with rising counters.
 
 mod capture;
 mod control;
@@ -23,17 +24,20 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::shape::Shape;
 
-/// Measures what fleets cost `serin serve`.
+/// Measures the cost of fleets for `serin serve`.
 ///
-/// For each number of proxies: a server, a simulator with so many proxies, and a rollout for every second proxy, 1,000 at the most. Each
-/// rollout has a group of proxies of its own, to which it pushes, and looks at them every second. Then all proxies as one group, for one rollout
-/// that pushes to all of them.
+/// For each number of proxies: starts a server, a simulator of this many proxies, and a rollout
+/// for every second proxy, at most 1,000. Each rollout has its own group of proxies, pushes to it,
+/// and polls it every second. Then all proxies form one group, with one rollout that pushes to all
+/// of them.
 ///
-/// CPU is that of the server by the kernel's accounts, in cores. A look is late by how much later than it was due it began; it is done when
-/// what came of it was kept and acted on; both are what the server itself says (/metrics). A push takes from the order to advance until the last
-/// proxy has acknowledged the new configuration. Figures are medians, with the quartiles in parentheses.
+/// CPU is the kernel's CPU time of the server, in cores. The lateness of a poll is the delay of
+/// its start; its duration ends when its result is stored and applied. The server itself reports
+/// both (/metrics). A push lasts from the command to advance until the last proxy has acknowledged
+/// the new configuration. Figures are medians, with the quartiles in parentheses.
 ///
-/// Everything stays on loopback. Run it on a machine that has nothing else to do; with the defaults it takes about four minutes.
+/// Everything stays on loopback. Run it on an idle machine; with the defaults it takes about four
+/// minutes.
 #[derive(Parser)]
 #[command(name = "bench-fleet")]
 struct Arguments {
@@ -43,25 +47,25 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "10,100,500,2000",
         value_parser = clap::value_parser!(u32).range(2..=4_000))]
     proxies: Vec<u32>,
-    /// Rollouts, at the most; of fewer than twice as many proxies each second one has a rollout
+    /// Maximum number of rollouts; a smaller fleet has one for every second proxy
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=2_000))]
     rollouts: u32,
-    /// Seconds that are measured
+    /// Seconds of measurement
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=600))]
     seconds: u32,
-    /// Pushes that are timed
+    /// Number of pushes to time
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]
     pushes: u32,
 }
 
 #[derive(Subcommand)]
 enum Task {
-    /// What simulates the proxies, as a process of its own
+    /// Simulates the proxies, in a separate process
     #[command(hide = true)]
     Proxies {
         #[command(flatten)]
         shape: Shape,
-        /// The statistics of a real Envoy
+        /// The file with the statistics of a real Envoy
         #[arg(long)]
         statistics: PathBuf,
     },
@@ -72,7 +76,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     allow_many_files();
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
-    // Either way all that was started ends with what started it.
+    // All processes end with this one.
     tokio::select! {
         () = run(arguments) => ExitCode::SUCCESS,
         _ = ctrl_c() => ExitCode::FAILURE,
@@ -98,7 +102,7 @@ async fn run(arguments: Arguments) {
     print!("{}", table::table(&rows));
 }
 
-/// Each proxy takes several connections; the server inherits it.
+/// Each proxy needs several connections; the server inherits the limit.
 fn allow_many_files() {
     let limit = getrlimit(Resource::Nofile);
     let limit = Rlimit { current: limit.maximum, ..limit };

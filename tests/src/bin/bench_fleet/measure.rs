@@ -1,4 +1,4 @@
-//! What is measured of one fleet.
+//! The measurements of one fleet.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,28 +9,28 @@ use serin_tests::{until, usage};
 use crate::fleet::Fleet;
 use crate::shape::Shape;
 
-/// Before anything is measured: connections, caches and the allocator come to rest.
+/// The time before the measurement: connections, caches and the allocator settle.
 const WARM_UP: Duration = Duration::from_secs(3);
 
-/// From an order to its last acknowledgement.
+/// The limit from a command to its last acknowledgement.
 const PUSHED: Duration = Duration::from_secs(60);
 
-/// What was measured.
+/// The results.
 pub(crate) struct Measured {
     pub(crate) shape: Shape,
-    /// Bytes of a page of statistics.
+    /// Bytes of a statistics page.
     pub(crate) page: usize,
-    /// Of a second, in cores; none if nothing but pushes was to be measured.
+    /// CPU use in cores, second by second; `None` if only pushes are measured.
     pub(crate) cpu: Option<Measurements>,
     pub(crate) resident_kib: u64,
-    /// Of looks: when they began after they were due, and how long they took.
+    /// Polls: the delay of their start, and their duration.
     pub(crate) lateness: Spans,
     pub(crate) duration: Spans,
-    /// Milliseconds from an order to the last acknowledgement.
+    /// Milliseconds from a command to the last acknowledgement.
     pub(crate) pushes: Measurements,
 }
 
-/// Spans of time by their upper boundaries in seconds, as Prometheus has them.
+/// A histogram of durations by upper bounds in seconds, as in Prometheus.
 pub(crate) struct Spans(Vec<(f64, f64)>);
 
 pub(crate) async fn measure(
@@ -59,7 +59,7 @@ pub(crate) async fn measure(
     }
 }
 
-/// Cores that the process takes, second by second.
+/// Cores in use by the process, second by second.
 async fn cpu(pid: u32, time: Duration) -> Vec<f64> {
     let mut cores = Vec::new();
     let end = Instant::now() + time;
@@ -92,7 +92,7 @@ async fn pushes_of(fleet: &Fleet, pushes: u32) -> Measurements {
         })
         .await;
         took.push((last - ordered) * 1e3);
-        // The next order is for a step that is live.
+        // The next command needs a live step.
         until(PUSHED, "the step is live", async || {
             let rollouts = fleet.rollouts().await;
             let live = rollouts.iter().find(|it| it["id"] == rollout["id"]).cloned();
@@ -122,7 +122,8 @@ impl Spans {
         Self(counts.map(|((boundary, now), (_, then))| (*boundary, now - then)).collect())
     }
 
-    /// Milliseconds that a share did not exceed, interpolated within its bucket; `None` without any.
+    /// The quantile of this share in milliseconds, interpolated within its bucket; `None` if
+    /// empty.
     pub(crate) fn quantile_ms(&self, share: f64) -> Option<f64> {
         let all = self.0.last().map(|(_, count)| *count).filter(|count| *count > 0.0)?;
         let rank = all * share;

@@ -1,4 +1,5 @@
-//! The process that simulates proxies: each has an admin interface at an address of its own and a stream to serin's xDS server.
+//! The simulator process: each proxy has an admin interface at its own address and a stream to
+//! serin's xDS server.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -25,7 +26,7 @@ use crate::shape::{Shape, group_name, service_name};
 
 const TYPE_URL: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 
-/// A proxy that is not connected tries again.
+/// Retry interval of a disconnected proxy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 struct Proxy {
@@ -36,7 +37,7 @@ struct Proxy {
     acknowledgements: Arc<Acknowledgements>,
 }
 
-/// Simulates until it is ended.
+/// Runs until it is killed.
 pub(crate) async fn simulate(shape: Shape, statistics: &Path) {
     let captured = std::fs::read(statistics).expect("the statistics that were captured");
     let captured = serde_json::from_slice(&captured).expect("JSON");
@@ -59,7 +60,7 @@ pub(crate) async fn simulate(shape: Shape, statistics: &Path) {
     control::serve(shape.control(), acknowledgements).await;
 }
 
-/// Answers every request with the page of statistics.
+/// Responds to every request with the statistics page.
 async fn admin(listener: TcpListener, proxy: Arc<Proxy>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
@@ -67,7 +68,7 @@ async fn admin(listener: TcpListener, proxy: Arc<Proxy>) {
     }
 }
 
-/// One connection, which is kept: requests without a body, one after the other.
+/// Serves one kept-alive connection: successive requests without a body.
 async fn answer(mut stream: TcpStream, proxy: Arc<Proxy>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (mut heard, mut page, mut head) = (Vec::new(), String::new(), String::new());
@@ -86,16 +87,16 @@ async fn answer(mut stream: TcpStream, proxy: Arc<Proxy>) -> std::io::Result<()>
             &mut head,
             format_args!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"),
         )
-        .expect("a string takes all");
+        .expect("a string accepts all writes");
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(page.as_bytes()).await?;
     }
 }
 
-/// Takes every configuration that serin serves, and acknowledges it.
+/// Applies and acknowledges every configuration that serin sends.
 async fn follow(xds: SocketAddr, proxy: Arc<Proxy>) {
     loop {
-        // The reason does not matter here: a missing proxy shows in the figures.
+        // The reason is not needed: a missing proxy shows in the figures.
         let _ = stream_of(xds, &proxy).await;
         tokio::time::sleep(RETRY_INTERVAL).await;
     }

@@ -1,4 +1,4 @@
-//! A simulated proxy: which configuration it runs, and what it has counted.
+//! A simulated proxy: its configuration and its counters.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use serin_filter::config::Config;
 
-/// How often a real filter brings its statistics up to date.
+/// The flush interval of a real filter.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Workers of a proxy, and its main thread.
+/// Number of threads of a proxy: its workers and its main thread.
 const THREADS: u64 = 3;
 
-/// Requests a second at each proxy.
+/// Requests per second at each proxy.
 const RATE: f64 = 20.0;
 
-/// The page of statistics, with gaps where numbers move.
+/// The statistics page as a template of its variable numbers.
 #[derive(Debug)]
 pub(crate) struct Template {
-    /// What comes before each number, and the number.
+    /// Each number with the text before it.
     parts: Vec<(String, Number)>,
 }
 
@@ -27,7 +27,7 @@ enum Number {
     Generation,
     Started,
     Ticks,
-    /// So many for each request of a version.
+    /// A counter that rises by `each` with each request of a version.
     Counter {
         version: usize,
         each: f64,
@@ -36,7 +36,7 @@ enum Number {
 }
 
 impl Template {
-    /// The page that was captured, for a service of this name.
+    /// The captured page, for a service of this name.
     pub(crate) fn new(captured: &Value, service: &str) -> Self {
         let stats = captured.as_array().expect("a list");
         let value = |name: &str| {
@@ -66,14 +66,15 @@ impl Template {
                 _ => Number::Fixed(value),
             };
             let name = name.replace("service=.=shop;", &format!("service=.={service};"));
-            write!(before, "{{\"name\":\"{name}\",\"value\":").expect("a string takes all");
+            write!(before, "{{\"name\":\"{name}\",\"value\":")
+                .expect("a string accepts all writes");
             parts.push((std::mem::replace(&mut before, "},".to_owned()), number));
         }
         Self { parts }
     }
 }
 
-/// What moves.
+/// The variable state of a proxy.
 #[derive(Debug)]
 pub(crate) struct State {
     generation: u64,
@@ -82,7 +83,7 @@ pub(crate) struct State {
     began: Instant,
     /// Seconds since 1970.
     started: u64,
-    /// Requests of each version when the share was changed, and when that was.
+    /// Requests of each version at the last change of the share, and the time of that change.
     then: ([f64; 2], Instant),
 }
 
@@ -93,7 +94,8 @@ impl State {
         Self { generation: 0, share: 0.0, began: now, started, then: ([0.0; 2], now) }
     }
 
-    /// Takes a configuration. `false` if the proxy runs it already: a reconnecting proxy receives it again.
+    /// Applies a configuration. Returns `false` if it is not new: a reconnecting proxy receives it
+    /// again.
     pub(crate) fn configure(&mut self, config: &Config) -> bool {
         if self.generation == config.generation.0 {
             return false;
@@ -112,11 +114,11 @@ impl State {
         [then[0] + more * (1.0 - self.share), then[1] + more * self.share]
     }
 
-    /// The page as of the last tick.
+    /// The page at the last tick.
     pub(crate) fn render(&self, template: &Template, page: &mut String) {
         let ticks = self.began.elapsed().as_millis() / TICK.as_millis();
-        let ticks = u64::try_from(ticks).expect("not so long");
-        let at = self.began + TICK * u32::try_from(ticks).expect("not so long");
+        let ticks = u64::try_from(ticks).expect("a shorter run");
+        let at = self.began + TICK * u32::try_from(ticks).expect("a shorter run");
         let requests = self.requests(at.max(self.then.1)).map(f64::floor);
         for (before, number) in &template.parts {
             page.push_str(before);
@@ -127,7 +129,7 @@ impl State {
                 Number::Counter { version, each } => (requests[version] * each).floor() as u64,
                 Number::Fixed(value) => value,
             };
-            write!(page, "{number}").expect("a string takes all");
+            write!(page, "{number}").expect("a string accepts all writes");
         }
         page.push_str("}]}");
     }

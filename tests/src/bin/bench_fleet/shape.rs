@@ -6,20 +6,20 @@ use std::process::Command;
 use clap::Args;
 use serin_tests::ports;
 
-/// Proxies, divided evenly into groups of one rollout each.
+/// The proxies, divided evenly into groups of one rollout each.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Shape {
     #[arg(long)]
     pub(crate) proxies: u32,
     #[arg(long)]
     pub(crate) groups: u32,
-    /// Of the admin interfaces, each at an address of its own
+    /// Port of the admin interfaces, each at its own address
     #[arg(long)]
     port: u16,
-    /// Where the simulator is asked
+    /// Port of the simulator's control interface
     #[arg(long)]
     control: u16,
-    /// Where serin serves xDS
+    /// Port of serin's xDS server
     #[arg(long)]
     xds: u16,
 }
@@ -30,7 +30,7 @@ impl Shape {
         Self { proxies, groups, port, control, xds }
     }
 
-    /// As arguments of the simulator.
+    /// The shape as arguments of the simulator.
     pub(crate) fn hand_on(&self, command: &mut Command) {
         for (name, value) in [
             ("--proxies", self.proxies),

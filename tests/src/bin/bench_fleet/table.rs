@@ -1,10 +1,10 @@
-//! The result, for people.
+//! The results as a table.
 
 use std::fmt::Write;
 
 use crate::measure::{Measured, Spans};
 
-/// One number of proxies: with many rollouts, and all as one group.
+/// The results for one number of proxies: with many rollouts, and with all proxies in one group.
 pub(crate) struct Row {
     pub(crate) many: Measured,
     pub(crate) one: Measured,
@@ -31,7 +31,7 @@ proxies  rollouts  page KB  CPU, cores             memory MB  late ms p50/p99  l
             pushes(many),
             pushes(one),
         )
-        .expect("a string takes all");
+        .expect("a string accepts all writes");
     }
     table
 }

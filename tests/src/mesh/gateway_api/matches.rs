@@ -1,4 +1,4 @@
-//! What HTTPRoutes and GRPCRoutes match.
+//! The matches of HTTPRoutes and GRPCRoutes.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ impl PathMatch {
         match self.kind {
             PathKind::Exact => ("path", self.value.as_str().into()),
             PathKind::RegularExpression => ("safe_regex", json!({ "regex": self.value })),
-            // It is of whole elements: /cart is not the beginning of /cartoons.
+            // A prefix consists of whole path elements: /cart does not match /cartoons.
             PathKind::PathPrefix => match self.value.trim_end_matches('/') {
                 "" => ("prefix", "/".into()),
                 elements => ("path_separated_prefix", elements.into()),

@@ -112,7 +112,7 @@ async fn grpc_methods_are_routed() {
     world.server.create(&route("GRPCRoute", parent, rules)).await;
     let rate = |call: Call| call.path("/books.Reviews/Rate");
     world.until_answered(rate, 200, Some("v2")).await;
-    let answer = rate(world.call(Protocol::Grpc)).send().await.expect("an answer");
+    let answer = rate(world.call(Protocol::Grpc)).send().await.expect("a response");
     assert_eq!((answer.version.as_deref(), answer.grpc_status), (Some("v2"), Some(0)));
     world.until_answered(|call| call.path("/books.Reviews/List"), 200, Some("v1")).await;
     world.until_answered(|call| call.path("/books.Authors/List"), 404, None).await;

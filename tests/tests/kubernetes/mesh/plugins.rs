@@ -59,7 +59,7 @@ async fn until_revealed(world: &Bookinfo, version: Option<&str>) {
 }
 
 async fn statistics(world: &Bookinfo, path: &str) -> (u16, String) {
-    let answer = http::get(world.mesh.statistics(), path).await.expect("an answer");
+    let answer = http::get(world.mesh.statistics(), path).await.expect("a response");
     let status = answer.status().as_u16();
     (status, String::from_utf8(answer.into_body().to_vec()).expect("text"))
 }
@@ -73,7 +73,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     // The plugin is for other pods, and then for these.
     let object = world.server.create(&plugin(json!({ "app": "details" }))).await;
     world.until_answered(|call| call, 200, Some("v1")).await;
-    assert_eq!(revealed(&world).await.expect("an answer"), None);
+    assert_eq!(revealed(&world).await.expect("a response"), None);
     world.change(&object, json!({ "selector": { "matchLabels": { "app": "productpage" } } })).await;
     until_revealed(&world, Some("v1")).await;
 
@@ -85,7 +85,7 @@ async fn a_plugin_appears_changes_and_disappears() {
     let mut broken = configuration(3, "v1");
     broken["services"][0]["buckets"][0]["count"] = 7.into();
     world.change(&object, json!({ "pluginConfig": broken })).await;
-    let log = until(TIMEOUT, "the refusal is logged", async || {
+    let log = until(TIMEOUT, "the rejection is logged", async || {
         let log = world.mesh.log();
         if log.contains("buckets") { Ok(log) } else { Err(log.len()) }
     });

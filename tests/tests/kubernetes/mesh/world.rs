@@ -68,7 +68,7 @@ impl Bookinfo {
         .await;
     }
 
-    /// Waits until both versions answer in these proportions. A hundred requests distinguish 10
+    /// Waits until both versions respond in these proportions. A hundred requests distinguish 10
     /// from 90 %.
     pub(crate) async fn until_split(&self, v2: std::ops::RangeInclusive<usize>) {
         until(TIMEOUT, &format!("{v2:?} of 100 by v2"), async || {

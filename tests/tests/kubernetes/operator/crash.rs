@@ -69,7 +69,7 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWri
     let object = world.server().create(&short()).await;
     tokio::select! {
         () = relay.held() => {}
-        _ = world.until(ROLLOUT, "it ends", &object, phase(course.phase)) => {}
+        _ = world.until(ROLLOUT, "the rollout ends", &object, phase(course.phase)) => {}
     }
     let reached = relay.reached();
     if reached {
@@ -81,7 +81,8 @@ async fn disturbed(world: &World, routes: &Value, course: &Course, hold: HeldWri
     let second = world.operator_with("second", &relay.login());
     let over =
         |object: &Value| phase(course.phase)(object) && object["status"]["checkpoint"].is_null();
-    let ended = world.until(ROLLOUT, &format!("it ends after {hold:?}"), &object, over).await;
+    let ended =
+        world.until(ROLLOUT, &format!("the rollout ends after {hold:?}"), &object, over).await;
     let weights = world.weights(routes).await;
     course.check(&relay.written(), &ended, weights, hold);
     begin_anew(world, routes, &object).await;
@@ -117,7 +118,7 @@ impl Course {
             let live = |status: &&&Value| {
                 status["step"] == pair[0] && status["conditions"].to_string().contains("StepLive")
             };
-            let live = statuses.iter().find(live).expect("each step goes live");
+            let live = statuses.iter().find(live).expect("each step is live once");
             let next = statuses.iter().find(|status| status["step"] == pair[1]);
             let baked = wall(next.expect("the next step")).duration_since(wall(live));
             assert!(baked.unsigned_abs() >= BAKE, "{hold:?}: {} baked for {baked:#}", pair[0]);

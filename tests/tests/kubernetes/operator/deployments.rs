@@ -16,7 +16,7 @@ use crate::mesh::world::only;
 use crate::tutorial::file;
 use crate::world::read;
 
-/// A Deployment of a version of `reviews`, with so many replicas.
+/// A Deployment of a version of `reviews`, with this number of replicas.
 fn deployment(version: &str, replicas: u32) -> Value {
     let labels = json!({ "app": "reviews", "version": version });
     json!({
@@ -144,7 +144,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Writes the status of a Deployment controller, with so many of the pods ready.
+/// Writes the status of a Deployment controller, with this number of ready pods.
 async fn become_ready(api: &kube::Api<kube::core::DynamicObject>, version: &str, ready: u64) {
     let name = format!("reviews-{version}");
     let now = json!(api.get(&name).await.expect("a Deployment"));
@@ -204,7 +204,7 @@ async fn shifts_wait_for_replicas_and_the_baseline_keeps_its_own() {
     let third = world.operator("third");
     shop.until_replicas("v1", 0).await;
     let nothing = |object: &Value| object["status"].get("pendingScaleDown").is_none();
-    world.until(SOON, "it is done", &object, nothing).await;
+    world.until(SOON, "no scale-down is pending", &object, nothing).await;
 
     // But not the Deployment of a version that is desired again.
     kill(third).await;

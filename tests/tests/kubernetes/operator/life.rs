@@ -12,9 +12,9 @@ use super::world::{ROLLOUT, SOON, World, degraded, kill, live, phase, promoted, 
 use crate::mesh::world::{sidecar, virtual_service, weights};
 
 fn signal(operator: &Child, signal: Signal) {
-    let id = operator.id().expect("it runs");
+    let id = operator.id().expect("a running operator");
     let id = Pid::from_raw(id.cast_signed()).expect("a process");
-    kill_process(id, signal).expect("it is a child");
+    kill_process(id, signal).expect("the process is a child");
 }
 
 /// The longest time of a rollout without an operator.
@@ -72,7 +72,7 @@ async fn commands_and_newer_candidates_are_handled() {
     let refused = |object: &Value| object["status"]["command"]["rejected"].is_string();
     world.until(SOON, "the command is rejected", &object, refused).await;
     world.order(&object, "pause by=ann reason=lunch").await;
-    world.until(SOON, "it is paused", &object, phase("Paused")).await;
+    world.until(SOON, "the rollout is paused", &object, phase("Paused")).await;
 
     // The baseline becomes the desired version again.
     world.change(&object, json!({ "spec": { "candidate": "v1" } })).await;
@@ -101,7 +101,8 @@ async fn missing_objects_are_reported_and_awaited() {
     let mut object = by_weights("v2");
     object["spec"]["strategy"]["trafficShifting"]["steps"][0]["weight"] = "0.5%".into();
     let object = world.server().create(&object).await;
-    let invalid = world.until(SOON, "it is not valid", &object, degraded("SpecInvalid")).await;
+    let invalid =
+        world.until(SOON, "the specification is invalid", &object, degraded("SpecInvalid")).await;
     let message = invalid["status"]["message"].as_str().expect("a message");
     assert!(message.starts_with("spec.strategy: 0.5 % is not a whole percentage"), "{message}");
 

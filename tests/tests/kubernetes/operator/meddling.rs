@@ -73,7 +73,7 @@ async fn changed_weights_are_respected_until_restored() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
     let current =
-        world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
+        world.until(SOON, "the status has the reason", &object, degraded("WriteFailed")).await;
     let message = current["status"]["message"].as_str().expect("a message");
     assert!(message.contains("drift: respect"), "{message}");
     world.until_told(&object, &["Warning", "Blocked"]).await;
@@ -92,11 +92,11 @@ async fn changed_weights_are_respected_until_restored() {
 async fn respected_weights_do_not_delay_a_rollback() {
     let Some((world, routes, object, _running)) = under_way("respect").await else { return };
     world.set_weights(&routes, [50, 50]).await;
-    world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
+    world.until(SOON, "the status has the reason", &object, degraded("WriteFailed")).await;
     world.order(&object, "abort").await;
     world.until_weights(&routes, [100, 0]).await;
     let stopped = |object: &Value| object["status"]["phase"] == "Stopped";
-    world.until(ROLLOUT, "it is stopped", &object, stopped).await;
+    world.until(ROLLOUT, "the rollout is stopped", &object, stopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +107,7 @@ async fn deleted_routes_are_reported_and_awaited() {
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     world.delete(&routes).await;
     let current =
-        world.until(SOON, "the status reports it", &object, degraded("WriteFailed")).await;
+        world.until(SOON, "the status has the reason", &object, degraded("WriteFailed")).await;
     let message = current["status"]["message"].as_str().expect("a message");
     assert!(message.contains("VirtualService reviews does not exist"), "{message}");
     assert_eq!(current["status"]["step"], "1/2");

@@ -45,7 +45,7 @@ async fn the_gateway_api_works_without_the_kinds_of_istio() {
 /// The cluster does not have this kind, and the ServiceRollout reports it.
 async fn assert_no_kind(world: &World, object: &Value, kind: &str) {
     let current =
-        world.until(SOON, "the status reports it", object, degraded("CRDNotInstalled")).await;
+        world.until(SOON, "the status has the reason", object, degraded("CRDNotInstalled")).await;
     let message = current["status"]["message"].as_str().expect("a message");
     let expected = format!("the cluster has no kind {kind}: install its definition");
     assert!(message.contains(&expected), "{message}");
@@ -73,8 +73,9 @@ fn named(name: &str, mut object: Value) -> Value {
 
 /// Waits until the status reports what the candidate lacks.
 async fn until_missed(world: &World, object: &Value, what: &str) {
-    let current =
-        world.until(SOON, "the status reports it", object, degraded("DestinationMissing")).await;
+    let current = world
+        .until(SOON, "the status has the reason", object, degraded("DestinationMissing"))
+        .await;
     let message = current["status"]["message"].as_str().expect("a message");
     assert!(message.contains(what), "{message}");
     world.until_told(object, &["DestinationMissing"]).await;
@@ -135,7 +136,7 @@ async fn a_candidate_that_loses_its_service_does_not_advance() {
     world.until(ROLLOUT, "the first step is live", &object, live).await;
     let candidate = service("reviews-v2", json!({ "app": "reviews", "version": "v2" }));
     world.delete(&candidate).await;
-    world.until(SOON, "the status reports it", &object, degraded("NotRunning")).await;
+    world.until(SOON, "the status has the reason", &object, degraded("NotRunning")).await;
     world.until_told(&object, &["Warning", "Blocked"]).await;
     world.order(&object, "approve").await;
     assert_eq!(world.weights(&route).await, [80, 20]);

@@ -128,7 +128,7 @@ impl World {
 
     /// Waits until /readyz answers with this status; returns the body.
     async fn until_readiness(&self, expected: u16) -> String {
-        until(SOON, &format!("/readyz answers {expected}"), async || {
+        until(SOON, &format!("/readyz responds {expected}"), async || {
             let (status, body) = self.get("/readyz").await?;
             if status == expected { Ok(body) } else { Err((status, body).1) }
         })
@@ -146,7 +146,10 @@ async fn remove_right(server: &ApiServer, resource: &str, removed: &[&str]) {
         }
     }
     role.rules.iter_mut().for_each(|rules| rules.retain(|rule| !rule.verbs.is_empty()));
-    roles.replace("serin-operator", &PostParams::default(), &role).await.expect("it is taken");
+    roles
+        .replace("serin-operator", &PostParams::default(), &role)
+        .await
+        .expect("the server accepts the role");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,13 +204,13 @@ async fn the_operator_is_ready_while_the_api_server_answers() {
     assert!(frozen.elapsed() + Duration::from_secs(5) > AWAY, "{:?}", frozen.elapsed());
     assert!(reason.contains("API server"), "{reason}");
     // The process is alive: a restart would not help.
-    assert_eq!(world.get("/healthz").await.expect("an answer").0, 200);
+    assert_eq!(world.get("/healthz").await.expect("a response").0, 200);
     world.server.signal(Signal::CONT);
     world.until_readiness(200).await;
 
     let kinds: Api<CustomResourceDefinition> = Api::all(world.server.admin());
     let name = "servicerollouts.serin.dev";
-    kinds.delete(name, &Default::default()).await.expect("it can be deleted");
+    kinds.delete(name, &Default::default()).await.expect("the object is deleted");
     let reason = world.until_readiness(503).await;
     assert!(reason.contains("ServiceRollout"), "{reason}");
 }

@@ -132,7 +132,7 @@ impl World {
         logs.map(|path| read(&path)).collect()
     }
 
-    /// Load of so many requests a second.
+    /// Load of this number of requests per second.
     pub(crate) fn load(&self, rate: u32) -> Load {
         let mut plan = LoadPlan::new(self.bookinfo.mesh.listener(), rate);
         plan.host = Some("reviews");
@@ -188,20 +188,20 @@ impl World {
     /// Deletes an object.
     pub(crate) async fn delete(&self, object: &Value) {
         let api = objects(&self.admin(), object);
-        api.delete(name(object), &Default::default()).await.expect("it can be deleted");
+        api.delete(name(object), &Default::default()).await.expect("the object is deleted");
     }
 
     /// Waits until an object is gone.
     pub(crate) async fn until_gone(&self, object: &Value) {
         let api = objects(&self.admin(), object);
-        until(ROLLOUT, "it is gone", async || match api.get_opt(name(object)).await {
+        until(ROLLOUT, "the object is gone", async || match api.get_opt(name(object)).await {
             Ok(None) => Ok(()),
             other => Err(format!("{other:?}; said: {}", self.said())),
         })
         .await;
     }
 
-    /// Gives a command, as people do.
+    /// Writes a command, as a person does.
     pub(crate) async fn order(&self, object: &Value, command: &str) {
         self.change(object, json!({"metadata": {"annotations": {"serin.dev/command": command}}}))
             .await;
@@ -209,7 +209,7 @@ impl World {
 
     /// Waits until there are Events about an object with all these reasons.
     pub(crate) async fn until_told(&self, object: &Value, wanted: &[&str]) {
-        until(SOON, &format!("Events say {wanted:?}"), async || {
+        until(SOON, &format!("Events have {wanted:?}"), async || {
             let reasons = self.reasons(object).await;
             let told = |wanted: &&str| reasons.iter().any(|reason| reason == wanted);
             if wanted.iter().all(told) { Ok(()) } else { Err(reasons) }
