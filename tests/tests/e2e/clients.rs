@@ -104,7 +104,8 @@ async fn unfinished_heads_time_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfinished_bodies_time_out() {
-    let begun = "POST /v1/rollouts HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nkind: ";
+    let begun =
+        "POST /v1/rollouts HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nkind: ";
     for answer in dawdle(begun).await {
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
         assert!(answer.ends_with("{\"error\":\"request timeout\"}"), "{answer}");
