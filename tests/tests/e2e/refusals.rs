@@ -76,7 +76,7 @@ async fn invalid_specifications_change_nothing() {
         ),
         (vec![], String::new(), "empty document"),
         (garbage, String::new(), ""),
-        (vec![b'a'; 10_000_000], String::new(), "longer than 1048576 bytes: not a rollout"),
+        (vec![b'a'; 10_000_000], String::new(), "longer than 1048576 bytes"),
     ] {
         let (code, error) = run(directory.path(), &spec).await;
         assert_eq!(code, Some(2), "{error}");
