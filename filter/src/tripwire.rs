@@ -10,7 +10,7 @@
 //! that a common outage does not trip the candidate. The current rate is the higher of a slow and a
 //! fast moving average, which detects the outage early. The slow average outlives a generation: the
 //! last step of a rollout leaves the baseline without requests. Until the baseline has requests
-//! of the generation, p0 is at most [`MAX_CARRIED_P0`], so that the candidate can trip.
+//! of the generation, p0 is at most `MAX_CARRIED_P0`, so that the candidate can trip.
 
 use std::cell::Cell;
 use std::rc::Rc;
