@@ -14,8 +14,9 @@ use proxy_wasm::types::{ContextType, LogLevel};
 
 use crate::config::Config;
 use crate::host;
+use crate::redirect::RedirectedRequests;
 use crate::stat::{self, Stat};
-use crate::stream::{RedirectedRequests, Stream};
+use crate::stream::{RedirectedRequest, Stream};
 use crate::tally::Tally;
 use crate::worker::Worker;
 
@@ -34,7 +35,7 @@ struct Root {
     id: u32,
     /// `None` until configured.
     worker: Option<Rc<Worker>>,
-    redirected: Rc<RedirectedRequests>,
+    redirected: Rc<RedirectedRequests<RedirectedRequest>>,
     counters: CounterIds,
 }
 
@@ -147,7 +148,7 @@ impl RootContext for Root {
             worker.tick_us.set(now_us);
             (0..worker.config.services.len())
                 .for_each(|index| worker.detect_overdue(index, now_us));
-            self.redirected.expire(worker, now_us);
+            self.redirected.expire(now_us).iter().for_each(|request| request.complete(worker));
             worker.share_baselines();
         }
         self.flush();
@@ -169,7 +170,7 @@ impl Drop for Root {
     /// Flushes the counts of streams that ended after the last tick.
     fn drop(&mut self) {
         if let Some(worker) = &self.worker {
-            self.redirected.expire(worker, u64::MAX);
+            self.redirected.expire(u64::MAX).iter().for_each(|request| request.complete(worker));
         }
         self.flush();
     }

@@ -1,6 +1,5 @@
 //! The stream context: selects a version on the request headers and counts the completed request.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext};
@@ -11,7 +10,7 @@ use crate::config::wire::{Override, Route, Sticky};
 use crate::histogram;
 use crate::meter::{AssignedRequest, BegunStream, CompletedRequest, Meter};
 use crate::outcome::{Outcome, ResponseInfo};
-use crate::redirect::{self, ORIGINAL_URL, StreamIdentity};
+use crate::redirect::{ORIGINAL_URL, RedirectedRequests, StreamIdentity};
 use crate::request::Request;
 use crate::rpc::{self, Rpc, RpcStatus};
 use crate::select::{Assignment, Reason, Selection, select};
@@ -21,7 +20,7 @@ use crate::{CLUSTER_HEADER, VERSION_HEADER, authority, host, trace};
 
 pub(crate) struct Stream {
     worker: Rc<Worker>,
-    redirected: Rc<RedirectedRequests>,
+    redirected: Rc<RedirectedRequests<RedirectedRequest>>,
     /// Whether the request headers have arrived.
     started: bool,
     /// `None` before the headers, for an unknown authority, and for a bypassed request.
@@ -50,77 +49,26 @@ struct MeasuredRequest {
     checked_begin: bool,
 }
 
-/// A request whose response the proxy follows itself, by an internal redirect. The proxy ends the
-/// stream and creates another one for the rest of the request.
-struct RedirectedRequest {
-    stream: StreamIdentity,
-    redirected_us: u64,
+/// A request at the end of a stream whose response the proxy follows itself.
+pub(crate) struct RedirectedRequest {
     request: MeasuredRequest,
+    elapsed_us: u64,
     cluster: Option<Vec<u8>>,
     status: Option<u64>,
 }
 
 impl RedirectedRequest {
     /// Counts the redirect as the response of the service.
-    fn complete(&self, worker: &Worker) {
-        let elapsed_us = self.redirected_us.saturating_sub(self.request.start_us);
+    pub(crate) fn complete(&self, worker: &Worker) {
         let completed = CompletedRequest {
             cluster: self.cluster.as_deref(),
             outcome: Outcome::Success,
             unreadable: false,
             status: self.status,
-            first_byte_us: Some(elapsed_us),
-            latency_us: elapsed_us,
+            first_byte_us: Some(self.elapsed_us),
+            latency_us: self.elapsed_us,
         };
         self.request.complete(worker, &completed);
-    }
-}
-
-/// Time in which a redirected request must return. It returns at once, unless an earlier filter
-/// delays it.
-const REDIRECT_TIMEOUT_US: u64 = 5_000_000;
-/// Limit on redirected requests that have not returned.
-const MAX_REDIRECTED: usize = 1_024;
-
-/// The redirected requests of a worker that have not returned, oldest first.
-#[derive(Default)]
-pub(crate) struct RedirectedRequests(RefCell<Vec<RedirectedRequest>>);
-
-impl RedirectedRequests {
-    /// Adds a request that returns in another stream of its connection.
-    fn add(&self, worker: &Worker, request: RedirectedRequest) {
-        let Ok(mut redirected) = self.0.try_borrow_mut() else { return };
-        redirected.push(request);
-        let first = (redirected.len() > MAX_REDIRECTED).then(|| redirected.remove(0));
-        drop(redirected);
-        if let Some(first) = first {
-            first.complete(worker);
-        }
-    }
-
-    /// The redirected request that a stream continues. Reads the stream's identity, and whether it
-    /// has an original URL, only if there is a redirected request.
-    fn take(&self, stream: impl FnOnce() -> (StreamIdentity, bool)) -> Option<RedirectedRequest> {
-        let mut redirected = self.0.try_borrow_mut().ok()?;
-        if redirected.is_empty() {
-            return None;
-        }
-        let (stream, has_original_url) = stream();
-        let identities = redirected.iter().map(|request| &request.stream);
-        let index = redirect::position(identities, &stream, has_original_url)?;
-        Some(redirected.remove(index))
-    }
-
-    /// Completes the redirected requests that do not return.
-    pub(crate) fn expire(&self, worker: &Worker, now_us: u64) {
-        let expired = |request: &mut RedirectedRequest| {
-            now_us.saturating_sub(request.redirected_us) >= REDIRECT_TIMEOUT_US
-        };
-        let expired: Vec<_> = match self.0.try_borrow_mut() {
-            Ok(mut redirected) => redirected.extract_if(.., expired).collect(),
-            Err(_) => return,
-        };
-        expired.iter().for_each(|request| request.complete(worker));
     }
 }
 
@@ -231,7 +179,10 @@ impl Request for HostRequest<'_> {
 }
 
 impl Stream {
-    pub(crate) fn new(worker: Rc<Worker>, redirected: Rc<RedirectedRequests>) -> Self {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        redirected: Rc<RedirectedRequests<RedirectedRequest>>,
+    ) -> Self {
         Self { worker, redirected, started: false, request: None }
     }
 
@@ -347,10 +298,12 @@ impl Stream {
         // The filter sees no response headers of an internal redirect.
         let details = request.first_byte_us.is_none().then(response_details).flatten();
         if details.as_deref() == Some(INTERNAL_REDIRECT) {
-            let stream = stream_identity();
-            let redirected_us = now_us;
-            let redirected = RedirectedRequest { stream, redirected_us, request, cluster, status };
-            return self.redirected.add(worker, redirected);
+            let elapsed_us = now_us.saturating_sub(request.start_us);
+            let redirected = RedirectedRequest { request, elapsed_us, cluster, status };
+            if let Some(oldest) = self.redirected.add(stream_identity(), now_us, redirected) {
+                oldest.complete(worker);
+            }
+            return;
         }
         let response = ResponseInfo {
             // A bridge replaces the HTTP status of an RPC by one of its own.

@@ -110,7 +110,7 @@ async fn a_redirect_beyond_the_limit_is_the_response() {
         .await;
 }
 
-/// Concurrent streams of a connection, and requests of other callers in between.
+/// Redirected requests and others at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_redirects_are_counted_once_each() {
     let world = world(only_shop(json!({})), 200).await;
@@ -126,7 +126,7 @@ async fn concurrent_redirects_are_counted_once_each() {
     assert_eq!((requests, misrouted), (60, 0));
 }
 
-/// An earlier filter rejects the second hop. The next request of the connection is a new one.
+/// An earlier filter rejects the second hop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirected_request_that_an_earlier_filter_rejects_counts_once() {
     const SERIN: &str = "                  - name: serin\n";
