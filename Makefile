@@ -61,23 +61,25 @@ test-container: build $(TRAP) ## The suites once more, with Envoy in a container
 	fi; \
 	SERIN_ENVOY=container cargo test -p serin-tests --locked --lib --bins --test e2e --test filter
 
-# `make test` leaves this out: a server takes minutes to build, and its client as long to compile as all else.
+# `make test` leaves this out: a server takes minutes to build, and its client as long to compile as all else. The first command builds
+# the programs too, with the features that they have in `make test`.
 .PHONY: test-kubernetes
 test-kubernetes: $(WASM) $(ENVOY) $(TRAP) $(KUBE_SERVER) ## Run the operator's tests on a real API server, with a real Envoy for the mesh
+	cargo test --workspace --locked --features serin-tests/kubernetes --no-run
 	cargo test --workspace --locked --features serin-tests/kubernetes --test kubernetes
 
 # The cluster is the suite's own, and is removed afterwards. Root is needed for its namespaces; elsewhere the suite is skipped and says so.
 .PHONY: test-istio
-test-istio: build wasm-image $(CLUSTER_PARTS) ## Rollouts on the real Istio, in a Kubernetes cluster on this machine; needs root
+test-istio: wasm-image $(CLUSTER_PARTS) ## Rollouts on the real Istio, in a Kubernetes cluster on this machine; needs root
 	@set -eu; \
 	if [ "$$(id -u)" = 0 ] && unshare --net true; then \
-		cargo test -p serin-tests --locked --features serin-tests/istio --test istio --no-run; \
+		cargo test --workspace --locked --features serin-tests/istio --no-run; \
 		trap 'tests/cluster/down istio-test' EXIT; \
 		tests/cluster/down istio-test; \
 		tests/cluster/up istio-test istio; \
 		tests/cluster/load istio-test pod target/debug/pod; \
 		tests/cluster/load istio-test serin target/debug/serin; \
-		SERIN_CLUSTER=istio-test cargo test -p serin-tests --locked --features serin-tests/istio --test istio; \
+		SERIN_CLUSTER=istio-test cargo test --workspace --locked --features serin-tests/istio --test istio; \
 	else \
 		echo 'SKIPPED: the suite on Istio, which needs root and network namespaces' >&2; \
 	fi

@@ -29,15 +29,15 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE", default_value = "serin.db", env = "SERIN_STORE")]
     store: PathBuf,
 
-    /// Address of the API. Other addresses than loopback require a token
+    /// Address of the API. Other addresses than loopback require a token and --allow-plain-http
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9290", env = "SERIN_LISTEN")]
     listen: SocketAddr,
 
-    /// Token that allows reads
+    /// Token that allows reads, of at least 16 characters
     #[arg(long, value_name = "TOKEN", env = "SERIN_READ_TOKEN", hide_env_values = true)]
     read_token: Option<String>,
 
-    /// Token that allows reads and commands
+    /// Token that allows reads and commands, of at least 16 characters
     #[arg(long, value_name = "TOKEN", env = "SERIN_OPERATE_TOKEN", hide_env_values = true)]
     operate_token: Option<String>,
 
