@@ -25,6 +25,9 @@ const PROMETHEUS: &str = "/stats/prometheus?usedonly&filter=^wasmcustom.serin";
 /// Envoy's prefix of each statistic that a filter defines.
 const CUSTOM_STAT_PREFIX: &str = "wasmcustom.";
 
+/// The size limit of a page, in bytes: in a mesh, the configuration of a proxy is long.
+const MAX_PAGE_BYTES: usize = 64 << 20;
+
 /// Time between the two reads of the statistics: workers report five times in it.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -102,7 +105,7 @@ impl ProxyPages {
     /// # Errors
     /// A page can't be read.
     pub(super) async fn read(address: &str) -> Result<Self, ScrapeError> {
-        let mut admin = AdminClient::at(address);
+        let mut admin = AdminClient::at(address, MAX_PAGE_BYTES);
         let sent = Timestamp::now();
         let info = admin.fetch(INFO).await?;
         let clock_offset = clock_offset(&info, sent, Timestamp::now());

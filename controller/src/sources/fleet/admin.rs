@@ -17,9 +17,6 @@ use crate::http::root_cause;
 /// A request without an answer for this long counts as lost.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The size limit of a page, in bytes. A query limits pages to the filter's statistics.
-const MAX_PAGE_BYTES: usize = 4 << 20;
-
 /// The size of a read from the connection, in bytes. Pages are longer.
 const READ_BUFFER_BYTES: usize = 8 << 10;
 
@@ -65,17 +62,20 @@ pub(crate) struct AdminResponse {
 pub(crate) struct AdminClient {
     /// Host and port of the address.
     authority: String,
+    /// The size limit of a page, in bytes.
+    limit: usize,
     connection: Option<SendRequest<Empty<Bytes>>>,
     /// Length of the last page.
     length: usize,
 }
 
 impl AdminClient {
-    /// The interface at this base address, such as `http://127.0.0.1:9901`. Does not connect yet.
+    /// The interface at this base address, such as `http://127.0.0.1:9901`. A page has at most
+    /// `limit` bytes. Does not connect yet.
     #[must_use]
-    pub(crate) fn at(address: &str) -> Self {
+    pub(crate) fn at(address: &str, limit: usize) -> Self {
         let authority = address.trim_start_matches("http://").trim_end_matches('/');
-        Self { authority: authority.to_owned(), connection: None, length: 0 }
+        Self { authority: authority.to_owned(), limit, connection: None, length: 0 }
     }
 
     /// Reads the page at this path.
@@ -134,9 +134,10 @@ impl AdminClient {
         let mut body = Vec::with_capacity(self.length);
         while let Some(frame) = answer.frame().await {
             let Ok(chunk) = frame.map_err(unreachable)?.into_data() else { continue };
-            if body.len() + chunk.len() > MAX_PAGE_BYTES {
+            if body.len() + chunk.len() > self.limit {
                 return Err(ScrapeError::InvalidResponse(format!(
-                    "with more than {MAX_PAGE_BYTES} bytes"
+                    "with more than {} bytes",
+                    self.limit
                 )));
             }
             body.extend_from_slice(&chunk);
@@ -186,7 +187,7 @@ mod tests {
 
     async fn connections_for(fetches: usize, pages: usize) -> usize {
         let (address, connections) = serve(pages).await;
-        let mut admin = AdminClient::at(&address);
+        let mut admin = AdminClient::at(&address, 4);
         for _ in 0..fetches {
             assert_eq!(admin.fetch("/stats").await.unwrap().body, b"page");
         }
@@ -200,9 +201,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_page_beyond_the_limit_is_refused() {
+        let (address, _) = serve(1).await;
+        let error = AdminClient::at(&address, 3).fetch("/stats").await.unwrap_err();
+        assert_eq!(error.to_string(), "answered with more than 3 bytes");
+    }
+
+    #[tokio::test]
     async fn an_unfinished_page_closes_its_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut admin = AdminClient::at(&format!("http://{}", listener.local_addr().unwrap()));
+        let mut admin = AdminClient::at(&format!("http://{}", listener.local_addr().unwrap()), 10);
         tokio::spawn(async move {
             for body in ["half", "whole page"] {
                 let (mut stream, _) = listener.accept().await.unwrap();

@@ -23,6 +23,10 @@ pub const SCRAPE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Timeout for a proxy that did not answer the last time: enough for one that has recovered.
 pub const RECOVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// The size limit of a page, in bytes. A query limits it to the filter's statistics: those of the
+/// largest configuration have a third of it.
+const MAX_PAGE_BYTES: usize = 16 << 20;
+
 /// The most reads of the page in one scrape.
 const MAX_READS: usize = 8;
 
@@ -113,7 +117,7 @@ impl Scraper {
             targets.retain(|_, target| target.strong_count() > 0);
         }
         let target = Arc::new(ScrapeTarget {
-            admin: Arc::new(AsyncMutex::new(AdminClient::at(&key.0))),
+            admin: Arc::new(AsyncMutex::new(AdminClient::at(&key.0, MAX_PAGE_BYTES))),
             format,
             last: Mutex::default(),
         });

@@ -16,7 +16,7 @@ use crate::http::{self, quote, root_cause};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The size limit of an answer, in bytes.
-const MAX_RESPONSE_BYTES: usize = 16 << 20;
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// The error of a query.
 #[derive(Debug, Error)]
