@@ -23,6 +23,7 @@ pub mod mesh;
 pub mod ports;
 pub mod prometheus;
 pub mod rollout;
+pub mod scripted_body;
 pub mod server;
 pub mod until;
 pub mod upstream;

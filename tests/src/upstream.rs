@@ -10,15 +10,13 @@ mod fault;
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -27,11 +25,12 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
 pub use self::fault::Fault;
 use self::fault::{FaultOutcome, ResponseKind};
 use crate::ports;
+use crate::scripted_body::{ScriptedBody, Step};
 
 /// Response header with the version, in each response of an upstream.
 pub const VERSION_HEADER: &str = "x-upstream-version";
@@ -274,7 +273,7 @@ async fn answer(
                 grpc_answer(kind.expect("a fault of gRPC calls only"), status)
             }
             (ResponseKind::Break, kind) => {
-                let mut answer = Response::new(BreakingBody::default().boxed());
+                let mut answer = Response::new(breaking_body().boxed());
                 answer.headers_mut().extend(kind.map(|kind| (CONTENT_TYPE, kind)));
                 answer
             }
@@ -327,24 +326,7 @@ async fn echo_all(request: Request<Incoming>, _in_flight: InFlight) {
 
 /// A body that starts and then fails, which ends the connection (HTTP/1) or the stream (HTTP/2).
 /// The pause lets the start arrive: a reset discards bytes that the receiver has not read.
-#[derive(Default)]
-struct BreakingBody(Option<Pin<Box<Sleep>>>);
-
-const UNTIL_IT_BREAKS: Duration = Duration::from_millis(50);
-
-impl Body for BreakingBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if let Some(sleep) = &mut self.0 {
-            ready!(sleep.as_mut().poll(context));
-            return Poll::Ready(Some(Err(io::Error::other("a fault"))));
-        }
-        self.0 = Some(Box::pin(sleep(UNTIL_IT_BREAKS)));
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"hel")))))
-    }
+fn breaking_body() -> ScriptedBody {
+    const PAUSE: Duration = Duration::from_millis(50);
+    ScriptedBody::new([(Duration::ZERO, Step::Data(b"hel".to_vec())), (PAUSE, Step::Reset)])
 }

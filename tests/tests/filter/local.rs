@@ -3,6 +3,7 @@
 use serde_json::json;
 use serin_tests::Protocol;
 
+use crate::scripted::with_rate_limit;
 use crate::world::{World, all, only_shop};
 
 /// The filter counts only the choice of v2.
@@ -29,19 +30,9 @@ async fn a_direct_response_counts_for_no_version() {
 /// A later filter rejects the request when its cluster is already known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limited_request_is_a_local_reply() {
-    const ROUTER: &str = "                  - name: envoy.filters.http.router\n";
-    let limit = r#"                  - name: envoy.filters.http.local_ratelimit
-                    typed_config:
-                      "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
-                      stat_prefix: limit
-                      token_bucket: { max_tokens: 1, tokens_per_fill: 1, fill_interval: 3600s }
-                      filter_enabled: { default_value: { numerator: 100 } }
-                      filter_enforced: { default_value: { numerator: 100 } }
-"#;
     let fields = json!({"buckets": all("v2"), "failures": {"status": ["4xx", "5xx"]}});
     let world =
-        World::with(only_shop(fields), |setup| setup.replace(ROUTER, &format!("{limit}{ROUTER}")))
-            .await;
+        World::with(only_shop(fields), |setup| with_rate_limit(setup, "3600s", false)).await;
     let first = world.get(|call| call).await;
     assert_eq!((first.version.as_deref(), first.status), (Some("v2"), 200));
     for protocol in Protocol::ALL {

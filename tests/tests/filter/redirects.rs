@@ -129,17 +129,8 @@ async fn concurrent_redirects_are_counted_once_each() {
 /// An earlier filter rejects the second hop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirected_request_that_an_earlier_filter_rejects_counts_once() {
-    const SERIN: &str = "                  - name: serin\n";
-    const LIMIT: &str = r#"                  - name: envoy.filters.http.local_ratelimit
-                    typed_config:
-                      "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
-                      stat_prefix: limit
-                      token_bucket: { max_tokens: 1, tokens_per_fill: 1, fill_interval: 3s }
-                      filter_enabled: { default_value: { numerator: 100 } }
-                      filter_enforced: { default_value: { numerator: 100 } }
-"#;
     let services = only_shop(json!({"buckets": all("v2")}));
-    let change = |setup| follow(setup).replace(SERIN, &format!("{LIMIT}{SERIN}"));
+    let change = |setup| scripted::with_rate_limit(follow(setup), "3s", true);
     let world = scripted::world(services, change, redirect(200)).await;
     assert_eq!(call(&world, Protocol::Http1, "/from").await.status, 429);
     let redirected = [("v2 chosen random", 1), ("v2 requests", 1), ("v2 responses 3xx", 1)];

@@ -1,38 +1,26 @@
 //! Versions that answer as a test says: redirects, streams, and statuses in bodies and trailers.
 
-use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::Value;
+use serin_tests::scripted_body::ScriptedBody;
+pub(crate) use serin_tests::scripted_body::Step;
 use serin_tests::upstream::VERSION_HEADER;
 use serin_tests::{Envoy, Setup, Upstream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
 
 use crate::world::{World, generation};
-
-/// A step of a body, after a pause.
-pub(crate) enum Step {
-    Data(Vec<u8>),
-    Trailers(&'static [(&'static str, &'static str)]),
-    /// Ends the connection (HTTP/1) or the stream (HTTP/2).
-    Reset,
-}
 
 /// A response.
 pub(crate) struct Reply {
@@ -113,54 +101,14 @@ async fn reply(
     version: &'static str,
     script: Arc<impl Script>,
     request: Request<Incoming>,
-) -> Result<Response<Steps>, hyper::Error> {
+) -> Result<Response<ScriptedBody>, hyper::Error> {
     let Reply { status, headers, body } = script(version, &request);
     let _ = request.into_body().collect().await?;
     let mut response = Response::builder().status(status).header(VERSION_HEADER, version);
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    Ok(response.body(Steps { steps: body.into(), pause: None }).expect("a response"))
-}
-
-struct Steps {
-    steps: VecDeque<(Duration, Step)>,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Body for Steps {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let Some((pause, _)) = self.steps.front() else { return Poll::Ready(None) };
-        if !pause.is_zero() {
-            let pause = *pause;
-            let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(pause)));
-            ready!(pause.as_mut().poll(context));
-        }
-        self.pause = None;
-        let Some((_, step)) = self.steps.pop_front() else { return Poll::Ready(None) };
-        Poll::Ready(Some(match step {
-            Step::Data(data) => Ok(Frame::data(data.into())),
-            Step::Trailers(trailers) => Ok(Frame::trailers(trailer_map(trailers))),
-            Step::Reset => Err(io::Error::other("a reset")),
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.steps.is_empty()
-    }
-}
-
-fn trailer_map(trailers: &[(&'static str, &'static str)]) -> HeaderMap {
-    let pair = |(name, value): &(&'static str, &'static str)| {
-        (HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
-    trailers.iter().map(pair).collect()
+    Ok(response.body(ScriptedBody::new(body)).expect("a response"))
 }
 
 /// Sends a POST over HTTP/2 and returns the response as it begins. The connection lasts as long as
@@ -185,14 +133,26 @@ pub(crate) async fn post(
     (sender.send_request(request).await.expect("a response"), connection)
 }
 
-/// The bootstrap with a filter before serin or after it.
-pub(crate) fn with_filter(setup: Setup, name: &str, package: &str, before: bool) -> Setup {
+/// The bootstrap with a filter before serin or after it. `config` is the type of its configuration,
+/// and the other fields.
+pub(crate) fn with_filter(setup: Setup, name: &str, config: &str, before: bool) -> Setup {
     let filter = format!(
-        "                  - name: {name}\n                    typed_config: {{ \"@type\": type.googleapis.com/{package} }}\n"
+        "                  - name: {name}\n                    typed_config: {{ \"@type\": type.googleapis.com/{config} }}\n"
     );
     let place = match before {
         true => "                  - name: serin\n",
         false => "                  - name: envoy.filters.http.router\n",
     };
     setup.replace(place, &format!("{filter}{place}"))
+}
+
+/// The bootstrap with a limit of one request in the interval, before serin or after it.
+pub(crate) fn with_rate_limit(setup: Setup, interval: &str, before: bool) -> Setup {
+    let all = "{ default_value: { numerator: 100 } }";
+    let config = format!(
+        "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit, stat_prefix: limit, \
+         token_bucket: {{ max_tokens: 1, tokens_per_fill: 1, fill_interval: {interval} }}, \
+         filter_enabled: {all}, filter_enforced: {all}"
+    );
+    with_filter(setup, "envoy.filters.http.local_ratelimit", &config, before)
 }
